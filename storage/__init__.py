@@ -1,0 +1,1 @@
+"""What people chose: users, images, choices and signatures in SQL; image bytes as blobs."""

@@ -1,0 +1,1 @@
+"""Files of choices read into storage, one module per format."""

@@ -1,0 +1,139 @@
+"""The values that every floor speaks: choices, histories, images, signatures.
+
+Plain frozen dataclasses: no SQLAlchemy, no tensors, no protobuf.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is known of an image without its pixels.
+
+    Attributes:
+        sha256: digest of the encoded bytes, 64 lower-case hex digits; the image's identity.
+        media_type: "image/png", "image/jpeg" or "image/webp".
+        width: pixels, at least 1, after EXIF rotation.
+        height: pixels, at least 1, after EXIF rotation.
+        num_bytes: length of the encoded bytes.
+    """
+
+    sha256: str
+    media_type: str
+    width: int
+    height: int
+    num_bytes: int
+
+
+InspectImage = Callable[[bytes], ImageFacts]
+"""Checks untrusted encoded bytes and tells their facts; raises ValueError when it refuses them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One act of a user: a liked image, the images passed over, the prompt they were made from.
+
+    Attributes:
+        user_id: 1 to 256 characters, no control characters.
+        liked: SHA-256 of the liked image, or None when the user only passed images over.
+        passed_over: SHA-256 of each image passed over; may be empty when `liked` is given.
+        prompt: the text the images were generated from; may be empty.
+        chosen_at: when, in UTC.
+        source: who wrote it, e.g. "rpc", "import:pairs", "world".
+        request_id: unique per act of this user; a repeat is stored once. None: never a repeat.
+    """
+
+    user_id: str
+    liked: str | None
+    passed_over: tuple[str, ...]
+    prompt: str
+    chosen_at: datetime
+    source: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChoice:
+    """A choice as it stands in storage.
+
+    Attributes:
+        choice_id: storage's own number for it.
+        revision: the user's revision right after this choice; 1 for the first.
+        choice: what the user did.
+    """
+
+    choice_id: int
+    revision: int
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The answer to an append.
+
+    Attributes:
+        stored: the choice as stored, the earlier one when the request was a repeat.
+        repeated: True when this request_id had already been stored for this user.
+    """
+
+    stored: StoredChoice
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A user's choices, oldest first.
+
+    Attributes:
+        user_id: whose.
+        revision: grows by one with each choice ever stored; 0 for an unknown user.
+        choices: the newest `limit` choices asked for, oldest first.
+    """
+
+    user_id: str
+    revision: int
+    choices: tuple[StoredChoice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UserSummary:
+    """What `GetUser` tells: counts and times of a user's history."""
+
+    user_id: str
+    revision: int
+    num_choices: int
+    num_pairs: int
+    created_at: datetime
+    last_choice_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How much went when a user was erased."""
+
+    num_choices: int
+    num_signatures: int
+    num_images: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Signature:
+    """A user's vector under one model version at one history revision.
+
+    Attributes:
+        user_id: whose.
+        model_version: digest of all that decided the vector.
+        revision: the history revision it was computed from.
+        vector: shape (E,), float32.
+    """
+
+    user_id: str
+    model_version: str
+    revision: int
+    vector: npt.NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""All that is needed to learn preference scorers and to judge them."""
