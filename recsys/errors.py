@@ -5,11 +5,11 @@
     │   └── ImageRefused      bytes that are not an image this system accepts
     ├── NotFound              a user, image or checkpoint that does not exist
     ├── CheckpointRefused     a checkpoint that is missing, damaged or made for another base
-    ├── SchemaMismatch        a database older or newer than the code
     ├── Overloaded            queue full, or the wait is longer than the time left
     ├── DeadlinePassed        the caller's time is over
     └── Unavailable           loading, draining or unreachable; the same call may succeed later
 
+Storage has errors of its own (storage/errors.py), for it imports nothing from here.
 A message says what must hold, what arrived and what to do, in one sentence.
 """
 
@@ -41,10 +41,6 @@ class NotFound(RecsysError, LookupError):
 
 class CheckpointRefused(RecsysError):
     """A checkpoint that is missing, damaged or made for another base; the message names the file."""
-
-
-class SchemaMismatch(RecsysError):
-    """A database older or newer than the code."""
 
 
 class Overloaded(RecsysError):

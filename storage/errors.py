@@ -1,0 +1,33 @@
+"""What storage raises on purpose, a tree:
+
+    StorageError
+    ├── InvalidRecord     a choice or id that breaks a stated rule (also a ValueError)
+    ├── UnknownUser       no such user (also a LookupError)
+    ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
+    ├── SchemaMismatch    a database older or newer than the code
+    └── StorageFull       no room left on the device; nothing was half stored
+"""
+
+
+class StorageError(Exception):
+    """Anything storage raises on purpose."""
+
+
+class InvalidRecord(StorageError, ValueError):
+    """A choice or id that breaks a stated rule; the message says which, and the remedy."""
+
+
+class UnknownUser(StorageError, LookupError):
+    """No such user."""
+
+
+class UnknownImage(StorageError, LookupError):
+    """A SHA-256 that no stored image has."""
+
+
+class SchemaMismatch(StorageError):
+    """A database older or newer than the code; the message names both revisions."""
+
+
+class StorageFull(StorageError):
+    """No room left on the device; nothing was half stored."""
