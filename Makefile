@@ -1,0 +1,116 @@
+# Everything a developer does, one target each; `make` alone lists them.
+#
+# The first target that needs it makes .venv, installs the lock and then the project (editable).
+# What it wrote there is stamped; nothing is installed again until pyproject.toml, the lock or the
+# checkout's place changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+LOCK := requirements.lock
+STAMP := $(VENV)/installed
+LOG := $(VENV)/install.log
+
+# The newest PyTorch that has a CPU build for every place this runs; `make lock` pins it.
+TORCH := 2.13.0
+
+# What a person adds to a command: make test ARGS="-k packing -n 0"
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help demo test quick check format proto proto-check bench tiny lock install clean
+
+help: ## List the targets
+	@echo "usage: make TARGET"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(STAMP) ## Rank generated images for three people over gRPC; DATA=folder for your own ratings
+	@$(PY) -m training.demo $(if $(DATA),--data "$(DATA)")
+
+# One thread for each worker: on two cores, two workers that share them fairly beat one that has both.
+test: check proto-check ## Lint, types, generated code and every test
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q $(ARGS)
+
+quick: $(STAMP) ## The tests that take less than ten seconds each, and nothing else
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q -m "not slow" $(ARGS)
+
+check: $(STAMP) ## Lint, format and types, changing nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP) ## Format the code and mend what the linter can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# $(call generate,FOLDER): the Python code of proto/, written below FOLDER.
+generate = $(PY) -m grpc_tools.protoc -I proto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
+	$$(find proto -name '*.proto' | sort)
+
+proto: $(STAMP) ## Generate recsys/v1 from proto/
+	@find recsys/v1 -name '*_pb2*' -delete
+	@$(call generate,.)
+
+proto-check: $(STAMP) ## Is recsys/v1 what proto/ generates?
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; $(call generate,"$$fresh"); \
+	diff -r --brief -x __init__.py -x __pycache__ "$$fresh/recsys/v1" recsys/v1 \
+	|| { echo "recsys/v1 is not what proto/ generates: run \`make proto\` and commit the result" >&2; exit 1; }
+
+bench: $(STAMP) ## Measure packed scoring against full passes; writes bench.json
+	@$(PY) tests/benchmarks/scoring.py $(ARGS)
+
+tiny: $(STAMP) ## Train the checkpoint that is shipped with the package
+	@$(PY) -m training.tiny $(ARGS)
+
+# A fresh environment, so that nothing installed by hand gets in. The lock names torch without its
+# build (+cpu, +cu130) and none of the CUDA packages, for those depend on the machine (see the lock's head).
+lock: ## Resolve the dependencies anew and write requirements.lock
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@echo "torch==$(TORCH)" > build/lock/pins.txt
+	@echo "Resolving the dependencies of pyproject.toml in build/lock: several minutes"
+	@build/lock/bin/python -m pip install -q -c build/lock/pins.txt -e ".[cpu,postgres,dev]" \
+		2> >(grep -v -e "is ignored: it is" >&2)
+	@build/lock/bin/python -m pip check
+	@{ grep '^#' $(LOCK); build/lock/bin/python -m pip freeze --all --exclude pip --exclude recsys \
+		| grep -v -E '^(nvidia|cuda|triton|pytorch-triton)' | sed -E 's/\+[A-Za-z0-9.]+$$//'; } > build/lock/new
+	@mv build/lock/new $(LOCK) && rm -rf build/lock
+	@echo "$(LOCK): $$(grep -c == $(LOCK)) packages"
+
+install: $(STAMP) ## Make .venv and install everything, if that is not done
+
+clean: ## Remove .venv, caches and build outputs; training runs stay
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find storage recsys training tests -name __pycache__ -prune -exec rm -rf {} +
+
+# A checkout that was moved or copied brings a .venv that points to the old place: make it again.
+ifneq ($(file < $(STAMP)),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+# pip's report goes to a log; a person sees a dot for each package. Without the project's own
+# dependencies (--no-deps) and without build isolation, nothing comes in that the lock does not name,
+# but for the CUDA packages where torch's build for this machine asks for them.
+$(STAMP): pyproject.toml $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed," \
+		"$(PYTHON) is $$($(PYTHON) --version 2>&1): name one with \`make PYTHON=python3.11 ...\`" >&2; exit 1; }
+	@rm -f $(STAMP)
+	@grep -qsF "$(CURDIR)/$(VENV)" $(BIN)/activate && $(PY) -m pip --version > /dev/null 2>&1 \
+		|| $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing $$(grep -c == $(LOCK)) locked packages into $(VENV): a minute or two"
+	@{ $(PY) -m pip install -r $(LOCK) \
+		&& $(PY) -m pip install --no-deps --no-build-isolation -e . ; } 2>&1 \
+		| tee $(LOG) \
+		| awk '/^(Collecting|Processing|Requirement)/ { printf "."; fflush() } \
+			/^Installing/ { printf " unpacking "; fflush() }' \
+		|| { echo; echo "The installation failed; the end of $(LOG):" >&2; \
+			grep -v -e "^Looking in" -e "is ignored: it is" $(LOG) | tail -n 15 >&2; exit 1; }
+	@echo "done"
+	@printf '%s\n' "$(CURDIR)" > $(STAMP)
