@@ -1,0 +1,84 @@
+"""The only door to peft and bitsandbytes: LoRA adapters, and linear layers in four bits."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import BitsAndBytesConfig
+
+from recsys.errors import CheckpointRefused
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+# Attention and MLP projections of the text model, the modality projection and the resampler, as in
+# the authors' code; the vision tower stays as it is.
+TARGETS = (
+    r".*(text_model|modality_projection|perceiver_resampler)"
+    r".*(down_proj|gate_proj|up_proj|k_proj|q_proj|v_proj|o_proj)"
+)
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """A low-rank adapter (QLoRA where the base is quantised).
+
+    Attributes:
+        rank: r, at least 1.
+        alpha: the update is scaled by alpha / r.
+        dropout: before the update, in [0, 1).
+        targets: regular expression over module names.
+    """
+
+    rank: int = 8
+    alpha: int = 8
+    dropout: float = 0.1
+    targets: str = TARGETS
+
+
+def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation.  Dettmers et al. 2023 (QLoRA), section 3."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+
+
+def add_adapter(model: nn.Module, shape: LoraShape) -> PeftModel:
+    """Put a fresh adapter on a model; its update is zero until trained. The base is frozen."""
+    values = asdict(shape)
+    config = LoraConfig(
+        r=values["rank"],
+        lora_alpha=values["alpha"],
+        lora_dropout=values["dropout"],
+        target_modules=values["targets"],
+        init_lora_weights="gaussian",
+    )
+    return cast(PeftModel, get_peft_model(cast(Any, model), config))
+
+
+def load_adapter(model: nn.Module, folder: Path, *, trainable: bool = False) -> PeftModel:
+    """Put a saved PEFT adapter on a model, from safetensors alone.
+
+    Raises:
+        CheckpointRefused: if a file is missing or damaged, or does not fit the model.
+    """
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            raise CheckpointRefused(f"{folder / name} is missing: an adapter needs it")
+    try:
+        adapted = PeftModel.from_pretrained(cast(Any, model), str(folder), is_trainable=trainable)
+    except Exception as error:
+        # peft, safetensors and torch each raise their own kinds here.
+        raise CheckpointRefused(f"adapter {folder} cannot be put on this base: {error}") from error
+    return cast(PeftModel, adapted)
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter alone, without the base."""
+    model.save_pretrained(str(folder), safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card

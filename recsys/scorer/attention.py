@@ -1,0 +1,80 @@
+"""Attention from input tokens to the preference tokens, layer by layer (paper, Eq. 6).
+
+Read from the queries and keys of an ordinary pass, so the model keeps its fast attention and only
+the asked tokens' weights are ever formed. Differentiable, for objectives on the attention.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from recsys.scorer.backbone import attention_hook
+
+Normalisation = Literal["preference", "full"]
+
+
+class AttentionRecord:
+    """What one pass showed, by layer.
+
+    Attributes:
+        layers: for each decoder layer (B, H, q, K): weight of each of q queries on each of K
+            preference tokens.
+    """
+
+    def __init__(self) -> None:
+        self.layers: list[Tensor] = []
+
+    def stacked(self) -> Float[Tensor, "layers B H q K"]:
+        """All layers in one tensor."""
+        return torch.stack(self.layers)
+
+
+@contextmanager
+def record_preference_attention(
+    num_preference_tokens: int, *, normalisation: Normalisation = "preference"
+) -> Iterator[AttentionRecord]:
+    """Record every decoder pass inside the context.
+
+    Args:
+        num_preference_tokens: K; P_v are the first K keys.
+        normalisation: "preference" is Eq. 6 as printed, a softmax over the K tokens alone, so a
+            query's weights sum to 1; "full" is the weight of the model's own softmax over all
+            keys, sliced to the K, so they sum to at most 1.
+
+    Yields:
+        The record, filled as passes run.
+
+    Raises:
+        ValueError: if there are no preference tokens to attend to.
+    """
+    if num_preference_tokens < 1:
+        raise ValueError(
+            f"there must be preference tokens to attend to, got {num_preference_tokens}: "
+            "use a scorer with at least one"
+        )
+    record = AttentionRecord()
+
+    def hook(layer: int, query: Tensor, key: Tensor, mask: Tensor, scale: float) -> None:
+        if layer == 0:
+            record.layers.clear()
+        keys = key if normalisation == "full" else key[:, :, :num_preference_tokens]
+        scores = attention_scores(query, keys, scale) + mask[..., : keys.shape[2]]
+        weights = scores.float().softmax(dim=-1)
+        record.layers.append(weights[..., :num_preference_tokens])
+
+    with attention_hook(hook):
+        yield record
+
+
+def attention_scores(
+    query: Float[Tensor, "B H q d"], key: Float[Tensor, "B G k d"], scale: float
+) -> Float[Tensor, "B H q k"]:
+    """Scaled dot products where each of G key heads serves H / G query heads in a row."""
+    batch, heads, num_queries, width = query.shape
+    groups = key.shape[1]
+    grouped = query.reshape(batch, groups, heads // groups * num_queries, width)
+    return (grouped @ key.transpose(2, 3) * scale).reshape(batch, heads, num_queries, -1)

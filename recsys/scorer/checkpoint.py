@@ -1,0 +1,273 @@
+"""Scorers on disk: a folder of safetensors and JSON, never pickle.
+
+scorer.json                    what of a scorer is neither weights nor words, and its digest
+preference_tokens.safetensors  P_v, float32 (K, D)
+tokenizer/                     as the base model's
+adapter/                       a PEFT adapter, where there is one
+base/                          the base model, where it travels along (the tiny one does)
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from recsys.errors import CheckpointRefused
+from recsys.images import ImageGeometry
+from recsys.scorer.backbone import Backbone, Quantization, load_model, load_tokenizer
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
+
+FORMAT = 1
+DEFAULT_CHECKPOINT = "tiny"
+_SHIPPED = Path(__file__).parents[1] / "checkpoints"
+_HASHED_WHOLE_BYTES = 1 << 26
+_SAMPLE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """Which base a checkpoint stands on.
+
+    Attributes:
+        source: hub id or folder; "base" is the folder inside the checkpoint.
+        revision: of a hub id.
+        digest: of the base's files, where it is a folder; empty for a hub id.
+        dtype: of weights, or of computation when quantised.
+        quantization: "none" or "nf4".
+    """
+
+    source: str
+    revision: str | None = None
+    digest: str = ""
+    dtype: str = "float32"
+    quantization: Quantization = "none"
+
+
+def load_scorer(
+    checkpoint: str | Path = DEFAULT_CHECKPOINT, *, device: str = "cpu"
+) -> PreferenceScorer:
+    """Load a scorer for inference, all parameters frozen.
+
+    Args:
+        checkpoint: a folder, or the name of a shipped one ("tiny").
+        device: where it goes, e.g. "cpu" or "cuda".
+
+    Raises:
+        CheckpointRefused: if a file is missing, damaged, of another shape or made for another
+            base; the message names it.
+    """
+    folder = find_checkpoint(checkpoint)
+    config = _read_config(folder)
+    base = BaseModel(**config["base"])
+    version = config["model_version"]
+    found = model_version(folder, config)
+    if found != version:
+        raise CheckpointRefused(
+            f"{folder} must hold what scorer.json signs ({version[:12]}), got {found[:12]}: "
+            "a file was changed or belongs to another checkpoint"
+        )
+    source = folder / "base" if base.source == "base" else base.source
+    model: Any = load_model(
+        source,
+        revision=base.revision,
+        dtype=getattr(torch, base.dtype),
+        quantization=base.quantization,
+        device=device,
+    )
+    if (folder / "adapter").is_dir():
+        from recsys.scorer.adapter import load_adapter
+
+        model = load_adapter(model, folder / "adapter")
+    scorer = _assemble(folder, Backbone(model), config)
+    return scorer.eval().requires_grad_(False)
+
+
+def save_scorer(
+    scorer: PreferenceScorer,
+    folder: Path,
+    *,
+    base: BaseModel,
+    tokenizer: Any,
+    base_files: Path | None = None,
+    card: str = "",
+) -> str:
+    """Write a checkpoint beside `folder` and move it into place; return its model version.
+
+    Args:
+        scorer: to be written, without its base model.
+        folder: replaced if it is there.
+        base: what it stands on; its digest is filled in.
+        tokenizer: the base's.
+        base_files: folder of the base's files, copied along when `base.source` is "base".
+        card: text of MODEL_CARD.md.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        if base_files is not None:
+            (work / "base").mkdir()
+            for name in ("config.json", "model.safetensors"):
+                shutil.copy(base_files / name, work / "base" / name)
+        version = _write(scorer, work, base, tokenizer)
+        (work / "MODEL_CARD.md").write_text(card)
+        work.chmod(0o755)
+        _replace(work, folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    scorer.model_version = version
+    return version
+
+
+def find_checkpoint(checkpoint: str | Path) -> Path:
+    """A checkpoint's folder, by path or by the name of a shipped one.
+
+    Raises:
+        CheckpointRefused: if there is none.
+    """
+    for folder in (Path(checkpoint), _SHIPPED / str(checkpoint)):
+        if (folder / "scorer.json").is_file():
+            return folder
+    raise CheckpointRefused(
+        f"{checkpoint} must be a checkpoint folder or a shipped name, and has no scorer.json"
+    )
+
+
+def model_version(folder: Path, config: dict[str, Any]) -> str:
+    """SHA-256 of all that decides a score: config, P_v, adapter, tokenizer and base.
+
+    A base named by hub id counts by id and revision; one in a folder by its files.
+    """
+    digest = hashlib.sha256()
+    signed = {key: value for key, value in config.items() if key != "model_version"}
+    digest.update(json.dumps(signed, sort_keys=True).encode())
+    for part in ("preference_tokens.safetensors", "adapter", "tokenizer", "base"):
+        digest.update(f"{part}:{files_digest(folder / part)}".encode())
+    return digest.hexdigest()
+
+
+def files_digest(path: Path) -> str:
+    """Digest of a file or of all weights and JSON in a folder; empty when there is nothing.
+
+    A file past 64 MiB counts by size, head and tail: hashing 16 GB at each start would take a
+    minute.
+    """
+    if path.is_file():
+        return _file_digest(path)
+    digest = hashlib.sha256()
+    found = sorted(p for p in path.rglob("*") if p.suffix in (".json", ".safetensors", ".model"))
+    for file in found:
+        digest.update(f"{file.relative_to(path).as_posix()}:{_file_digest(file)}".encode())
+    return digest.hexdigest() if found else ""
+
+
+def _file_digest(path: Path) -> str:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= _HASHED_WHOLE_BYTES:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(str(size).encode())
+        digest.update(file.read(_SAMPLE_BYTES))
+        file.seek(-_SAMPLE_BYTES, os.SEEK_END)
+        digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any) -> str:
+    model = scorer.backbone.model
+    save_file(
+        {"preference_tokens": scorer.preference_tokens.detach().float().cpu().contiguous()},
+        work / "preference_tokens.safetensors",
+    )
+    tokenizer.save_pretrained(work / "tokenizer")
+    if model is not scorer.backbone.idefics2:
+        from recsys.scorer.adapter import save_adapter
+
+        save_adapter(model, work / "adapter")
+    if base.source != "base" and Path(base.source).is_dir():
+        base = BaseModel(**{**asdict(base), "digest": files_digest(Path(base.source))})
+    config = {
+        "format": FORMAT,
+        "base": asdict(base),
+        "template": scorer.template.config.to_json(),
+        "geometry": asdict(scorer.geometry),
+        "scorer": asdict(scorer.config),
+    }
+    return _sign(work, config)
+
+
+def _sign(folder: Path, config: dict[str, Any]) -> str:
+    version = model_version(folder, config)
+    text = json.dumps({**config, "model_version": version}, indent=2)
+    (folder / "scorer.json").write_text(text + "\n")
+    return version
+
+
+def _replace(work: Path, folder: Path) -> None:
+    """Put `work` where `folder` is; the old one goes only when the new one stands."""
+    old = work.with_name(work.name + ".old")
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(work, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _assemble(folder: Path, backbone: Backbone, config: dict[str, Any]) -> PreferenceScorer:
+    tokenizer: Any = load_tokenizer(folder / "tokenizer")
+    scorer = PreferenceScorer(
+        backbone,
+        Template(
+            tokenizer,
+            TemplateConfig(**config["template"]),
+            num_image_tokens=backbone.num_image_tokens,
+        ),
+        geometry=ImageGeometry(**config["geometry"]),
+        config=ScorerConfig(**config["scorer"]),
+        model_version=config["model_version"],
+    )
+    path = folder / "preference_tokens.safetensors"
+    tokens = _read_tensor(path, "preference_tokens")
+    expected = tuple(scorer.preference_tokens.shape)
+    if tuple(tokens.shape) != expected:
+        raise CheckpointRefused(
+            f"{path} must have shape {expected} for this base, got {tuple(tokens.shape)}"
+        )
+    with torch.no_grad():
+        scorer.preference_tokens.copy_(tokens)
+    return scorer
+
+
+def _read_tensor(path: Path, name: str) -> torch.Tensor:
+    try:
+        return load_file(path)[name]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise CheckpointRefused(f"{path} is missing or damaged: {error}") from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "scorer.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+        format_, base = config["format"], BaseModel(**config["base"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointRefused(f"{path} is damaged: {error!r}") from error
+    if format_ != FORMAT:
+        raise CheckpointRefused(f"{path} has format {format_}, this code reads {FORMAT}: upgrade")
+    local = base.source != "base" and Path(base.source).is_dir()
+    if local and base.digest and files_digest(Path(base.source)) != base.digest:
+        raise CheckpointRefused(
+            f"{folder} was made for another base than {base.source}: its files have changed"
+        )
+    for name in ("preference_tokens.safetensors", "tokenizer/tokenizer.json"):
+        if not (folder / name).is_file():
+            raise CheckpointRefused(f"{folder / name} is missing: the checkpoint is incomplete")
+    return config

@@ -1,0 +1,238 @@
+"""PreferenceScorer: how much would this user like these images?
+
+Axes: B users, C targets of a user, T tokens of an image, L tokens of a row, K preference tokens,
+D hidden width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from recsys.images import ImageGeometry, pad_batch, to_model_input
+from recsys.scorer.backbone import Backbone, KeyValues
+from recsys.scorer.packing import SHARED, Packed, Tokens, attention_mask, pack
+from recsys.scorer.template import Template
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """One history entry as the model sees it.
+
+    Attributes:
+        liked: shape (3, h, w), RGB in [0, 1].
+        disliked: shape (3, h', w'), RGB in [0, 1].
+        prompt: what both were made from.
+    """
+
+    liked: Tensor
+    disliked: Tensor
+    prompt: str
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """An image to be scored for a user: the paper's z.
+
+    Attributes:
+        image: shape (3, h, w), RGB in [0, 1].
+        prompt: what it was made from.
+    """
+
+    image: Tensor
+    prompt: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """A user as the decoder keeps it: keys and values of [P_v ; references], nothing else.
+
+    Attributes:
+        key_values: of K preference tokens and the reference tokens.
+        num_positions: how many positions they stand on.
+        num_references: how many references were read.
+    """
+
+    key_values: KeyValues
+    num_positions: int
+    num_references: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that keeping this user warm costs, bytes."""
+        return self.key_values.num_bytes
+
+
+@dataclass(frozen=True)
+class ScorerConfig:
+    """What of a scorer is neither weights nor words.
+
+    Attributes:
+        num_references: references the model is trained with; more are not read.
+        num_preference_tokens: K, 0 or more (0: the paper's ablation without P_v).
+        max_packed_targets: targets in one pass at inference; more go in several passes, for the
+            cost of the block mask grows with the square of their number.
+    """
+
+    num_references: int = 8
+    num_preference_tokens: int = 10
+    max_packed_targets: int = 16
+
+
+class PreferenceScorer(nn.Module):
+    """[P_v ; x_u] -> M+, M- and Q for each target.
+
+    Args:
+        backbone: image tokens, embeddings and the decoder.
+        template: references and targets as tokens.
+        geometry: how images are resized for the vision tower.
+        config: counts.
+        model_version: digest of all that decides a score; "unsaved" until there is one.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        template: Template,
+        *,
+        geometry: ImageGeometry,
+        config: ScorerConfig,
+        model_version: str = "unsaved",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.template = template
+        self.geometry = geometry
+        self.config = config
+        self.model_version = model_version
+        # Uniform in [0, 1), as the authors' code has it; the paper is silent.
+        self.preference_tokens = nn.Parameter(
+            torch.rand(config.num_preference_tokens, backbone.hidden_size, device=backbone.device)
+        )
+
+    def image_features(self, images: Sequence[Tensor]) -> Float[Tensor, "N T D"]:
+        """Encode images, each (3, h, w) in [0, 1]; differentiable down to them."""
+        if not images:
+            backbone = self.backbone
+            return torch.zeros(
+                0, backbone.num_image_tokens, backbone.hidden_size, device=backbone.device
+            )
+        pixels, mask = pad_batch([to_model_input(image, self.geometry) for image in images])
+        return self.backbone.image_tokens(pixels, mask.to(self.backbone.device))
+
+    def logits(self, packed: Packed, features: Float[Tensor, "N T D"]) -> Float[Tensor, "B C 2"]:
+        """M+ and M- of every target of every user, in one packed pass with gradients.
+
+        Args:
+            packed: rows with `first_position` = K.
+            features: of all images, in the order in which they stand in the rows.
+
+        Returns:
+            (..., 0) the like logit M+, (..., 1) the dislike logit M-; zero where a row has fewer
+            targets than others.
+        """
+        packed = packed.to(self.backbone.device)
+        num_rows, num_tokens = packed.ids.shape[0], self.config.num_preference_tokens
+        shared = packed.segments.new_full((num_rows, num_tokens), SHARED)
+        segments = torch.cat([shared, packed.segments], dim=1)
+        embeddings = torch.cat([self._preference(num_rows), self._embed(packed, features)], dim=1)
+        hidden = self.backbone.decode(
+            embeddings,
+            mask=attention_mask(segments, segments, dtype=embeddings.dtype),
+            positions=torch.cat([self._preference_positions(num_rows), packed.positions], dim=1),
+        )
+        return self._read(hidden[:, num_tokens:], packed)
+
+    @torch.no_grad()
+    def prefix(self, references: Sequence[Reference]) -> Prefix:
+        """Read one user's references once, for any number of targets later.
+
+        Args:
+            references: oldest first; at most `config.num_references`; none for a cold start.
+
+        Raises:
+            ValueError: if there are more references than the model is trained with.
+        """
+        if len(references) > self.config.num_references:
+            raise ValueError(
+                f"at most {self.config.num_references} references are read, "
+                f"got {len(references)}: pass the newest"
+            )
+        tokens = self.template.prefix([reference.prompt for reference in references])
+        packed = self._pack(tokens, [])
+        images = [image for each in references for image in (each.liked, each.disliked)]
+        embeddings = torch.cat(
+            [self._preference(1), self._embed(packed, self.image_features(images))], dim=1
+        )
+        num_positions = embeddings.shape[1]
+        segments = torch.full((1, num_positions), SHARED, device=embeddings.device)
+        key_values = self.backbone.decode_prefix(
+            embeddings,
+            mask=attention_mask(segments, segments, dtype=embeddings.dtype),
+            positions=torch.arange(num_positions, device=embeddings.device)[None],
+        )
+        return Prefix(key_values, num_positions, len(references))
+
+    @torch.no_grad()
+    def score(self, prefix: Prefix, targets: Sequence[Target]) -> Float[Tensor, " C"]:
+        """Q of each target behind a user's prefix: Eq. 2, in (0, 1), on the CPU.
+
+        A target's score depends on nothing but the prefix and itself.
+        """
+        size = self.config.max_packed_targets
+        chunks = [targets[start : start + size] for start in range(0, len(targets), size)]
+        logits = [self.target_logits(prefix, chunk) for chunk in chunks]
+        return preference_score(torch.cat(logits)).cpu() if logits else torch.zeros(0)
+
+    def target_logits(self, prefix: Prefix, targets: Sequence[Target]) -> Float[Tensor, "C 2"]:
+        """M+ and M- of targets behind a prefix in one packed pass; differentiable to the pixels."""
+        pieces = [self.template.target(target.prompt) for target in targets]
+        packed = pack([Tokens((), ())], [pieces], first_position=prefix.num_positions)
+        packed = packed.to(self.backbone.device)
+        embeddings = self._embed(packed, self.image_features([each.image for each in targets]))
+        shared = packed.segments.new_full((1, prefix.num_positions), SHARED)
+        hidden = self.backbone.decode(
+            embeddings,
+            mask=attention_mask(
+                packed.segments,
+                torch.cat([shared, packed.segments], dim=1),
+                dtype=embeddings.dtype,
+            ),
+            positions=packed.positions,
+            prefix=prefix.key_values,
+        )
+        return self._read(hidden, packed)[0]
+
+    def _pack(self, prefix: Tokens, targets: Sequence[Tokens]) -> Packed:
+        packed = pack([prefix], [targets], first_position=self.config.num_preference_tokens)
+        return packed.to(self.backbone.device)
+
+    def _preference(self, num_rows: int) -> Tensor:
+        tokens = self.preference_tokens.to(self.backbone.dtype)
+        return tokens[None].expand(num_rows, -1, -1)
+
+    def _preference_positions(self, num_rows: int) -> Tensor:
+        positions = torch.arange(self.config.num_preference_tokens, device=self.backbone.device)
+        return positions[None].expand(num_rows, -1)
+
+    def _embed(self, packed: Packed, features: Tensor) -> Tensor:
+        embeddings = self.backbone.embed(packed.ids)
+        where = packed.is_image[..., None].expand_as(embeddings)
+        return embeddings.masked_scatter(where, features.to(embeddings.dtype))
+
+    def _read(self, hidden: Tensor, packed: Packed) -> Tensor:
+        rows = torch.arange(hidden.shape[0], device=hidden.device)[:, None]
+        last = hidden[rows, packed.readouts.clamp(min=0)]  # (B, C, D)
+        labels = torch.tensor(
+            [self.template.like_id, self.template.dislike_id], device=hidden.device
+        )
+        logits = self.backbone.token_logits(last, labels)
+        return logits.masked_fill((packed.readouts < 0)[..., None], 0.0)
+
+
+def preference_score(logits: Float[Tensor, "*shape 2"]) -> Float[Tensor, "*shape"]:
+    """Q = exp(M+) / (exp(M+) + exp(M-)): how much the user likes the image.  Paper, Eq. 2."""
+    return cast(Tensor, torch.sigmoid(logits[..., 0] - logits[..., 1]))

@@ -1,0 +1,88 @@
+"""Attention to P_v (Eq. 6) against the library's eager attention weights."""
+
+import pytest
+import torch
+
+from recsys.scorer.attention import record_preference_attention
+from recsys.scorer.packing import SHARED, attention_mask, pack
+
+
+def packed_inputs(scorer, references, targets):
+    packed = pack(
+        [scorer.template.prefix([r.prompt for r in references])],
+        [[scorer.template.target(t.prompt) for t in targets]],
+        first_position=scorer.config.num_preference_tokens,
+    )
+    images = [i for r in references for i in (r.liked, r.disliked)] + [t.image for t in targets]
+    return packed, scorer.image_features(images)
+
+
+def eager_weights(scorer, packed, features):
+    """The naive twin: the same inputs through the library's eager attention."""
+    num_tokens = scorer.config.num_preference_tokens
+    shared = packed.segments.new_full((1, num_tokens), SHARED)
+    segments = torch.cat([shared, packed.segments], dim=1)
+    places = packed.is_image[..., None].expand(*packed.ids.shape, scorer.backbone.hidden_size)
+    embedded = scorer.backbone.embed(packed.ids).masked_scatter(places, features)
+    text = scorer.backbone.idefics2.model.text_model
+    text.set_attn_implementation("eager")
+    output = text(
+        inputs_embeds=torch.cat([scorer.preference_tokens[None], embedded], dim=1),
+        attention_mask=attention_mask(segments, segments, dtype=torch.float32),
+        position_ids=torch.cat([torch.arange(num_tokens)[None], packed.positions], dim=1),
+        output_attentions=True,
+        use_cache=False,
+    )
+    return torch.stack(output.attentions)
+
+
+@torch.no_grad()
+def test_full_normalisation_equals_eager_weights(scorer, references, targets) -> None:
+    num_tokens = scorer.config.num_preference_tokens
+    packed, features = packed_inputs(scorer, references, targets)
+    with record_preference_attention(num_tokens, normalisation="full") as record:
+        scorer.logits(packed, features)
+    expected = eager_weights(scorer, packed, features)[..., :num_tokens]
+    assert torch.allclose(record.stacked(), expected, atol=1e-6)
+
+
+@torch.no_grad()
+def test_eq_6_is_a_softmax_over_the_preference_tokens(scorer, references, targets) -> None:
+    num_tokens = scorer.config.num_preference_tokens
+    packed, features = packed_inputs(scorer, references, targets)
+    with record_preference_attention(num_tokens) as record:
+        scorer.logits(packed, features)
+    full = eager_weights(scorer, packed, features)[..., num_tokens:, :num_tokens]
+    expected = full / full.sum(dim=-1, keepdim=True)
+    assert torch.allclose(record.stacked()[..., num_tokens:, :], expected, atol=1e-5)
+
+
+def test_behind_a_kept_prefix_targets_show_the_same_attention(scorer, references, targets) -> None:
+    num_tokens = scorer.config.num_preference_tokens
+    packed, features = packed_inputs(scorer, references, targets[:3])
+    with torch.no_grad(), record_preference_attention(num_tokens) as whole:
+        scorer.logits(packed, features)
+    prefix = scorer.prefix(references)
+    with torch.no_grad(), record_preference_attention(num_tokens) as behind:
+        scorer.target_logits(prefix, targets[:3])
+    num_queries = behind.stacked().shape[3]
+    assert torch.allclose(whole.stacked()[..., -num_queries:, :], behind.stacked(), atol=1e-5)
+
+
+def test_attention_is_differentiable_down_to_the_preference_tokens(
+    scorer, references, targets
+) -> None:
+    packed, features = packed_inputs(scorer, references, targets)
+    with record_preference_attention(scorer.config.num_preference_tokens) as record:
+        scorer.logits(packed, features)
+    record.stacked()[..., 0].sum().backward()
+    assert scorer.preference_tokens.grad is not None
+    assert scorer.preference_tokens.grad.abs().sum() > 0
+
+
+def test_no_preference_tokens_is_a_callers_slip() -> None:
+    with (
+        pytest.raises(ValueError, match="must be preference tokens"),
+        record_preference_attention(0),
+    ):
+        pass

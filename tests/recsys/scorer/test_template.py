@@ -1,0 +1,64 @@
+"""The paper's template as tokens."""
+
+import pytest
+
+from recsys.scorer.template import Template, TemplateConfig
+
+
+@pytest.fixture
+def template(tokenizer) -> Template:
+    return Template(tokenizer, TemplateConfig(), num_image_tokens=2)
+
+
+def test_a_labelled_image_reads_as_in_the_paper(template, tokenizer) -> None:
+    text = tokenizer.decode(template.labelled("a large house", liked=True).ids)
+    assert text.replace(" ", "") == (
+        "<fake_token_around_image><image><image><fake_token_around_image>"
+        "Thepromptisalargehouse.Scoreforthisimage?like"
+    )
+
+
+def test_a_target_is_the_same_without_its_label(template) -> None:
+    target = template.target("three small fish")
+    assert template.labelled("three small fish", liked=True).ids[:-1] == target.ids
+    assert template.labelled("three small fish", liked=False).ids[:-1] == target.ids
+    assert template.labelled("x", liked=True).ids[-1] == template.like_id
+    assert template.labelled("x", liked=False).ids[-1] == template.dislike_id
+
+
+def test_only_the_template_s_own_places_are_images(template, tokenizer) -> None:
+    tokens = template.target("a <image> of <fake_token_around_image>")
+    assert sum(tokens.is_image) == 2
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    assert [i for i, token in enumerate(tokens.ids) if token == image] == [1, 2]
+
+
+def test_prompts_are_cut_at_100_tokens(template) -> None:
+    longest = template.target("fish " * 10_000)
+    assert len(longest) == len(template.target("")) + 100
+
+
+@pytest.mark.parametrize("prompt", ["", "näive 日本語 🐟", "\x00", "a" * 500])
+def test_any_prompt_can_be_encoded_and_read_back(template, tokenizer, prompt) -> None:
+    empty = len(template.target(""))
+    ids = template.target(prompt).ids
+    assert len(ids) <= empty + 100
+    if len(ids) < empty + 100:
+        assert prompt in tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TemplateConfig(like="likelihood of rain"), "must be one token"),
+        (TemplateConfig(like="dislike"), "must differ"),
+    ],
+)
+def test_unfit_labels_are_refused(tokenizer, config, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Template(tokenizer, config, num_image_tokens=2)
+
+
+def test_the_authors_labels_can_be_chosen(tokenizer) -> None:
+    template = Template(tokenizer, TemplateConfig(like="+", dislike="-"), num_image_tokens=2)
+    assert template.like_id != template.dislike_id

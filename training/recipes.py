@@ -1,0 +1,75 @@
+"""Complete named configurations of a training run, as functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recsys.scorer.adapter import LoraShape
+from recsys.scorer.model import ScorerConfig
+from recsys.scorer.template import TemplateConfig
+from training.fit import Plan
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the paper's two stages (section 4.1).
+
+    Attributes:
+        plan: schedule.
+        num_users: users in a step's batch.
+        num_pairs: target pairs of each user behind one packed prefix, at least 1.
+    """
+
+    plan: Plan
+    num_users: int
+    num_pairs: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a scorer, beside its base model and the choices it learns from.
+
+    Attributes:
+        name: of the recipe.
+        scorer: number of references and preference tokens.
+        template: the words around image, prompt and label.
+        lora: adapter on the base.
+        contrastive_weight: of L+ and L- in Eq. 5; the paper's is 1.
+        fewer_references: share of samples with fewer than all references, so that new users are
+            not strangers; the paper trains with all 8 throughout.
+        first: adapter and preference tokens are trained.
+        second: all is frozen but the preference tokens.
+    """
+
+    name: str
+    scorer: ScorerConfig
+    template: TemplateConfig
+    lora: LoraShape
+    first: Stage
+    second: Stage
+    contrastive_weight: float = 1.0
+    fewer_references: float = 0.25
+
+
+def tiny() -> Recipe:
+    """The shipped scorer: minutes on two cores, from the tiny base.
+
+    The paper's two stages and loss; the steps, rates and batch are this size's own. The adapter is
+    on the decoder alone, so each image is encoded once for the whole run.
+    """
+    return Recipe(
+        name="tiny",
+        scorer=ScorerConfig(num_references=8, num_preference_tokens=10),
+        template=TemplateConfig(),
+        lora=LoraShape(rank=16, alpha=32, dropout=0.0, targets=r".*text_model.*_proj"),
+        first=Stage(
+            Plan("stage1", num_steps=1500, learning_rate=1e-3, seed=1), num_users=32, num_pairs=8
+        ),
+        second=Stage(
+            Plan("stage2", num_steps=400, learning_rate=1e-2, weight_decay=0.0, seed=2),
+            num_users=32,
+            num_pairs=8,
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny}

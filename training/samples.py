@@ -1,0 +1,145 @@
+"""Histories -> training samples: references and target pairs, by index into a table of images."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from recsys.scorer.packing import Packed, pack
+from recsys.scorer.template import Template
+from storage.histories import HistoryStore
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A liked and a disliked image of one prompt.
+
+    Attributes:
+        liked, disliked: rows of a table of images, at least 0.
+        prompt: what both were made from.
+    """
+
+    liked: int
+    disliked: int
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one user chose, split into what the model reads and what it is asked.
+
+    Attributes:
+        references: read in this order.
+        targets: pairs to be told apart; share no image with the references.
+    """
+
+    references: tuple[Pair, ...]
+    targets: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """Pairs of many users over one table of images.
+
+    Attributes:
+        pairs: by user id, oldest first.
+        images: SHA-256 of each row of the table.
+    """
+
+    pairs: dict[str, tuple[Pair, ...]]
+    images: tuple[str, ...]
+
+
+def read_histories(store: HistoryStore, user_ids: Sequence[str] | None = None) -> Histories:
+    """Read users' pairs from storage; each passed-over image forms a pair with the liked one.
+
+    Args:
+        store: where choices are.
+        user_ids: whose; all users by default.
+    """
+    rows: dict[str, int] = {}
+    pairs: dict[str, tuple[Pair, ...]] = {}
+    for user_id in all_user_ids(store) if user_ids is None else user_ids:
+        choices = [stored.choice for stored in store.read(user_id).choices]
+        pairs[user_id] = tuple(
+            Pair(
+                rows.setdefault(choice.liked, len(rows)),
+                rows.setdefault(other, len(rows)),
+                choice.prompt,
+            )
+            for choice in choices
+            if choice.liked is not None
+            for other in choice.passed_over
+        )
+    return Histories(pairs, tuple(rows))
+
+
+def all_user_ids(store: HistoryStore) -> Iterator[str]:
+    """Every user's id, in order, a page at a time."""
+    page = store.user_ids()
+    while page:
+        yield from page
+        page = store.user_ids(after=page[-1])
+
+
+def draw_sample(
+    pairs: Sequence[Pair],
+    rng: np.random.Generator,
+    *,
+    num_references: int,
+    num_targets: int,
+) -> Sample:
+    """Choose references and targets of one user at random, in random order.
+
+    Targets share no image with the references, not merely no row. References come from different
+    choices where the history has enough of them, as a served prefix does.
+
+    Args:
+        pairs: a user's pairs.
+        rng: decides.
+        num_references: at most so many references, 0 or more.
+        num_targets: at most so many targets, 0 or more.
+    """
+    shuffled = [pairs[index] for index in rng.permutation(len(pairs))]
+    references: list[Pair] = []
+    seen: set[int] = set()
+    for pair in shuffled:
+        if len(references) < num_references and pair.liked not in seen:
+            references.append(pair)
+            seen |= {pair.liked, pair.disliked}
+    targets = [p for p in shuffled if p.liked not in seen and p.disliked not in seen]
+    return Sample(tuple(references), tuple(targets[:num_targets]))
+
+
+def pack_samples(
+    template: Template, samples: Sequence[Sample], *, num_preference_tokens: int
+) -> tuple[Packed, Int[Tensor, " N"]]:
+    """Lay out samples as packed rows: liked and disliked targets alternate behind their prefix.
+
+    Returns:
+        The rows, with C = 2 × the most targets of a sample (liked at even places), and the image
+        table's row for each image in the order in which they stand.
+    """
+    prefixes = [template.prefix([pair.prompt for pair in sample.references]) for sample in samples]
+    targets = [
+        [template.target(pair.prompt) for pair in sample.targets for _ in range(2)]
+        for sample in samples
+    ]
+    order = [
+        row
+        for sample in samples
+        for pair in chain(sample.references, sample.targets)
+        for row in (pair.liked, pair.disliked)
+    ]
+    packed = pack(prefixes, targets, first_position=num_preference_tokens)
+    return packed, torch.tensor(order, dtype=torch.long)
+
+
+def split_pairs(packed: Packed, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, C, 2) of alternating targets -> (liked, disliked), each (N, 2), row by row."""
+    real = (packed.readouts >= 0)[:, 0::2]
+    return logits[:, 0::2][real], logits[:, 1::2][real]
