@@ -5,6 +5,7 @@
     │   └── ImageRefused      bytes that are not an image this system accepts
     ├── NotFound              a user, image or checkpoint that does not exist
     ├── CheckpointRefused     a checkpoint that is missing, damaged or made for another base
+    ├── SettingsRefused       a setting that is unknown or breaks its rule (also a ValueError)
     ├── Overloaded            queue full, or the wait is longer than the time left
     ├── DeadlinePassed        the caller's time is over
     └── Unavailable           loading, draining or unreachable; the same call may succeed later
@@ -40,7 +41,11 @@ class NotFound(RecsysError, LookupError):
 
 
 class CheckpointRefused(RecsysError):
-    """A checkpoint that is missing, damaged or made for another base; the message names the file."""
+    """A checkpoint that is missing, damaged or made for another base; the message names it."""
+
+
+class SettingsRefused(RecsysError, ValueError):
+    """A setting that is unknown or breaks its rule; the message names it and where it came from."""
 
 
 class Overloaded(RecsysError):

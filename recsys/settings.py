@@ -1,0 +1,195 @@
+"""What a person can set, read once: flag over environment over file over default.
+
+The file is the one RECSYS_CONFIG names, else `recsys/config.toml` in the user's configuration
+folder. Only code that reads settings imports this module, and pydantic with it.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_config_path, user_data_path
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from recsys.errors import SettingsRefused
+
+APP = "recsys"
+PREFIX = "RECSYS_"
+CONFIG_VARIABLE = "RECSYS_CONFIG"
+MIB = 2**20
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; each is also RECSYS_<NAME> and a key of the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: str = Field(
+        default_factory=lambda: f"sqlite:///{data_folder() / 'recsys.db'}",
+        description="where choices are: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
+    )
+    blob_url: str = Field(
+        default_factory=lambda: f"file://{data_folder() / 'blobs'}",
+        description="where image bytes are: any fsspec URL",
+    )
+    checkpoint: str = Field("tiny", description="scorer: a folder, or the name of a shipped one")
+    device: str = Field("cpu", description="where the model runs: cpu or cuda")
+    address: str = Field(
+        "127.0.0.1:50051", description="HOST:PORT that the server listens on and clients call"
+    )
+    max_candidates: int = Field(256, ge=1, description="in one request")
+    max_image_bytes: int = Field(10 * MIB, ge=1, description="length of one encoded image")
+    max_image_pixels: int = Field(25_000_000, ge=1, description="width times height of one image")
+    max_request_bytes: int = Field(64 * MIB, ge=1, description="length of one message")
+    max_queue: int = Field(64, ge=1, description="requests that wait for the model")
+    max_requests: int = Field(64, ge=1, description="requests that are ranked at the same time")
+    prefix_cache_bytes: int = Field(256 * MIB, ge=0, description="users kept warm in memory")
+    timeout_s: float = Field(30.0, gt=0, description="how long a client waits for an answer")
+    drain_timeout_s: float = Field(
+        20.0, ge=0, description="how long a stopping server finishes what it has begun"
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_known_database(cls, url: str) -> str:
+        if not re.match(r"(sqlite|postgresql)(\+\w+)?://", url):
+            raise ValueError("must start with sqlite:/// or postgresql://")
+        return url
+
+    @field_validator("address")
+    @classmethod
+    def _has_port(cls, address: str) -> str:
+        host, _, port = address.rpartition(":")
+        if not (host and port.isdecimal() and int(port) <= 65_535):
+            raise ValueError("must be HOST:PORT with a port of 0 to 65535")
+        return address
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, file; the first that has a value decides."""
+        path = config_path()
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _read_file(path))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings and how each came to its value.
+
+    Attributes:
+        settings: the values.
+        origins: by name: "flag", "environment RECSYS_...", "file PATH" or "default".
+        unknown: variables that begin with RECSYS_ and set nothing, e.g. for a slip of the pen.
+    """
+
+    settings: Settings
+    origins: Mapping[str, str]
+    unknown: tuple[str, ...]
+
+    def shown(self) -> list[tuple[str, str, str]]:
+        """Name, value with secrets masked, and origin of each, in the order of their definition."""
+        return [
+            (name, masked(str(getattr(self.settings, name))), self.origins[name])
+            for name in Settings.model_fields
+        ]
+
+
+def load_settings(flags: Mapping[str, Any] | None = None) -> LoadedSettings:
+    """Read all settings.
+
+    Args:
+        flags: by name; those that are None were not given.
+
+    Raises:
+        SettingsRefused: if a name is unknown, a value breaks its rule or the file cannot be read.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    origins = _origins(given)
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise SettingsRefused(_explain(error, origins)) from error
+    unknown = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
+    unknown -= {CONFIG_VARIABLE, *(_variable(name) for name in Settings.model_fields)}
+    return LoadedSettings(settings, origins, tuple(sorted(unknown)))
+
+
+def data_folder() -> Path:
+    """Where this user's data goes when nothing else is set; not created."""
+    return user_data_path(APP, appauthor=False)
+
+
+def config_path() -> Path:
+    """The file that settings are read from; it need not exist unless RECSYS_CONFIG names it."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    return Path(named) if named else user_config_path(APP, appauthor=False) / "config.toml"
+
+
+def masked(value: str) -> str:
+    """Hide what a URL keeps secret: its password, and parameters named like a secret."""
+    # Up to the last @, not the first: a password may hold one that nobody has escaped.
+    value = re.sub(r"://([^:/@]*):.*@", r"://\1:***@", value)
+    secret = r"([?&][^=&]*(?:password|secret|token|key|sig)[^=&]*=)[^&]*"
+    return re.sub(secret, r"\1***", value, flags=re.IGNORECASE)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        if not os.environ.get(CONFIG_VARIABLE):
+            return {}
+        message = f"{CONFIG_VARIABLE} must name a file, and {path} does not exist: unset it"
+        raise SettingsRefused(message) from error
+    except (OSError, ValueError) as error:
+        raise SettingsRefused(f"{path} must be a TOML file that can be read: {error}") from error
+
+
+def _origins(given: Mapping[str, Any]) -> dict[str, str]:
+    path = config_path()
+    origins = dict.fromkeys(Settings.model_fields, "default")
+    origins |= dict.fromkeys(_read_file(path), f"file {path}")
+    variables = {name.upper() for name, value in os.environ.items() if value}
+    origins |= {
+        name: f"environment {_variable(name)}"
+        for name in Settings.model_fields
+        if _variable(name) in variables
+    }
+    return origins | dict.fromkeys(given, "flag")
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0])
+    origin = origins.get(name, "default")
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(Settings.model_fields)
+        return f"{name} ({origin}) is no setting: the settings are {known}"
+    rule = first["msg"].removeprefix("Value error, ")
+    return f"{name} ({origin}) breaks its rule: {rule[0].lower()}{rule[1:]}"
