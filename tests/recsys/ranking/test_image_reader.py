@@ -1,0 +1,25 @@
+"""Images on their way to the model."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from recsys.images import ImageGeometry, to_model_input
+from recsys.ranking import Candidate
+
+
+@pytest.mark.parametrize("geometry", [ImageGeometry(378, 980), ImageGeometry(square_px=64)])
+async def test_images_wait_in_the_model_s_size_and_the_model_sees_the_same_bits(
+    make, engine, geometry: ImageGeometry
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 1200, 3), dtype=np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).save(data, "PNG")
+    await make(geometry=geometry).rank("ann", [Candidate("a", "", image=data.getvalue())])
+    image = engine.calls[0]["targets"][0].image
+    assert tuple(image.shape[-2:]) == geometry.size(90, 1200)
+    whole = torch.from_numpy(noise).permute(2, 0, 1).float() / 255
+    assert torch.equal(to_model_input(image, geometry), to_model_input(whole, geometry))

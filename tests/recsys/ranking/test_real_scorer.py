@@ -1,0 +1,73 @@
+"""Ranker and engine on a real scorer: small, with random weights."""
+
+import asyncio
+from functools import partial
+
+import pytest
+import torch
+
+from recsys.engine import Scorer, ScoringEngine
+from recsys.ranking import Ranker
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
+from recsys.scorer.template import Template, TemplateConfig
+from training.tiny_base import TinyShape, build_model, train_tokenizer
+
+SHAPE = TinyShape(
+    image_px=16,
+    vision_width=16,
+    vision_layers=1,
+    vision_heads=2,
+    num_latents=2,
+    width=32,
+    layers=2,
+    mlp_width=32,
+    vocabulary=400,
+)
+SHADES = {"dark": 20, "middle": 120, "light": 240}
+
+
+@pytest.fixture(scope="module")
+def scorer() -> PreferenceScorer:
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["a cat"], vocabulary=SHAPE.vocabulary)
+    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image_token, seed=0)
+    backbone = Backbone(model)
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
+    config = ScorerConfig(num_references=2, num_preference_tokens=3)
+    return PreferenceScorer(backbone, template, geometry=SHAPE.geometry, config=config).eval()
+
+
+def grey(shade: int) -> torch.Tensor:
+    return torch.full((3, 6, 8), shade / 255)
+
+
+async def test_everybody_gets_the_scores_they_would_get_alone(
+    scorer: PreferenceScorer, store, sent
+) -> None:
+    assert isinstance(scorer, Scorer)
+    store.choose(store.add(200), store.add(30))
+    engine = ScoringEngine(scorer, max_queue=8, prefix_cache_bytes=2**20)
+    await engine.start()
+    ranker = Ranker(engine, store, num_references=2, geometry=scorer.geometry)
+    candidates = [sent(name, shade) for name, shade in SHADES.items()]
+    rank = partial(ranker.rank, candidates=candidates)
+    try:
+        rankings = await asyncio.gather(*(rank(user) for user in ["ann", "bob", "ann", "cat"]))
+    finally:
+        await engine.drain(60.0)
+        ranker.close()
+    references = {"ann": [Reference(grey(200), grey(30), "a cat")], "bob": [], "cat": []}
+    for ranking in rankings:
+        prefix = scorer.prefix(references[ranking.user_id])
+        targets = [Target(grey(shade), "a cat") for shade in SHADES.values()]
+        alone = dict(zip(SHADES, scorer.score(prefix, targets).tolist(), strict=True))
+        got = {each.id: each.score for each in ranking.candidates}
+        assert got == pytest.approx(alone, abs=1e-6)
+        assert [each.id for each in ranking.candidates] == sorted(
+            alone, key=lambda name: -alone[name]
+        )
+    assert abs(rankings[0].candidates[0].score - rankings[1].candidates[0].score) > 1e-5
+    assert engine.stats.num_scored == 12
+    assert engine.stats.cache_entries == 2  # ann, and nobody
