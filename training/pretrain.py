@@ -53,8 +53,9 @@ class PretrainRecipe:
         interleaved: schedule of the second part.
         interleaved_batch: sequences a step.
         num_references, num_pairs: references and target pairs of a sequence.
-        readout_weight: of reading an image's own attributes behind the first block. Without it a
-            small model does not begin to use the labels it is shown.
+        readout_weight: of two readings that a small model does not come upon by itself: an
+            image's own attributes behind the first block, and behind the second what the liked
+            images had more of than the disliked ones. Without them it ignores the labels.
     """
 
     shape: TinyShape = TINY
@@ -206,12 +207,17 @@ def learn_in_context(
         config=ScorerConfig(recipe.num_references, num_preference_tokens=0),
     )
     features = encode_pool(backbone, pool.pixels, console=console)
-    head = _readout(backbone.hidden_size, recipe.seed + 1)
-    step_loss = _interleaved_loss(scorer, pool, features, head, recipe)
+    heads = nn.ModuleDict(
+        {
+            name: _readout(backbone.hidden_size, recipe.seed + 1 + place)
+            for place, name in enumerate(("image", "history"))
+        }
+    )
+    step_loss = _interleaved_loss(scorer, pool, features, heads, recipe)
     trained = {
         **{f"text.{n}": p for n, p in model.model.text_model.named_parameters()},
         "lm_head": model.lm_head.weight,
-        **_named("head", head),
+        **_named("head", heads),
     }
     fit(step_loss, trained, recipe.interleaved, folder=folder, console=console)
 
@@ -220,32 +226,45 @@ def _interleaved_loss(
     scorer: PreferenceScorer,
     pool: Pool,
     features: Float[Tensor, "N T D"],
-    head: nn.Linear,
+    heads: nn.ModuleDict,
     recipe: PretrainRecipe,
 ) -> StepLoss:
-    first_block: list[Tensor] = []
-    scorer.backbone.idefics2.model.text_model.layers[0].register_forward_hook(
-        lambda module, inputs, output: first_block.append(output)
-    )
+    blocks: dict[int, Tensor] = {}
+    layers = scorer.backbone.idefics2.model.text_model.layers
+    layers[0].register_forward_hook(lambda module, inputs, output: blocks.update({0: output}))
+    layers[1].register_forward_hook(lambda module, inputs, output: blocks.update({1: output}))
 
     def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.interleaved.seed, 3, step])
         samples = [draw_rule_sample(pool, recipe, rng) for _ in range(recipe.interleaved_batch)]
         packed, order = pack_samples(scorer.template, samples, num_preference_tokens=0)
-        first_block.clear()
         logits = scorer.logits(packed, features[order])
         liked, disliked = split_pairs(packed, logits)
         loss = preference_loss(liked, disliked)
-        read = head(first_block[0][_whole_image_seen(packed, scorer.template)])
-        error = F.mse_loss(read, pool.attributes[order])
+        seen = heads["image"](blocks[0][_whole_image_seen(packed, scorer.template)])
+        image_error = F.mse_loss(seen, pool.attributes[order])
+        read = heads["history"](blocks[1][_readout_places(packed)])
+        history_error = F.mse_loss(read, _leanings(pool, samples))
         right = preference_score(liked) > preference_score(disliked)
-        return loss + recipe.readout_weight * error, {
+        return loss + recipe.readout_weight * (image_error + history_error), {
             "preference": loss.item(),
-            "error": error.item(),
+            "image": image_error.item(),
+            "history": history_error.item(),
             "top1": right.float().mean().item(),
         }
 
     return step_loss
+
+
+def _leanings(pool: Pool, samples: Sequence[Sample]) -> Float[Tensor, "N A"]:
+    """For each target, what its user's liked images have more of than the disliked ones."""
+    rows = []
+    for sample in samples:
+        liked = pool.attributes[[pair.liked for pair in sample.references]]
+        disliked = pool.attributes[[pair.disliked for pair in sample.references]]
+        leaning = (liked - disliked).sum(dim=0) / max(len(sample.references), 1)
+        rows.append(leaning.expand(2 * len(sample.targets), -1))
+    return torch.cat(rows)
 
 
 def draw_rule_sample(pool: Pool, recipe: PretrainRecipe, rng: np.random.Generator) -> Sample:
@@ -281,7 +300,12 @@ def _labelled_pair(
 def _whole_image_seen(packed: Packed, template: Template) -> Tensor:
     """The one place of each image from which its attributes are read: its label, or its end."""
     is_label = (packed.ids == template.like_id) | (packed.ids == template.dislike_id)
-    places = is_label & (packed.segments == SHARED)
+    return (is_label & (packed.segments == SHARED)) | _readout_places(packed)
+
+
+def _readout_places(packed: Packed) -> Tensor:
+    """Where targets end, as a mask over the rows."""
+    places = torch.zeros_like(packed.is_image)
     rows = torch.arange(len(places))[:, None].expand_as(packed.readouts)
     real = packed.readouts >= 0
     places[rows[real], packed.readouts[real]] = True

@@ -1,5 +1,8 @@
 """The only door to peft and bitsandbytes: LoRA adapters, and linear layers in four bits."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -58,7 +61,8 @@ def add_adapter(model: nn.Module, shape: LoraShape) -> PeftModel:
         target_modules=values["targets"],
         init_lora_weights="gaussian",
     )
-    return cast(PeftModel, get_peft_model(cast(Any, model), config))
+    with _without_deprecation_noise():
+        return cast(PeftModel, get_peft_model(cast(Any, model), config))
 
 
 def load_adapter(model: nn.Module, folder: Path, *, trainable: bool = False) -> PeftModel:
@@ -71,11 +75,22 @@ def load_adapter(model: nn.Module, folder: Path, *, trainable: bool = False) -> 
         if not (folder / name).is_file():
             raise CheckpointRefused(f"{folder / name} is missing: an adapter needs it")
     try:
-        adapted = PeftModel.from_pretrained(cast(Any, model), str(folder), is_trainable=trainable)
+        with _without_deprecation_noise():
+            adapted = PeftModel.from_pretrained(
+                cast(Any, model), str(folder), is_trainable=trainable
+            )
     except Exception as error:
         # peft, safetensors and torch each raise their own kinds here.
         raise CheckpointRefused(f"adapter {folder} cannot be put on this base: {error}") from error
     return cast(PeftModel, adapted)
+
+
+@contextmanager
+def _without_deprecation_noise() -> Iterator[None]:
+    """peft asks transformers for an attribute by its old name, which warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
