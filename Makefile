@@ -37,10 +37,10 @@ demo: $(STAMP) ## Rank generated images for three people over gRPC; DATA=folder 
 
 # One thread for each worker: on two cores, two workers that share them fairly beat one that has both.
 test: check proto-check ## Lint, types, generated code and every test
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 quick: $(STAMP) ## The tests that take less than ten seconds each, and nothing else
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 check: $(STAMP) ## Lint, format and types, changing nothing
 	@$(BIN)/ruff check .

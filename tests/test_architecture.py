@@ -1,0 +1,210 @@
+"""The shape of the code: imports point one way, each library has one door, importing is cheap.
+
+Every rule is a function from source text to a list of complaints, so that each is also shown to
+fail on a small piece of source that breaks it.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TypeGuard
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = ("storage", "recsys", "training")  # lowest first; a floor imports itself and what is below
+
+GRPC = {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google", "recsys.v1"}
+
+# What unpickles can be made to run anything, and a checkpoint is data: these have no door at all.
+UNPICKLING = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "torch.load"}
+
+# One door per library: the modules it stands for, and the only files that may import them.
+DOORS: list[tuple[set[str], list[str]]] = [
+    (
+        {"transformers"},
+        ["recsys/scorer/backbone.py", "training/pretrain*.py", "training/tiny_base.py"],
+    ),
+    ({"peft", "bitsandbytes"}, ["recsys/scorer/*.py"]),
+    ({"faiss"}, ["recsys/neighbours.py", "recsys/clusters.py"]),
+    (GRPC, ["recsys/service/*.py", "recsys/client.py"]),
+    ({"sqlalchemy", "alembic", "psycopg"}, ["storage/*.py"]),
+    ({"PIL"}, ["recsys/images.py", "training/render.py", "training/contact_sheet.py"]),
+    ({"pyarrow"}, ["storage/importers/*.py"]),
+    ({"pydantic_settings"}, ["recsys/settings.py"]),
+    (UNPICKLING, []),
+]
+
+DYNAMIC_IMPORTS = {"import_module", "importlib.import_module", "__import__"}
+
+# Heavy or stateful: none of these may come in by importing a package or the command line.
+HEAVY = [
+    "torch",
+    "transformers",
+    "peft",
+    "sqlalchemy",
+    "alembic",
+    "grpc",
+    "PIL",
+    "pyarrow",
+    "faiss",
+]
+
+
+def imported(path: str, source: str) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything imported anywhere in a module, lazily and by string too."""
+    for node in ast.walk(ast.parse(source, path)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # Leading dots count from the module's own package upwards.
+            parents = Path(path).parts[: -node.level] if node.level else ()
+            origin = [*parents, node.module] if node.module else [*parents]
+            yield from ((node.lineno, ".".join([*origin, alias.name])) for alias in node.names)
+        elif isinstance(node, ast.Call) and dotted(node.func) in DYNAMIC_IMPORTS:
+            yield from ((node.lineno, arg.value) for arg in node.args[:1] if is_text(arg))
+
+
+def is_text(node: ast.expr) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` as text; an empty text for anything that is not a plain name."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        left = dotted(node.value)
+        return f"{left}.{node.attr}" if left else ""
+    return ""
+
+
+def is_of(name: str, module: str) -> bool:
+    return name == module or name.startswith(f"{module}.")
+
+
+def upward_imports(path: str, source: str) -> list[str]:
+    """A floor imports only itself and the floors below it."""
+    above = FLOORS[FLOORS.index(Path(path).parts[0]) + 1 :]
+    return sorted(
+        {
+            f"{path}:{line}: imports {name}: imports point {' <- '.join(FLOORS)}"
+            for line, name in imported(path, source)
+            if any(is_of(name, floor) for floor in above)
+        }
+    )
+
+
+def wrong_doors(path: str, source: str) -> list[str]:
+    """A library with a door is imported there alone."""
+    return sorted(
+        {
+            f"{path}:{line}: imports {library}, whose doors are: {', '.join(doors) or 'none'}"
+            for libraries, doors in DOORS
+            for library in libraries
+            for line, name in imported(path, source)
+            if is_of(name, library) and not any(fnmatch(path, door) for door in doors)
+        }
+    )
+
+
+RULES = [upward_imports, wrong_doors]
+
+
+def shipped() -> list[str]:
+    """Every module that is shipped, but for the generated ones."""
+    paths = [path.relative_to(ROOT) for floor in FLOORS for path in (ROOT / floor).rglob("*.py")]
+    return sorted(path.as_posix() for path in paths if path.parts[:2] != ("recsys", "v1"))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_shipped_code_keeps_the_rule(rule):
+    paths = shipped()
+    assert len(paths) > len(FLOORS), "found next to nothing to read: the rule would pass unread"
+
+    complaints = [text for path in paths for text in rule(path, (ROOT / path).read_text("utf-8"))]
+
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+SLIPS = {
+    upward_imports: [
+        ("storage/blobs.py", "import recsys"),
+        ("storage/blobs.py", "from recsys.errors import NotFound"),
+        ("storage/importers/pairs.py", "def f():\n    import training.world"),
+        ("recsys/cli.py", "from training import cli"),
+        ("recsys/cli.py", "importlib.import_module('training.cli')"),
+        ("recsys/cli.py", "__import__('training')"),
+    ],
+    wrong_doors: [
+        ("recsys/ranking.py", "import transformers"),
+        ("recsys/ranking.py", "def f():\n    from transformers import AutoModel"),
+        ("recsys/scorer/adapter.py", "import transformers.utils"),
+        ("training/fit.py", "from peft import LoraConfig"),
+        ("recsys/scorer.py", "import bitsandbytes"),
+        ("recsys/analyst.py", "import faiss"),
+        ("recsys/cli.py", "import grpc.aio"),
+        ("recsys/cli.py", "from google.protobuf import json_format"),
+        ("recsys/cli.py", "from recsys import v1"),
+        ("recsys/cli.py", "from . import v1"),
+        ("recsys/scorer/model.py", "from ..v1 import ranking_pb2"),
+        ("recsys/ranking.py", "from sqlalchemy.orm import Session"),
+        ("training/samples.py", "if TYPE_CHECKING:\n    import alembic"),
+        ("training/scenes.py", "from PIL import Image"),
+        ("storage/histories.py", "import pyarrow.parquet as pq"),
+        ("recsys/service/server.py", "from pydantic_settings import BaseSettings"),
+        ("training/fit.py", "import pickle"),
+        ("training/fit.py", "from joblib import load"),
+        ("training/fit.py", "from torch import load"),
+    ],
+}
+HONEST = {
+    upward_imports: [
+        ("training/world.py", "from recsys.images import decode\nimport storage"),
+        ("recsys/ranking.py", "import storage.records\nimport recsysx, trainings"),
+        ("recsys/cli.py", "from importlib.metadata import entry_points"),
+    ],
+    wrong_doors: [
+        ("recsys/scorer/backbone.py", "from transformers import AutoModel"),
+        ("training/pretrain_captions.py", "import transformers"),
+        ("recsys/service/server.py", "import grpc\nfrom recsys.v1 import ranking_pb2"),
+        ("storage/migrations/versions/v0001_start.py", "from alembic import op"),
+        ("recsys/ranking.py", "import grpcx, faiss_like\ntext = 'import transformers'"),
+    ],
+}
+
+
+def cases(table):
+    return [(rule, path, source) for rule in RULES for path, source in table[rule]]
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), cases(SLIPS))
+def test_a_rule_sees_the_slip(rule, path, source):
+    (complaint,) = rule(path, source)
+
+    assert complaint.startswith(path)
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), cases(HONEST))
+def test_a_rule_lets_honest_code_pass(rule, path, source):
+    assert rule(path, source) == []
+
+
+@pytest.mark.parametrize("module", [*FLOORS, "recsys.cli"])
+def test_importing_loads_nothing_heavy(module):
+    report = f"import {module}, sys; print([m for m in {HEAVY} if m in sys.modules])"
+
+    answer = subprocess.run(
+        [sys.executable, "-c", report], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() == "[]", f"import {module} loads {answer.stdout}"
+
+
+def test_generated_code_has_no_package_that_shadows_another():
+    """A folder `proto` that is a package would shadow proto-plus for everyone who installs both."""
+    assert not list((ROOT / "proto").rglob("__init__.py"))

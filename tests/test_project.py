@@ -1,0 +1,121 @@
+"""The project around the code: versions that agree, an honest lock, commands that answer."""
+
+import os
+import re
+import subprocess
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+LOCKED_EXTRAS = ("cpu", "postgres", "dev")
+TARGETS = ("demo", "test", "check", "format", "proto", "bench", "tiny", "lock", "clean")
+
+# A folder of one person's or one build's machine means nothing to anyone else.
+MACHINE_PATH = re.compile(r"(?<![\w.~*}\]-])/(?:work|root|tmp|home|Users)/")
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run from the project's folder, without what an outer `make` tells the programs it starts."""
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def locked() -> dict[str, str]:
+    """Version by canonical name of everything the lock pins."""
+    lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def required() -> list[Requirement]:
+    """Everything that pyproject.toml asks for, with the extras that the lock covers."""
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    texts = [*PYPROJECT["project"]["dependencies"], *PYPROJECT["build-system"]["requires"]]
+    return [Requirement(text) for text in texts + [t for e in LOCKED_EXTRAS for t in extras[e]]]
+
+
+def machine_paths(text: str) -> list[str]:
+    return [line for line in text.splitlines() if MACHINE_PATH.search(line)]
+
+
+def test_the_changelog_begins_with_this_version():
+    versions = re.findall(r"^## \[([^]]+)]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+
+    assert next(v for v in versions if v != "Unreleased") == PYPROJECT["project"]["version"]
+
+
+@pytest.mark.parametrize("requirement", required(), ids=lambda requirement: requirement.name)
+def test_the_lock_has_what_pyproject_asks_for(requirement):
+    version = locked().get(canonicalize_name(requirement.name))
+
+    assert version, f"{requirement.name} is not in requirements.lock: run `make lock`"
+    assert requirement.specifier.contains(version), f"{requirement}, locked {version}: `make lock`"
+
+
+def test_the_lock_fits_every_machine():
+    """No build suffix and no CUDA package (they depend on the machine), no index and no hash."""
+    text = (ROOT / "requirements.lock").read_text("utf-8")
+    pins = [line for line in text.splitlines() if not line.startswith("#")]
+
+    assert [p for p in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", p)] == []
+    assert [name for name in locked() if name.startswith(("nvidia", "cuda", "triton"))] == []
+
+
+def test_make_alone_lists_the_targets():
+    answer = run("make")
+
+    assert answer.returncode == 0, answer.stderr
+    listed = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if line[:2] == "  ")
+    assert set(TARGETS) <= set(listed)
+
+
+def test_the_command_answers_help():
+    command = Path(sysconfig.get_path("scripts")) / "recsys"
+
+    answer = run(str(command), "--help")
+
+    assert answer.returncode == 0, answer.stderr
+    assert "Usage" in answer.stdout
+
+
+def test_the_licence_is_the_one_that_the_package_names():
+    text = (ROOT / "LICENSE").read_text("utf-8")
+
+    assert PYPROJECT["project"]["license"] == "Apache-2.0"
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_no_file_names_a_path_of_one_machine():
+    tracked = run("git", "ls-files", "-z")
+    assert tracked.returncode == 0, tracked.stderr
+    paths = [ROOT / name for name in tracked.stdout.split("\0") if name]
+
+    found = {
+        str(path.relative_to(ROOT)): machine_paths(path.read_bytes().decode("utf-8", "replace"))
+        for path in paths
+        if path.is_file() and path.relative_to(ROOT).parts[0] != "tests"
+        if b"\0" not in path.read_bytes()[:8192]
+    }
+
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize("text", ["/tmp/x", "file:///tmp/x", "(/root/.cache)", "x = '/work/main'"])
+def test_a_path_of_one_machine_is_seen(text):
+    assert machine_paths(f"fine\n{text}\nfine") == [text]
+
+
+@pytest.mark.parametrize(
+    "text", ["~/work/pictures", "./tmp/x", "$HOME/tmp/", "share/work/", "a /workspace/x"]
+)
+def test_other_paths_are_not(text):
+    assert machine_paths(text) == []
