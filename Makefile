@@ -99,8 +99,8 @@ endif
 # dependencies (--no-deps) and without build isolation, nothing comes in that the lock does not name,
 # but for the CUDA packages where torch's build for this machine asks for them.
 $(STAMP): pyproject.toml $(LOCK)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed," \
-		"$(PYTHON) is $$($(PYTHON) --version 2>&1): name one with \`make PYTHON=python3.11 ...\`" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { echo "Python 3.11 or newer is needed," \
+		"$(PYTHON) is $$($(PYTHON) --version 2> /dev/null || echo missing): name one with \`make PYTHON=python3.11 ...\`" >&2; exit 1; }
 	@rm -f $(STAMP)
 	@grep -qsF "$(CURDIR)/$(VENV)" $(BIN)/activate && $(PY) -m pip --version > /dev/null 2>&1 \
 		|| $(PYTHON) -m venv --clear $(VENV)
@@ -109,8 +109,9 @@ $(STAMP): pyproject.toml $(LOCK)
 		&& $(PY) -m pip install --no-deps --no-build-isolation -e . ; } 2>&1 \
 		| tee $(LOG) \
 		| awk '/^(Collecting|Processing|Requirement)/ { printf "."; fflush() } \
-			/^Installing/ { printf " unpacking "; fflush() }' \
+			/^Installing/ && !n++ { printf " unpacking "; fflush() }' \
 		|| { echo; echo "The installation failed; the end of $(LOG):" >&2; \
-			grep -v -e "^Looking in" -e "is ignored: it is" $(LOG) | tail -n 15 >&2; exit 1; }
+			grep -v -E "^(Looking|Collecting|Processing|Requirement| )|is ignored: it is" $(LOG) \
+				| tail -n 15 >&2; exit 1; }
 	@echo "done"
 	@printf '%s\n' "$(CURDIR)" > $(STAMP)
