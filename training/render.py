@@ -19,11 +19,11 @@ from training.silhouettes import MAX_TILT_DEG, SILHOUETTES, Part
 JPEG_QUALITY = 92
 
 _DARKEST, _BRIGHTEST = 0.30, 0.84
-_LEAST_CONTRAST, _MOST_CONTRAST = 0.10, 0.44
-_MOST_PATTERN = 0.11
+_LEAST_CONTRAST, _MOST_CONTRAST = 0.13, 0.40
+_MOST_PATTERN = 0.10
 _SMALLEST, _LARGEST = 0.085, 0.25
 # So many figures must find room side by side: the more there are, the smaller all of them.
-_CROWD = {1: 1.0, 2: 0.88, 3: 0.8, 4: 0.74, 5: 0.66}
+_CROWD = {1: 1.0, 2: 0.88, 3: 0.8, 4: 0.74, 5: 0.64}
 _ROWS = {
     1: ((1,),),
     2: ((2,),),
@@ -97,7 +97,7 @@ def _landscape(x: Field, y: Field, rng: np.random.Generator) -> tuple[Field, Mas
     """Lightness of sky, disc and two ranges of hills; and where the ground is."""
     soft = x.shape[0] / 1.5
     horizon = rng.uniform(0.62, 0.78)
-    lightness = 0.10 * (y - 0.5)
+    lightness = 0.14 * (y - 0.5)
     center, radius = (rng.uniform(0.15, 0.85), rng.uniform(0.12, 0.3)), rng.uniform(0.07, 0.13)
     disc = radius - np.sqrt((x - center[0]) ** 2 + (y - center[1]) ** 2)
     lightness = lightness + 0.05 * np.clip(disc * soft + 0.5, 0, 1)
@@ -130,7 +130,15 @@ def _waves(u: Field, v: Field) -> Field:
 
 
 def _dots(u: Field, v: Field) -> Field:
-    return _steep(np.sin(u) * np.sin(v) + 0.15)
+    # Dots are fewer than gaps: shift the mean back to about 0.
+    dots: Field = (_steep(np.sin(u) + np.sin(v) - 0.8) + 0.45) / 1.15
+    return dots
+
+
+def _marble(u: Field, v: Field) -> Field:
+    return _steep(
+        np.sin(0.8 * u + 1.7 * np.sin(0.45 * v)) + np.sin(0.6 * v + 1.9 * np.sin(0.4 * u))
+    )
 
 
 def _checks(u: Field, v: Field) -> Field:
@@ -149,7 +157,14 @@ def _steep(wave: Field) -> Field:
     return flat
 
 
-_PATTERNS: tuple[Callable[[Field, Field], Field], ...] = (_stripes, _waves, _dots, _checks, _weave)
+_PATTERNS: tuple[Callable[[Field, Field], Field], ...] = (
+    _stripes,
+    _waves,
+    _dots,
+    _checks,
+    _weave,
+    _marble,
+)
 
 
 @dataclass(frozen=True)
@@ -176,9 +191,10 @@ def _draw_figures(image: Image.Image, scene: Scene, rng: np.random.Generator) ->
 
 def _places(scene: Scene, radius: float, rng: np.random.Generator) -> list[_Figure]:
     """Rows of figures about the scene's height, from the back (top) to the front."""
-    rows = _ROWS[scene.count][rng.integers(len(_ROWS[scene.count]))]
+    fitting = [rows for rows in _ROWS[scene.count] if 2 * radius * max(rows) <= 1]
+    rows = fitting[rng.integers(len(fitting))]
     step = 1.95 * radius
-    half = radius + step * (len(rows) - 1) / 2
+    half = 1.06 * radius + step * (len(rows) - 1) / 2
     middle = 1 - half - scene.height * (1 - 2 * half)
     tilts = MAX_TILT_DEG[scene.subject]
     center = rng.uniform(-1, 1)
@@ -189,7 +205,7 @@ def _places(scene: Scene, radius: float, rng: np.random.Generator) -> list[_Figu
         slack = (room - gap * (num_in_row - 1)) / 2
         left = 0.5 + slack * center * 0.8 - gap * (num_in_row - 1) / 2
         for column in range(num_in_row):
-            jitter = rng.uniform(-0.12, 0.12, 2) * radius
+            jitter = rng.uniform(-0.1, 0.1, 2) * radius
             x = left + gap * column + jitter[0]
             y = middle + step * (row - (len(rows) - 1) / 2) + jitter[1]
             figures.append(_Figure(x, y, rng.uniform(-tilts, tilts)))
@@ -200,19 +216,21 @@ def _figure_colours(scene: Scene, rng: np.random.Generator) -> dict[Part, tuple[
     """Lighter or darker than the background by the scene's contrast, of the same warmth."""
     ground = _lightness(scene)
     step = _LEAST_CONTRAST + (_MOST_CONTRAST - _LEAST_CONTRAST) * scene.contrast
-    up, down = ground + step <= 0.97, ground - step >= 0.12
+    up, down = ground + step <= 0.97, ground - step >= 0.15
     rises = bool(rng.random() < 0.5) if up == down else up
     body = ground + (step if rises else -step)
     through_green = bool(rng.random() < 0.5)
     own = shades(hue_of(scene.warmth, through_green=through_green), scene.saturation)
     other = shades(hue_of(scene.warmth, through_green=not through_green), scene.saturation)
     detail = 0.05 + 0.05 * scene.contrast
+    # Nothing can be seen that is darker still than a dark body.
+    shade = body - detail if body > 0.3 else body + 0.7 * detail
     return {
         "shadow": (*own.at(ground - 0.12), 90),
         "body": own.at(body),
-        "shade": own.at(body - detail),
-        "light": own.at(body + detail),
-        "accent": other.at(body + (-1.6 if rises else 1.6) * detail),
+        "shade": own.at(shade),
+        "light": own.at(body + (detail if body > 0.3 else 1.6 * detail)),
+        "accent": other.at(body + (-1.6 if rises else 2.0) * detail),
         "hole": _hole(own, ground, body),
     }
 
