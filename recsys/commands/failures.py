@@ -1,0 +1,78 @@
+"""Errors for people: one sentence on standard error, and an exit code that scripts rely on."""
+
+import errno
+from enum import IntEnum
+
+import click
+
+from recsys import errors
+from storage import errors as storage_errors
+
+
+class ExitCode(IntEnum):
+    """What a command's end means."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    UNAVAILABLE = 4
+    PARTLY = 5
+    INTERRUPTED = 130
+
+
+EXIT_CODES = """\b
+Exit codes:
+    0  done
+    1  a condition failed: the message tells which
+    2  the command, a setting or an input breaks a rule
+    3  a user, image, file or folder does not exist
+    4  a server cannot be reached or is busy: try again later
+    5  partly done: some input was bad and left out
+  130  stopped by Ctrl-C: what was already stored stands
+"""
+
+_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
+    (errors.InvalidRequest, ExitCode.USAGE),
+    (errors.SettingsRefused, ExitCode.USAGE),
+    (errors.NotFound, ExitCode.NOT_FOUND),
+    (errors.Overloaded, ExitCode.UNAVAILABLE),
+    (errors.DeadlinePassed, ExitCode.UNAVAILABLE),
+    (errors.Unavailable, ExitCode.UNAVAILABLE),
+    (errors.RecsysError, ExitCode.FAILED),
+    (storage_errors.InvalidRecord, ExitCode.USAGE),
+    (storage_errors.UnknownUser, ExitCode.NOT_FOUND),
+    (storage_errors.UnknownImage, ExitCode.NOT_FOUND),
+    (storage_errors.StorageError, ExitCode.FAILED),
+    (FileNotFoundError, ExitCode.NOT_FOUND),
+    (OSError, ExitCode.FAILED),
+)
+
+
+class Failure(click.ClickException):
+    """The end of a command: a sentence and an exit code.
+
+    Args:
+        message: what must hold, what arrived and what to do.
+        code: what the end means.
+    """
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = int(code)  # type: ignore[misc]  # click reads it from the instance
+
+
+def explained(error: Exception) -> Failure | None:
+    """Return the failure that an expected error stands for; None for a bug."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return Failure(_sentence(error), code)
+    return None
+
+
+def _sentence(error: Exception) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error) or type(error).__name__
+    where = f"{error.filename}: " if error.filename is not None else ""
+    remedy = ": make room and run the same command again" if error.errno == errno.ENOSPC else ""
+    return f"{where}{error.strerror.lower()}{remedy}"

@@ -1,0 +1,51 @@
+"""Images named on a command line: a file, or the SHA-256 of a stored image."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recsys.errors import InvalidRequest, NotFound
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image as a person named it; exactly one of `data` and `sha256` is given.
+
+    Attributes:
+        name: what was typed.
+        data: encoded bytes of a file, unchecked; never more than the limit and one byte.
+        sha256: of a stored image.
+    """
+
+    name: str
+    data: bytes | None = field(default=None, repr=False)
+    sha256: str | None = None
+
+
+def read_pictures(names: tuple[str, ...], *, max_bytes: int) -> list[Picture]:
+    """Read the files that a person named.
+
+    Args:
+        max_bytes: what an image may have; of a longer file no more than a byte above is read.
+
+    Raises:
+        InvalidRequest: if a name is given twice.
+        NotFound: if a name is neither a file nor a SHA-256.
+    """
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InvalidRequest(f"each image must be given once, got {repeated} twice")
+    return [_read(name, max_bytes) for name in names]
+
+
+def _read(name: str, max_bytes: int) -> Picture:
+    path = Path(name)
+    if path.is_file():
+        with path.open("rb") as file:
+            return Picture(name, data=file.read(max_bytes + 1))
+    if _SHA256.fullmatch(name) and not path.exists():
+        return Picture(name, sha256=name)
+    arrived = "a folder" if path.is_dir() else "nothing there"
+    raise NotFound(f"{name} must be an image file or a stored image's SHA-256, got {arrived}")

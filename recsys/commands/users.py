@@ -1,0 +1,78 @@
+"""`recsys users`: what is known of a user, and its erasure."""
+
+import click
+
+from recsys.commands.failures import ExitCode, Failure
+from recsys.commands.opened import opened_store, read_settings
+from recsys.commands.shown import printable, show_json, show_table
+
+
+@click.group("users")
+def command() -> None:
+    """Show what is known of a user, or erase it."""
+
+
+@command.command("show")
+@click.argument("user")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+def show(user: str, is_json: bool) -> None:
+    """Show how much is stored of USER; exit code 3 if nothing is."""
+    with opened_store(read_settings(), creates=False) as store:
+        summary = store.user(user)
+    last = summary.last_choice_at
+    shown = {
+        "user_id": summary.user_id,
+        "revision": summary.revision,
+        "num_choices": summary.num_choices,
+        "num_pairs": summary.num_pairs,
+        "created_at": summary.created_at.isoformat(),
+        "last_choice_at": last.isoformat() if last else None,
+    }
+    if is_json:
+        show_json(shown)
+    else:
+        show_table(["of this user", ""], [(name, str(value)) for name, value in shown.items()])
+
+
+@command.command("erase")
+@click.argument("user")
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+def erase(user: str, is_sure: bool, is_json: bool) -> None:
+    """Erase USER: choices, signatures, and images that nobody else refers to.
+
+    A running server keeps the user's prefix in memory until it needs the room or stops: to have
+    it forget at once, erase through the server (UserService.EraseUser).
+    """
+    with opened_store(read_settings(), creates=False) as store:
+        if not is_sure:
+            _ask(user, store.user(user).num_choices)
+        erased = store.erase(user)
+    if is_json:
+        show_json(
+            {
+                "user_id": user,
+                "num_choices": erased.num_choices,
+                "num_signatures": erased.num_signatures,
+                "num_images": erased.num_images,
+                "num_bytes": erased.num_bytes,
+            }
+        )
+        return
+    click.echo(
+        f"{printable(user)} is erased: {erased.num_choices:,} choices,"
+        f" {erased.num_signatures:,} signatures and {erased.num_images:,} images"
+        f" ({erased.num_bytes:,} bytes)"
+    )
+
+
+def _ask(user: str, num_choices: int) -> None:
+    question = f"Erase {printable(user)} and {num_choices:,} choices? This cannot be undone."
+    try:
+        is_sure = click.confirm(question, err=True)
+    except click.Abort as error:  # Ctrl-C, or nobody there to answer
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise Failure("stopped by Ctrl-C: nothing was erased", ExitCode.INTERRUPTED) from error
+        is_sure = False
+    if not is_sure:
+        raise Failure("nothing was erased: answer y, or pass --yes")
