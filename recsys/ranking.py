@@ -90,7 +90,7 @@ class Ranker:
         geometry: the model's; given, decoded images wait in its size. None: in their own.
         max_candidates: in one request; at least 1.
         max_candidates_at_once: in all requests that are being ranked, for decoded images are
-            large; at least `max_candidates`.
+            large; at least `max_candidates`. None: four full requests.
         num_decoders: threads that read and decode; at least 1.
         clock: the engine's: seconds that never go back; deadlines are instants on it.
 
@@ -107,10 +107,12 @@ class Ranker:
         limits: ImageLimits | None = None,
         geometry: ImageGeometry | None = None,
         max_candidates: int = 256,
-        max_candidates_at_once: int = 1024,
+        max_candidates_at_once: int | None = None,
         num_decoders: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if max_candidates_at_once is None:
+            max_candidates_at_once = 4 * max_candidates
         if not 1 <= max_candidates <= max_candidates_at_once:
             raise ValueError(
                 "1 <= max_candidates <= max_candidates_at_once must hold,"
