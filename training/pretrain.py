@@ -104,7 +104,7 @@ def render_pool(recipe: PretrainRecipe, *, console: Console) -> Pool:
         prompts.append(prompt_text(prompt))
         for _ in range(recipe.images_per_prompt):
             scene = sample_scene(prompt, rng)
-            pixels.append(torch.from_numpy(render(scene, recipe.shape.image_px)).permute(2, 0, 1))
+            pixels.append(torch.tensor(render(scene, recipe.shape.image_px)).permute(2, 0, 1))
             values.append(torch.from_numpy(attributes(scene)))
             captions.append(caption(scene))
     return Pool(

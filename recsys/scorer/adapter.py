@@ -1,4 +1,4 @@
-"""The only door to peft and bitsandbytes: LoRA adapters, and linear layers in four bits."""
+"""The only door to peft: LoRA adapters on a base model."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import BitsAndBytesConfig
 
 from recsys.errors import CheckpointRefused
 
@@ -39,16 +37,6 @@ class LoraShape:
     alpha: int = 8
     dropout: float = 0.1
     targets: str = TARGETS
-
-
-def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
-    """4-bit NormalFloat with double quantisation.  Dettmers et al. 2023 (QLoRA), section 3."""
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute_dtype,
-    )
 
 
 def add_adapter(model: nn.Module, shape: LoraShape) -> PeftModel:

@@ -19,6 +19,7 @@ from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
     AutoTokenizer,
+    BitsAndBytesConfig,
     Idefics2ForConditionalGeneration,
     PreTrainedTokenizerBase,
 )
@@ -271,8 +272,6 @@ def load_model(
     """
     options: dict[str, Any] = {"dtype": dtype, "revision": revision, "use_safetensors": True}
     if quantization == "nf4":
-        from recsys.scorer.adapter import nf4_config
-
         options["quantization_config"] = nf4_config(dtype)
     if quantization == "nf4" or device != "cpu":
         options["device_map"] = {"": device}
@@ -284,6 +283,16 @@ def load_model(
             f"base model {source} must be a readable Idefics2 in safetensors: {error}"
         ) from error
     return observe_attention(model).eval()
+
+
+def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation.  Dettmers et al. 2023 (QLoRA), section 3."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
 
 
 def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
