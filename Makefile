@@ -20,7 +20,7 @@ LOG := $(VENV)/install.log
 # The newest PyTorch that has a CPU build for every place this runs; `make lock` pins it.
 TORCH := 2.13.0
 
-# What a person adds to a command: make test ARGS="-k packing -n 0"
+# What a person adds to a command: make test ARGS="-k packing"
 ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -35,12 +35,16 @@ help: ## List the targets
 demo: $(STAMP) ## Rank generated images for three people over gRPC; DATA=folder for your own ratings
 	@$(PY) -m training.demo $(if $(DATA),--data "$(DATA)")
 
-# One thread for each worker: on two cores, two workers that share them fairly beat one that has both.
+# One process: each worker of pytest-xdist imports PyTorch and transformers anew, about twelve seconds
+# of a core, which two cores only win back once the tests take minutes (then: make test WORKERS=2).
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal
+WORKERS ?= 0
+
 test: check proto-check ## Lint, types, generated code and every test
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 quick: $(STAMP) ## The tests that take less than ten seconds each, and nothing else
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 check: $(STAMP) ## Lint, format and types, changing nothing
 	@$(BIN)/ruff check .
@@ -65,10 +69,18 @@ proto-check: $(STAMP) ## Is recsys/v1 what proto/ generates?
 	|| { echo "recsys/v1 is not what proto/ generates: run \`make proto\` and commit the result" >&2; exit 1; }
 
 bench: $(STAMP) ## Measure packed scoring against full passes; writes bench.json
-	@$(PY) tests/benchmarks/scoring.py $(ARGS)
+	@$(PY) tests/benchmarks/ranking.py $(ARGS)
+
+# Each step resumes where it was stopped; to begin anew, remove runs/tiny.
+USERS ?= 1000
 
 tiny: $(STAMP) ## Train the checkpoint that is shipped with the package
-	@$(PY) -m training.tiny $(ARGS)
+	@export RECSYS_DATABASE_URL="sqlite:///$(CURDIR)/runs/tiny/world.db" RECSYS_BLOB_URL="file://$(CURDIR)/runs/tiny/blobs"; \
+	mkdir -p runs/tiny; \
+	$(BIN)/recsys db upgrade; \
+	$(BIN)/recsys world create --users $(USERS) --seed 1; \
+	$(BIN)/recsys pretrain runs/tiny; \
+	$(BIN)/recsys train tiny --base runs/tiny/base --out runs/tiny/checkpoint
 
 # A fresh environment, so that nothing installed by hand gets in. The lock names torch without its
 # build (+cpu, +cu130) and none of the CUDA packages, for those depend on the machine (see the lock's head).
@@ -99,8 +111,9 @@ endif
 # dependencies (--no-deps) and without build isolation, nothing comes in that the lock does not name,
 # but for the CUDA packages where torch's build for this machine asks for them.
 $(STAMP): pyproject.toml $(LOCK)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { echo "Python 3.11 or newer is needed," \
-		"$(PYTHON) is $$($(PYTHON) --version 2> /dev/null || echo missing): name one with \`make PYTHON=python3.11 ...\`" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+		echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2> /dev/null || echo missing):" \
+			"name one with \`make PYTHON=python3.11 ...\`" >&2; exit 1; }
 	@rm -f $(STAMP)
 	@grep -qsF "$(CURDIR)/$(VENV)" $(BIN)/activate && $(PY) -m pip --version > /dev/null 2>&1 \
 		|| $(PYTHON) -m venv --clear $(VENV)

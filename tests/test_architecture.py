@@ -100,13 +100,18 @@ def upward_imports(path: str, source: str) -> list[str]:
 
 def wrong_doors(path: str, source: str) -> list[str]:
     """A library with a door is imported there alone."""
+    closed = {
+        library: f"whose doors are: {', '.join(doors) or 'none'}"
+        for libraries, doors in DOORS
+        for library in libraries
+        if not any(fnmatch(path, door) for door in doors)
+    }
     return sorted(
         {
-            f"{path}:{line}: imports {library}, whose doors are: {', '.join(doors) or 'none'}"
-            for libraries, doors in DOORS
-            for library in libraries
+            f"{path}:{line}: imports {library}, {doors}"
             for line, name in imported(path, source)
-            if is_of(name, library) and not any(fnmatch(path, door) for door in doors)
+            for library, doors in closed.items()
+            if is_of(name, library)
         }
     )
 
