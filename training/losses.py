@@ -3,8 +3,6 @@
 N pairs; `liked` and `disliked` hold (M+, M-) of a liked image and of its disliked twin.
 """
 
-from typing import cast
-
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -28,7 +26,7 @@ def base_loss(liked: Float[Tensor, "N 2"], disliked: Float[Tensor, "N 2"]) -> Fl
     _check(liked, disliked)
     like = F.softplus(liked[:, 1] - liked[:, 0])  # -log softmax at the like label
     dislike = F.softplus(disliked[:, 0] - disliked[:, 1])
-    return cast(Tensor, (like + dislike).mean() / 2)
+    return (like + dislike).mean() / 2
 
 
 def like_ranking_loss(

@@ -142,7 +142,7 @@ def _initialise(model: Idefics2ForConditionalGeneration) -> None:
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            depth = model.config.text_config.num_hidden_layers
+            depth = len(model.model.text_model.layers)
             gain = 1 / math.sqrt(2 * depth) if name.endswith(("o_proj", "down_proj")) else 1.0
             nn.init.normal_(module.weight, std=gain / math.sqrt(module.in_features))
     nn.init.normal_(model.get_input_embeddings().weight, std=1.0)

@@ -50,7 +50,7 @@ def add_adapter(model: nn.Module, shape: LoraShape) -> PeftModel:
         init_lora_weights="gaussian",
     )
     with _without_deprecation_noise():
-        return cast(PeftModel, get_peft_model(cast(Any, model), config))
+        return get_peft_model(cast(Any, model), config)
 
 
 def load_adapter(model: nn.Module, folder: Path, *, trainable: bool = False) -> PeftModel:

@@ -63,11 +63,8 @@ def _observed_sdpa(
         assert attention_mask is not None
         assert scaling is not None
         hook(cast(int, module.layer_idx), query, key, attention_mask, scaling)
-    return cast(
-        tuple[Tensor, None],
-        sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **options
-        ),
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, **options
     )
 
 
@@ -144,22 +141,26 @@ class Backbone(nn.Module):
     @property
     def hidden_size(self) -> int:
         """D, width of the decoder's embeddings."""
-        return int(self.idefics2.config.text_config.hidden_size)
+        return self._embedding.weight.shape[1]
 
     @property
     def num_image_tokens(self) -> int:
         """T, tokens that stand for one image."""
-        return int(self.idefics2.config.perceiver_config.resampler_n_latents)
+        return cast(int, self.idefics2.model.image_seq_len)
 
     @property
     def device(self) -> torch.device:
         """Where the decoder's embeddings live."""
-        return self.idefics2.get_input_embeddings().weight.device
+        return self._embedding.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the decoder's inputs."""
-        return self.idefics2.get_input_embeddings().weight.dtype
+        return self._embedding.weight.dtype
+
+    @property
+    def _embedding(self) -> nn.Embedding:
+        return cast(nn.Embedding, self.idefics2.get_input_embeddings())
 
     def image_tokens(
         self, pixels: Float[Tensor, "N 3 H W"], mask: Bool[Tensor, "N H W"] | None = None
@@ -186,7 +187,7 @@ class Backbone(nn.Module):
 
     def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
         """Look up token embeddings."""
-        return cast(Tensor, self.idefics2.get_input_embeddings()(ids))
+        return cast(Tensor, self._embedding(ids))
 
     def decode(
         self,

@@ -183,7 +183,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any) -> str:
-    model = scorer.backbone.model
+    model: Any = scorer.backbone.model
     save_file(
         {"preference_tokens": scorer.preference_tokens.detach().float().cpu().contiguous()},
         work / "preference_tokens.safetensors",

@@ -6,7 +6,6 @@ D hidden width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -235,4 +234,4 @@ class PreferenceScorer(nn.Module):
 
 def preference_score(logits: Float[Tensor, "*shape 2"]) -> Float[Tensor, "*shape"]:
     """Q = exp(M+) / (exp(M+) + exp(M-)): how much the user likes the image.  Paper, Eq. 2."""
-    return cast(Tensor, torch.sigmoid(logits[..., 0] - logits[..., 1]))
+    return torch.sigmoid(logits[..., 0] - logits[..., 1])

@@ -19,7 +19,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str, *, add_special_tokens: bool, **options: Any) -> list[int]:
         """Token ids of a text."""
 
-    def convert_tokens_to_ids(self, tokens: str) -> int:
+    def convert_tokens_to_ids(self, tokens: str) -> int | list[int]:
         """Id of one token."""
 
     @property
