@@ -3,6 +3,7 @@
 Letters are Pillow's own font, so that a sheet looks alike on every machine.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,10 +151,11 @@ def _write(
         return
     font = ImageFont.load_default(size_px)
     line = " ".join(text.split())
-    shown = line
-    while shown and draw.textlength(shown, font=font) > room_px:
-        line = line[:-1]
-        shown = line.rstrip() + "…"
-        if not line:
-            return
-    draw.text(corner, shown, fill=colour, font=font)
+    if draw.textlength(line, font=font) > room_px:
+        # The most letters that fit before an ellipsis; no letter is narrower than a pixel.
+        lengths = range(min(len(line), room_px))
+        fits = bisect_right(
+            lengths, float(room_px), key=lambda n: draw.textlength(line[:n] + "…", font=font)
+        )
+        line = line[: max(fits - 1, 0)].rstrip() + "…"
+    draw.text(corner, line, fill=colour, font=font)

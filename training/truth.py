@@ -101,7 +101,8 @@ def read_truth(path: Path) -> WorldTruth:
         ValueError: if the file is not such a sidecar, or is cut off.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # numpy leaves a file of its own opening open where it cannot read it.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return WorldTruth(
                 population=Population(
                     stored["centers"], float(stored["spread"]), float(stored["temperature"])
