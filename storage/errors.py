@@ -1,11 +1,11 @@
 """What storage raises on purpose, a tree:
 
-    StorageError
-    ├── InvalidRecord     a choice or id that breaks a stated rule (also a ValueError)
-    ├── UnknownUser       no such user (also a LookupError)
-    ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
-    ├── SchemaMismatch    a database older or newer than the code
-    └── StorageFull       no room left on the device; nothing was half stored
+StorageError
+├── InvalidRecord     a choice or id that breaks a stated rule (also a ValueError)
+├── UnknownUser       no such user (also a LookupError)
+├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
+├── SchemaMismatch    a database older or newer than the code
+└── StorageFull       no room left on the device; nothing was half stored
 """
 
 

@@ -1,0 +1,211 @@
+"""One transaction of appending: users, images and choices in as few statements as it takes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Insert, insert, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from storage.blobs import BlobStore
+from storage.errors import UnknownImage
+from storage.records import Appended, Choice, ImageFacts, StoredChoice
+from storage.tables import ChoiceRow, ImageRow, PassedOverRow, Table, UserRow
+
+NewImages = Mapping[str, tuple[ImageFacts, bytes]]
+"""Images that may be new, by SHA-256."""
+
+Request = tuple[str, str]
+"""(user_id, request_id)"""
+
+T = TypeVar("T")
+_MANY = 200  # values in one statement, well under SQLite's limit on parameters
+
+
+def append_all(
+    session: Session, blobs: BlobStore, items: Sequence[tuple[Choice, NewImages]]
+) -> list[Appended]:
+    """Append checked choices inside a writing transaction; see `HistoryStore.append_many`.
+
+    Users, then images, are locked in order of their ids, so that two batches never wait for each
+    other in a circle.
+    """
+    now = datetime.now(UTC)
+    choices = [choice for choice, _ in items]
+    revisions = _lock_users(session, {choice.user_id for choice in choices}, now)
+    first = _answered(session, choices)
+    _add_images(session, blobs, items, now)
+    answers: list[Appended | None] = []
+    pending: dict[int, Choice] = {}
+    places: dict[Request, int] = {}
+    for place, choice in enumerate(choices):
+        request = _request(choice)
+        if request in first:
+            answers.append(Appended(first[request], repeated=True))
+            continue
+        answers.append(None)
+        if request is None or request not in places:
+            pending[place] = choice
+        if request is not None:
+            places.setdefault(request, place)
+    stored = dict(
+        zip(pending, _insert(session, list(pending.values()), revisions, now), strict=True)
+    )
+    return [
+        answer
+        or Appended(
+            stored[place] if place in stored else stored[places[_certain(choices[place])]],
+            repeated=place not in stored,
+        )
+        for place, answer in enumerate(answers)
+    ]
+
+
+def stored_choice(row: ChoiceRow, passed_over: Sequence[str]) -> StoredChoice:
+    """A row and its passed-over images as a record."""
+    choice = Choice(
+        user_id=row.user_id,
+        liked=row.liked,
+        passed_over=tuple(passed_over),
+        prompt=row.prompt,
+        chosen_at=row.chosen_at,
+        source=row.source,
+        request_id=row.request_id,
+    )
+    return StoredChoice(row.choice_id, row.revision, choice)
+
+
+def _request(choice: Choice) -> Request | None:
+    return None if choice.request_id is None else (choice.user_id, choice.request_id)
+
+
+def _certain(choice: Choice) -> Request:
+    assert choice.request_id is not None
+    return choice.user_id, choice.request_id
+
+
+def _lock_users(session: Session, user_ids: set[str], now: datetime) -> dict[str, int]:
+    """Make users that are new, and hold all of them: their revisions by id."""
+    ordered = sorted(user_ids)
+    revisions: dict[str, int] = {}
+    for part in _parts(ordered):
+        rows = [{"user_id": user_id, "revision": 0, "created_at": now} for user_id in part]
+        session.execute(_insert_new(session, UserRow), rows)
+        held = select(UserRow.user_id, UserRow.revision).where(UserRow.user_id.in_(part))
+        revisions |= dict(
+            session.execute(held.order_by(UserRow.user_id).with_for_update()).tuples().all()
+        )
+    return revisions
+
+
+def _answered(session: Session, choices: Sequence[Choice]) -> dict[Request | None, StoredChoice]:
+    """Requests stored before, with their first answers."""
+    requests = [request for choice in choices if (request := _request(choice)) is not None]
+    found: dict[Request | None, StoredChoice] = {}
+    for part in _parts(requests):
+        query = select(ChoiceRow).where(tuple_(ChoiceRow.user_id, ChoiceRow.request_id).in_(part))
+        rows = session.scalars(query).all()
+        passed: dict[int, list[str]] = {row.choice_id: [] for row in rows}
+        named = select(PassedOverRow.choice_id, PassedOverRow.sha256).where(
+            PassedOverRow.choice_id.in_(passed)
+        )
+        for choice_id, sha256 in session.execute(named.order_by(PassedOverRow.position)):
+            passed[choice_id].append(sha256)
+        for row in rows:
+            found[row.user_id, str(row.request_id)] = stored_choice(row, passed[row.choice_id])
+    return found
+
+
+def _add_images(
+    session: Session,
+    blobs: BlobStore,
+    items: Sequence[tuple[Choice, NewImages]],
+    now: datetime,
+) -> None:
+    """Store images that are new, bytes and row; refuse choices that name one nobody has."""
+    given = {sha256: image for _, images in items for sha256, image in images.items()}
+    named = sorted(
+        {
+            sha256
+            for choice, _ in items
+            for sha256 in (*choice.passed_over, choice.liked)
+            if sha256 is not None
+        }
+    )
+    for part in _parts(named):
+        query = select(ImageRow.sha256).where(ImageRow.sha256.in_(part))
+        missing = sorted(set(part) - set(session.scalars(query)))
+        unknown = [sha256 for sha256 in missing if sha256 not in given]
+        if unknown:
+            raise UnknownImage(f"no image {unknown[0]} is stored: send its bytes")
+        for sha256 in missing:
+            if blobs.put(given[sha256][1]) != sha256:
+                raise UnknownImage(f"the bytes given for image {sha256} have another digest")
+        if missing:
+            rows = [_image_row(given[sha256][0], now) for sha256 in missing]
+            session.execute(_insert_new(session, ImageRow), rows)
+
+
+def _image_row(facts: ImageFacts, now: datetime) -> dict[str, Any]:
+    return {
+        "sha256": facts.sha256,
+        "media_type": facts.media_type,
+        "width": facts.width,
+        "height": facts.height,
+        "num_bytes": facts.num_bytes,
+        "created_at": now,
+    }
+
+
+def _insert(
+    session: Session, choices: Sequence[Choice], revisions: dict[str, int], now: datetime
+) -> list[StoredChoice]:
+    """Insert choices in order, each with its user's next revision."""
+    if not choices:
+        return []
+    numbers = []
+    for choice in choices:
+        revisions[choice.user_id] += 1
+        numbers.append(revisions[choice.user_id])
+    rows = [
+        {
+            "user_id": choice.user_id,
+            "revision": revision,
+            "liked": choice.liked,
+            "prompt": choice.prompt,
+            "chosen_at": choice.chosen_at,
+            "source": choice.source,
+            "request_id": choice.request_id,
+            "recorded_at": now,
+        }
+        for choice, revision in zip(choices, numbers, strict=True)
+    ]
+    returning = insert(ChoiceRow).returning(ChoiceRow.choice_id, sort_by_parameter_order=True)
+    ids = list(session.scalars(returning, rows))
+    passed = [
+        {"choice_id": choice_id, "position": position, "sha256": sha256}
+        for choice_id, choice in zip(ids, choices, strict=True)
+        for position, sha256 in enumerate(choice.passed_over)
+    ]
+    if passed:
+        session.execute(insert(PassedOverRow), passed)
+    for user_id in {choice.user_id for choice in choices}:
+        grown = update(UserRow).where(UserRow.user_id == user_id)
+        session.execute(grown.values(revision=revisions[user_id]))
+    return [
+        StoredChoice(choice_id, revision, choice)
+        for choice_id, revision, choice in zip(ids, numbers, choices, strict=True)
+    ]
+
+
+def _insert_new(session: Session, table: type[Table]) -> Insert:
+    """An INSERT that leaves rows which are there alone; it waits for whoever is adding them."""
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def _parts(values: Iterable[T]) -> Iterable[list[T]]:
+    ordered = list(values)
+    return (ordered[start : start + _MANY] for start in range(0, len(ordered), _MANY))

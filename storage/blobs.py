@@ -1,0 +1,82 @@
+"""Image bytes by SHA-256 on any fsspec URL."""
+
+import contextlib
+import errno
+import hashlib
+import re
+import secrets
+from typing import Any
+
+import fsspec
+
+from storage.errors import StorageFull, UnknownImage
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class BlobStore:
+    """Content-addressed bytes: the same bytes are stored once, and never change.
+
+    Args:
+        url: a folder, as "file:///path/blobs", "memory://blobs" or "s3://bucket/blobs".
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._files: Any
+        self._files, self._root = fsspec.core.url_to_fs(url)
+
+    def put(self, data: bytes) -> str:
+        """Store bytes and return their SHA-256; bytes already there are left alone.
+
+        They appear under their name only when whole: written beside it and moved.
+
+        Raises:
+            StorageFull: if there is no room left; nothing is left behind.
+        """
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self._path(sha256)
+        if self._files.exists(path):
+            return sha256
+        partial = f"{path}.{secrets.token_hex(8)}.part"
+        try:
+            self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._files.pipe_file(partial, data)
+            self._files.mv(partial, path)
+        except OSError as error:
+            self._discard(partial)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull(
+                    f"no room left for images under {self.url}: free some and try again"
+                ) from error
+            raise
+        return sha256
+
+    def get(self, sha256: str) -> bytes:
+        """Bytes by digest.
+
+        Raises:
+            UnknownImage: if there are none.
+        """
+        try:
+            return bytes(self._files.cat_file(self._path(sha256)))
+        except FileNotFoundError as error:
+            raise UnknownImage(f"no image {sha256} is stored: send its bytes") from error
+
+    def exists(self, sha256: str) -> bool:
+        """Whether bytes with this digest are stored."""
+        return bool(self._files.exists(self._path(sha256)))
+
+    def delete(self, sha256: str) -> None:
+        """Remove bytes; absent is fine."""
+        self._discard(self._path(sha256))
+
+    def _discard(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(path)
+
+    def _path(self, sha256: str) -> str:
+        # Digests come from requests: nothing else may become part of a path.
+        if not _SHA256.fullmatch(sha256):
+            raise UnknownImage(f"an image is named by 64 hex digits, got {sha256[:80]!r}")
+        return f"{self._root}/{sha256[:2]}/{sha256}"

@@ -1,0 +1,260 @@
+"""Append choices, read a user's history and its revision, erase a user.
+
+Blobs follow one rule: bytes are put inside the transaction that first names them, under a lock
+that writers share; they are removed after an erasure, under the same lock held alone, and only if
+no row names them by then. So a row never lacks its bytes; bytes without a row, left by a crash,
+are harmless.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, func, or_, select, text
+from sqlalchemy.orm import Session
+
+from storage.appending import NewImages, append_all, stored_choice
+from storage.blobs import BlobStore
+from storage.database import Database
+from storage.errors import UnknownImage, UnknownUser
+from storage.records import Appended, Choice, Erased, History, ImageFacts, StoredChoice, UserSummary
+from storage.rules import check_choice, check_user_id
+from storage.tables import ChoiceRow, ImageRow, PassedOverRow, SignatureRow, UserRow
+
+_BLOB_LOCK = 7_262_380  # any number that no other program locks in this database
+_MANY = 500  # values in one IN (...)
+
+
+class HistoryStore:
+    """What people chose, in SQL, and the images they chose from, as blobs.
+
+    Args:
+        database: with a current schema.
+        blobs: where image bytes go.
+    """
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self.database = database
+        self.blobs = blobs
+
+    def append(self, choice: Choice, images: NewImages | None = None) -> Appended:
+        """Store one choice in a transaction of its own; see `append_many`."""
+        return self.append_many([(choice, images or {})])[0]
+
+    def append_many(self, items: Sequence[tuple[Choice, NewImages]]) -> list[Appended]:
+        """Store choices in one transaction: all or none.
+
+        Each choice gets its user's next revision. A (user, request_id) stored before is not stored
+        again: the first answer is returned, with `repeated`.
+
+        Args:
+            items: choices, each with those of its images that may be new, by SHA-256.
+
+        Raises:
+            InvalidRecord: if a choice breaks a rule.
+            UnknownImage: if a choice names an image neither given nor stored.
+            StorageFull: if there is no room left.
+        """
+        for choice, _ in items:
+            check_choice(choice)
+        with self.database.writing() as session:
+            self._lock_blobs(session, alone=False)
+            return append_all(session, self.blobs, items)
+
+    def read(self, user_id: str, *, limit: int | None = None) -> History:
+        """A user's newest choices, oldest first; revision 0 and none for an unknown user.
+
+        Args:
+            user_id: whose.
+            limit: at most so many, at least 1; all by default.
+        """
+        newest = (
+            select(ChoiceRow)
+            .where(ChoiceRow.user_id == user_id)
+            .order_by(ChoiceRow.revision.desc())
+            .limit(limit)
+        )
+        with self.database.session() as session:
+            rows = session.scalars(newest).all()
+            choices = tuple(_stored(session, rows[::-1]))
+            revision = _revision(session, user_id)
+        return History(user_id, revision, choices)
+
+    def revision(self, user_id: str) -> int:
+        """Number of choices ever stored for a user; 0 for an unknown one."""
+        with self.database.session() as session:
+            return _revision(session, user_id)
+
+    def user(self, user_id: str) -> UserSummary:
+        """Counts and times of a user's history.
+
+        Raises:
+            UnknownUser: if there is no such user.
+        """
+        choices = select(func.count(), func.max(ChoiceRow.recorded_at)).where(
+            ChoiceRow.user_id == user_id
+        )
+        pairs = (
+            select(func.count())
+            .select_from(PassedOverRow)
+            .join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
+            .where(ChoiceRow.user_id == user_id, ChoiceRow.liked.is_not(None))
+        )
+        with self.database.session() as session:
+            row = _known_user(session, user_id)
+            num_choices, last = session.execute(choices).one()
+            num_pairs = session.scalar(pairs) or 0
+        return UserSummary(user_id, row.revision, num_choices, num_pairs, row.created_at, last)
+
+    def list_choices(
+        self, user_id: str, *, after_choice_id: int = 0, limit: int
+    ) -> list[StoredChoice]:
+        """A page of a user's choices, oldest first, behind `after_choice_id`.
+
+        Raises:
+            UnknownUser: if there is no such user.
+        """
+        page = (
+            select(ChoiceRow)
+            .where(ChoiceRow.user_id == user_id, ChoiceRow.choice_id > after_choice_id)
+            .order_by(ChoiceRow.choice_id)
+            .limit(limit)
+        )
+        with self.database.session() as session:
+            _known_user(session, user_id)
+            return _stored(session, session.scalars(page).all())
+
+    def user_ids(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        """A page of user ids in the database's order, behind `after`."""
+        page = (
+            select(UserRow.user_id)
+            .where(UserRow.user_id > after)
+            .order_by(UserRow.user_id)
+            .limit(limit)
+        )
+        with self.database.session() as session:
+            return list(session.scalars(page))
+
+    def image(self, sha256: str) -> bytes:
+        """A stored image's bytes.
+
+        Raises:
+            UnknownImage: if no stored image has this digest.
+        """
+        return self.blobs.get(sha256)
+
+    def image_facts(self, sha256: str) -> ImageFacts:
+        """What is known of a stored image.
+
+        Raises:
+            UnknownImage: if no stored image has this digest.
+        """
+        with self.database.session() as session:
+            row = session.get(ImageRow, sha256)
+        if row is None:
+            raise UnknownImage(f"no image {sha256[:80]} is stored: send its bytes")
+        return ImageFacts(row.sha256, row.media_type, row.width, row.height, row.num_bytes)
+
+    def erase(self, user_id: str) -> Erased:
+        """Remove a user's choices and signatures, and images that nobody else's choices name.
+
+        Rows go in one transaction; the images' bytes right after it.
+
+        Raises:
+            UnknownUser: if there is no such user.
+        """
+        with self.database.writing() as session:
+            self._lock_blobs(session, alone=True)
+            _known_user(session, user_id)
+            named = _images_named(session, user_id)
+            num_signatures = _remove(session, SignatureRow, user_id)
+            session.execute(
+                delete(PassedOverRow).where(
+                    PassedOverRow.choice_id.in_(
+                        select(ChoiceRow.choice_id).where(ChoiceRow.user_id == user_id)
+                    )
+                )
+            )
+            num_choices = _remove(session, ChoiceRow, user_id)
+            _remove(session, UserRow, user_id)
+            gone = _remove_unnamed(session, named)
+        self._remove_blobs(list(gone))
+        return Erased(num_choices, num_signatures, len(gone), sum(gone.values()))
+
+    def _remove_blobs(self, sha256s: Sequence[str]) -> None:
+        with self.database.writing() as session:
+            self._lock_blobs(session, alone=True)
+            for start in range(0, len(sha256s), _MANY):
+                part = sha256s[start : start + _MANY]
+                query = select(ImageRow.sha256).where(ImageRow.sha256.in_(part))
+                for sha256 in set(part) - set(session.scalars(query)):
+                    self.blobs.delete(sha256)
+
+    def _lock_blobs(self, session: Session, *, alone: bool) -> None:
+        if not self.database.is_sqlite:  # there a writer is alone anyway
+            kind = "" if alone else "_shared"
+            lock = text(f"SELECT pg_advisory_xact_lock{kind}(:key)")
+            session.execute(lock, {"key": _BLOB_LOCK})
+
+
+def _revision(session: Session, user_id: str) -> int:
+    query = select(UserRow.revision).where(UserRow.user_id == user_id)
+    return session.scalar(query) or 0
+
+
+def _known_user(session: Session, user_id: str) -> UserRow:
+    check_user_id(user_id)
+    row = session.get(UserRow, user_id)
+    if row is None:
+        raise UnknownUser(f"no user {user_id!r} is stored: record a choice first")
+    return row
+
+
+def _stored(session: Session, rows: Sequence[ChoiceRow]) -> list[StoredChoice]:
+    passed: dict[int, list[str]] = {row.choice_id: [] for row in rows}
+    ids = list(passed)
+    for start in range(0, len(ids), _MANY):
+        query = (
+            select(PassedOverRow.choice_id, PassedOverRow.sha256)
+            .where(PassedOverRow.choice_id.in_(ids[start : start + _MANY]))
+            .order_by(PassedOverRow.choice_id, PassedOverRow.position)
+        )
+        for choice_id, sha256 in session.execute(query):
+            passed[choice_id].append(sha256)
+    return [stored_choice(row, passed[row.choice_id]) for row in rows]
+
+
+def _images_named(session: Session, user_id: str) -> set[str]:
+    liked = select(ChoiceRow.liked).where(
+        ChoiceRow.user_id == user_id, ChoiceRow.liked.is_not(None)
+    )
+    passed = (
+        select(PassedOverRow.sha256)
+        .join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
+        .where(ChoiceRow.user_id == user_id)
+    )
+    return {sha for query in (liked, passed) for sha in session.scalars(query) if sha is not None}
+
+
+def _remove(
+    session: Session, table: type[SignatureRow] | type[ChoiceRow] | type[UserRow], user_id: str
+) -> int:
+    removed = session.execute(delete(table).where(table.user_id == user_id))
+    return int(getattr(removed, "rowcount", 0))
+
+
+def _remove_unnamed(session: Session, sha256s: set[str]) -> dict[str, int]:
+    """Delete the rows of those images that no choice names any more: sizes in bytes by digest."""
+    ordered = sorted(sha256s)
+    gone: dict[str, int] = {}
+    for start in range(0, len(ordered), _MANY):
+        part = ordered[start : start + _MANY]
+        liked = select(ChoiceRow.choice_id).where(ChoiceRow.liked == ImageRow.sha256).exists()
+        passed = (
+            select(PassedOverRow.choice_id).where(PassedOverRow.sha256 == ImageRow.sha256).exists()
+        )
+        free = select(ImageRow.sha256, ImageRow.num_bytes).where(
+            ImageRow.sha256.in_(part), ~or_(liked, passed)
+        )
+        found = dict(session.execute(free).tuples().all())
+        session.execute(delete(ImageRow).where(ImageRow.sha256.in_(list(found))))
+        gone |= found
+    return gone

@@ -1,0 +1,54 @@
+"""Signature vectors by user, model version and history revision."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+from sqlalchemy import select
+
+from storage.database import Database
+from storage.errors import UnknownUser
+from storage.records import Signature
+from storage.tables import SignatureRow, UserRow
+
+_FORMAT = np.dtype("<f4")
+
+
+class SignatureStore:
+    """One vector a user and model version: the newest.
+
+    Args:
+        database: with a current schema.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def put(self, signature: Signature) -> None:
+        """Store a vector, unless one of a later revision is there.
+
+        Raises:
+            UnknownUser: if there is no such user (any more).
+        """
+        with self.database.writing() as session:
+            user = select(UserRow.user_id).where(UserRow.user_id == signature.user_id)
+            if session.scalar(user.with_for_update()) is None:
+                raise UnknownUser(f"no user {signature.user_id!r} is stored: record a choice first")
+            row = session.get(SignatureRow, (signature.user_id, signature.model_version))
+            if row is None:
+                row = SignatureRow(
+                    user_id=signature.user_id, model_version=signature.model_version, revision=0
+                )
+                session.add(row)
+            if signature.revision >= row.revision:
+                row.revision = signature.revision
+                row.vector = signature.vector.astype(_FORMAT).tobytes()
+                row.created_at = datetime.now(UTC)
+
+    def get(self, user_id: str, model_version: str) -> Signature | None:
+        """A user's vector under a model version, if there is one."""
+        with self.database.session() as session:
+            row = session.get(SignatureRow, (user_id, model_version))
+        if row is None:
+            return None
+        vector = np.frombuffer(row.vector, dtype=_FORMAT).astype(np.float32)
+        return Signature(user_id, model_version, row.revision, vector)

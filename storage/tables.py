@@ -1,0 +1,119 @@
+"""Table definitions, nothing else. Instants are UTC; ids of people and requests are opaque text."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Number = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts rows in INTEGER alone
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware -> UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Whatever the driver gives -> aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Table(DeclarativeBase):
+    """All tables of this package."""
+
+    metadata = MetaData(naming_convention=NAMES)
+
+
+class UserRow(Table):
+    """A person; `revision` counts the choices ever stored, also across an erasure."""
+
+    __tablename__ = "users"
+
+    user_id: Mapped[str] = mapped_column(String(256), primary_key=True)
+    revision: Mapped[int] = mapped_column(Number)
+    created_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class ImageRow(Table):
+    """What is known of a stored image; its bytes are a blob under the same digest."""
+
+    __tablename__ = "images"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    media_type: Mapped[str] = mapped_column(String(64))
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    num_bytes: Mapped[int] = mapped_column(Number)
+    created_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class ChoiceRow(Table):
+    """One act of a user."""
+
+    __tablename__ = "choices"
+    __table_args__ = (
+        UniqueConstraint("user_id", "revision"),
+        UniqueConstraint("user_id", "request_id"),
+    )
+
+    choice_id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"))
+    revision: Mapped[int] = mapped_column(Number)
+    liked: Mapped[str | None] = mapped_column(ForeignKey("images.sha256"), index=True)
+    prompt: Mapped[str] = mapped_column(Text)
+    chosen_at: Mapped[datetime] = mapped_column(Instant)
+    source: Mapped[str] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(128))
+    recorded_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class PassedOverRow(Table):
+    """An image that a choice passed over."""
+
+    __tablename__ = "choice_passed_over"
+    __table_args__ = (Index(None, "sha256"),)
+
+    choice_id: Mapped[int] = mapped_column(
+        ForeignKey("choices.choice_id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"))
+
+
+class SignatureRow(Table):
+    """A user's vector under one model version: E little-endian float32."""
+
+    __tablename__ = "signatures"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
+    model_version: Mapped[str] = mapped_column(String(64), primary_key=True)
+    revision: Mapped[int] = mapped_column(Number)
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(Instant)
