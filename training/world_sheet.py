@@ -1,14 +1,13 @@
 """A picture of the synthetic world: images of a few prompts, and what two people made of others."""
 
-import io
 import tempfile
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from training.contact_sheet import LIKED, PASSED_OVER, Row, Tile, contact_sheet
 from training.gallery import Gallery, draw_gallery
+from training.render import decode
 from training.scenes import ATTRIBUTES
 from training.tastes import Population, choose, draw_population, draw_tastes
 
@@ -106,4 +105,4 @@ def _choices(
 
 def _pixels(gallery: Gallery, prompt: int, image: int) -> UInt8[np.ndarray, "S S 3"]:
     _, data = gallery.read(prompt, image)
-    return np.asarray(Image.open(io.BytesIO(data)))
+    return decode(data)
