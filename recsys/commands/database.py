@@ -2,7 +2,8 @@
 
 import click
 
-from recsys.commands.opened import opened_database, read_settings
+from recsys.commands.failures import ExitCode
+from recsys.commands.opened import is_new, opened_database, read_settings
 from recsys.commands.shown import show_json
 
 
@@ -19,7 +20,7 @@ def upgrade(is_json: bool) -> None:
     from storage.database import upgrade as upgrade_database
 
     settings = read_settings()
-    with opened_database(settings) as database:
+    with opened_database(settings.database_url) as database:
         revision = upgrade_database(database)
     url = masked(settings.database_url)
     if is_json:
@@ -38,19 +39,21 @@ def check(is_json: bool) -> None:
 
     settings = read_settings()
     url = masked(settings.database_url)
-    with opened_database(settings, creates=False) as database:
+    # Opening a file that is not there would make it.
+    looked_at = "sqlite://" if is_new(settings.database_url) else settings.database_url
+    with opened_database(looked_at) as database:
         status = check_database(database)
-        if is_json:
-            show_json(
-                {
-                    "database_url": url,
-                    "current": status.current,
-                    "expected": status.expected,
-                    "is_current": status.is_current,
-                }
-            )
-            if not status.is_current:
-                raise click.exceptions.Exit(1)
-        else:
+        if not is_json:
             require_current(database)
             click.echo(f"{url} is at revision {status.current}, as this code needs it")
+            return
+    show_json(
+        {
+            "database_url": url,
+            "current": status.current,
+            "expected": status.expected,
+            "is_current": status.is_current,
+        }
+    )
+    if not status.is_current:
+        raise click.exceptions.Exit(ExitCode.FAILED)

@@ -49,6 +49,10 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 )
 
 
+_DRIVER_ERRORS = "sqlalchemy.exc"
+"""By name, not by class: only storage knows the library, and help must not wait for it."""
+
+
 class Failure(click.ClickException):
     """The end of a command: a sentence and an exit code.
 
@@ -67,6 +71,9 @@ def explained(error: Exception) -> Failure | None:
     for kind, code in _CODES:
         if isinstance(error, kind):
             return Failure(_sentence(error), code)
+    if type(error).__module__ == _DRIVER_ERRORS and hasattr(error, "orig"):
+        why = (str(error.orig).splitlines() or ["no reason given"])[0]
+        return Failure(f"the database does not answer as it should: {why}", ExitCode.UNAVAILABLE)
     return None
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.commands.failures import ExitCode, Failure
+from recsys.errors import Unavailable
 
 if TYPE_CHECKING:
+    from recsys.client import RecsysClient
     from recsys.settings import LoadedSettings, Settings
     from storage.database import Database
     from storage.histories import HistoryStore
@@ -35,11 +37,15 @@ def read_settings(**flags: Any) -> "Settings":
 
 
 @contextmanager
-def opened_database(settings: "Settings") -> "Iterator[Database]":
-    """Open the database whatever its schema; closed in the end."""
+def opened_database(url: str) -> "Iterator[Database]":
+    """Open a database whatever its schema; closed in the end."""
     from storage.database import Database
 
-    database = Database(settings.database_url)
+    try:
+        database = Database(url)
+    except ModuleNotFoundError as error:
+        message = f"PostgreSQL needs {error.name}: pip install 'recsys[postgres]'"
+        raise Failure(message) from error
     try:
         yield database
     finally:
@@ -66,9 +72,24 @@ def opened_store(settings: "Settings", *, creates: bool) -> "Iterator[HistorySto
     elif is_new(settings.database_url):
         message = "nothing is stored yet: bring choices in with `recsys import` or `recsys choose`"
         raise Failure(message, ExitCode.NOT_FOUND)
-    with opened_database(settings) as database:
+    with opened_database(settings.database_url) as database:
         require_current(database)
         yield HistoryStore(database, BlobStore(settings.blob_url))
+
+
+@contextmanager
+def opened_client(settings: "Settings") -> "Iterator[RecsysClient]":
+    """Open a client of the server at the settings' address; closed in the end."""
+    from recsys.client import RecsysClient
+
+    with RecsysClient(settings.address, timeout_s=settings.timeout_s) as client:
+        try:
+            yield client
+        except Unavailable as error:
+            raise Unavailable(
+                f"the server at {settings.address} does not answer ({error}): start one with"
+                " `recsys serve`, or name another"
+            ) from error
 
 
 def create_if_new(settings: "Settings") -> None:
@@ -76,7 +97,7 @@ def create_if_new(settings: "Settings") -> None:
     from storage.database import upgrade
 
     if is_new(settings.database_url):
-        with opened_database(settings) as database:
+        with opened_database(settings.database_url) as database:
             upgrade(database)
 
 

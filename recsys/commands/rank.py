@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.commands.failures import ExitCode
-from recsys.commands.opened import opened_store, read_settings
+from recsys.commands.opened import opened_client, opened_store, read_settings
 from recsys.commands.pictures import Picture, read_pictures
 from recsys.commands.shown import printable, show_json, show_table, waiting
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--prompt", default="", help="What the images were made from.")
 @click.option("--server", metavar="HOST:PORT", help="Which server to ask.")
-@click.option("--local", "is_local", is_flag=True, help="Ask no server: load the scorer here.")
+@click.option("--local", "is_local", is_flag=True, help="Ask no server: score in this process.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_context
 def command(
@@ -89,7 +89,8 @@ def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") ->
 
 def rank_there(user: str, candidates: list["Candidate"], settings: "Settings") -> "Ranking":
     """Rank by asking the server at the settings' address."""
-    raise NotImplementedError
+    with waiting(f"Asking {settings.address}"), opened_client(settings) as client:
+        return client.rank(user, candidates)
 
 
 def as_json(ranking: "Ranking") -> dict[str, Any]:

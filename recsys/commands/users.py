@@ -1,10 +1,19 @@
 """`recsys users`: what is known of a user, and its erasure."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import click
 
 from recsys.commands.failures import ExitCode, Failure
-from recsys.commands.opened import opened_store, read_settings
+from recsys.commands.opened import opened_client, opened_store, read_settings
 from recsys.commands.shown import printable, show_json, show_table
+
+if TYPE_CHECKING:
+    from storage.records import Erased, UserSummary
+
+SERVER = click.option("--server", metavar="HOST:PORT", help="Ask this server, not storage.")
 
 
 @click.group("users")
@@ -14,11 +23,12 @@ def command() -> None:
 
 @command.command("show")
 @click.argument("user")
+@SERVER
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
-def show(user: str, is_json: bool) -> None:
+def show(user: str, server: str | None, is_json: bool) -> None:
     """Show how much is stored of USER; exit code 3 if nothing is."""
-    with opened_store(read_settings(), creates=False) as store:
-        summary = store.user(user)
+    with _opened(server) as (summary_of, _):
+        summary = summary_of(user)
     last = summary.last_choice_at
     shown = {
         "user_id": summary.user_id,
@@ -37,17 +47,18 @@ def show(user: str, is_json: bool) -> None:
 @command.command("erase")
 @click.argument("user")
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@SERVER
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
-def erase(user: str, is_sure: bool, is_json: bool) -> None:
+def erase(user: str, is_sure: bool, server: str | None, is_json: bool) -> None:
     """Erase USER: choices, signatures, and images that nobody else refers to.
 
-    A running server keeps the user's prefix in memory until it needs the room or stops: to have
-    it forget at once, erase through the server (UserService.EraseUser).
+    A running server may still hold what it has computed of the user in memory: while one runs,
+    erase through it, with --server.
     """
-    with opened_store(read_settings(), creates=False) as store:
+    with _opened(server) as (summary_of, erase_all):
         if not is_sure:
-            _ask(user, store.user(user).num_choices)
-        erased = store.erase(user)
+            _ask(user, summary_of(user).num_choices)
+        erased = erase_all(user)
     if is_json:
         show_json(
             {
@@ -64,6 +75,20 @@ def erase(user: str, is_sure: bool, is_json: bool) -> None:
         f" {erased.num_signatures:,} signatures and {erased.num_images:,} images"
         f" ({erased.num_bytes:,} bytes)"
     )
+
+
+@contextmanager
+def _opened(
+    server: str | None,
+) -> "Iterator[tuple[Callable[[str], UserSummary], Callable[[str], Erased]]]":
+    """Yield how to read a user's summary and how to erase one: in storage, or by a server."""
+    settings = read_settings(address=server)
+    if server is None:
+        with opened_store(settings, creates=False) as store:
+            yield store.user, store.erase
+    else:
+        with opened_client(settings) as client:
+            yield client.get_user, client.erase_user
 
 
 def _ask(user: str, num_choices: int) -> None:

@@ -4,7 +4,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from recsys.cli import cli
+from recsys.commands.opened import opened_store, read_settings
+from storage.histories import HistoryStore
 
 
 @pytest.fixture(autouse=True)
@@ -43,16 +45,39 @@ def run() -> Run:
     return run
 
 
-def spawn(*arguments: str, **options) -> subprocess.Popen:
-    """Start the real command in a process of its own."""
-    command = [sys.executable, "-m", "recsys.cli", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **options)
+@pytest.fixture
+def spawn(home: Path) -> Callable[..., subprocess.Popen]:
+    """Start the real command in a process of its own; stopped in the end if it still runs."""
+    started = []
+
+    def spawn(*arguments: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "recsys.cli", *arguments]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+        return started[-1]
+
+    yield spawn
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def picture(seed: int, size: int = 8) -> bytes:
-    """A small PNG, another one for each seed."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., bytes]:
+    """Make a small PNG, another one for each seed."""
+
+    def picture(seed: int, size: int = 8) -> bytes:
+        pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        return file.getvalue()
+
+    return picture
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[HistoryStore]:
+    """The storage that commands use by default; created."""
+    settings = read_settings()
+    with opened_store(settings, creates=True) as store:
+        yield store

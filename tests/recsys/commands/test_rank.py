@@ -1,0 +1,194 @@
+"""`recsys rank --local`, with a small scorer of random weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from recsys.candidates import CandidateStatus, Personalization, RankedCandidate, Ranking
+from recsys.commands import rank as module
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.checkpoint import BaseModel, save_scorer
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
+from training.tiny_base import TinyShape, build_model, train_tokenizer
+
+SHAPE = TinyShape(
+    image_px=16,
+    patch_px=8,
+    vision_width=16,
+    vision_layers=1,
+    vision_heads=2,
+    num_latents=2,
+    width=32,
+    layers=2,
+    heads=4,
+    mlp_width=32,
+    vocabulary=400,
+)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scorer that ranks by random weights, on two references."""
+    tokenizer = train_tokenizer(["three small fish", "a house"], vocabulary=SHAPE.vocabulary)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=3)
+    base = tmp_path_factory.mktemp("base")
+    model.save_pretrained(base)
+    backbone = Backbone(model)
+    torch.manual_seed(1)
+    scorer = PreferenceScorer(
+        backbone,
+        Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens),
+        geometry=SHAPE.geometry,
+        config=ScorerConfig(num_references=2, num_preference_tokens=3),
+    )
+    folder = tmp_path_factory.mktemp("checkpoints") / "small"
+    save_scorer(scorer, folder, base=BaseModel("base"), tokenizer=tokenizer, base_files=base)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def pictures(home: Path, picture, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_CHECKPOINT", str(checkpoint))
+    for seed, name in enumerate(["a.png", "b.png", "c.png"]):
+        (home / name).write_bytes(picture(seed))
+
+
+def ranked(run, *arguments: str, code: int = 0) -> dict:
+    result = run("rank", "--local", "--json", *arguments)
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def test_json_is_the_ranking_of_a_stranger_on_an_empty_machine(run, checkpoint: Path) -> None:
+    ranking = ranked(run, "--user", "ann", "a.png", "b.png", "c.png", "--prompt", "a hat")
+    assert list(ranking) == ["user_id", "model_version", "personalization", "candidates"]
+    assert ranking["user_id"] == "ann"
+    signed = json.loads((checkpoint / "scorer.json").read_text())["model_version"]
+    assert ranking["model_version"] == signed
+    assert ranking["personalization"] == "COLD_START"
+    candidates = ranking["candidates"]
+    assert [each["rank"] for each in candidates] == [1, 2, 3]
+    assert {each["id"] for each in candidates} == {"a.png", "b.png", "c.png"}
+    scores = [each["score"] for each in candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 < score < 1 for score in scores)
+    assert all(list(each) == ["id", "score", "rank"] for each in candidates)
+
+
+def test_choices_make_it_personal_and_order_of_arguments_does_not(run) -> None:
+    before = ranked(run, "--user", "ann", "a.png", "b.png", "c.png")
+    for _ in range(2):
+        run("choose", "--user", "ann", "--liked", "c.png", "--passed-over", "a.png")
+        after = ranked(run, "--user", "ann", "a.png", "b.png", "c.png")
+    assert after["personalization"] == "WARM"
+    score = {each["id"]: each["score"] for each in after["candidates"]}
+    assert score != {each["id"]: each["score"] for each in before["candidates"]}
+    again = ranked(run, "--user", "ann", "c.png", "b.png", "a.png")
+    assert {each["id"]: each["score"] for each in again["candidates"]} == pytest.approx(score)
+    assert ranked(run, "--user", "bob", "a.png", "b.png", "c.png") == {**before, "user_id": "bob"}
+
+
+def test_a_stored_image_is_ranked_by_its_digest(run, store) -> None:
+    run("choose", "--user", "ann", "--liked", "a.png")
+    sha = store.read("ann").choices[0].choice.liked
+    by_file, by_digest = ranked(run, "--user", "bob", "a.png", sha)["candidates"]
+    assert by_file["score"] == pytest.approx(by_digest["score"])
+
+
+def test_one_bad_image_costs_the_others_nothing(home: Path, run) -> None:
+    (home / "text.png").write_text("I am a picture, honestly.")
+    ranking = ranked(run, "--user", "ann", "text.png", "a.png", "ab" * 32, code=5)
+    best, text, unknown = ranking["candidates"]
+    assert (best["id"], best["rank"]) == ("a.png", 1)
+    assert (text["id"], text["score"], text["rank"]) == ("text.png", None, None)
+    assert text["status"] == "INVALID_IMAGE"
+    assert "must be a PNG" in text["message"]
+    assert (unknown["id"], unknown["status"]) == ("ab" * 32, "IMAGE_NOT_FOUND")
+    table = run("rank", "--local", "--user", "ann", "text.png", "a.png")
+    assert table.exit_code == 5
+    assert "why not" in table.stdout
+
+
+def test_nothing_that_could_be_ranked_is_a_failure(home: Path, run) -> None:
+    (home / "text.png").write_text("I am a picture, honestly.")
+    assert ranked(run, "--user", "ann", "text.png", code=1)["candidates"][0]["rank"] is None
+
+
+def test_the_table_is_for_people(run) -> None:
+    result = run("rank", "--local", "--user", "ann", "a.png", "b.png")
+    assert result.exit_code == 0
+    assert "ann: cold start, 0 references" in result.stdout
+    assert "why not" not in result.stdout
+    assert "\x1b" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--user", "ann"], 2, "IMAGE..."),
+        (["a.png"], 2, "--user"),
+        (["--user", "ann", "none.png"], 3, "none.png"),
+        (["--user", "ann", "a.png", "a.png"], 2, "a.png twice"),
+        (["--user", "ann", "--server", "x:1", "a.png"], 2, "exclude each other"),
+        (["--user", "u" * 1000, "a.png"], 2, "user_id"),
+        (["--user", "a\tb", "a.png"], 2, "control characters"),
+        (["--user", "ann", "a.png", "--prompt", "x" * 10_001], 2, "prompt"),
+    ],
+)
+def test_a_bad_request_is_one_sentence(run, arguments: list[str], code: int, says: str) -> None:
+    result = run("rank", "--local", *arguments)
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert result.stdout == ""
+
+
+def test_too_many_candidates_are_refused(run) -> None:
+    arguments = ["--set", "max_candidates=2", "rank", "--local", "--user", "ann"]
+    result = run(*arguments, "a.png", "b.png", "c.png")
+    assert result.exit_code == 2
+    assert "1 to 2, got 3" in result.stderr
+
+
+def test_a_prompt_of_emoji_and_ten_thousand_characters_is_fine(run) -> None:
+    ranking = ranked(run, "--user", "😀", "a.png", "--prompt", "😀" * 10_000)
+    assert ranking["user_id"] == "😀"
+
+
+def test_a_missing_checkpoint_is_told(run) -> None:
+    result = run("--set", "checkpoint=no/such", "rank", "--local", "--user", "ann", "a.png")
+    assert result.exit_code == 1
+    assert "no/such must be a checkpoint" in result.stderr
+
+
+def test_a_limit_on_bytes_holds(run) -> None:
+    arguments = ["--set", "max_image_bytes=20", "rank", "--local", "--json", "--user", "ann"]
+    result = run(*arguments, "a.png")
+    assert json.loads(result.stdout)["candidates"][0]["status"] == "INVALID_IMAGE"
+
+
+def test_paths_of_any_length_and_bytes_are_ids(home: Path, run, monkeypatch) -> None:
+    def echo(user, candidates, settings):
+        assert [each.id for each in candidates] == ["0", "1"]
+        return Ranking(
+            user,
+            "version",
+            Personalization.PARTIAL,
+            1,
+            (
+                RankedCandidate("1", 0.75, 1, CandidateStatus.RANKED),
+                RankedCandidate("0", 0.25, 2, CandidateStatus.RANKED),
+            ),
+        )
+
+    monkeypatch.setattr(module, "rank_there", echo)
+    deep = home / ("d" * 200) / ("e" * 200)
+    deep.mkdir(parents=True)
+    odd = deep / "\udcff.png"
+    odd.write_bytes(b"1")
+    result = run("rank", "--json", "--user", "ann", str(odd), "a.png")
+    assert [each["id"] for each in json.loads(result.stdout)["candidates"]] == ["a.png", str(odd)]
+    assert run("rank", "--user", "ann", str(odd), "a.png").exit_code == 0

@@ -1,0 +1,69 @@
+"""`recsys users`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def ann(home: Path, run, picture) -> None:
+    """A user with a pair and a like."""
+    for seed, name in enumerate(["a.png", "b.png"]):
+        (home / name).write_bytes(picture(seed))
+    run("choose", "--user", "ann", "--liked", "a.png", "--passed-over", "b.png")
+    run("choose", "--user", "ann", "--liked", "b.png")
+
+
+@pytest.mark.usefixtures("ann")
+def test_show_tells_what_is_stored(run) -> None:
+    shown = json.loads(run("users", "show", "ann", "--json").stdout)
+    assert shown["user_id"] == "ann"
+    assert (shown["revision"], shown["num_choices"], shown["num_pairs"]) == (2, 2, 1)
+    assert shown["created_at"] <= shown["last_choice_at"]
+    table = run("users", "show", "ann")
+    assert table.exit_code == 0
+    assert "num_choices" in table.stdout
+
+
+@pytest.mark.usefixtures("ann")
+@pytest.mark.parametrize("verb", [["show"], ["erase", "--yes"]])
+def test_an_unknown_user_is_not_found(run, verb: list[str]) -> None:
+    result = run("users", *verb, "nobody")
+    assert result.exit_code == 3
+    assert "nobody" in result.stderr
+
+
+@pytest.mark.parametrize("verb", [["show"], ["erase", "--yes"]])
+def test_before_anything_is_stored_nothing_is_created(home: Path, run, verb: list[str]) -> None:
+    result = run("users", *verb, "ann")
+    assert result.exit_code == 3
+    assert "nothing is stored yet" in result.stderr
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.usefixtures("ann")
+def test_erase_takes_all_and_tells_how_much(run, store) -> None:
+    erased = json.loads(run("users", "erase", "ann", "--yes", "--json").stdout)
+    assert (erased["num_choices"], erased["num_images"]) == (2, 2)
+    assert erased["num_bytes"] > 0
+    assert store.user_ids() == []
+    assert run("users", "show", "ann").exit_code == 3
+
+
+@pytest.mark.usefixtures("ann")
+@pytest.mark.parametrize("answer", ["n\n", "", "\n"])
+def test_erase_asks_and_without_a_yes_does_nothing(run, store, answer: str) -> None:
+    result = run("users", "erase", "ann", input=answer)
+    assert result.exit_code == 1
+    assert "2 choices" in result.stderr
+    assert "nothing was erased" in result.stderr
+    assert store.user("ann").num_choices == 2
+
+
+@pytest.mark.usefixtures("ann")
+def test_erase_goes_on_after_a_yes(run, store) -> None:
+    result = run("users", "erase", "ann", input="y\n")
+    assert result.exit_code == 0
+    assert "ann is erased: 2 choices" in result.stdout
+    assert store.user_ids() == []
