@@ -95,9 +95,7 @@ def check_request(
     Raises:
         InvalidRequest: naming the field, the rule and what arrived.
     """
-    _check_text(user_id, "user_id", at_least=1, at_most=MAX_ID_CHARS)
-    if any(unicodedata.category(character) == "Cc" for character in user_id):
-        raise InvalidRequest("user_id must have no control characters", field="user_id")
+    check_user_id(user_id)
     if not 1 <= len(candidates) <= max_candidates:
         raise InvalidRequest(
             f"candidates must be 1 to {max_candidates}, got {len(candidates)}", field="candidates"
@@ -113,28 +111,57 @@ def check_request(
             )
 
 
+def check_user_id(user_id: str) -> None:
+    """Refuse what storage would not take for a user's id.
+
+    Raises:
+        InvalidRequest: naming the rule and what arrived.
+    """
+    check_text(user_id, "user_id", at_least=1, at_most=MAX_ID_CHARS)
+    if any(unicodedata.category(character) == "Cc" for character in user_id):
+        raise InvalidRequest("user_id must have no control characters", field="user_id")
+
+
+def check_sha256(text: str, field: str) -> None:
+    """Refuse what cannot be the SHA-256 of a stored image.
+
+    Raises:
+        InvalidRequest: naming the field and what arrived.
+    """
+    if not _SHA256.fullmatch(text):
+        raise InvalidRequest(
+            f"{field} must be 64 lower-case hex digits, got {text[:80]!r}", field=field
+        )
+
+
+def check_text(text: str, field: str, *, at_least: int, at_most: int) -> None:
+    """Refuse text of the wrong length, or that no database can hold.
+
+    Args:
+        at_least: characters.
+        at_most: characters.
+
+    Raises:
+        InvalidRequest: naming the field, the rule and the length that arrived.
+    """
+    if not at_least <= len(text) <= at_most:
+        raise InvalidRequest(
+            f"{field} must have {at_least} to {at_most} characters, got {len(text)}", field=field
+        )
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidRequest(
+            f"{field} must have no NUL and no half of a surrogate pair: remove it", field=field
+        )
+
+
 def _check_candidate(candidate: Candidate, path: str) -> None:
-    _check_text(candidate.id, f"{path}.id", at_least=1, at_most=MAX_ID_CHARS)
-    _check_text(candidate.prompt, f"{path}.prompt", at_least=0, at_most=MAX_PROMPT_CHARS)
+    check_text(candidate.id, f"{path}.id", at_least=1, at_most=MAX_ID_CHARS)
+    check_text(candidate.prompt, f"{path}.prompt", at_least=0, at_most=MAX_PROMPT_CHARS)
     if (candidate.image is None) == (candidate.sha256 is None):
         arrived = "neither" if candidate.image is None else "both"
         raise InvalidRequest(
             f"{path} must have exactly one of image and sha256, got {arrived}",
             field=f"{path}.image",
         )
-    if candidate.sha256 is not None and not _SHA256.fullmatch(candidate.sha256):
-        raise InvalidRequest(
-            f"{path}.sha256 must be 64 lower-case hex digits, got {candidate.sha256[:80]!r}",
-            field=f"{path}.sha256",
-        )
-
-
-def _check_text(text: str, path: str, *, at_least: int, at_most: int) -> None:
-    if not at_least <= len(text) <= at_most:
-        raise InvalidRequest(
-            f"{path} must have {at_least} to {at_most} characters, got {len(text)}", field=path
-        )
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidRequest(
-            f"{path} must have no NUL and no half of a surrogate pair: remove it", field=path
-        )
+    if candidate.sha256 is not None:
+        check_sha256(candidate.sha256, f"{path}.sha256")

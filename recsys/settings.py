@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     address: str = Field(
         "127.0.0.1:50051", description="HOST:PORT that the server listens on and clients call"
     )
+    metrics_address: str | None = Field(
+        None, description="HOST:PORT for Prometheus; none: no metrics are served"
+    )
+    num_threads: int | None = Field(
+        None, ge=1, description="threads of the model's arithmetic; none: one for each core"
+    )
     max_candidates: int = Field(256, ge=1, description="in one request")
     max_image_bytes: int = Field(10 * MIB, ge=1, description="length of one encoded image")
     max_image_pixels: int = Field(25_000_000, ge=1, description="width times height of one image")
@@ -72,9 +78,11 @@ class Settings(BaseSettings):
             raise ValueError("must start with sqlite:/// or postgresql://")
         return url
 
-    @field_validator("address")
+    @field_validator("address", "metrics_address")
     @classmethod
-    def _has_port(cls, address: str) -> str:
+    def _has_port(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
         host, _, port = address.rpartition(":")
         if not (host and port.isdecimal() and int(port) <= 65_535):
             raise ValueError("must be HOST:PORT with a port of 0 to 65535")

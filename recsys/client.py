@@ -1,0 +1,221 @@
+"""A typed client of a running server; speaks the records of this package, never protobuf."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from recsys.candidates import Candidate, Ranking
+from recsys.errors import InvalidRequest
+from recsys.service.history_wire import (
+    NewChoice,
+    choice_from_wire,
+    erased_from_wire,
+    new_choice_to_wire,
+    user_from_wire,
+)
+from recsys.service.statuses import error_of
+from recsys.service.wire import ImageSource, rank_request_to_wire, ranking_from_wire
+from recsys.v1 import feedback_service_pb2_grpc, ranking_service_pb2_grpc, user_service_pb2_grpc
+from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
+from storage.records import Appended, Erased, StoredChoice, UserSummary
+
+_SERVICES = ("RankingService", "FeedbackService", "UserService")
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
+
+# AIP-194: of all codes, only UNAVAILABLE says that the call was not, or need not have been, done.
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": f"recsys.v1.{service}"} for service in _SERVICES],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+class RecsysClient:
+    """Calls a server; a context manager, to be used from any number of threads.
+
+    A call that finds the server UNAVAILABLE is tried up to four times within its time. Nothing
+    else is tried again.
+
+    Args:
+        address: HOST:PORT.
+        timeout_s: how long each call may take, tries included, seconds; above 0.
+
+    Raises (each method):
+        InvalidRequest: a field breaks its rule (`field` names it); ImageRefused if an image does.
+        NotFound: no such user or stored image.
+        Overloaded: the server is full; `retry_after_s` tells when to come back.
+        DeadlinePassed: no answer within the time.
+        Unavailable: no server there, or it is loading, draining or failing.
+        RecsysError: the server failed otherwise; the message holds its correlation id.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = 30.0) -> None:
+        if timeout_s <= 0:
+            raise ValueError(f"timeout_s must be above 0, got {timeout_s}")
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(address, options=_options(address))
+        self._ranking = ranking_service_pb2_grpc.RankingServiceStub(self._channel)
+        self._feedback = feedback_service_pb2_grpc.FeedbackServiceStub(self._channel)
+        self._users = user_service_pb2_grpc.UserServiceStub(self._channel)
+
+    def __enter__(self) -> "RecsysClient":
+        """Use it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back; calls that are under way fail."""
+        self._channel.close()
+
+    def rank(
+        self,
+        user_id: str,
+        candidates: Sequence[Candidate],
+        *,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> Ranking:
+        """Order candidates by how much the user would like them.
+
+        A candidate that cannot be scored stands last with its status; the others are ranked.
+
+        Args:
+            user_id: 1 to 256 characters; who is unknown gets the taste of people in general.
+            candidates: at least one, ids unique, each with image bytes or a SHA-256.
+            request_id: your name for the call in the server's log, at most 128 characters.
+            timeout_s: for this call; None for the client's.
+        """
+        with _sendable():
+            request = rank_request_to_wire(user_id, candidates, request_id=request_id)
+        return ranking_from_wire(self._call(self._ranking.RankCandidates, request, timeout_s))
+
+    def record_choice(
+        self,
+        user_id: str,
+        *,
+        liked: ImageSource | None = None,
+        passed_over: Sequence[ImageSource] = (),
+        prompt: str = "",
+        chosen_at: datetime | None = None,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Appended:
+        """Store what a user chose.
+
+        Args:
+            user_id: 1 to 256 characters; a new one makes the user.
+            liked: encoded bytes, or the SHA-256 of a stored image; None: only passed over.
+            passed_over: likewise; may be empty when `liked` is given.
+            prompt: what the images were made from, at most 10,000 characters.
+            chosen_at: with a time zone; None: now, by the server's clock.
+            request_id: unique per act: a repeat stores nothing and returns the first answer. None:
+                a new one, so that a call that is tried again is stored once.
+            timeout_s: for this call; None for the client's.
+
+        Returns:
+            The choice as stored; its SHA-256 can stand for the images in later calls.
+        """
+        if chosen_at is not None and chosen_at.tzinfo is None:
+            raise InvalidRequest(
+                f"chosen_at must have a time zone, got {chosen_at}: add UTC", field="chosen_at"
+            )
+        new = NewChoice(
+            user_id=user_id,
+            liked=liked,
+            passed_over=tuple(passed_over),
+            prompt=prompt,
+            chosen_at=chosen_at,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        with _sendable():
+            request = new_choice_to_wire(new)
+        response = self._call(self._feedback.RecordChoice, request, timeout_s)
+        return Appended(choice_from_wire(response.choice, user_id), response.is_repeat)
+
+    def get_user(self, user_id: str, *, timeout_s: float | None = None) -> UserSummary:
+        """Tell what is known of a user, in numbers."""
+        with _sendable():
+            request = GetUserRequest(user_id=user_id)
+        return user_from_wire(self._call(self._users.GetUser, request, timeout_s).user)
+
+    def list_choices(
+        self, user_id: str, *, page_size: int = 0, timeout_s: float | None = None
+    ) -> Iterator[StoredChoice]:
+        """Yield a user's choices, oldest first; asks for the next page when it is needed.
+
+        Args:
+            user_id: whose.
+            page_size: choices in one call; 0 for the server's default.
+            timeout_s: for each page; None for the client's.
+        """
+        token = ""
+        while True:
+            with _sendable():
+                request = ListChoicesRequest(user_id=user_id, page_size=page_size, page_token=token)
+            page = self._call(self._users.ListChoices, request, timeout_s)
+            yield from (choice_from_wire(each, user_id) for each in page.choices)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def erase_user(self, user_id: str, *, timeout_s: float | None = None) -> Erased:
+        """Remove all that is stored of a user; tell how much went. It cannot be undone."""
+        with _sendable():
+            request = EraseUserRequest(user_id=user_id)
+        return erased_from_wire(self._call(self._users.EraseUser, request, timeout_s))
+
+    def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None) -> Any:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise error_of(error) from error
+
+
+def _options(address: str) -> list[tuple[str, Any]]:
+    options: list[tuple[str, Any]] = [
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        # A request that does not fit this buffer is sent once and never again. The largest that a
+        # server takes by default fits.
+        ("grpc.per_rpc_retry_buffer_size", 64 * 2**20),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5000),
+    ]
+    if address.startswith(_LOOPBACK):
+        # gRPC would send even calls to this machine through the proxy of the environment.
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
+@contextmanager
+def _sendable() -> Iterator[None]:
+    """Tell in the package's own words what protobuf refuses to hold."""
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidRequest(
+            f"the request must hold text of whole characters and numbers in range: {error}"
+        ) from error

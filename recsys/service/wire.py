@@ -1,0 +1,136 @@
+"""Rankings and images: protobuf <-> the dataclasses that everything else speaks. No tensors."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, TypeVar
+
+from recsys.candidates import (
+    Candidate,
+    CandidateStatus,
+    Personalization,
+    RankedCandidate,
+    Ranking,
+)
+from recsys.errors import RecsysError
+from recsys.v1 import image_pb2, ranking_service_pb2
+
+Named = TypeVar("Named", bound=Enum)
+
+ImageSource = bytes | str
+"""An image as its encoded bytes, or a stored one as its SHA-256."""
+
+
+def rank_request_to_wire(
+    user_id: str, candidates: Sequence[Candidate], *, request_id: str = ""
+) -> ranking_service_pb2.RankCandidatesRequest:
+    """Write a request; a candidate with both sources or none goes out as it is, to be refused."""
+    return ranking_service_pb2.RankCandidatesRequest(
+        user_id=user_id,
+        candidates=[
+            ranking_service_pb2.Candidate(
+                id=each.id,
+                prompt=each.prompt,
+                image=image_pb2.Image(data=each.image, sha256=each.sha256),
+            )
+            for each in candidates
+        ],
+        request_id=request_id,
+    )
+
+
+def candidates_from_wire(
+    request: ranking_service_pb2.RankCandidatesRequest,
+) -> list[Candidate]:
+    """Read candidates; one without an image comes out so."""
+    candidates = []
+    for each in request.candidates:
+        source = image_from_wire(each.image)
+        image = source if isinstance(source, bytes) else None
+        sha256 = source if isinstance(source, str) else None
+        candidates.append(Candidate(each.id, each.prompt, image=image, sha256=sha256))
+    return candidates
+
+
+def ranking_to_wire(ranking: Ranking) -> ranking_service_pb2.RankCandidatesResponse:
+    """Write a ranking; a score that is None stays unset."""
+    return ranking_service_pb2.RankCandidatesResponse(
+        user_id=ranking.user_id,
+        candidates=[
+            ranking_service_pb2.RankedCandidate(
+                id=each.id,
+                score=each.score,
+                rank=each.rank,
+                status=_wire_name(each.status),
+                message=each.message,
+            )
+            for each in ranking.candidates
+        ],
+        model_version=ranking.model_version,
+        num_references=ranking.num_references,
+        personalization=_wire_name(ranking.personalization),
+    )
+
+
+def ranking_from_wire(response: ranking_service_pb2.RankCandidatesResponse) -> Ranking:
+    """Read a ranking.
+
+    Raises:
+        RecsysError: if it says what this version does not know.
+    """
+    return Ranking(
+        user_id=response.user_id,
+        model_version=response.model_version,
+        personalization=_member(
+            ranking_service_pb2.Personalization, response.personalization, Personalization
+        ),
+        num_references=response.num_references,
+        candidates=tuple(
+            RankedCandidate(
+                id=each.id,
+                score=each.score if each.HasField("score") else None,
+                rank=each.rank if each.HasField("rank") else None,
+                status=_member(ranking_service_pb2.CandidateStatus, each.status, CandidateStatus),
+                message=each.message,
+            )
+            for each in response.candidates
+        ),
+    )
+
+
+def image_to_wire(source: ImageSource) -> image_pb2.Image:
+    """Write an image."""
+    if isinstance(source, bytes):
+        return image_pb2.Image(data=source)
+    return image_pb2.Image(sha256=source)
+
+
+def image_from_wire(image: image_pb2.Image) -> ImageSource | None:
+    """Read an image; None if neither source is set."""
+    match image.WhichOneof("source"):
+        case "data":
+            return image.data
+        case "sha256":
+            return image.sha256
+    return None
+
+
+# The wire's enumerators are the records' names after the type's own: RANKED is
+# CANDIDATE_STATUS_RANKED.
+_PREFIXES: dict[type[Enum], str] = {
+    CandidateStatus: "CANDIDATE_STATUS_",
+    Personalization: "PERSONALIZATION_",
+}
+
+
+def _wire_name(member: Enum) -> str:
+    return f"{_PREFIXES[type(member)]}{member.value}"
+
+
+def _member(enum: Any, number: int, kind: type[Named]) -> Named:
+    try:
+        return kind(enum.Name(number).removeprefix(_PREFIXES[kind]))
+    except ValueError as error:
+        raise RecsysError(
+            f"the server answered {number} for a {kind.__name__}, which this version does not"
+            " know: upgrade the package"
+        ) from error
