@@ -1,12 +1,13 @@
 """Complete named configurations of a training run, as functions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recsys.scorer.adapter import LoraShape
 from recsys.scorer.model import ScorerConfig
 from recsys.scorer.template import TemplateConfig
 from training.fit import Plan
+from training.tiny_base import TINY, TinyShape
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,43 @@ class Recipe:
     second: Stage
     contrastive_weight: float = 1.0
     fewer_references: float = 0.25
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """All that decides a tiny base model.
+
+    Attributes:
+        shape: dimensions.
+        seed: decides images, weights and order.
+        num_prompts, images_per_prompt: size of the pool of rendered images.
+        captions: schedule of the first part.
+        caption_batch: images a step.
+        caption_weight: of the caption's cross entropy beside the attributes' squared error.
+        interleaved: schedule of the second part.
+        interleaved_batch: sequences a step.
+        num_references, num_pairs: references and target pairs of a sequence.
+        readout_weight: of two readings that a small model does not come upon by itself: an
+            image's own attributes behind the first block, and behind the second what the liked
+            images had more of than the disliked ones. Without them it ignores the labels.
+    """
+
+    shape: TinyShape = TINY
+    seed: int = 0
+    num_prompts: int = 3000
+    images_per_prompt: int = 6
+    captions: Plan = field(
+        default_factory=lambda: Plan("captions", num_steps=2500, learning_rate=1e-3)
+    )
+    caption_batch: int = 64
+    caption_weight: float = 0.1
+    interleaved: Plan = field(
+        default_factory=lambda: Plan("interleaved", num_steps=2500, learning_rate=2e-3)
+    )
+    interleaved_batch: int = 32
+    num_references: int = 8
+    num_pairs: int = 8
+    readout_weight: float = 1.0
 
 
 def tiny() -> Recipe:

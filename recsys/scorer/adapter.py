@@ -70,7 +70,7 @@ def load_adapter(model: nn.Module, folder: Path, *, trainable: bool = False) -> 
     except Exception as error:
         # peft, safetensors and torch each raise their own kinds here.
         raise CheckpointRefused(f"adapter {folder} cannot be put on this base: {error}") from error
-    return cast(PeftModel, adapted)
+    return adapted
 
 
 @contextmanager

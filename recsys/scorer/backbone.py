@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -27,6 +26,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from recsys.errors import CheckpointRefused
+from recsys.scorer.key_values import Behind, KeyValues, Recording
 
 log = logging.getLogger(__name__)
 
@@ -71,50 +71,6 @@ def _observed_sdpa(
 OBSERVED_ATTENTION = "recsys_observed_sdpa"
 AttentionInterface.register(OBSERVED_ATTENTION, _observed_sdpa)
 AttentionMaskInterface.register(OBSERVED_ATTENTION, sdpa_mask)
-
-
-@dataclass(frozen=True, eq=False)
-class KeyValues:
-    """Keys and values of a prefix, layer by layer; read-only once made.
-
-    Attributes:
-        layers: for each decoder layer (keys, values), each (B, G, L, d): G key-value heads of
-            width d over L prefix positions.
-    """
-
-    layers: tuple[tuple[Tensor, Tensor], ...]
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of all keys and values, bytes."""
-        return sum(k.nbytes + v.nbytes for k, v in self.layers)
-
-
-class _Recording:
-    """A cache that keeps what each layer hands it."""
-
-    def __init__(self) -> None:
-        self.layers: list[tuple[Tensor, Tensor]] = []
-
-    def update(self, key: Tensor, value: Tensor, layer: int, **_: Any) -> tuple[Tensor, Tensor]:
-        assert layer == len(self.layers)
-        self.layers.append((key, value))
-        return key, value
-
-
-class _Behind:
-    """A cache that puts a stored prefix before each layer's keys and never grows.
-
-    The library's own cache would keep the candidates' keys too; a prefix shared by many calls
-    must stay as it is.
-    """
-
-    def __init__(self, prefix: KeyValues) -> None:
-        self.prefix = prefix
-
-    def update(self, key: Tensor, value: Tensor, layer: int, **_: Any) -> tuple[Tensor, Tensor]:
-        keys, values = self.prefix.layers[layer]
-        return torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
 
 
 class Backbone(nn.Module):
@@ -205,7 +161,7 @@ class Backbone(nn.Module):
             positions: rotary position of each query.
             prefix: keys and values that stand before the q positions.
         """
-        cache = None if prefix is None else _Behind(prefix)
+        cache = None if prefix is None else Behind(prefix)
         return self._text(embeddings, mask=mask, positions=positions, cache=cache)
 
     def decode_prefix(
@@ -216,7 +172,7 @@ class Backbone(nn.Module):
         positions: Int[Tensor, "B L"],
     ) -> KeyValues:
         """Run the decoder over a prefix and keep its keys and values."""
-        cache = _Recording()
+        cache = Recording()
         self._text(embeddings, mask=mask, positions=positions, cache=cache)
         return KeyValues(tuple(cache.layers))
 
@@ -226,7 +182,7 @@ class Backbone(nn.Module):
         *,
         mask: Tensor,
         positions: Tensor,
-        cache: _Recording | _Behind | None,
+        cache: Recording | Behind | None,
     ) -> Tensor:
         output = self.idefics2.model.text_model(
             inputs_embeds=embeddings,
@@ -241,7 +197,7 @@ class Backbone(nn.Module):
         self, hidden: Float[Tensor, "*shape D"], ids: Int[Tensor, " V"]
     ) -> Float[Tensor, "*shape V"]:
         """Logits of a few tokens only, in float32: hidden times their rows of the output matrix."""
-        rows = self.idefics2.lm_head.weight[ids]
+        rows = cast(Tensor, self.idefics2.lm_head.weight)[ids]
         return hidden.float() @ rows.float().T
 
 
@@ -277,13 +233,16 @@ def load_model(
     if quantization == "nf4" or device != "cpu":
         options["device_map"] = {"": device}
     try:
-        model = Idefics2ForConditionalGeneration.from_pretrained(str(source), **options)
+        model: Idefics2ForConditionalGeneration = Idefics2ForConditionalGeneration.from_pretrained(
+            str(source), **options
+        )
     except Exception as error:
         # The library, safetensors and the hub each raise their own kinds here.
         raise CheckpointRefused(
             f"base model {source} must be a readable Idefics2 in safetensors: {error}"
         ) from error
-    return observe_attention(model).eval()
+    observe_attention(model).eval()
+    return model
 
 
 def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
