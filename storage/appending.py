@@ -93,9 +93,8 @@ def _lock_users(session: Session, user_ids: set[str], now: datetime) -> dict[str
         rows = [{"user_id": user_id, "revision": 0, "created_at": now} for user_id in part]
         session.execute(_insert_new(session, UserRow), rows)
         held = select(UserRow.user_id, UserRow.revision).where(UserRow.user_id.in_(part))
-        revisions |= dict(
-            session.execute(held.order_by(UserRow.user_id).with_for_update()).tuples().all()
-        )
+        locked = session.execute(held.order_by(UserRow.user_id).with_for_update())
+        revisions |= {user_id: revision for user_id, revision in locked}  # noqa: C416
     return revisions
 
 

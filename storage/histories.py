@@ -254,7 +254,7 @@ def _remove_unnamed(session: Session, sha256s: set[str]) -> dict[str, int]:
         free = select(ImageRow.sha256, ImageRow.num_bytes).where(
             ImageRow.sha256.in_(part), ~or_(liked, passed)
         )
-        found = dict(session.execute(free).tuples().all())
+        found = {sha256: num_bytes for sha256, num_bytes in session.execute(free)}  # noqa: C416
         session.execute(delete(ImageRow).where(ImageRow.sha256.in_(list(found))))
         gone |= found
     return gone

@@ -9,12 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor, nn
-from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
-from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import PreferenceScorer, ScorerConfig, preference_score
+from recsys.scorer.model import PreferenceScorer, preference_score
 from recsys.scorer.packing import SHARED, Packed
-from recsys.scorer.template import Template, TemplateConfig
+from recsys.scorer.template import Template
 from training.fit import StepLoss, fit
 from training.losses import preference_loss
 from training.pool import Pool, encode_pool, named, readout
@@ -24,23 +22,23 @@ from training.scenes import ATTRIBUTES
 
 
 def learn_in_context(
-    model: Idefics2ForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
+    scorer: PreferenceScorer,
     pool: Pool,
     recipe: PretrainRecipe,
     folder: Path,
     *,
     console: Console,
 ) -> None:
-    """Interleaved sequences: labels follow a random rule; say whether it holds for more images."""
-    backbone = Backbone(model)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
-    scorer = PreferenceScorer(
-        backbone,
-        template,
-        geometry=recipe.shape.geometry,
-        config=ScorerConfig(recipe.num_references, num_preference_tokens=0),
-    )
+    """Interleaved sequences: labels follow a random rule; say whether it holds for more images.
+
+    Args:
+        scorer: without preference tokens; its decoder is trained on frozen image tokens.
+        pool: images to draw sequences from.
+        recipe: schedule and sizes.
+        folder: receives state and log.
+        console: where progress is shown.
+    """
+    backbone = scorer.backbone
     features = encode_pool(backbone, pool.pixels, console=console)
     heads = nn.ModuleDict(
         {
@@ -50,8 +48,8 @@ def learn_in_context(
     )
     step_loss = _interleaved_loss(scorer, pool, features, heads, recipe)
     trained = {
-        **{f"text.{n}": p for n, p in model.model.text_model.named_parameters()},
-        "lm_head": model.lm_head.weight,
+        **{f"text.{n}": p for n, p in backbone.idefics2.model.text_model.named_parameters()},
+        "lm_head": backbone.idefics2.lm_head.weight,
         **named("head", heads),
     }
     fit(step_loss, trained, recipe.interleaved, folder=folder, console=console)

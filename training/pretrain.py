@@ -19,7 +19,9 @@ from torch import Tensor
 from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
 from recsys.scorer.backbone import Backbone
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.packing import PADDING, SHARED, attention_mask
+from recsys.scorer.template import Template, TemplateConfig
 from training.fit import fit
 from training.interleaved import learn_in_context
 from training.pool import Pool, named, normalise, readout, render_pool
@@ -40,11 +42,24 @@ def pretrain(recipe: PretrainRecipe, folder: Path, *, console: Console) -> Path:
         recipe.shape, vocabulary=len(tokenizer), image_token=image_token, seed=recipe.seed
     )
     learn_to_see(model, tokenizer, pool, recipe, folder, console=console)
-    learn_in_context(model, tokenizer, pool, recipe, folder, console=console)
+    scorer = bare_scorer(model, tokenizer, recipe)
+    learn_in_context(scorer, pool, recipe, folder, console=console)
     base = folder / "base"
     model.save_pretrained(base)
     tokenizer.save_pretrained(base)
     return base
+
+
+def bare_scorer(
+    model: Idefics2ForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: PretrainRecipe,
+) -> PreferenceScorer:
+    """The base as a scorer without preference tokens, for the paper's template of a history."""
+    backbone = Backbone(model)
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
+    config = ScorerConfig(recipe.num_references, num_preference_tokens=0)
+    return PreferenceScorer(backbone, template, geometry=recipe.shape.geometry, config=config)
 
 
 def learn_to_see(

@@ -18,6 +18,13 @@ INSTANT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     """To this revision."""
+    _create_users_and_images()
+    _create_choices()
+    _create_passed_over()
+    _create_signatures()
+
+
+def _create_users_and_images() -> None:
     op.create_table(
         "users",
         sa.Column("user_id", sa.String(256), nullable=False),
@@ -35,6 +42,9 @@ def upgrade() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("sha256", name="pk_images"),
     )
+
+
+def _create_choices() -> None:
     op.create_table(
         "choices",
         sa.Column("choice_id", NUMBER, autoincrement=True, nullable=False),
@@ -53,6 +63,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("user_id", "request_id", name="uq_choices_user_id_request_id"),
     )
     op.create_index("ix_choices_liked", "choices", ["liked"])
+
+
+def _create_passed_over() -> None:
     op.create_table(
         "choice_passed_over",
         sa.Column("choice_id", NUMBER, nullable=False),
@@ -68,6 +81,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("choice_id", "position", name="pk_choice_passed_over"),
     )
     op.create_index("ix_choice_passed_over_sha256", "choice_passed_over", ["sha256"])
+
+
+def _create_signatures() -> None:
     op.create_table(
         "signatures",
         sa.Column("user_id", sa.String(256), nullable=False),
