@@ -9,12 +9,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from recsys.cli import cli
 from recsys.commands.opened import opened_store, read_settings
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.checkpoint import BaseModel, save_scorer
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
 from storage.histories import HistoryStore
+from training.tiny_base import TinyShape, build_model, train_tokenizer
+
+SHAPE = TinyShape(
+    image_px=16,
+    patch_px=8,
+    vision_width=16,
+    vision_layers=1,
+    vision_heads=2,
+    num_latents=2,
+    width=32,
+    layers=2,
+    heads=4,
+    mlp_width=32,
+    vocabulary=400,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +101,24 @@ def store(home: Path) -> Iterator[HistoryStore]:
     settings = read_settings()
     with opened_store(settings, creates=True) as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scorer that ranks by random weights, on two references."""
+    tokenizer = train_tokenizer(["three small fish", "a house"], vocabulary=SHAPE.vocabulary)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=3)
+    base = tmp_path_factory.mktemp("base")
+    model.save_pretrained(base)
+    backbone = Backbone(model)
+    torch.manual_seed(1)
+    scorer = PreferenceScorer(
+        backbone,
+        Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens),
+        geometry=SHAPE.geometry,
+        config=ScorerConfig(num_references=2, num_preference_tokens=3),
+    )
+    folder = tmp_path_factory.mktemp("checkpoints") / "small"
+    save_scorer(scorer, folder, base=BaseModel("base"), tokenizer=tokenizer, base_files=base)
+    return folder
