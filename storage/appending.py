@@ -35,7 +35,6 @@ def append_all(
     choices = [choice for choice, _ in items]
     revisions = _lock_users(session, {choice.user_id for choice in choices}, now)
     first = _answered(session, choices)
-    _add_images(session, blobs, items, now)
     answers: list[Appended | None] = []
     pending: dict[int, Choice] = {}
     places: dict[Request, int] = {}
@@ -49,6 +48,9 @@ def append_all(
             pending[place] = choice
         if request is not None:
             places.setdefault(request, place)
+    # Only for what is stored: an image that came with a repeat would belong to no choice, and no
+    # erasure would ever find it.
+    _add_images(session, blobs, items, list(pending.values()), now)
     stored = dict(
         zip(pending, _insert(session, list(pending.values()), revisions, now), strict=True)
     )
@@ -120,14 +122,15 @@ def _add_images(
     session: Session,
     blobs: BlobStore,
     items: Sequence[tuple[Choice, NewImages]],
+    choices: Sequence[Choice],
     now: datetime,
 ) -> None:
-    """Store images that are new, bytes and row; refuse choices that name one nobody has."""
+    """Store images of `choices` that are new, bytes and row; refuse one that nobody has."""
     given = {sha256: image for _, images in items for sha256, image in images.items()}
     named = sorted(
         {
             sha256
-            for choice, _ in items
+            for choice in choices
             for sha256 in (*choice.passed_over, choice.liked)
             if sha256 is not None
         }

@@ -88,11 +88,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             status = status_of(error, correlation_id=correlation_id)
             if code is INTERNAL.code:
                 logger.exception("%s failed, correlation id %s", method, correlation_id)
-            await _abort(context, code, status)
         finally:
             took_s = self._clock() - began
             self._metrics.observe_call(method, code.name, took_s)
             _log(method, code.name, took_s, correlation_id, context.peer(), request)
+        # Last, so that who has the answer finds the call counted. It raises.
+        await _abort(context, code, status)
 
 
 async def _answer(handler: Handler, request: Any, context: CallContext) -> Any:

@@ -5,6 +5,7 @@ import io
 import shutil
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,22 @@ class Live:
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(GIVE_UP_S)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Turn the service's loop until something has happened there."""
+
+        async def turn() -> None:
+            async with asyncio.timeout(GIVE_UP_S):
+                while not condition():
+                    await asyncio.sleep(0)
+
+        self.run(turn())
+
+    def num_answered(self, method: str, code: str) -> float:
+        """Calls of a method that ended with a code, as the metrics tell."""
+        labels = {"method": method, "code": code}
+        registry = self.service.metrics.registry
+        return registry.get_sample_value("recsys_requests_total", labels) or 0.0
 
     def load(self) -> None:
         """Make the scorer the service's model; returns when it serves."""
@@ -185,6 +202,28 @@ def connect() -> Iterator[Callable[[str], grpc.Channel]]:
     yield make
     for made in channels:
         made.close()
+
+
+class Calling:
+    """A call of a function in a thread of its own; `result` waits for it."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:
+        self._answer: Future[Any] = Future()
+        threading.Thread(target=self._run, args=(function, args, options)).start()
+
+    def _run(self, function: Callable[..., Any], args: Any, options: Any) -> None:
+        try:
+            self._answer.set_result(function(*args, **options))
+        except Exception as error:
+            self._answer.set_exception(error)
+
+    def result(self) -> Any:
+        return self._answer.result(GIVE_UP_S)
+
+
+@pytest.fixture
+def calling() -> type[Calling]:
+    return Calling
 
 
 def plain_channel(address: str) -> grpc.Channel:

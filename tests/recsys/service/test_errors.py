@@ -1,0 +1,210 @@
+"""Every error, from the servicer that raises it to the error that the client raises."""
+
+import logging
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from recsys import errors
+from recsys.candidates import Candidate
+from recsys.client import RecsysClient
+from recsys.service.statuses import INTERNAL_MESSAGE, TABLE, error_of, meaning_of, status_of
+from recsys.v1 import ranking_service_pb2_grpc, user_service_pb2_grpc
+from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
+from recsys.v1.user_service_pb2 import GetUserRequest
+from storage import errors as storage_errors
+
+CODES = {
+    errors.InvalidRequest: "INVALID_ARGUMENT",
+    errors.ImageRefused: "INVALID_ARGUMENT",
+    errors.NotFound: "NOT_FOUND",
+    errors.Overloaded: "RESOURCE_EXHAUSTED",
+    errors.DeadlinePassed: "DEADLINE_EXCEEDED",
+    errors.Unavailable: "UNAVAILABLE",
+    storage_errors.InvalidRecord: "INVALID_ARGUMENT",
+    storage_errors.UnknownUser: "NOT_FOUND",
+    storage_errors.UnknownImage: "NOT_FOUND",
+    storage_errors.SchemaMismatch: "FAILED_PRECONDITION",
+    storage_errors.StorageFull: "RESOURCE_EXHAUSTED",
+}
+AT_START_ONLY = {errors.CheckpointRefused, errors.SettingsRefused}
+ROOTS = {errors.RecsysError, storage_errors.StorageError}
+
+RAISED = {
+    errors.InvalidRequest: errors.InvalidRequest,
+    errors.ImageRefused: errors.ImageRefused,
+    errors.NotFound: errors.NotFound,
+    errors.Overloaded: errors.Overloaded,
+    errors.DeadlinePassed: errors.DeadlinePassed,
+    errors.Unavailable: errors.Unavailable,
+    storage_errors.InvalidRecord: errors.InvalidRequest,
+    storage_errors.UnknownUser: errors.NotFound,
+    storage_errors.UnknownImage: errors.NotFound,
+    storage_errors.SchemaMismatch: errors.RecsysError,
+    storage_errors.StorageFull: errors.Overloaded,
+}
+
+
+def tree(*roots):
+    for root in roots:
+        yield root
+        yield from tree(*root.__subclasses__())
+
+
+def raising(error):
+    async def rank(*_args, **_kwargs):
+        raise error
+
+    return rank
+
+
+def details_of(call):
+    status = rpc_status.from_call(call)
+    found = {}
+    for packed in status.details:
+        message = getattr(error_details_pb2, packed.TypeName().rpartition(".")[2])()
+        assert packed.Unpack(message)
+        found[type(message).__name__] = message
+    return found
+
+
+def failed(live, channel, error):
+    """Let the ranker raise; return the failed call."""
+    live.ranker.rank = raising(error)
+    with pytest.raises(grpc.RpcError) as raised:
+        ranking_service_pb2_grpc.RankingServiceStub(channel).RankCandidates(
+            RankCandidatesRequest(user_id="ann")
+        )
+    return raised.value
+
+
+def test_every_error_of_the_trees_has_a_meaning():
+    """A new class must be put into the table, or be named here as none of a caller's business."""
+    known = set(CODES) | AT_START_ONLY | ROOTS
+
+    assert set(tree(*ROOTS)) == known
+    assert {each.kind for each in TABLE} == set(CODES)
+
+
+def test_no_entry_of_the_table_hides_another():
+    """The first that fits decides: a derived class must stand before the one it derives from."""
+    assert [meaning_of(_new(each.kind)).kind for each in TABLE] == [each.kind for each in TABLE]
+    assert len({each.reason for each in TABLE}) == len(TABLE)
+
+
+def _new(kind):
+    return kind("x must be y, got z: do w")
+
+
+@pytest.mark.parametrize("kind", CODES, ids=lambda kind: kind.__name__)
+def test_an_error_becomes_its_code(live, channel, kind):
+    call = failed(live, channel, _new(kind))
+
+    assert call.code().name == CODES[kind]
+    assert call.details() == "x must be y, got z: do w"
+    info = details_of(call)["ErrorInfo"]
+    assert info.domain == "recsys.v1"
+    assert info.reason == meaning_of(_new(kind)).reason
+    assert len(info.metadata["correlation_id"]) == 32
+
+
+@pytest.mark.parametrize("kind", RAISED, ids=lambda kind: kind.__name__)
+def test_the_client_raises_it_again(live, channel, kind):
+    error = error_of(failed(live, channel, _new(kind)))
+
+    assert type(error) is RAISED[kind]
+    if (
+        kind is not errors.DeadlinePassed
+    ):  # a caller's own clock is mostly faster: one text for both
+        assert "x must be y, got z: do w" in str(error)
+
+
+def test_a_bad_field_is_named(live, channel):
+    error = errors.InvalidRequest("it must not", field="candidates[2].image")
+    call = failed(live, channel, error)
+
+    (violation,) = details_of(call)["BadRequest"].field_violations
+    assert (violation.field, violation.description) == ("candidates[2].image", "it must not")
+    assert error_of(call).field == "candidates[2].image"
+
+
+def test_what_is_full_tells_when_to_come_back(live, channel):
+    call = failed(live, channel, errors.Overloaded("full", retry_after_s=2.5))
+
+    assert details_of(call)["RetryInfo"].retry_delay.ToMilliseconds() == 2500
+    assert error_of(call).retry_after_s == 2.5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("password=hunter2"),
+        errors.CheckpointRefused("/secret/path"),
+        errors.RecsysError("what nobody thought of: hunter2"),
+        storage_errors.StorageError("postgres://u:hunter2@db"),
+        KeyError("hunter2"),
+        TimeoutError("hunter2"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_bug_is_internal_and_tells_nothing(live, channel, caplog, error):
+    with caplog.at_level(logging.ERROR, "recsys.service.interceptors"):
+        call = failed(live, channel, error)
+
+    assert call.code() is grpc.StatusCode.INTERNAL
+    assert call.details() == INTERNAL_MESSAGE
+    correlation_id = details_of(call)["ErrorInfo"].metadata["correlation_id"]
+    everything_sent = str(call.trailing_metadata()) + call.debug_error_string()
+    assert "hunter2" not in everything_sent
+    assert "secret" not in everything_sent
+    (record,) = caplog.records
+    assert correlation_id in record.getMessage()
+    assert record.exc_info[1] is error
+
+
+def test_the_client_passes_the_correlation_id_of_a_bug_on(live, channel):
+    call = failed(live, channel, RuntimeError("x"))
+    correlation_id = details_of(call)["ErrorInfo"].metadata["correlation_id"]
+
+    assert correlation_id in str(error_of(call))
+    assert type(error_of(call)) is errors.RecsysError
+
+
+def test_a_message_that_is_too_long_or_no_text_is_sent_all_the_same(live, channel):
+    """Details travel in headers, of which much more than 8 KiB would be lost with the call."""
+    error = errors.InvalidRequest("ü\udc80\0" * 100_000, field="f" * 100_000)
+
+    call = failed(live, channel, error)
+
+    assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(call.details()) == 500
+    assert len(error_of(call).field) == 100
+
+
+def test_a_status_fits_the_headers_at_its_longest():
+    error = errors.InvalidRequest("🐈" * 100_000, field="🐈" * 100_000)
+
+    status = status_of(error, correlation_id="c" * 32)
+
+    # Once percent-encoded as text (12 characters for 4 bytes), once in base64.
+    sent = 3 * len(status.message.encode()) + 4 / 3 * len(status.SerializeToString())
+    assert sent < 16 * 1024
+
+
+def test_an_unknown_user_is_not_found_for_get_and_no_error_for_rank(channel, client, candidate):
+    with pytest.raises(grpc.RpcError) as raised:
+        user_service_pb2_grpc.UserServiceStub(channel).GetUser(GetUserRequest(user_id="nobody"))
+
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+    assert details_of(raised.value)["ErrorInfo"].reason == "USER_NOT_FOUND"
+    assert client.rank("nobody", [candidate("a", 1)]).candidates[0].rank == 1
+
+
+def test_nobody_there_is_unavailable():
+    with (
+        RecsysClient("127.0.0.1:1", timeout_s=60.0) as client,
+        pytest.raises(errors.Unavailable),
+    ):
+        client.rank("ann", [Candidate("a", "", image=b"x")])

@@ -1,0 +1,159 @@
+"""GetUser, ListChoices and EraseUser through a real channel."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.errors import InvalidRequest, NotFound
+from recsys.service import pages
+from recsys.service.pages import after_of, token_of
+from recsys.v1.user_service_pb2 import ListChoicesRequest
+from recsys.v1.user_service_pb2_grpc import UserServiceStub
+
+
+@pytest.fixture
+def five(client, png):
+    """Five choices of ann and one of bob."""
+    client.record_choice("bob", liked=png(100))
+    return [
+        client.record_choice("ann", liked=png(n), passed_over=[png(100)], prompt=f"p{n}").stored
+        for n in range(5)
+    ]
+
+
+def test_a_user_is_told_in_numbers(client, five):
+    user = client.get_user("ann")
+
+    assert (user.user_id, user.revision, user.num_choices, user.num_pairs) == ("ann", 5, 5, 5)
+    assert user.created_at <= user.last_choice_at
+    assert user.created_at.utcoffset().total_seconds() == 0
+
+
+@pytest.mark.parametrize("page_size", [0, 1, 2, 4, 5, 6, 2**31 - 1])
+def test_pages_hold_each_choice_once_oldest_first(client, five, page_size):
+    assert list(client.list_choices("ann", page_size=page_size)) == five
+
+
+def test_a_page_has_the_size_asked_for(channel, five):
+    stub = UserServiceStub(channel)
+
+    first = stub.ListChoices(ListChoicesRequest(user_id="ann", page_size=2))
+    rest = stub.ListChoices(
+        ListChoicesRequest(user_id="ann", page_size=3, page_token=first.next_page_token)
+    )
+
+    assert [each.revision for each in first.choices] == [1, 2]
+    assert [each.revision for each in rest.choices] == [3, 4, 5]
+    assert rest.next_page_token == ""
+
+
+def test_a_page_ends_when_it_gets_large(monkeypatch, channel, client, five):
+    """Or a list of long prompts could not be read by a client with gRPC's usual limits."""
+    monkeypatch.setattr("recsys.service.servicers.MAX_PAGE_BYTES", 1)
+
+    page = UserServiceStub(channel).ListChoices(ListChoicesRequest(user_id="ann"))
+
+    assert len(page.choices) == 1
+    assert list(client.list_choices("ann")) == five
+
+
+def test_choices_that_come_between_pages_are_listed(client, five, png):
+    listing = client.list_choices("ann", page_size=2)
+    seen = [next(listing)]
+    late = client.record_choice("ann", liked=png(77)).stored
+
+    assert [*seen, *listing] == [*five, late]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "forged",
+        "é",
+        token_of("bob", 1),
+        token_of("ann", 1)[:-1],
+        token_of("ann", 1)[4:],
+        base64.urlsafe_b64encode(bytes(24)).decode(),
+        "A" * 100_000,
+    ],
+    ids=["forged", "no-ascii", "of-another-user", "cut", "cut-in-front", "zeros", "long"],
+)
+def test_a_token_of_another_list_is_refused(client, channel, five, token):
+    with pytest.raises(InvalidRequest) as refused:
+        client._call(
+            client._users.ListChoices, ListChoicesRequest(user_id="ann", page_token=token), None
+        )
+
+    assert refused.value.field == "page_token"
+
+
+def test_a_negative_page_size_is_refused(client, five):
+    with pytest.raises(InvalidRequest) as refused:
+        list(client.list_choices("ann", page_size=-1))
+
+    assert refused.value.field == "page_size"
+
+
+def test_erasing_tells_how_much_went(live, client, five, png):
+    erased = client.erase_user("ann")
+
+    assert (erased.num_choices, erased.num_signatures, erased.num_images) == (5, 0, 5)
+    assert erased.num_bytes == sum(len(png(n)) for n in range(5))
+    assert live.store.image(five[0].choice.passed_over[0])  # bob's too
+    with pytest.raises(NotFound):
+        client.get_user("ann")
+    assert client.get_user("bob").num_choices == 1
+
+
+def test_what_is_in_memory_is_forgotten_even_if_storage_fails(live, client, monkeypatch):
+    forgotten = []
+    monkeypatch.setattr(live.engine, "forget", forgotten.append)
+
+    with pytest.raises(NotFound):
+        client.erase_user("nobody")
+
+    assert forgotten == ["nobody"]
+
+
+def calls(client, user_id):
+    return [
+        lambda: client.get_user(user_id),
+        lambda: list(client.list_choices(user_id)),
+        lambda: client.erase_user(user_id),
+    ]
+
+
+@pytest.mark.parametrize("nth", range(3), ids=["get", "list", "erase"])
+@pytest.mark.parametrize("user_id", ["", "u" * 1000, "nul \0", "line\n"])
+def test_a_bad_user_id_is_named(client, user_id, nth):
+    with pytest.raises(InvalidRequest) as refused:
+        calls(client, user_id)[nth]()
+
+    assert refused.value.field == "user_id"
+
+
+@pytest.mark.parametrize("nth", range(3), ids=["get", "list", "erase"])
+def test_an_unknown_user_is_not_found(client, nth):
+    with pytest.raises(NotFound, match="nobody"):
+        calls(client, "nobody")[nth]()
+
+
+@given(st.text(), st.integers(0, 2**63 - 1))
+def test_a_token_tells_its_place_to_its_own_list(user_id, choice_id):
+    assert after_of(user_id, token_of(user_id, choice_id)) == choice_id
+
+
+@given(st.text(max_size=5), st.text(max_size=5), st.integers(0, 100))
+def test_a_token_tells_nothing_to_another_list(user_id, other, choice_id):
+    if user_id == other:
+        return
+    with pytest.raises(InvalidRequest):
+        after_of(other, token_of(user_id, choice_id))
+
+
+def test_the_default_and_the_largest_page():
+    assert pages.page_size(0) == 100
+    assert pages.page_size(1) == 1
+    assert pages.page_size(10**9) == 1000
