@@ -28,7 +28,7 @@ Exit codes:
     2  the command, a setting or an input breaks a rule
     3  a user, image, file or folder does not exist
     4  a server cannot be reached or is busy: try again later
-    5  partly done: some input was bad and left out
+    5  partly done: some images could not be ranked, or rows not imported (--strict)
   130  stopped by Ctrl-C: what was already stored stands
 """
 

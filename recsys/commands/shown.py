@@ -42,26 +42,33 @@ def printable(value: object) -> str:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """Show on standard error how many there are so far, if a person looks on.
+def counting(what: str, total: Callable[[], int]) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on standard error, if a person looks on.
+
+    Args:
+        what: is counted.
+        total: tells how many there will be; asked only if a person looks on.
 
     Yields:
-        What to call with the total so far.
+        What to call with how many are done so far.
     """
     console = _console(stderr=True)
     if not console.is_terminal:
         yield lambda _: None
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich import progress as bars
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what)
-
-        def count(total: int) -> None:
-            progress.update(task, description=f"{what}: {total:,}", completed=total)
-
-        yield count
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("left"),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total())
+        yield lambda done: progress.update(task, completed=done)
 
 
 @contextmanager

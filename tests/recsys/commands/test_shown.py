@@ -1,6 +1,7 @@
 """Tables for people, JSON for programs; nothing that can steer a terminal."""
 
 import json
+import sys
 
 import pytest
 
@@ -41,6 +42,23 @@ def test_json_can_be_written_in_any_locale(capsys) -> None:
 
 
 def test_progress_is_silent_where_nobody_looks(capsys) -> None:
-    with counting("rows") as count, waiting("Waiting"):
+    def count_all() -> int:
+        raise AssertionError("counted for nobody")
+
+    with counting("rows", count_all) as count, waiting("Waiting"):
         count(3)
     assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_shown_to_a_person_and_taken_away(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with counting("rows", lambda: 7) as count:
+        count(3)
+    with waiting("Waiting"):
+        pass
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert "rows" in errors
+    assert "3/7" in errors
+    assert "Waiting" in errors

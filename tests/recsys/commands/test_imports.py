@@ -1,0 +1,174 @@
+"""`recsys import`: reports, full disks, and Ctrl-C followed by another try."""
+
+import csv
+import errno
+import json
+import signal
+import sqlite3
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from recsys.commands.opened import opened_store, read_settings
+from storage.histories import HistoryStore
+
+
+@pytest.fixture
+def write_pairs(home: Path, picture):
+    """Write a folder of pairs, two rows for each user, an image of its own for every place."""
+
+    def write_pairs(num_rows: int) -> Path:
+        folder = home / "pairs"
+        folder.mkdir()
+        with (folder / "pairs.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["user_id", "liked_image", "disliked_image", "prompt", "created_at"])
+            for row in range(num_rows):
+                names = f"{row}a.png", f"{row}b.png"
+                for side, name in enumerate(names):
+                    (folder / name).write_bytes(picture(2 * row + side))
+                rows.writerow([f"user{row // 2}", *names, "a hat 😀", "2026-01-02T03:04:05Z"])
+        return folder
+
+    return write_pairs
+
+
+def contents(store: HistoryStore) -> dict[str, list[tuple]]:
+    """All that was chosen, without the numbers that storage gives."""
+    return {
+        user: [
+            (stored.revision, stored.choice.liked, stored.choice.passed_over, stored.choice.prompt)
+            for stored in store.read(user).choices
+        ]
+        for user in store.user_ids()
+    }
+
+
+def num_choices(home: Path) -> int:
+    """Committed so far, as another process sees it."""
+    with (
+        suppress(sqlite3.OperationalError),
+        closing(sqlite3.connect(f"file:{home}/data/recsys/recsys.db?mode=ro", uri=True)) as reader,
+    ):
+        return reader.execute("SELECT count(*) FROM choices").fetchone()[0]
+    return 0
+
+
+def test_pairs_are_stored_once_and_reported(run, write_pairs, store) -> None:
+    folder = write_pairs(5)
+    first = json.loads(run("import", "pairs", str(folder), "--json").stdout)
+    assert (first["num_read"], first["num_stored"], first["num_repeated"]) == (5, 5, 0)
+    before = contents(store)
+    again = json.loads(run("import", "pairs", str(folder), "--json").stdout)
+    assert (again["num_read"], again["num_stored"], again["num_repeated"]) == (5, 0, 5)
+    assert contents(store) == before
+    assert sorted(before) == ["user0", "user1", "user2"]
+
+
+def test_what_is_left_out_is_told(run, write_pairs) -> None:
+    folder = write_pairs(3)
+    (folder / "0a.png").write_text("I am a picture, honestly.")
+    (folder / "1a.png").unlink()
+    result = run("import", "pairs", str(folder))
+    assert result.exit_code == 0
+    assert "left out because" in result.stdout
+    strict = run("import", "pairs", str(folder), "--json", "--strict")
+    assert strict.exit_code == 5
+    report = json.loads(strict.stdout)
+    assert (report["num_repeated"], report["num_skipped"]) == (1, 2)
+    assert sum(report["skipped"].values()) == 2
+
+
+@pytest.mark.parametrize("kind", ["pairs", "ratings", "pickapic"])
+def test_what_is_not_there_is_told(home: Path, run, kind: str) -> None:
+    result = run("import", kind, "none")
+    assert result.exit_code == 3
+    assert "none" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def write_ratings(home: Path, picture) -> Path:
+    folder = home / "ratings"
+    (folder / "images").mkdir(parents=True)
+    items = [["image_id", "generator", "prompt_id", "prompt"]]
+    ratings = [["user_id", "image_id", "question", "rating_1to5", "rated_at"]]
+    for number, (prompt, rating) in enumerate([("p1", 5), ("p1", 1), ("p2", 4), ("p2", 3)]):
+        (folder / "images" / f"i{number}.png").write_bytes(picture(number))
+        items.append([f"i{number}", "g", prompt, f"prompt {prompt}"])
+        ratings.append(["1", f"i{number}", "appeal", rating, "2022-09-26 15:42:06 615170"])
+        ratings.append(["1", f"i{number}", "realism", 6 - rating, "2022-09-26 15:42:06 615170"])
+    for name, rows in (("items.csv", items), ("ratings.csv", ratings)):
+        with (folder / name).open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    return folder
+
+
+def test_ratings_become_pairs(home: Path, run, picture, store) -> None:
+    folder = write_ratings(home, picture)
+    rules = ["--liked-min", "4", "--disliked-max", "2", "--question", "appeal"]
+    result = run("import", "ratings", str(folder), *rules, "--json")
+    assert result.exit_code == 0, result.output
+    (user,) = contents(store).values()
+    pairs = [(liked, passed) for _, liked, passed, _ in user if liked and passed]
+    assert len(pairs) == 1
+
+
+def test_thresholds_that_overlap_are_refused(home: Path, run) -> None:
+    result = run("import", "ratings", ".", "--liked-min", "3", "--disliked-max", "3")
+    assert result.exit_code == 2
+    assert "--disliked-max must be below --liked-min" in result.stderr
+
+
+def test_a_full_disk_loses_nothing_and_another_try_completes(
+    run, write_pairs, store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_pairs(6)
+    write, num_written = LocalFileSystem.pipe_file, 0
+
+    def write_until_full(files: LocalFileSystem, path: str, data: bytes) -> None:
+        nonlocal num_written
+        num_written += 1
+        if num_written > 5:
+            write(files, path, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        write(files, path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFileSystem, "pipe_file", write_until_full)
+        full = run("import", "pairs", str(folder))
+    assert full.exit_code == 1
+    assert "no room left" in full.stderr
+    assert "run the same command again" in full.stderr
+    assert full.stderr.count("\n") == 1
+    for choices in contents(store).values():
+        for _, liked, passed_over, _ in choices:
+            assert all(store.image(sha) for sha in (liked, *passed_over))
+    assert run("import", "pairs", str(folder)).exit_code == 0
+    assert sum(map(len, contents(store).values())) == 6
+
+
+def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
+    home: Path, run, spawn, write_pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_pairs(1500)
+    process = spawn("import", "pairs", str(folder))
+    while not num_choices(home) and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    assert "stopped by Ctrl-C" in errors
+    assert "run the same command again" in errors
+    assert "Traceback" not in errors
+    assert 0 < num_choices(home) < 1500
+    assert run("import", "pairs", str(folder)).exit_code == 0
+    with opened_store(read_settings(), creates=False) as store:
+        completed = contents(store)
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "other"))
+    assert run("import", "pairs", str(folder)).exit_code == 0
+    with opened_store(read_settings(), creates=False) as store:
+        assert contents(store) == completed
+    assert sum(map(len, completed.values())) == 1500
