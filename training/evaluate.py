@@ -104,10 +104,12 @@ def gap_closed(
     values = np.array([own, average, best])
     rng = np.random.default_rng(seed)
     drawn = values[:, rng.integers(0, values.shape[1], (2000, values.shape[1]))].mean(axis=2)
-    share = (drawn[0] - drawn[1]) / (drawn[2] - drawn[1])
     mean = values.mean(axis=1)
-    low, high = np.quantile(share, [0.025, 0.975])
-    value = (mean[0] - mean[1]) / (mean[2] - mean[1])
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may leave no gap to close
+        share = (drawn[0] - drawn[1]) / (drawn[2] - drawn[1])
+        value = (mean[0] - mean[1]) / (mean[2] - mean[1])
+    finite = share[np.isfinite(share)]
+    low, high = np.quantile(finite, [0.025, 0.975]) if finite.size else (np.nan, np.nan)
     return Figure(float(value), float(low), float(high), len(own), 0)
 
 

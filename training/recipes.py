@@ -80,7 +80,7 @@ class PretrainRecipe:
     caption_batch: int = 64
     caption_weight: float = 0.1
     interleaved: Plan = field(
-        default_factory=lambda: Plan("interleaved", num_steps=2500, learning_rate=2e-3)
+        default_factory=lambda: Plan("interleaved", num_steps=1800, learning_rate=3e-3)
     )
     interleaved_batch: int = 32
     num_references: int = 8
@@ -100,7 +100,7 @@ def tiny() -> Recipe:
         template=TemplateConfig(),
         lora=LoraShape(rank=16, alpha=32, dropout=0.0, targets=r".*text_model.*_proj"),
         first=Stage(
-            Plan("stage1", num_steps=1500, learning_rate=1e-3, seed=1), num_users=32, num_pairs=8
+            Plan("stage1", num_steps=1000, learning_rate=1e-3, seed=1), num_users=32, num_pairs=8
         ),
         second=Stage(
             Plan("stage2", num_steps=400, learning_rate=1e-2, weight_decay=0.0, seed=2),

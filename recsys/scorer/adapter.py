@@ -1,5 +1,7 @@
 """The only door to peft: LoRA adapters on a base model."""
 
+import json
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+# Imported by peft, it tells at each start of an optional kernel package that it could not find.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
-from recsys.errors import CheckpointRefused
+from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
+from torch import nn  # noqa: E402
+
+from recsys.errors import CheckpointRefused  # noqa: E402
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -82,6 +87,9 @@ def _without_deprecation_noise() -> Iterator[None]:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter alone, without the base."""
+    """Write the adapter alone, without the base or where that happened to lie."""
     model.save_pretrained(str(folder), safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    path = folder / ADAPTER_FILES[0]
+    config = {**json.loads(path.read_text()), "base_model_name_or_path": None}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -4,7 +4,6 @@ Nothing of the library's model classes is changed; the scorer hands them embeddi
 positions and a key-value cache.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,11 +23,12 @@ from transformers import (
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+from transformers.utils.logging import disable_progress_bar
 
 from recsys.errors import CheckpointRefused
 from recsys.scorer.key_values import Behind, KeyValues, Recording
 
-log = logging.getLogger(__name__)
+disable_progress_bar()  # of reading weights, which takes a moment and belongs to no command
 
 Quantization = Literal["none", "nf4"]
 

@@ -1,0 +1,194 @@
+"""`make demo`: from nothing to three people's own orders of the same images, over gRPC.
+
+A throw-away database in a temporary folder, a server in a process of its own on a free port, and
+the shipped checkpoint. `--data FOLDER` takes real people's ratings instead of the synthetic world.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import numpy as np
+from jaxtyping import UInt8
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from recsys.candidates import Candidate, Ranking
+from recsys.client import RecsysClient
+from recsys.images import decode
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+from training.contact_sheet import LIKED, PASSED_OVER, Row, Tile, contact_sheet, save_png
+from training.demo_people import Cast, Person, agreement, rated_cast, synthetic_cast
+
+Pixels = UInt8[np.ndarray, "H W 3"]
+
+_NUM_SHOWN = 8
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with items.csv, ratings.csv and images/: rank for real people.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("demo-out/demo.png"),
+    show_default=True,
+    help="Where the picture goes.",
+)
+def main(data: Path | None, out: Path) -> None:
+    """Rank the same generated images for three people of different taste."""
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="recsys-demo-") as temporary:
+        folder = Path(temporary)
+        database_url = f"sqlite:///{folder / 'recsys.db'}"
+        blob_url = f"file://{folder / 'blobs'}"
+        database = Database(database_url)
+        upgrade(database)
+        store = HistoryStore(database, BlobStore(blob_url))
+        cast = _people(data, store, folder, console)
+        with (
+            _serving(database_url, blob_url, console) as address,
+            RecsysClient(address) as client,
+        ):
+            rankings = [client.rank(person.user_id, cast.candidates) for person in cast.people]
+            _show_orders(cast, rankings, console)
+            _choose_and_rank_again(client, cast, rankings, console)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_png(_sheet(store, cast, rankings), out)
+        database.dispose()
+    console.print(f"Histories and rankings as a picture: [bold]{out}[/bold]")
+
+
+def _people(data: Path | None, store: HistoryStore, folder: Path, console: Console) -> Cast:
+    if data is not None:
+        with console.status("importing real ratings"):
+            return rated_cast(data, store, folder)
+    with Progress(console=console, transient=True) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done)
+
+        return synthetic_cast(store, folder, progress=tell)
+
+
+@contextmanager
+def _serving(database_url: str, blob_url: str, console: Console) -> Iterator[str]:
+    """A server in a process of its own, as in production; yields its address."""
+    settings = (f"database_url={database_url}", f"blob_url={blob_url}")
+    flags = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "recsys.cli", *flags, "serve", "--address", "127.0.0.1:0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        try:
+            assert run.stdout is not None
+            with console.status("starting the server"):
+                line = run.stdout.readline()
+            if not line.startswith("serving on "):
+                run.kill()
+                assert run.stderr is not None
+                raise click.ClickException(f"the server did not start: {run.stderr.read().strip()}")
+            yield line.split()[-1]
+        finally:
+            run.terminate()
+
+
+def _show_orders(cast: Cast, rankings: Sequence[Ranking], console: Console) -> None:
+    """The three orders side by side, and how each agrees with that person's taste."""
+    table = Table(title=f"The same {len(cast.candidates)} images, in three people's order")
+    table.add_column("rank", justify="right")
+    for person, ranking in zip(cast.people, rankings, strict=True):
+        table.add_column(
+            f"{person.user_id}\n{person.description}\n"
+            f"{ranking.personalization.value}, {ranking.num_references} references"
+        )
+    for place in range(len(cast.candidates)):
+        cells = [f"{r.candidates[place].id}  {r.candidates[place].score:.3f}" for r in rankings]
+        table.add_row(str(place + 1), *cells)
+    console.print(table)
+    for person, ranking in zip(cast.people, rankings, strict=True):
+        others = [agreement(_order(ranking), p.worth) for p in cast.people if p is not person]
+        console.print(
+            f"{person.user_id}: {agreement(_order(ranking), person.worth):.0%} of pairs as this "
+            f"person's true taste has them, {sum(others) / len(others):.0%} as the other two's "
+            "(50 % is chance)"
+        )
+    console.print(f"model version {rankings[0].model_version[:12]}\n")
+
+
+def _choose_and_rank_again(
+    client: RecsysClient, cast: Cast, rankings: Sequence[Ranking], console: Console
+) -> None:
+    """The first person likes their best image and passes over their worst; the order may move."""
+    person = cast.people[0]
+    by_worth = sorted(cast.candidates, key=lambda candidate: person.worth[candidate.id])
+    worst, best = by_worth[0], by_worth[-1]
+    stored = client.record_choice(
+        person.user_id, liked=best.image, passed_over=[worst.image or b""], prompt=best.prompt
+    )
+    rest = [candidate for candidate in cast.candidates if candidate not in (worst, best)]
+    again = client.rank(person.user_id, rest)
+    before = [name for name in _order(rankings[0]) if name not in (worst.id, best.id)]
+    console.print(
+        f"{person.user_id} now likes {best.id} and passes over {worst.id} "
+        f"(revision {stored.stored.revision}). The other images before and after:"
+    )
+    for title, order in (("before", before), ("after", _order(again))):
+        console.print(f"  {title:>6}: {', '.join(order)}  ({agreement(order, person.worth):.0%})")
+
+
+def _order(ranking: Ranking) -> list[str]:
+    return [candidate.id for candidate in ranking.candidates]
+
+
+def _sheet(store: HistoryStore, cast: Cast, rankings: Sequence[Ranking]) -> Pixels:
+    """Each person's history and ranking, one below the other."""
+    images = {candidate.id: candidate for candidate in cast.candidates}
+    rows: list[Row] = []
+    for person, ranking in zip(cast.people, rankings, strict=True):
+        rows += _history_rows(store, person)
+        tiles = [
+            Tile(_pixels(_bytes(images[each.id])), label=f"{each.rank}.  {each.score:.3f}")
+            for each in ranking.candidates[:_NUM_SHOWN]
+        ]
+        rows.append(Row(f"{person.user_id}: new images, best first", tiles))
+    return contact_sheet(rows, "What three people chose, and their own order of the same images")
+
+
+def _history_rows(store: HistoryStore, person: Person) -> list[Row]:
+    choices = [
+        stored.choice
+        for stored in store.read(person.user_id).choices
+        if stored.choice.liked is not None and stored.choice.passed_over
+    ][-_NUM_SHOWN:]
+    liked = [Tile(_pixels(store.image(str(c.liked))), c.prompt, LIKED) for c in choices]
+    passed = [Tile(_pixels(store.image(c.passed_over[0])), frame=PASSED_OVER) for c in choices]
+    name = f"{person.user_id} ({person.description})"
+    return [Row(f"{name}: liked", liked), Row(f"{name}: passed over", passed)]
+
+
+def _pixels(data: bytes) -> Pixels:
+    pixels: Pixels = decode(data).permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _bytes(candidate: Candidate) -> bytes:
+    assert candidate.image is not None
+    return candidate.image
+
+
+if __name__ == "__main__":
+    main()
