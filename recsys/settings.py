@@ -119,8 +119,8 @@ class LoadedSettings:
     def shown(self) -> list[tuple[str, str, str]]:
         """Name, value with secrets masked, and origin of each, in the order of their definition."""
         return [
-            (name, masked(str(getattr(self.settings, name))), self.origins[name])
-            for name in Settings.model_fields
+            (name, "none" if value is None else masked(str(value)), self.origins[name])
+            for name, value in self.settings
         ]
 
 

@@ -160,3 +160,4 @@ def test_what_is_shown_names_all_and_masks(monkeypatch: pytest.MonkeyPatch) -> N
     assert [name for name, _, _ in shown] == list(Settings.model_fields)
     assert shown[0][1:] == ("postgresql://u:***@host/db", "environment RECSYS_DATABASE_URL")
     assert "hunter2" not in str(shown)
+    assert ("num_threads", "none", "default") in shown
