@@ -2,6 +2,7 @@
 
 StorageError
 ├── InvalidRecord     a choice or id that breaks a stated rule (also a ValueError)
+│   └── InvalidSource a file or folder of choices that cannot be read as what it should be
 ├── UnknownUser       no such user (also a LookupError)
 ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
 ├── SchemaMismatch    a database older or newer than the code
@@ -15,6 +16,10 @@ class StorageError(Exception):
 
 class InvalidRecord(StorageError, ValueError):
     """A choice or id that breaks a stated rule; the message says which, and the remedy."""
+
+
+class InvalidSource(InvalidRecord):
+    """A file or folder of choices that cannot be read as what it should be."""
 
 
 class UnknownUser(StorageError, LookupError):

@@ -1,0 +1,83 @@
+"""Images that a source names: found inside its folder, and nowhere else; read and checked."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from storage.importers.report import Refusal
+from storage.records import ImageFacts, InspectImage
+
+MAX_FILE_BYTES = 256 * 2**20
+"""A file above this is not read to be judged; far above what any image limit lets pass."""
+
+
+class ImageFolder:
+    """A folder whose files may be read.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+
+    def find(self, name: str) -> Path:
+        """The file of a relative name.
+
+        Raises:
+            Refusal: if the name is absolute, has `..` in it, or leads out of the folder by a link.
+        """
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise Refusal("image path leads out of the folder", repr(name))
+        try:
+            found = (self._root / path).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # NUL, half a surrogate, a link loop
+            raise Refusal("image path cannot be used", repr(name)) from error
+        if not found.is_relative_to(self._root):
+            raise Refusal("image path leads out of the folder", f"{name!r} is a link")
+        return found
+
+    def find_any(self, stem: str, suffixes: Sequence[str]) -> Path:
+        """The first file there is of a name with one of several suffixes.
+
+        Raises:
+            Refusal: as `find`, or if there is none.
+        """
+        try:
+            return next(path for suffix in suffixes if (path := self.find(stem + suffix)).exists())
+        except StopIteration:
+            raise Refusal("image file is missing", repr(stem + suffixes[0])) from None
+        except OSError as error:
+            raise Refusal("image path cannot be used", repr(stem)) from error
+
+
+def check_image(data: bytes, inspect: InspectImage, *, name: str = "") -> ImageFacts:
+    """Look at an encoded image.
+
+    Raises:
+        Refusal: if `inspect` refuses it.
+    """
+    try:
+        return inspect(data)
+    except ValueError as error:
+        detail = f"{name}: {error}" if name else str(error)
+        raise Refusal("the image cannot be used", detail) from error
+
+
+def read_image_file(path: Path) -> bytes:
+    """Read an image file whole.
+
+    Raises:
+        Refusal: if there is none, or it is too large or cannot be read.
+    """
+    try:
+        if not path.exists():
+            raise Refusal("image file is missing", str(path))
+        if not path.is_file():
+            raise Refusal("image path is not a file", str(path))
+        num_bytes = path.stat().st_size
+        if num_bytes > MAX_FILE_BYTES:
+            raise Refusal("image file is too large", f"{path} has {num_bytes:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise Refusal("image file cannot be read", f"{path}: {error.strerror}") from error

@@ -1,0 +1,76 @@
+"""What people like and dislike, by their mean ratings, of images that can be used."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from storage.importers.image_folder import ImageFolder, check_image, read_image_file
+from storage.importers.rating_table import RatedItem, RatingTable
+from storage.importers.report import Refusal, Skipped
+from storage.records import InspectImage
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class Opinions:
+    """Reads opinions out of a table of ratings; each image is looked at once.
+
+    Args:
+        images: the folder of images, each named by its id and a suffix.
+        table: items and ratings, complete.
+        liked_min: from this mean rating up an image is liked.
+        disliked_max: up to this mean rating an image is disliked; below `liked_min`.
+        inspect: checks images.
+    """
+
+    def __init__(
+        self,
+        images: Path,
+        table: RatingTable,
+        *,
+        liked_min: float,
+        disliked_max: float,
+        inspect: InspectImage,
+    ) -> None:
+        self._folder = ImageFolder(images)
+        self._table = table
+        self._liked_min = liked_min
+        self._disliked_max = disliked_max
+        self._inspect = inspect
+
+    def of(self, user_id: str) -> tuple[list[RatedItem], list[RatedItem], list[Skipped]]:
+        """One person's liked and disliked items, each with a path, and what is left out."""
+        liked: list[RatedItem] = []
+        disliked: list[RatedItem] = []
+        skipped = []
+        for item in self._table.rated_items(user_id):
+            try:
+                side = self._side(item, liked, disliked)
+                side.append(self._found(item))
+            except Refusal as refusal:
+                where = f"user {user_id!r} image {item.image_id!r}"
+                skipped.append(Skipped(where, refusal.reason, refusal.detail, item.num_rows))
+        return liked, disliked, skipped
+
+    def _side(
+        self, item: RatedItem, liked: list[RatedItem], disliked: list[RatedItem]
+    ) -> list[RatedItem]:
+        if item.rating >= self._liked_min:
+            return liked
+        if item.rating <= self._disliked_max:
+            return disliked
+        raise Refusal("neither liked nor disliked", f"rated {item.rating:g}")
+
+    def _found(self, item: RatedItem) -> RatedItem:
+        """Look at an image before it is paired, so that a bad one costs no good one its choice."""
+        if item.path is not None:
+            return item
+        if item.reason is not None:
+            raise Refusal(item.reason, item.detail or "")
+        try:
+            path = self._folder.find_any(item.image_id, _SUFFIXES)
+            check_image(read_image_file(path), self._inspect, name=path.name)
+        except Refusal as refusal:
+            self._table.refused(item.image_id, refusal)
+            raise
+        self._table.found(item.image_id, path)
+        return replace(item, path=str(path))

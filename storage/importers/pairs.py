@@ -1,0 +1,128 @@
+"""Preference pairs: pairs.csv, pairs.jsonl or pairs.parquet, one choice a row.
+
+Columns: user_id; liked_image and disliked_image, each a path relative to the folder, or bytes in
+Parquet, one of the two may be empty; prompt, may be empty; created_at, ISO 8601 or a Parquet
+timestamp, UTC where it has no zone.
+
+Rows without created_at keep their order (`moment_of_row`); two of them that are equal otherwise
+are one choice, as are two equal rows with the same created_at.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from storage.errors import InvalidSource
+from storage.histories import HistoryStore
+from storage.importers.drafts import (
+    Draft,
+    Picture,
+    Record,
+    drafted,
+    moment_of,
+    moment_of_row,
+    text_of,
+    user_id_of,
+)
+from storage.importers.image_folder import ImageFolder
+from storage.importers.parquet_rows import check_parquet, parquet_records
+from storage.importers.report import ImportReport, Progress, Refusal, Skipped, no_progress
+from storage.importers.text_rows import count_lines, csv_records, json_records
+from storage.importers.writer import ChoiceWriter
+from storage.records import InspectImage
+
+COLUMNS = ("user_id", "liked_image", "disliked_image", "prompt")
+MOMENT = "created_at"
+_NAMES = ("pairs.csv", "pairs.jsonl", "pairs.parquet")
+
+
+def import_pairs(
+    directory: Path,
+    store: HistoryStore,
+    *,
+    inspect: InspectImage,
+    progress: Progress = no_progress,
+) -> ImportReport:
+    """Store each row of the pairs file of a folder as a choice.
+
+    Memory does not grow with the file. Run again, it stores what is not stored yet.
+
+    Args:
+        directory: holds exactly one of pairs.csv, pairs.jsonl and pairs.parquet.
+        store: where choices go.
+        inspect: checks images; a ValueError leaves the row out.
+        progress: told the rows done after each transaction.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or no such file in it.
+        InvalidSource: if there are several, a column is missing, or the file is damaged.
+        StorageFull: if there is no room left; all transactions before stand.
+    """
+    path = _pairs_file(directory)
+    folder = ImageFolder(directory)
+
+    def make_draft(record: Record) -> Draft:
+        moment = moment_of(record.read(MOMENT), MOMENT)
+        liked = _picture(record.read("liked_image"), "liked_image", folder)
+        disliked = _picture(record.read("disliked_image"), "disliked_image", folder)
+        if liked is None and disliked is None:
+            raise Refusal("neither a liked nor a disliked image is named")
+        return Draft(
+            where=record.where,
+            user_id=user_id_of(record.read("user_id")),
+            liked=liked,
+            passed_over=() if disliked is None else (disliked,),
+            prompt=text_of(record.read("prompt"), "prompt"),
+            chosen_at=moment or moment_of_row(record.number),
+            is_timed=moment is not None,
+        )
+
+    writer = ChoiceWriter(store, kind="pairs", inspect=inspect, progress=progress)
+    return writer.write(drafted(_records(path), make_draft))
+
+
+def count_rows(directory: Path) -> int:
+    """Count the rows to come: exact for Parquet, lines for text.
+
+    Raises:
+        FileNotFoundError, InvalidSource: as `import_pairs`.
+    """
+    path = _pairs_file(directory)
+    if path.suffix == ".parquet":
+        return check_parquet(path, COLUMNS)
+    return max(0, count_lines(path) - (path.suffix == ".csv"))
+
+
+def _records(path: Path) -> Iterator[Record | Skipped]:
+    readers: dict[str, Callable[[], Iterator[Record | Skipped]]] = {
+        ".csv": lambda: csv_records(path, COLUMNS),
+        ".jsonl": lambda: json_records(path),
+        ".parquet": lambda: parquet_records(path, COLUMNS, (MOMENT,)),
+    }
+    return readers[path.suffix]()
+
+
+def _pairs_file(directory: Path) -> Path:
+    if directory.exists() and not directory.is_dir():
+        raise InvalidSource(f"{directory} must be a folder with {_listed()}, got a file")
+    found = [directory / name for name in _NAMES if (directory / name).is_file()]
+    if not found:
+        raise FileNotFoundError(2, f"No {_listed()} there", str(directory))
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise InvalidSource(
+            f"{directory} must hold exactly one of {', '.join(_NAMES)}, got {names}: "
+            "move the others elsewhere"
+        )
+    return found[0]
+
+
+def _listed() -> str:
+    return f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
+
+
+def _picture(value: Any, column: str, folder: ImageFolder) -> Picture | None:
+    if isinstance(value, bytes):
+        return value or None
+    name = text_of(value, column)
+    return folder.find(name) if name else None

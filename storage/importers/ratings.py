@@ -1,0 +1,165 @@
+"""Ratings: items.csv (images and prompts), ratings.csv (who rated what how), images/.
+
+items.csv: image_id, prompt; prompt_id if prompts have names. ratings.csv: user_id, image_id,
+rating_1to5; question if there are several, rated_at if it is known. The image is
+images/<image_id>.jpg, .jpeg, .png or .webp.
+
+A person's ratings of one image count as their mean. How liked and disliked images become choices:
+see `rating_pairing`.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from storage.histories import HistoryStore
+from storage.importers.drafts import Draft, Record, moment_of, moment_of_row, text_of
+from storage.importers.opinions import Opinions
+from storage.importers.rating_pairing import pair_at_random, pair_within_prompts
+from storage.importers.rating_table import RatingTable, rating_table
+from storage.importers.report import ImportReport, Progress, Refusal, Skipped, no_progress
+from storage.importers.text_rows import count_lines, csv_records
+from storage.importers.writer import ChoiceWriter
+from storage.records import InspectImage
+
+ITEM_COLUMNS = ("image_id", "prompt")
+RATING_COLUMNS = ("user_id", "image_id", "rating_1to5")
+
+
+def import_ratings(
+    directory: Path,
+    store: HistoryStore,
+    *,
+    liked_min: float = 4,
+    disliked_max: float = 2,
+    any_prompt: bool = False,
+    question: str | None = "appeal",
+    seed: int = 0,
+    inspect: InspectImage,
+    progress: Progress = no_progress,
+) -> ImportReport:
+    """Make choices of what people liked and disliked, and store them.
+
+    Memory does not grow with the number of people: ratings are grouped in a temporary file. A
+    person's choices are stored in the order of their ratings. Run again, with the same arguments,
+    it stores what is not stored yet; other arguments make other choices.
+
+    Args:
+        directory: holds items.csv, ratings.csv and images/.
+        store: where choices go.
+        liked_min: from this mean rating up an image is liked; 1 to 5.
+        disliked_max: up to this mean rating an image is disliked; 1 to 5, below `liked_min`.
+        any_prompt: pair across prompts, at random, instead of within each prompt.
+        question: ratings of other questions are left out; None: all count, whatever the question.
+            Without a column `question` all count.
+        seed: of `any_prompt`.
+        inspect: checks images; a ValueError leaves out the ratings of that image.
+        progress: told the rows done after each transaction.
+
+    Raises:
+        ValueError: if `disliked_max` is not below `liked_min`.
+        FileNotFoundError: if one of the two files is missing.
+        InvalidSource: if a column is missing; nothing is stored.
+        StorageFull: if there is no room left; all transactions before stand.
+    """
+    if not disliked_max < liked_min:
+        raise ValueError(
+            f"disliked_max must be below liked_min, got {disliked_max:g} and {liked_min:g}"
+        )
+    pair = partial(pair_at_random, seed=seed) if any_prompt else pair_within_prompts
+    writer = ChoiceWriter(store, kind="ratings", inspect=inspect, progress=progress)
+    with rating_table() as table:
+        opinions = Opinions(
+            directory / "images",
+            table,
+            liked_min=liked_min,
+            disliked_max=disliked_max,
+            inspect=inspect,
+        )
+
+        def rows() -> Iterator[Draft | Skipped]:
+            yield from _read_items(directory / "items.csv", table)
+            yield from _read_ratings(directory / "ratings.csv", table, question)
+            for user_id in table.user_ids():
+                liked, disliked, skipped = opinions.of(user_id)
+                yield from skipped
+                yield from pair(user_id, liked, disliked)
+
+        return writer.write(rows())
+
+
+def count_rows(directory: Path) -> int:
+    """Count the ratings to come: the lines of ratings.csv.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    return max(0, count_lines(directory / "ratings.csv") - 1)
+
+
+def _read_items(path: Path, table: RatingTable) -> Iterator[Skipped]:
+    def add(record: Record) -> None:
+        image_id = _named(record, "image_id")
+        prompt = text_of(record.read("prompt"), "prompt")
+        prompt_id = record.read("prompt_id") or prompt
+        table.add_item(image_id, prompt_id=prompt_id, prompt=prompt)
+
+    yield from _unusable(csv_records(path, ITEM_COLUMNS), add)
+
+
+def _read_ratings(path: Path, table: RatingTable, question: str | None) -> Iterator[Skipped]:
+    def add(record: Record) -> None:
+        if question is not None and record.read("question") not in (None, question):
+            raise Refusal("the rating is of another question", repr(record.read("question")))
+        table.add_rating(
+            _named(record, "user_id"),
+            _named(record, "image_id"),
+            rating=_rating(record.read("rating_1to5")),
+            rated_at=_rated_at(record),
+        )
+
+    yield from _unusable(csv_records(path, RATING_COLUMNS), add)
+
+
+def _unusable(
+    records: Iterator[Record | Skipped], add: Callable[[Record], None]
+) -> Iterator[Skipped]:
+    """Add all records that can be used; pass on the others."""
+    for record in records:
+        if isinstance(record, Skipped):
+            yield record
+            continue
+        try:
+            add(record)
+        except Refusal as refusal:
+            skipped = Skipped(record.where, refusal.reason, refusal.detail)
+        else:
+            continue
+        yield skipped
+
+
+def _named(record: Record, column: str) -> str:
+    value = text_of(record.read(column), column)
+    if not value:
+        raise Refusal(f"{column} is empty")
+    return value
+
+
+def _rating(text: str) -> float:
+    try:
+        rating = float(text)
+    except ValueError:
+        rating = math.nan
+    if not 1 <= rating <= 5:
+        raise Refusal("the rating is no number from 1 to 5", f"got {text!r}")
+    return rating
+
+
+def _rated_at(record: Record) -> datetime:
+    text = text_of(record.read("rated_at"), "rated_at")
+    # "15:42:06 615170" is how some write microseconds.
+    moment = moment_of(re.sub(r"(:\d\d) (\d{6})$", r"\1.\2", text), "rated_at")
+    return moment or moment_of_row(record.number)

@@ -1,0 +1,130 @@
+"""Drafts -> stored choices, in transactions of a bounded number of rows and bytes."""
+
+from collections.abc import Iterable
+
+from storage.errors import InvalidRecord, InvalidSource
+from storage.histories import HistoryStore
+from storage.importers.drafts import Draft, Picture, content_id
+from storage.importers.image_folder import check_image, read_image_file
+from storage.importers.report import ImportReport, Progress, Refusal, Skipped
+from storage.records import Choice, ImageFacts, InspectImage
+from storage.rules import check_choice, check_user_id
+
+MAX_ROWS = 200
+MAX_BYTES = 32 * 2**20
+
+NewImages = dict[str, tuple[ImageFacts, bytes]]
+
+
+class ChoiceWriter:
+    """Writes drafts to storage; a transaction stands whole or not at all.
+
+    Stopped between or within two transactions, what was committed stays; the same drafts written
+    again are told apart by their request ids, so only the rest is stored.
+
+    Args:
+        store: where choices go.
+        kind: of the source, e.g. "pairs"; choices get the source "import:pairs".
+        inspect: checks images; a ValueError leaves the row out.
+        progress: told the rows done after each transaction.
+    """
+
+    def __init__(
+        self, store: HistoryStore, *, kind: str, inspect: InspectImage, progress: Progress
+    ) -> None:
+        self._store = store
+        self._kind = kind
+        self._inspect = inspect
+        self._progress = progress
+        self._report = ImportReport()
+        self._items: list[tuple[Choice, NewImages]] = []
+        self._images: NewImages = {}
+        self._num_rows = 0
+        self._num_bytes = 0
+
+    def write(self, rows: Iterable[Draft | Skipped]) -> ImportReport:
+        """Store all drafts and count all that is left out.
+
+        Raises:
+            InvalidSource: as the rows raise it; all rows before it are stored.
+            StorageFull: if there is no room left; all transactions before stand.
+        """
+        try:
+            for row in rows:
+                self._take(row)
+        except InvalidSource:
+            self._commit()
+            raise
+        self._commit()
+        return self._report
+
+    def _take(self, row: Draft | Skipped) -> None:
+        if isinstance(row, Draft):
+            try:
+                self._items.append(self._checked(row))
+            except Refusal as refusal:
+                row = Skipped(row.where, refusal.reason, refusal.detail, row.num_rows)
+        if isinstance(row, Skipped):
+            self._report.skip(row)
+        self._report.num_read += row.num_rows
+        self._num_rows += 1
+        if self._num_rows >= MAX_ROWS or self._num_bytes >= MAX_BYTES:
+            self._commit()
+
+    def _checked(self, draft: Draft) -> tuple[Choice, NewImages]:
+        try:
+            check_user_id(draft.user_id)
+        except InvalidRecord as error:
+            raise Refusal("user_id cannot be stored", str(error)) from error
+        images: NewImages = {}
+        liked = None if draft.liked is None else self._admit(draft.liked, images)
+        # Copies of one image under two names are one image, passed over once.
+        passed_over = dict.fromkeys(self._admit(each, images) for each in draft.passed_over)
+        if liked in passed_over:
+            raise Refusal("the liked and the disliked image are the same", f"SHA-256 {liked}")
+        choice = self._choice(draft, liked, tuple(passed_over))
+        try:
+            check_choice(choice)
+        except InvalidRecord as error:
+            raise Refusal("the choice breaks a rule", str(error)) from error
+        self._keep(images)
+        return choice, images
+
+    def _admit(self, picture: Picture, images: NewImages) -> str:
+        if isinstance(picture, bytes):
+            data, name = picture, ""
+        else:
+            data, name = read_image_file(picture), picture.name
+        facts = check_image(data, self._inspect, name=name)
+        images[facts.sha256] = self._images.get(facts.sha256, (facts, data))
+        return facts.sha256
+
+    def _keep(self, images: NewImages) -> None:
+        for sha256, (facts, data) in images.items():
+            if sha256 not in self._images:
+                self._images[sha256] = (facts, data)
+                self._num_bytes += len(data)
+
+    def _choice(self, draft: Draft, liked: str | None, passed_over: tuple[str, ...]) -> Choice:
+        when = draft.chosen_at.isoformat() if draft.is_timed else None
+        content = [draft.user_id, liked, passed_over, draft.prompt, when]
+        return Choice(
+            user_id=draft.user_id,
+            liked=liked,
+            passed_over=passed_over,
+            prompt=draft.prompt,
+            chosen_at=draft.chosen_at,
+            source=f"import:{self._kind}",
+            request_id=draft.request_id or content_id(self._kind, content),
+        )
+
+    def _commit(self) -> None:
+        if self._items:
+            for answer in self._store.append_many(self._items):
+                choice = answer.stored.choice
+                self._report.num_repeated += answer.repeated
+                self._report.num_stored += not answer.repeated
+                is_pair = choice.liked is not None and choice.passed_over
+                self._report.num_unpaired += not answer.repeated and not is_pair
+        self._items, self._images, self._num_rows, self._num_bytes = [], {}, 0, 0
+        self._progress(self._report.num_read)
