@@ -50,10 +50,10 @@ class LazyGroup(click.Group):
         return _load(next(iter(found))) if found else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them, as their own help would need."""
+        """List the commands; those of other packages tell their own line of help."""
         others = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
         rows = [
-            (name, COMMANDS[name][1] if name in COMMANDS else f"(from {others[name].module})")
+            (name, COMMANDS[name][1] if name in COMMANDS else _line_of_help(others[name]))
             for name in self.list_commands(ctx)
         ]
         with formatter.section("Commands"):
@@ -74,6 +74,13 @@ class LazyGroup(click.Group):
             if failure is None:
                 raise
             raise failure from error
+
+
+def _line_of_help(entry: EntryPoint) -> str:
+    try:
+        return _load(entry).get_short_help_str(limit=80)
+    except Failure:
+        return f"(cannot be loaded from {entry.module})"
 
 
 def _load(entry: EntryPoint) -> click.Command:

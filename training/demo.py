@@ -113,10 +113,11 @@ def _show_orders(cast: Cast, rankings: Sequence[Ranking], console: Console) -> N
     for person, ranking in zip(cast.people, rankings, strict=True):
         table.add_column(
             f"{person.user_id}\n{person.description}\n"
-            f"{ranking.personalization.value}, {ranking.num_references} references"
+            f"{ranking.personalization.value}, {ranking.num_references} references",
+            no_wrap=True,
         )
     for place in range(len(cast.candidates)):
-        cells = [f"{r.candidates[place].id}  {r.candidates[place].score:.3f}" for r in rankings]
+        cells = [f"{r.candidates[place].score:.3f}  {r.candidates[place].id}" for r in rankings]
         table.add_row(str(place + 1), *cells)
     console.print(table)
     for person, ranking in zip(cast.people, rankings, strict=True):
@@ -124,7 +125,8 @@ def _show_orders(cast: Cast, rankings: Sequence[Ranking], console: Console) -> N
         console.print(
             f"{person.user_id}: {agreement(_order(ranking), person.worth):.0%} of pairs as this "
             f"person's true taste has them, {sum(others) / len(others):.0%} as the other two's "
-            "(50 % is chance)"
+            "(50 % is chance)",
+            soft_wrap=True,
         )
     console.print(f"model version {rankings[0].model_version[:12]}\n")
 
@@ -144,10 +146,12 @@ def _choose_and_rank_again(
     before = [name for name in _order(rankings[0]) if name not in (worst.id, best.id)]
     console.print(
         f"{person.user_id} now likes {best.id} and passes over {worst.id} "
-        f"(revision {stored.stored.revision}). The other images before and after:"
+        f"(revision {stored.stored.revision}). The other images before and after:",
+        soft_wrap=True,
     )
     for title, order in (("before", before), ("after", _order(again))):
-        console.print(f"  {title:>6}: {', '.join(order)}  ({agreement(order, person.worth):.0%})")
+        line = f"  {title:>6}: {', '.join(order)}  ({agreement(order, person.worth):.0%})"
+        console.print(line, soft_wrap=True)
 
 
 def _order(ranking: Ranking) -> list[str]:
