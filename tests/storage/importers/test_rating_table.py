@@ -35,9 +35,10 @@ def test_ratings_in_any_order_come_back_by_person():
 def test_no_room_for_temporary_files_is_told(monkeypatch):
     monkeypatch.setattr(module, "_SCHEMA", module._SCHEMA + "PRAGMA max_page_count = 8;")
 
-    with (
-        pytest.raises(StorageFull, match="temporary files has no room left"),
-        rating_table() as table,
-    ):
-        for name in range(10_000):
-            table.add_item(f"i{name}", prompt_id="", prompt="p" * 100)
+    def fill():
+        with rating_table() as table:
+            for name in range(10_000):
+                table.add_item(f"i{name}", prompt_id="", prompt="p" * 100)
+
+    with pytest.raises(StorageFull, match="temporary files has no room left"):
+        fill()
