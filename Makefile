@@ -71,16 +71,20 @@ proto-check: $(STAMP) ## Is recsys/v1 what proto/ generates?
 bench: $(STAMP) ## Measure packed scoring against full passes; writes bench.json
 	@$(PY) tests/benchmarks/ranking.py $(ARGS)
 
-# Each step resumes where it was stopped; to begin anew, remove runs/tiny.
-USERS ?= 1000
+# Each step resumes where it was stopped; to begin anew, remove runs/tiny. People, prompts and images that
+# the checkpoint is judged on come from a world of another seed.
+RUN := runs/tiny
+USERS ?= 3000
+world = RECSYS_DATABASE_URL="sqlite:///$(CURDIR)/$(RUN)/$(1)/recsys.db" \
+	RECSYS_BLOB_URL="file://$(CURDIR)/$(RUN)/$(1)/blobs" $(BIN)/recsys
 
-tiny: $(STAMP) ## Train the checkpoint that is shipped with the package
-	@export RECSYS_DATABASE_URL="sqlite:///$(CURDIR)/runs/tiny/world.db" RECSYS_BLOB_URL="file://$(CURDIR)/runs/tiny/blobs"; \
-	mkdir -p runs/tiny; \
-	$(BIN)/recsys db upgrade; \
-	$(BIN)/recsys world create --users $(USERS) --seed 1; \
-	$(BIN)/recsys pretrain runs/tiny; \
-	$(BIN)/recsys train tiny --base runs/tiny/base --out runs/tiny/checkpoint
+tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: about an hour
+	@$(call world,learn) world create --users $(USERS) --seed 1
+	@$(call world,judge) world create --users 200 --seed 2
+	@$(BIN)/recsys pretrain $(RUN)
+	@$(call world,learn) train tiny --base $(RUN)/base --out $(RUN)
+	@$(call world,judge) evaluate $(RUN)/final --json > $(RUN)/figures.json
+	@$(PY) -m training.card $(RUN) $(RUN)/figures.json recsys/checkpoints/tiny
 
 # A fresh environment, so that nothing installed by hand gets in. The lock names torch without its
 # build (+cpu, +cu130) and none of the CUDA packages, for those depend on the machine (see the lock's head).
