@@ -62,9 +62,9 @@ def main(data: Path | None, out: Path) -> None:
         ):
             rankings = [client.rank(person.user_id, cast.candidates) for person in cast.people]
             _show_orders(cast, rankings, console)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            save_png(_sheet(store, cast, rankings), out)  # before a new choice joins the histories
             _choose_and_rank_again(client, cast, rankings, console)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_png(_sheet(store, cast, rankings), out)
         database.dispose()
     console.print(f"Histories and rankings as a picture: [bold]{out}[/bold]")
 
@@ -166,7 +166,7 @@ def _sheet(store: HistoryStore, cast: Cast, rankings: Sequence[Ranking]) -> Pixe
         rows += _history_rows(store, person)
         tiles = [
             Tile(_pixels(_bytes(images[each.id])), label=f"{each.rank}.  {each.score:.3f}")
-            for each in ranking.candidates[:_NUM_SHOWN]
+            for each in ranking.candidates
         ]
         rows.append(Row(f"{person.user_id}: new images, best first", tiles))
     return contact_sheet(rows, "What three people chose, and their own order of the same images")

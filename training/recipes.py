@@ -103,7 +103,7 @@ def tiny() -> Recipe:
             Plan("stage1", num_steps=1000, learning_rate=1e-3, seed=1), num_users=32, num_pairs=8
         ),
         second=Stage(
-            Plan("stage2", num_steps=400, learning_rate=1e-2, weight_decay=0.0, seed=2),
+            Plan("stage2", num_steps=200, learning_rate=1e-2, weight_decay=0.0, seed=2),
             num_users=32,
             num_pairs=8,
         ),

@@ -60,7 +60,7 @@ class TinyShape:
 TINY = TinyShape()
 
 TWELVE_MILLION = TinyShape(
-    image_px=96,
+    image_px=64,
     patch_px=8,
     vision_width=192,
     vision_layers=6,
@@ -70,7 +70,7 @@ TWELVE_MILLION = TinyShape(
     layers=8,
     heads=8,
     key_value_heads=4,
-    mlp_width=768,
+    mlp_width=960,
 )
 """About 12 M parameters: for benchmarks, where the tiny model is all overhead."""
 

@@ -143,7 +143,7 @@ def show(records: Sequence[dict[str, object]], console: Console) -> None:
 
 
 @click.command()
-@click.option("--runs", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--runs", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default="bench.json")
 def main(runs: int, threads: int, out: Path) -> None:
