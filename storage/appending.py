@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from storage.blobs import BlobStore
 from storage.errors import UnknownImage
 from storage.records import Appended, Choice, ImageFacts, StoredChoice
+from storage.rules import check_image
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, Table, UserRow
 
 NewImages = Mapping[str, tuple[ImageFacts, bytes]]
@@ -142,8 +143,9 @@ def _add_images(
         if unknown:
             raise UnknownImage(f"no image {unknown[0]} is stored: send its bytes")
         for sha256 in missing:
-            if blobs.put(given[sha256][1]) != sha256:
-                raise UnknownImage(f"the bytes given for image {sha256} have another digest")
+            facts, data = given[sha256]
+            check_image(sha256, facts, data)
+            blobs.put(data)
         if missing:
             rows = [_image_row(given[sha256][0], now) for sha256 in missing]
             session.execute(_insert_new(session, ImageRow), rows)

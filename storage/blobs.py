@@ -36,16 +36,17 @@ class BlobStore:
         """
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(sha256)
-        if self._files.exists(path):
+        if self._has(path, len(data)):
             return sha256
         partial = f"{path}.{secrets.token_hex(8)}.part"
         try:
             self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             self._files.pipe_file(partial, data)
             self._files.mv(partial, path)
-        except OSError as error:
-            self._discard(partial)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        except BaseException as error:
+            with contextlib.suppress(Exception):
+                self._discard(partial)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFull(
                     f"no room left for images under {self.url}: free some and try again"
                 ) from error
@@ -70,6 +71,13 @@ class BlobStore:
     def delete(self, sha256: str) -> None:
         """Remove bytes; absent is fine."""
         self._discard(self._path(sha256))
+
+    def _has(self, path: str, num_bytes: int) -> bool:
+        # By size, for a machine that lost power may have kept the name and not the bytes.
+        try:
+            return bool(self._files.info(path)["size"] == num_bytes)
+        except FileNotFoundError:
+            return False
 
     def _discard(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -3,6 +3,8 @@
 Opening creates nothing: `upgrade` makes or moves the schema, `require_current` refuses another.
 """
 
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,15 +15,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event, make_url, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy import URL, Connection, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from storage.errors import SchemaMismatch, StorageFull
 
 BUSY_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = 7_262_379  # any number that no other program locks in this database
+_NUM_CONNECTIONS = 20
+_POSTGRES_DISK_FULL = "53100"
+_ONE_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 class Database:
@@ -35,68 +41,84 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        parsed = make_url(url)
-        if parsed.drivername in ("postgresql", "postgres"):
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
-            raise ValueError(
-                f"database URL must begin with sqlite:// or postgresql://, "
-                f"got {parsed.drivername}://"
-            )
-        self.url = parsed
-        self.is_sqlite = parsed.drivername == "sqlite"
-        if self.is_sqlite and parsed.database not in (None, "", ":memory:"):
-            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-        options: dict[str, Any] = (
-            {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
-            if self.is_sqlite
-            else {"pool_pre_ping": True}
-        )
-        self.engine = create_engine(parsed, **options)
+        self.url = _supported(url)
+        self.is_sqlite = self.url.drivername == "sqlite"
+        # Waiting here is fair and wakes at once; waiting for SQLite's own lock is a lottery.
+        self._turn = threading.Lock()
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if self.is_sqlite:
+            options = {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+        elif "connect_timeout" not in self.url.query:
+            options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}
+        if self.path is not None or not self.is_sqlite:
+            options |= {"pool_size": _NUM_CONNECTIONS, "pool_timeout": BUSY_TIMEOUT_S}
+        self.engine = create_engine(self.url, **options)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
 
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)!r})"
 
+    @property
+    def path(self) -> Path | None:
+        """The file of an embedded database; None for a server, or one in memory."""
+        if not self.is_sqlite or self.url.database in (None, "", ":memory:"):
+            return None
+        return Path(str(self.url.database))
+
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A transaction for reading: committed at the end, rolled back on any error."""
+        """A transaction for reading: all its queries see the database at one instant."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            if self.is_sqlite:
+                session.execute(text("BEGIN"))
+            else:
+                session.connection(execution_options=_ONE_SNAPSHOT)
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A transaction for writing.
+        """A transaction for writing: it stands whole, or on any error not at all.
 
         On SQLite the write lock is taken at once, for a reader that turns writer half-way cannot
-        wait for another one.
+        wait for another one. Not to be nested.
 
         Raises:
             StorageFull: if the database has no room left; nothing of the transaction stands.
         """
         try:
-            with Session(self.engine, expire_on_commit=False) as session, session.begin():
-                if self.is_sqlite:
+            if self.is_sqlite:
+                with self._its_turn(), self._writing() as session:
                     session.execute(text("BEGIN IMMEDIATE"))
-                yield session
-        except OperationalError as error:
-            if "full" in str(error.orig) or "No space" in str(error.orig):
+                    yield session
+            else:
+                with self._writing() as session:
+                    yield session
+        except DBAPIError as error:
+            if _is_full(error.orig):
                 raise StorageFull(
                     "the database has no room left: free some and try again"
                 ) from error
             raise
 
+    @contextmanager
+    def _its_turn(self) -> Iterator[None]:
+        # Without a turn in time, SQLite's own lock decides, and says so when it is busy.
+        has_turn = self._turn.acquire(timeout=BUSY_TIMEOUT_S)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._turn.release()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
     def dispose(self) -> None:
         """Close all connections."""
         self.engine.dispose()
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
 
 
 @dataclass(frozen=True)
@@ -122,8 +144,10 @@ class SchemaStatus:
 def check(database: Database) -> SchemaStatus:
     """Compare the database's schema revision with the code's."""
     script = ScriptDirectory.from_config(_config())
-    with database.engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+    current = None
+    if _exists(database):
+        with database.engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
     expected = str(script.get_current_head())
     known = {revision.revision for revision in script.walk_revisions()}
     return SchemaStatus(current, expected, current is not None and current not in known)
@@ -160,6 +184,8 @@ def upgrade(database: Database, revision: str = "head") -> str:
     status = check(database)
     if status.is_newer:
         require_current(database)
+    if database.path is not None:
+        database.path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(database) as connection:
         command.upgrade(_config(connection), revision)
     return str(check(database).current)
@@ -172,7 +198,9 @@ def downgrade(database: Database, revision: str) -> None:
 
 
 def healthy(database: Database) -> bool:
-    """Whether the database answers a query."""
+    """Whether the database is there and answers a query."""
+    if not _exists(database):
+        return False
     try:
         with database.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -181,15 +209,31 @@ def healthy(database: Database) -> bool:
     return True
 
 
+def _exists(database: Database) -> bool:
+    """Whether there is anything to ask; to connect to a file that is not there would make it."""
+    return database.path is None or database.path.exists()
+
+
 @contextmanager
 def _alone(database: Database) -> Iterator[Connection]:
     """A transaction that no other migration shares."""
-    with database.engine.begin() as connection:
+    with database.engine.connect() as connection:
         if database.is_sqlite:
-            connection.execute(text("BEGIN IMMEDIATE"))
+            # A table that is rebuilt is dropped first, which would empty those that refer to it.
+            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-        yield connection
+        try:
+            yield connection
+            if database.is_sqlite:
+                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+                assert not broken, f"a migration broke references: {broken[:3]}"
+            connection.commit()
+        finally:
+            connection.rollback()
+            if database.is_sqlite:
+                connection.exec_driver_sql("PRAGMA foreign_keys=ON")
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -197,3 +241,29 @@ def _config(connection: Connection | None = None) -> Config:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
+
+
+def _supported(url: str) -> URL:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise ValueError(
+            f"database URL must begin with sqlite:// or postgresql://, got {parsed.drivername}://"
+        )
+    return parsed
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _is_full(error: BaseException | None) -> bool:
+    if isinstance(error, sqlite3.Error):
+        # The second one: there is no room for the file that readers and writers share.
+        full = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+        return getattr(error, "sqlite_errorcode", None) in full
+    return getattr(error, "sqlstate", None) == _POSTGRES_DISK_FULL

@@ -1,25 +1,23 @@
 """Append choices, read a user's history and its revision, erase a user.
 
-Blobs follow one rule: bytes are put inside the transaction that first names them, under a lock
-that writers share; they are removed after an erasure, under the same lock held alone, and only if
-no row names them by then. So a row never lacks its bytes; bytes without a row, left by a crash,
-are harmless.
+Which of an image's row and bytes comes and goes first is told in `storage.erasing`.
 """
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, or_, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.appending import NewImages, append_all, stored_choice
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.erasing import erase_rows, lock_blobs, remove_blobs
 from storage.errors import UnknownImage, UnknownUser
 from storage.records import Appended, Choice, Erased, History, ImageFacts, StoredChoice, UserSummary
-from storage.rules import check_choice, check_user_id
-from storage.tables import ChoiceRow, ImageRow, PassedOverRow, SignatureRow, UserRow
+from storage.rules import check_choice, check_limit, check_user_id, is_sha256
+from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
 
-_BLOB_LOCK = 7_262_380  # any number that no other program locks in this database
+_MAX_CHOICE_ID = 2**63 - 1
 _MANY = 500  # values in one IN (...)
 
 
@@ -49,14 +47,14 @@ class HistoryStore:
             items: choices, each with those of its images that may be new, by SHA-256.
 
         Raises:
-            InvalidRecord: if a choice breaks a rule.
+            InvalidRecord: if a choice breaks a rule, or an image is not what its facts say.
             UnknownImage: if a choice names an image neither given nor stored.
             StorageFull: if there is no room left.
         """
         for choice, _ in items:
             check_choice(choice)
         with self.database.writing() as session:
-            self._lock_blobs(session, alone=False)
+            lock_blobs(session, alone=False)
             return append_all(session, self.blobs, items)
 
     def read(self, user_id: str, *, limit: int | None = None) -> History:
@@ -65,7 +63,13 @@ class HistoryStore:
         Args:
             user_id: whose.
             limit: at most so many, at least 1; all by default.
+
+        Raises:
+            InvalidRecord: if no user could have this id.
+            ValueError: if the limit is less than 1.
         """
+        check_user_id(user_id)
+        check_limit(limit)
         newest = (
             select(ChoiceRow)
             .where(ChoiceRow.user_id == user_id)
@@ -80,6 +84,7 @@ class HistoryStore:
 
     def revision(self, user_id: str) -> int:
         """Number of choices ever stored for a user; 0 for an unknown one."""
+        check_user_id(user_id)
         with self.database.session() as session:
             return _revision(session, user_id)
 
@@ -89,7 +94,7 @@ class HistoryStore:
         Raises:
             UnknownUser: if there is no such user.
         """
-        choices = select(func.count(), func.max(ChoiceRow.recorded_at)).where(
+        choices = select(func.count(), func.max(ChoiceRow.chosen_at)).where(
             ChoiceRow.user_id == user_id
         )
         pairs = (
@@ -111,11 +116,22 @@ class HistoryStore:
 
         Raises:
             UnknownUser: if there is no such user.
+            ValueError: if the limit is less than 1.
         """
+        check_limit(limit)
+        after = min(after_choice_id, _MAX_CHOICE_ID)
+        # A user's choices have one order; by revision, an index leads straight to the page.
+        seen = select(ChoiceRow.revision).where(
+            ChoiceRow.choice_id == after, ChoiceRow.user_id == user_id
+        )
         page = (
             select(ChoiceRow)
-            .where(ChoiceRow.user_id == user_id, ChoiceRow.choice_id > after_choice_id)
-            .order_by(ChoiceRow.choice_id)
+            .where(
+                ChoiceRow.user_id == user_id,
+                ChoiceRow.revision > func.coalesce(seen.scalar_subquery(), 0),
+                ChoiceRow.choice_id > after,
+            )
+            .order_by(ChoiceRow.revision)
             .limit(limit)
         )
         with self.database.session() as session:
@@ -123,7 +139,8 @@ class HistoryStore:
             return _stored(session, session.scalars(page).all())
 
     def user_ids(self, *, after: str = "", limit: int = 1000) -> list[str]:
-        """A page of user ids in the database's order, behind `after`."""
+        """A page of user ids by code point, behind `after`."""
+        check_limit(limit)
         page = (
             select(UserRow.user_id)
             .where(UserRow.user_id > after)
@@ -148,7 +165,7 @@ class HistoryStore:
             UnknownImage: if no stored image has this digest.
         """
         with self.database.session() as session:
-            row = session.get(ImageRow, sha256)
+            row = session.get(ImageRow, sha256) if is_sha256(sha256) else None
         if row is None:
             raise UnknownImage(f"no image {sha256[:80]} is stored: send its bytes")
         return ImageFacts(row.sha256, row.media_type, row.width, row.height, row.num_bytes)
@@ -161,38 +178,11 @@ class HistoryStore:
         Raises:
             UnknownUser: if there is no such user.
         """
+        check_user_id(user_id)
         with self.database.writing() as session:
-            self._lock_blobs(session, alone=True)
-            _known_user(session, user_id)
-            named = _images_named(session, user_id)
-            num_signatures = _remove(session, SignatureRow, user_id)
-            session.execute(
-                delete(PassedOverRow).where(
-                    PassedOverRow.choice_id.in_(
-                        select(ChoiceRow.choice_id).where(ChoiceRow.user_id == user_id)
-                    )
-                )
-            )
-            num_choices = _remove(session, ChoiceRow, user_id)
-            _remove(session, UserRow, user_id)
-            gone = _remove_unnamed(session, named)
-        self._remove_blobs(list(gone))
-        return Erased(num_choices, num_signatures, len(gone), sum(gone.values()))
-
-    def _remove_blobs(self, sha256s: Sequence[str]) -> None:
-        with self.database.writing() as session:
-            self._lock_blobs(session, alone=True)
-            for start in range(0, len(sha256s), _MANY):
-                part = sha256s[start : start + _MANY]
-                query = select(ImageRow.sha256).where(ImageRow.sha256.in_(part))
-                for sha256 in set(part) - set(session.scalars(query)):
-                    self.blobs.delete(sha256)
-
-    def _lock_blobs(self, session: Session, *, alone: bool) -> None:
-        if not self.database.is_sqlite:  # there a writer is alone anyway
-            kind = "" if alone else "_shared"
-            lock = text(f"SELECT pg_advisory_xact_lock{kind}(:key)")
-            session.execute(lock, {"key": _BLOB_LOCK})
+            erased, images = erase_rows(session, user_id)
+        remove_blobs(self.database, self.blobs, images)
+        return erased
 
 
 def _revision(session: Session, user_id: str) -> int:
@@ -220,41 +210,3 @@ def _stored(session: Session, rows: Sequence[ChoiceRow]) -> list[StoredChoice]:
         for choice_id, sha256 in session.execute(query):
             passed[choice_id].append(sha256)
     return [stored_choice(row, passed[row.choice_id]) for row in rows]
-
-
-def _images_named(session: Session, user_id: str) -> set[str]:
-    liked = select(ChoiceRow.liked).where(
-        ChoiceRow.user_id == user_id, ChoiceRow.liked.is_not(None)
-    )
-    passed = (
-        select(PassedOverRow.sha256)
-        .join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
-        .where(ChoiceRow.user_id == user_id)
-    )
-    return {sha for query in (liked, passed) for sha in session.scalars(query) if sha is not None}
-
-
-def _remove(
-    session: Session, table: type[SignatureRow] | type[ChoiceRow] | type[UserRow], user_id: str
-) -> int:
-    removed = session.execute(delete(table).where(table.user_id == user_id))
-    return int(getattr(removed, "rowcount", 0))
-
-
-def _remove_unnamed(session: Session, sha256s: set[str]) -> dict[str, int]:
-    """Delete the rows of those images that no choice names any more: sizes in bytes by digest."""
-    ordered = sorted(sha256s)
-    gone: dict[str, int] = {}
-    for start in range(0, len(ordered), _MANY):
-        part = ordered[start : start + _MANY]
-        liked = select(ChoiceRow.choice_id).where(ChoiceRow.liked == ImageRow.sha256).exists()
-        passed = (
-            select(PassedOverRow.choice_id).where(PassedOverRow.sha256 == ImageRow.sha256).exists()
-        )
-        free = select(ImageRow.sha256, ImageRow.num_bytes).where(
-            ImageRow.sha256.in_(part), ~or_(liked, passed)
-        )
-        found = {sha256: num_bytes for sha256, num_bytes in session.execute(free)}  # noqa: C416
-        session.execute(delete(ImageRow).where(ImageRow.sha256.in_(list(found))))
-        gone |= found
-    return gone

@@ -25,6 +25,9 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 
+# Ids sort by code point on every database, whatever its locale: pages, and the order in which
+# writers lock, are the same everywhere.
+Id = String(256).with_variant(String(256, collation="C"), "postgresql")
 Number = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts rows in INTEGER alone
 
 
@@ -52,11 +55,11 @@ class Table(DeclarativeBase):
 
 
 class UserRow(Table):
-    """A person; `revision` counts the choices ever stored, also across an erasure."""
+    """A person; `revision` counts their choices. An erasure leaves no trace, so it begins anew."""
 
     __tablename__ = "users"
 
-    user_id: Mapped[str] = mapped_column(String(256), primary_key=True)
+    user_id: Mapped[str] = mapped_column(Id, primary_key=True)
     revision: Mapped[int] = mapped_column(Number)
     created_at: Mapped[datetime] = mapped_column(Instant)
 
@@ -81,6 +84,8 @@ class ChoiceRow(Table):
     __table_args__ = (
         UniqueConstraint("user_id", "revision"),
         UniqueConstraint("user_id", "request_id"),
+        # Else SQLite gives an erased choice's number to the next one, and old page tokens lie.
+        {"sqlite_autoincrement": True},
     )
 
     choice_id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)

