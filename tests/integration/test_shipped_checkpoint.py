@@ -1,0 +1,46 @@
+"""The checkpoint that travels with the package: whole, small, and personal."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import recsys
+from recsys.scorer.checkpoint import DEFAULT_CHECKPOINT, load_scorer
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+from training.card import count_parameters
+from training.evaluate import evaluate
+from training.world import create_world
+
+FOLDER = Path(recsys.__file__).parent / "checkpoints" / DEFAULT_CHECKPOINT
+
+
+def test_it_is_at_most_ten_megabytes() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 10_000_000
+
+
+def test_its_card_speaks_of_it() -> None:
+    card = (FOLDER / "MODEL_CARD.md").read_text()
+    assert load_scorer().model_version in card
+    assert f"{count_parameters(FOLDER) / 1e6:.2f} M" in card
+
+
+def test_it_names_no_path_of_the_machine_it_was_made_on() -> None:
+    for path in FOLDER.rglob("*.json"):
+        if path.name != "tokenizer.json":
+            assert '"/' not in path.read_text(), path
+
+
+@pytest.mark.slow
+def test_a_persons_own_history_is_worth_something(tmp_path) -> None:
+    """People and images of a world that no training saw; the card has the figure at full size."""
+    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
+    upgrade(database)
+    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
+    create_world(store, num_users=60, seed=77, truth_path=tmp_path / "truth.npz", num_choices=16)
+    report = evaluate(load_scorer(), store, console=Console(quiet=True))
+    database.dispose()
+    assert report.top1.low > 0.5
+    assert report.personal.low > 0.0

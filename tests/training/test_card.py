@@ -1,0 +1,24 @@
+"""The model card's rows and counts."""
+
+import torch
+from safetensors.torch import save_file
+
+from training.card import count_parameters, figure_rows
+
+
+def test_rows_say_value_interval_and_meaning() -> None:
+    figures = {
+        "model_version": "abc",
+        "top1": {"value": 0.71234, "low": 0.69, "high": 0.73, "n_users": 2, "n_pairs": 9},
+    }
+    assert figure_rows({"top1": figures["top1"], "unheard_of": figures["top1"]}) == (
+        "| top1 | 71.2% | 69.0% to 73.0% | "
+        "one liked image against one disliked, the person's own history |"
+    )
+
+
+def test_parameters_of_all_weight_files_are_counted(tmp_path) -> None:
+    (tmp_path / "base").mkdir()
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, tmp_path / "base/x.safetensors")
+    save_file({"c": torch.zeros(2)}, tmp_path / "y.safetensors")
+    assert count_parameters(tmp_path) == 12 + 5 + 2
