@@ -69,12 +69,11 @@ class HistoryStore:
             ValueError: if the limit is less than 1.
         """
         check_user_id(user_id)
-        check_limit(limit)
         newest = (
             select(ChoiceRow)
             .where(ChoiceRow.user_id == user_id)
             .order_by(ChoiceRow.revision.desc())
-            .limit(limit)
+            .limit(check_limit(limit))
         )
         with self.database.session() as session:
             rows = session.scalars(newest).all()
@@ -118,8 +117,7 @@ class HistoryStore:
             UnknownUser: if there is no such user.
             ValueError: if the limit is less than 1.
         """
-        check_limit(limit)
-        after = min(after_choice_id, _MAX_CHOICE_ID)
+        after = max(0, min(after_choice_id, _MAX_CHOICE_ID))
         # A user's choices have one order; by revision, an index leads straight to the page.
         seen = select(ChoiceRow.revision).where(
             ChoiceRow.choice_id == after, ChoiceRow.user_id == user_id
@@ -132,7 +130,7 @@ class HistoryStore:
                 ChoiceRow.choice_id > after,
             )
             .order_by(ChoiceRow.revision)
-            .limit(limit)
+            .limit(check_limit(limit))
         )
         with self.database.session() as session:
             _known_user(session, user_id)
@@ -140,12 +138,11 @@ class HistoryStore:
 
     def user_ids(self, *, after: str = "", limit: int = 1000) -> list[str]:
         """A page of user ids by code point, behind `after`."""
-        check_limit(limit)
         page = (
             select(UserRow.user_id)
             .where(UserRow.user_id > after)
             .order_by(UserRow.user_id)
-            .limit(limit)
+            .limit(check_limit(limit))
         )
         with self.database.session() as session:
             return list(session.scalars(page))

@@ -14,6 +14,7 @@ MAX_REQUEST_ID = 128
 MAX_SOURCE = 64
 MAX_PROMPT = 10_000
 MAX_MODEL_VERSION = 64
+MAX_LIMIT = 2**31 - 1  # PostgreSQL is sent limits in 32 bits
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _YEARS = range(2, 9999)  # in any time zone, an instant of these years is one of years 1 to 9999
 
@@ -29,14 +30,20 @@ def check_user_id(user_id: str) -> None:
         raise InvalidRecord("user_id must hold no control characters: remove them")
 
 
-def check_limit(limit: int | None) -> None:
+def check_limit(limit: int | None) -> int | None:
     """A page holds something.
 
+    Returns:
+        The limit, or what a database counts to if that is less.
+
     Raises:
-        ValueError: otherwise.
+        ValueError: if it is less than 1.
     """
-    if limit is not None and limit < 1:
+    if limit is None:
+        return None
+    if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
+    return min(limit, MAX_LIMIT)
 
 
 def is_sha256(text: str) -> bool:

@@ -1,0 +1,138 @@
+"""One URL decides: connections, transactions, what SQLite is told, and what is never shown."""
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from storage.database import Database, check, healthy, upgrade
+from storage.tables import UserRow
+
+SECRET = "hunter2"
+
+
+def names(database: Database) -> list[str]:
+    with database.session() as session:
+        return list(session.scalars(select(UserRow.user_id).order_by(UserRow.user_id)))
+
+
+def add(session, user_id: str) -> None:
+    session.execute(
+        text("INSERT INTO users VALUES (:user_id, 0, '2026-01-01 00:00:00+00')"),
+        {"user_id": user_id},
+    )
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://ann@host/x", "postgres://ann@host/x", "postgresql+psycopg://ann@host/x"]
+)
+def test_postgresql_is_spoken_by_psycopg_3(url: str) -> None:
+    database = Database(url)
+    assert database.engine.driver == "psycopg"
+    assert database.path is None
+
+
+@pytest.mark.parametrize("url", ["mysql://host/x", "postgresql+psycopg2://host/x", "sqlite+x:///a"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="must begin with sqlite:// or postgresql://"):
+        Database(url)
+
+
+def test_the_password_is_never_shown() -> None:
+    database = Database(f"postgresql://ann:{SECRET}@127.0.0.1:1/x")
+    shown = [repr(database), repr(database.url), str(database.url), repr(database.engine)]
+    with pytest.raises(OperationalError) as failed, database.session():
+        pass
+    shown += [str(failed.value), repr(failed.value), str(failed.value.__cause__)]
+    assert [text for text in shown if SECRET in text] == []
+    assert "***" in repr(database)
+    assert database.url.password == SECRET
+    for url in (f"mysql://ann:{SECRET}@host/x", f"ann:{SECRET}@host"):
+        with pytest.raises((ValueError, SQLAlchemyError)) as refused:
+            Database(url)
+        assert SECRET not in str(refused.value)
+
+
+def test_a_server_that_is_not_there_is_not_healthy() -> None:
+    database = Database("postgresql://ann@127.0.0.1:1/x")
+    assert not healthy(database)
+    with pytest.raises(OperationalError):
+        check(database)
+    database.dispose()
+
+
+def test_a_database_that_answers_is_healthy(database) -> None:
+    assert healthy(database)
+
+
+def test_sqlite_is_told_what_it_must_hold(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    upgrade(database)
+    # A migration runs without foreign keys: its connection must not come back so.
+    for _ in range(3):
+        with database.session() as session:
+            found = {
+                name: session.execute(text(f"PRAGMA {name}")).scalar()
+                for name in ("journal_mode", "foreign_keys", "busy_timeout")
+            }
+        assert found == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 30_000}
+    database.dispose()
+
+
+def test_references_hold(database) -> None:
+    with pytest.raises(IntegrityError), database.writing() as session:
+        session.execute(
+            text(
+                "INSERT INTO signatures VALUES "
+                "('nobody', 'v1', 1, :vector, '2026-01-01 00:00:00+00')"
+            ),
+            {"vector": b"1234"},
+        )
+
+
+def test_a_transaction_stands_whole(database) -> None:
+    with database.writing() as session:
+        add(session, "ann")
+        add(session, "bob")
+    assert names(database) == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_or_not_at_all(database, error: type[BaseException]) -> None:
+    def write_half() -> None:
+        with database.writing() as session:
+            add(session, "ann")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert names(database) == []
+    with database.writing() as session:
+        add(session, "bob")
+    assert names(database) == ["bob"]
+
+
+def test_a_reader_sees_one_instant(database) -> None:
+    everyone = select(UserRow.user_id)
+    with database.session() as reader:
+        assert reader.scalars(everyone).all() == []
+        with database.writing() as session:
+            add(session, "ann")
+        assert reader.scalars(everyone).all() == []
+    assert names(database) == ["ann"]
+
+
+def test_reading_leaves_no_connection_unable_to_write(database) -> None:
+    """A reader's connection goes back to the pool as it came."""
+    for number in range(3):
+        assert len(names(database)) == number
+        with database.writing() as session:
+            add(session, f"user {number}")
+
+
+def test_a_database_in_memory_works() -> None:
+    database = Database("sqlite://")
+    upgrade(database)
+    with database.writing() as session:
+        add(session, "ann")
+    assert names(database) == ["ann"]
+    database.dispose()

@@ -1,0 +1,168 @@
+"""Schema up, down and up again; found older, newer or missing; raced by processes."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from storage.database import Database, check, downgrade, healthy, require_current, upgrade
+from storage.errors import SchemaMismatch
+from storage.tables import Table
+
+TABLES = {"users", "images", "choices", "choice_passed_over", "signatures"}
+
+UPGRADE = """
+import sys, time
+from pathlib import Path
+from storage.database import Database, upgrade
+
+database_url, gate, name = sys.argv[1:]
+database = Database(database_url)
+Path(gate, name).touch()
+while not Path(gate, "go").exists():
+    time.sleep(0.001)
+print(upgrade(database))
+"""
+
+
+def tables(database: Database) -> set[str]:
+    with database.engine.connect() as connection:
+        return set(inspect(connection).get_table_names()) - {"alembic_version"}
+
+
+def differences(database: Database) -> list:
+    with database.engine.connect() as connection:
+        return compare_metadata(MigrationContext.configure(connection), Table.metadata)
+
+
+def set_revision(database: Database, revision: str) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
+
+
+@pytest.fixture
+def empty(database_url: str):
+    database = Database(database_url)
+    yield database
+    database.dispose()
+
+
+def test_up_down_and_up_again(empty: Database) -> None:
+    revision = upgrade(empty)
+    assert tables(empty) == TABLES
+    assert differences(empty) == []
+    downgrade(empty, "base")
+    assert tables(empty) == set()
+    assert check(empty).current is None
+    assert upgrade(empty) == revision == check(empty).expected
+    assert tables(empty) == TABLES
+    assert differences(empty) == []
+
+
+def test_the_comparison_sees_a_difference(database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(text("DROP INDEX ix_choices_liked"))
+        connection.execute(text("ALTER TABLE users ADD COLUMN nickname TEXT"))
+    assert {difference[0] for difference in differences(database)} == {"add_index", "remove_column"}
+
+
+def test_ids_sort_by_code_point_in_migrated_tables(store, choose) -> None:
+    """The comparison above does not look at collations."""
+    users = ["b", "a", "A", "Z", "é", "z", "😀", "\ue000", "a b", "a-b", "ab"]
+    store.append_many([choose(user_id=user) for user in users])
+    assert store.user_ids() == sorted(users)
+    assert store.user_ids(after="a", limit=2) == ["a b", "a-b"]
+
+
+def test_upgrade_again_changes_nothing(store, choose, whole) -> None:
+    store.append(*choose())
+    before = whole(store)
+    assert upgrade(store.database) == check(store.database).expected
+    assert whole(store) == before
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_many_upgrade_an_empty_database_at_once(database_url, together, turn: int) -> None:
+    databases = [Database(database_url) for _ in range(8)]
+    try:
+        answers = together([partial(upgrade, database) for database in databases])
+        assert set(answers) == {check(databases[0]).expected}
+        assert tables(databases[0]) == TABLES
+    finally:
+        for database in databases:
+            database.dispose()
+
+
+def test_processes_upgrade_at_once(empty: Database, database_url: str, tmp_path: Path) -> None:
+    names = ["first", "second", "third"]
+    common = [sys.executable, "-c", UPGRADE, database_url, str(tmp_path)]
+    processes = [
+        subprocess.Popen([*common, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for name in names
+    ]
+    try:
+        while not all((tmp_path / name).exists() for name in names):
+            assert all(process.poll() is None for process in processes)
+        (tmp_path / "go").touch()
+        answers = [process.communicate() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert answers == [(f"{check(empty).expected}\n", "")] * len(names)
+    assert tables(empty) == TABLES
+
+
+def test_an_empty_database_is_refused_with_the_remedy(empty: Database) -> None:
+    with pytest.raises(SchemaMismatch, match=r"at nothing.*needs .*run `recsys db upgrade`"):
+        require_current(empty)
+    assert not check(empty).is_current
+
+
+def test_an_older_database_is_refused_with_the_remedy(database, monkeypatch) -> None:
+    require_current(database)
+    # There is no older revision yet: the code is made to want a newer one instead.
+    monkeypatch.setattr("alembic.script.ScriptDirectory.get_current_head", lambda _: "0002")
+    with pytest.raises(SchemaMismatch, match=r"at 0001.*needs 0002.*run `recsys db upgrade`"):
+        require_current(database)
+    assert not check(database).is_newer
+
+
+def test_a_newer_database_is_refused_and_left_alone(database) -> None:
+    set_revision(database, "9999_from_tomorrow")
+    with pytest.raises(SchemaMismatch, match=r"9999_from_tomorrow.*0001.*upgrade the package"):
+        require_current(database)
+    with pytest.raises(SchemaMismatch, match="upgrade the package"):
+        upgrade(database)
+    assert check(database).current == "9999_from_tomorrow"
+    assert tables(database) == TABLES
+
+
+def test_a_migration_that_fails_leaves_nothing(empty: Database, monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("stop here")
+
+    with monkeypatch.context() as patch:
+        # After four of the five tables.
+        patch.setattr("alembic.op.create_index", fail)
+        with pytest.raises(RuntimeError, match="stop here"):
+            upgrade(empty)
+    assert tables(empty) == set()
+    assert check(empty).current is None
+    upgrade(empty)
+    assert tables(empty) == TABLES
+
+
+def test_looking_creates_nothing(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/a/b/recsys.db")
+    assert not healthy(database)
+    assert check(database).current is None
+    with pytest.raises(SchemaMismatch):
+        require_current(database)
+    assert list(tmp_path.iterdir()) == []
+    database.dispose()
