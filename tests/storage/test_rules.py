@@ -9,7 +9,7 @@ from storage.errors import InvalidRecord, StorageError
 from storage.rules import check_choice, check_user_id
 
 LAST_WEST = timezone(-timedelta(hours=23, minutes=59))
-ALLOWED_PROMPTS = ["", "a" * 10_000, "😀" * 10_000, "a\r\n\tb\x01\x7f", "\u202e\ufeff\u200b", "' % ; \\"]
+ALLOWED_PROMPTS = [
     "",
     "a" * 10_000,
     "😀" * 10_000,
