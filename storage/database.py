@@ -86,7 +86,7 @@ class Database:
         Raises:
             StorageFull: if the database has no room left; nothing of the transaction stands.
         """
-        try:
+        with _telling_when_full():
             if self.is_sqlite:
                 with self._its_turn(), self._writing() as session:
                     session.execute(text("BEGIN IMMEDIATE"))
@@ -94,12 +94,6 @@ class Database:
             else:
                 with self._writing() as session:
                     yield session
-        except DBAPIError as error:
-            if _is_full(error.orig):
-                raise StorageFull(
-                    "the database has no room left: free some and try again"
-                ) from error
-            raise
 
     @contextmanager
     def _its_turn(self) -> Iterator[None]:
@@ -180,13 +174,14 @@ def upgrade(database: Database, revision: str = "head") -> str:
 
     Raises:
         SchemaMismatch: if the database is newer than the code.
+        StorageFull: if there is no room left; the schema is as it was.
     """
     status = check(database)
     if status.is_newer:
         require_current(database)
     if database.path is not None:
         database.path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(database) as connection:
+    with _telling_when_full(), _alone(database) as connection:
         command.upgrade(_config(connection), revision)
     return str(check(database).current)
 
@@ -259,6 +254,16 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def _telling_when_full() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if _is_full(error.orig):
+            raise StorageFull("the database has no room left: free some and try again") from error
+        raise
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
 
 from storage.database import Database, check, downgrade, healthy, require_current, upgrade
-from storage.errors import SchemaMismatch
+from storage.errors import SchemaMismatch, StorageFull
 from storage.tables import Table
 
 TABLES = {"users", "images", "choices", "choice_passed_over", "signatures"}
@@ -156,6 +156,23 @@ def test_a_migration_that_fails_leaves_nothing(empty: Database, monkeypatch) -> 
     assert check(empty).current is None
     upgrade(empty)
     assert tables(empty) == TABLES
+
+
+def test_a_schema_that_finds_no_room_is_not_half_made(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    most = [3]
+
+    def limit(connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {most[0]}")
+
+    event.listen(database.engine, "checkout", limit)
+    with pytest.raises(StorageFull, match="no room left"):
+        upgrade(database)
+    assert tables(database) == set()
+    most[0] = 2**30
+    upgrade(database)
+    assert tables(database) == TABLES
+    database.dispose()
 
 
 def test_looking_creates_nothing(tmp_path: Path) -> None:
