@@ -194,9 +194,9 @@ def _insert(
     ]
     if passed:
         session.execute(insert(PassedOverRow), passed)
-    for user_id in {choice.user_id for choice in choices}:
-        grown = update(UserRow).where(UserRow.user_id == user_id)
-        session.execute(grown.values(revision=revisions[user_id]))
+    users = sorted({choice.user_id for choice in choices})
+    grown = [{"user_id": user_id, "revision": revisions[user_id]} for user_id in users]
+    session.execute(update(UserRow), grown)
     return [
         StoredChoice(choice_id, revision, choice)
         for choice_id, revision, choice in zip(ids, numbers, choices, strict=True)

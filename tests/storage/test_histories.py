@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from sqlalchemy import event
 
 from storage.errors import InvalidRecord, UnknownImage, UnknownUser
 from storage.records import Choice, History, StoredChoice, UserSummary
@@ -198,6 +199,20 @@ def test_a_large_batch_over_many_users_and_images(store, choose, whole) -> None:
         answer.stored for answer in answers
     ]
     assert sum(len(choices) for choices in whole(store).values()) == 1500
+
+
+def test_a_larger_batch_needs_no_more_statements(store, choose) -> None:
+    seen: list[str] = []
+    event.listen(store.database.engine, "before_cursor_execute", lambda *a: seen.append(a[2]))
+
+    def statements(num_users: int) -> int:
+        names = [f"{num_users} {number}" for number in range(num_users)]
+        seen.clear()
+        store.append_many([choose(user_id=name, liked=name) for name in names])
+        # SQLite is given its rows one by one, without a way to a server between them.
+        return len([text for text in seen if not text.startswith("INSERT INTO choices")])
+
+    assert statements(150) == statements(5)
 
 
 def test_a_long_history_is_read_whole(store, choose) -> None:
