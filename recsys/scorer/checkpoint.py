@@ -120,6 +120,8 @@ def save_scorer(
         version = _write(scorer, work, base, tokenizer)
         (work / "MODEL_CARD.md").write_text(card)
         work.chmod(0o755)
+        for path in work.rglob("*.safetensors"):
+            path.chmod(0o644)  # the library writes for the owner alone; a server may be another
         _replace(work, folder)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
