@@ -117,6 +117,23 @@ def test_batches_in_opposite_order_do_not_wait_in_a_circle(
     }
 
 
+def test_strangers_who_send_the_same_images_do_not_wait_in_a_circle(
+    store, stores, together, choose, whole, monkeypatch
+) -> None:
+    """Nothing but the images makes them wait for each other."""
+    monkeypatch.setattr("storage.appending._MANY", 1)
+    names = [str(number) for number in range(30)]
+    works = [
+        partial(
+            stores().append_many,
+            [choose(user_id=f"user {writer}", liked=name, passed_over=()) for name in order],
+        )
+        for writer, order in enumerate([names, names[::-1]] * 3)
+    ]
+    together(works)
+    assert {len(choices) for choices in whole(store).values()} == {30}
+
+
 def test_erasures_race_with_appends_that_name_the_same_images(
     store, stores, together, choose, whole
 ) -> None:
