@@ -31,6 +31,11 @@ Pixels = UInt8[np.ndarray, "H W 3"]
 
 _NUM_SHOWN = 8
 
+_ON_PHOTOGRAPHS = (
+    "The shipped model learned on drawn scenes: on photographs expect little more than chance, "
+    "until it is trained on such choices.\n"
+)
+
 
 @click.command()
 @click.option(
@@ -62,6 +67,8 @@ def main(data: Path | None, out: Path) -> None:
         ):
             rankings = [client.rank(person.user_id, cast.candidates) for person in cast.people]
             _show_orders(cast, rankings, console)
+            if data is not None:
+                console.print(_ON_PHOTOGRAPHS, soft_wrap=True)
             out.parent.mkdir(parents=True, exist_ok=True)
             save_png(_sheet(store, cast, rankings), out)  # before a new choice joins the histories
             _choose_and_rank_again(client, cast, rankings, console)
@@ -109,7 +116,7 @@ def _serving(database_url: str, blob_url: str, console: Console) -> Iterator[str
 def _show_orders(cast: Cast, rankings: Sequence[Ranking], console: Console) -> None:
     """The three orders side by side, and how each agrees with that person's taste."""
     table = Table(title=f"The same {len(cast.candidates)} images, in three people's order")
-    table.add_column("rank", justify="right")
+    table.add_column("rank", justify="right", no_wrap=True, min_width=4)
     for person, ranking in zip(cast.people, rankings, strict=True):
         table.add_column(
             f"{person.user_id}\n{person.description}\n"
