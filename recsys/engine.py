@@ -196,7 +196,8 @@ class ScoringEngine:
 
         Args:
             user_key: whose references.
-            revision: of the history that `references` come from.
+            revision: of what `references` come from; a number that no other history of this user
+                ever has.
             references: loads them, oldest first; may block; called at most once, in a loader
                 thread, and only when the user's prefix is not warm.
             targets: at least one.

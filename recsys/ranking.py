@@ -163,7 +163,9 @@ class Ranker:
             if not targets:
                 return self._ranking(user_id, candidates, seen, Scored((), len(pairs)))
             # Who has no references shares the prefix of nobody, which holds nothing of a person.
-            user_key, revision = (user_id, history.revision) if pairs else (NOBODY, 0)
+            # The newest choice's number stands for the history: numbers are never given twice,
+            # while revisions begin anew when an erased user returns.
+            user_key, revision = (user_id, history.choices[-1].choice_id) if pairs else (NOBODY, 0)
             scored = await self._engine.score(
                 user_key,
                 revision,
