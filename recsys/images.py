@@ -140,6 +140,17 @@ def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> UInt8[Tensor, "
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
+def admit(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageFacts:
+    """Check bytes whole before they are stored: what cannot be decoded now never could be later.
+
+    Raises:
+        ImageRefused: as `inspect` and `decode`.
+    """
+    facts = inspect(data, limits)
+    decode(data, limits)
+    return facts
+
+
 def to_model_input(
     image: Float[Tensor, "3 h w"], geometry: ImageGeometry
 ) -> Float[Tensor, "3 H W"]:

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_known_database(cls, url: str) -> str:
-        if not re.match(r"(sqlite|postgresql)(\+\w+)?://", url):
+        if not re.match(r"(sqlite|postgresql(\+psycopg)?)://", url):
             raise ValueError("must start with sqlite:/// or postgresql://")
         return url
 

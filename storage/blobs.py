@@ -9,7 +9,7 @@ from typing import Any
 
 import fsspec
 
-from storage.errors import StorageFull, UnknownImage
+from storage.errors import InvalidRecord, StorageFull, UnknownImage
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -19,12 +19,18 @@ class BlobStore:
 
     Args:
         url: a folder, as "file:///path/blobs", "memory://blobs" or "s3://bucket/blobs".
+
+    Raises:
+        InvalidRecord: if no file system of this kind is known or installed.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._files: Any
-        self._files, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise InvalidRecord(f"blob URL {url} cannot be opened: {error}") from error
 
     def put(self, data: bytes) -> str:
         """Store bytes and return their SHA-256; bytes already there are left alone.

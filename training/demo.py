@@ -78,8 +78,11 @@ def main(data: Path | None, out: Path) -> None:
 
 def _people(data: Path | None, store: HistoryStore, folder: Path, console: Console) -> Cast:
     if data is not None:
-        with console.status("importing real ratings"):
-            return rated_cast(data, store, folder)
+        try:
+            with console.status("importing real ratings"):
+                return rated_cast(data, store, folder)
+        except (ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
     with Progress(console=console, transient=True) as progress:
         bars: dict[str, TaskID] = {}
 
@@ -97,17 +100,18 @@ def _serving(database_url: str, blob_url: str, console: Console) -> Iterator[str
     settings = (f"database_url={database_url}", f"blob_url={blob_url}")
     flags = [word for setting in settings for word in ("--set", setting)]
     command = [sys.executable, "-m", "recsys.cli", *flags, "serve", "--address", "127.0.0.1:0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as run:
+    with (
+        tempfile.TemporaryFile("w+") as log,  # a pipe that nobody reads would fill and stop it
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as run,
+    ):
         try:
             assert run.stdout is not None
             with console.status("starting the server"):
                 line = run.stdout.readline()
             if not line.startswith("serving on "):
                 run.kill()
-                assert run.stderr is not None
-                raise click.ClickException(f"the server did not start: {run.stderr.read().strip()}")
+                log.seek(0)
+                raise click.ClickException(f"the server did not start: {log.read().strip()}")
             yield line.split()[-1]
         finally:
             run.terminate()

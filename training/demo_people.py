@@ -108,8 +108,12 @@ def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
     Raises:
         ValueError: if fewer than three people rated enough images.
     """
-    items = {row["image_id"]: row for row in _rows(data / "items.csv")}
-    ratings = _mean_ratings(_rows(data / "ratings.csv"))
+    rows = _rows(data / "items.csv", needs=("image_id", "prompt"))
+    # Without a prompt_id, images of one prompt are those with the same text.
+    items = {row["image_id"]: {"prompt_id": row["prompt"], **row} for row in rows}
+    told = _rows(data / "ratings.csv", needs=("user_id", "image_id", "rating_1to5"))
+    question = "appeal" if told and "question" in told[0] else None
+    ratings = _mean_ratings(told)
     prompts = sorted({item["prompt_id"] for item in items.values()})
     held_out = set(np.random.default_rng(WORLD_SEED).permutation(prompts)[:_NUM_HELD_OUT_PROMPTS])
     known = [image for image, item in items.items() if item["prompt_id"] not in held_out]
@@ -121,7 +125,7 @@ def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
         inspect=inspect,
         liked_min=_LIKED_MIN,
         disliked_max=_DISLIKED_MAX,
-        question="appeal",
+        question=question,
     )
     raters = [
         rater
@@ -164,16 +168,20 @@ def most_unlike(tastes: npt.NDArray[np.floating]) -> list[int]:
     return chosen
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path, *, needs: Sequence[str] = ()) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        reader = csv.DictReader(file)
+        missing = set(needs) - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(f"{path} must have the columns {', '.join(sorted(missing))}: add them")
+        return list(reader)
 
 
 def _mean_ratings(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, float]]:
     """Appeal by rater and image; an image rated twice counts by the mean."""
     given: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row["question"] == "appeal":
+        if row.get("question", "appeal") == "appeal":
             given[row["user_id"]][row["image_id"]].append(float(row["rating_1to5"]))
     return {
         rater: {image: float(np.mean(values)) for image, values in images.items()}
@@ -212,5 +220,5 @@ def _without(
 
 
 def _image(data: Path, image_id: str) -> Path:
-    found = [data / "images" / f"{image_id}{end}" for end in (".jpg", ".png", ".webp")]
+    found = [data / "images" / f"{image_id}{end}" for end in (".jpg", ".jpeg", ".png", ".webp")]
     return next((path for path in found if path.exists()), found[0])

@@ -75,6 +75,7 @@ def fit(
     *,
     folder: Path,
     console: Console,
+    bound_to: str = "",
 ) -> None:
     """Descend `step_loss` over `parameters`, resuming from `folder` where a state is found.
 
@@ -84,6 +85,8 @@ def fit(
         plan: schedule.
         folder: receives `<name>.state.safetensors` and `<name>.log.jsonl`.
         console: where progress is shown.
+        bound_to: what else decides the run, e.g. a digest of its data; a state saved under
+            another is refused.
 
     Raises:
         LossNotFinite: if a loss is NaN or infinite.
@@ -91,7 +94,7 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimiser = _optimiser(parameters, plan)
-    state = _StateFile(folder / f"{plan.name}.state.safetensors", plan)
+    state = _StateFile(folder / f"{plan.name}.state.safetensors", plan, bound_to)
     first = state.load(parameters, optimiser)
     log_path = folder / f"{plan.name}.log.jsonl"
     _cut_log(log_path, first)
@@ -168,11 +171,10 @@ def _cut_log(path: Path, first: int) -> None:
 class _StateFile:
     """Weights and optimiser moments of a run in one safetensors file, replaced atomically."""
 
-    def __init__(self, path: Path, plan: Plan) -> None:
+    def __init__(self, path: Path, plan: Plan, bound_to: str) -> None:
         self.path = path
-        self.plan = json.dumps(
-            {k: v for k, v in asdict(plan).items() if k != "save_every_s"}, sort_keys=True
-        )
+        deciding = {k: v for k, v in asdict(plan).items() if k != "save_every_s"}
+        self.plan = json.dumps({**deciding, "bound_to": bound_to}, sort_keys=True)
 
     def save(
         self, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.AdamW, step: int

@@ -16,7 +16,7 @@ from recsys.scorer.template import Template
 from training.fit import StepLoss, fit
 from training.losses import preference_loss
 from training.pool import Pool, encode_pool, named, readout
-from training.recipes import PretrainRecipe
+from training.recipes import PretrainRecipe, recipe_digest
 from training.samples import Pair, Sample, pack_samples, split_pairs
 from training.scenes import ATTRIBUTES
 
@@ -52,7 +52,14 @@ def learn_in_context(
         "lm_head": backbone.idefics2.lm_head.weight,
         **named("head", heads),
     }
-    fit(step_loss, trained, recipe.interleaved, folder=folder, console=console)
+    fit(
+        step_loss,
+        trained,
+        recipe.interleaved,
+        folder=folder,
+        console=console,
+        bound_to=recipe_digest(recipe),
+    )
 
 
 def _interleaved_loss(

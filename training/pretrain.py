@@ -25,7 +25,7 @@ from recsys.scorer.template import Template, TemplateConfig
 from training.fit import fit
 from training.interleaved import learn_in_context
 from training.pool import Pool, named, normalise, readout, render_pool
-from training.recipes import PretrainRecipe
+from training.recipes import PretrainRecipe, recipe_digest
 from training.tiny_base import build_model, train_tokenizer
 
 
@@ -90,7 +90,14 @@ def learn_to_see(
         }
 
     trained = {**dict(model.named_parameters()), **named("head", head)}
-    fit(step_loss, trained, recipe.captions, folder=folder, console=console)
+    fit(
+        step_loss,
+        trained,
+        recipe.captions,
+        folder=folder,
+        console=console,
+        bound_to=recipe_digest(recipe),
+    )
 
 
 def caption_loss(

@@ -1,7 +1,9 @@
 """Complete named configurations of a training run, as functions."""
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from recsys.scorer.adapter import LoraShape
 from recsys.scorer.model import ScorerConfig
@@ -108,6 +110,11 @@ def tiny() -> Recipe:
             num_pairs=8,
         ),
     )
+
+
+def recipe_digest(recipe: Recipe | PretrainRecipe) -> str:
+    """SHA-256 of all values of a recipe: runs of different recipes must not mix."""
+    return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny}

@@ -1,5 +1,6 @@
 """The paper's two stages over the choices in storage: a base model becomes a preference scorer."""
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -19,13 +20,13 @@ from torch import Tensor, nn
 from recsys.images import ImageGeometry, decode
 from recsys.scorer.adapter import add_adapter
 from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
-from recsys.scorer.checkpoint import BaseModel, save_scorer
+from recsys.scorer.checkpoint import BaseModel, files_digest, save_scorer
 from recsys.scorer.model import PreferenceScorer, preference_score
 from recsys.scorer.template import Template
 from storage.histories import HistoryStore
 from training.fit import StepLoss, fit
 from training.losses import preference_loss
-from training.recipes import Recipe, Stage
+from training.recipes import Recipe, Stage, recipe_digest
 from training.samples import (
     Histories,
     Sample,
@@ -64,7 +65,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     histories = read_histories(store)
     users = _usable(histories)
-    _write_run(recipe, folder, num_users=len(users))
+    bound_to = _identity(recipe, base, histories)
+    _write_run(recipe, folder, num_users=len(users), identity=bound_to)
     scorer = build_scorer(recipe, base, geometry=geometry)
     features = encode_images(scorer, store, histories.images, console=console)
     for stage, trained, name in (
@@ -76,7 +78,7 @@ def train(
         for parameter in trained.values():
             parameter.requires_grad_(True)
         step_loss = _stage_loss(scorer, histories, users, features, recipe, stage)
-        fit(step_loss, trained, stage.plan, folder=folder, console=console)
+        fit(step_loss, trained, stage.plan, folder=folder, console=console, bound_to=bound_to)
         save_scorer(
             scorer,
             folder / name,
@@ -167,17 +169,31 @@ def _adapter_and_tokens(scorer: PreferenceScorer) -> dict[str, nn.Parameter]:
     }
 
 
-def _write_run(recipe: Recipe, folder: Path, *, num_users: int) -> None:
-    """Save what is needed to repeat the run: recipe, seeds, commit and versions."""
+def _identity(recipe: Recipe, base: Path, histories: Histories) -> str:
+    """Digest of all that decides a run: recipe, base model and choices."""
+    data = json.dumps([histories.images, sorted(histories.pairs)])
+    parts = [recipe_digest(recipe), files_digest(base), hashlib.sha256(data.encode()).hexdigest()]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def _write_run(recipe: Recipe, folder: Path, *, num_users: int, identity: str) -> None:
+    """Save what is needed to repeat the run: recipe, seeds, commit and versions.
+
+    A run that goes on keeps what was written when it began.
+    """
+    path = folder / "run.json"
+    if path.exists() and json.loads(path.read_text()).get("identity") == identity:
+        return
     packages = ("torch", "transformers", "peft", "numpy", "recsys")
     run: dict[str, Any] = {
+        "identity": identity,
         "recipe": asdict(recipe),
         "num_users": num_users,
         "commit": _commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
     }
-    (folder / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+    path.write_text(json.dumps(run, indent=2) + "\n")
 
 
 def _commit() -> str | None:

@@ -117,13 +117,13 @@ def _digest(picture: Picture) -> str:
 def _admit(picture: Picture, images: NewImages, settings: "Settings") -> str:
     """Return the picture's SHA-256; a file that is an image joins `images`."""
     from recsys.errors import ImageRefused
-    from recsys.images import ImageLimits, inspect
+    from recsys.images import ImageLimits, admit
 
     if picture.data is None:
         return _digest(picture)
     limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
     try:
-        facts = inspect(picture.data, limits)
+        facts = admit(picture.data, limits)
     except ImageRefused as error:
         raise ImageRefused(f"{printable(picture.name)}: {error}") from error
     images[facts.sha256] = (facts, picture.data)

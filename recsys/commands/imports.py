@@ -110,12 +110,12 @@ def pickapic(files: tuple[Path, ...], strict: bool, is_json: bool) -> None:
 def _run(
     import_rows: "Callable[..., ImportReport]", count_rows: Callable[[], int]
 ) -> "ImportReport":
-    from recsys.images import ImageLimits, inspect
+    from recsys.images import ImageLimits, admit
     from storage.errors import StorageFull
 
     settings = read_settings()
     limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
-    check = partial(inspect, limits=limits)
+    check = partial(admit, limits=limits)
     again = "what is stored stands whole: run the same command again to store the rest"
     try:
         with (

@@ -61,10 +61,10 @@ def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") ->
         from recsys.engine import ScoringEngine
         from recsys.images import ImageLimits
         from recsys.ranking import Ranker
-        from recsys.scorer.checkpoint import load_scorer
+        from recsys.service.server import load_model
 
-        scorer = load_scorer(settings.checkpoint, device=settings.device)
-    engine = ScoringEngine(scorer, max_queue=1, prefix_cache_bytes=0)
+        model = load_model(settings)
+    engine = ScoringEngine(model.scorer, max_queue=1, prefix_cache_bytes=0)
 
     async def rank() -> "Ranking":
         await engine.start()
@@ -77,7 +77,8 @@ def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") ->
         ranker = Ranker(
             engine,
             store,
-            num_references=scorer.config.num_references,
+            num_references=model.num_references,
+            geometry=model.geometry,
             limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
             max_candidates=settings.max_candidates,
         )

@@ -37,7 +37,7 @@ class AttentionRecord:
 def record_preference_attention(
     num_preference_tokens: int, *, normalisation: Normalisation = "preference"
 ) -> Iterator[AttentionRecord]:
-    """Record every decoder pass inside the context.
+    """Record the decoder's passes inside the context; the record holds the latest of them.
 
     Args:
         num_preference_tokens: K; P_v are the first K keys.

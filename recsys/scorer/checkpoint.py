@@ -115,8 +115,11 @@ def save_scorer(
     try:
         if base_files is not None:
             (work / "base").mkdir()
-            for name in ("config.json", "model.safetensors"):
-                shutil.copy(base_files / name, work / "base" / name)
+            for path in (
+                base_files / "config.json",
+                *sorted(base_files.glob("model*.safetensors*")),
+            ):
+                shutil.copy(path, work / "base" / path.name)
         version = _write(scorer, work, base, tokenizer)
         (work / "MODEL_CARD.md").write_text(card)
         work.chmod(0o755)
@@ -255,11 +258,24 @@ def _read_tensor(path: Path, name: str) -> torch.Tensor:
         raise CheckpointRefused(f"{path} is missing or damaged: {error}") from error
 
 
+def _check_values(config: dict[str, Any]) -> None:
+    """Build what the values are for; TypeError, KeyError or ValueError where they do not fit."""
+    TemplateConfig(**config["template"])
+    ImageGeometry(**config["geometry"])
+    ScorerConfig(**config["scorer"])
+    if not isinstance(config["model_version"], str):
+        raise TypeError("model_version must be text")
+    if config["base"].get("dtype", "float32") not in ("float32", "float16", "bfloat16"):
+        raise ValueError("dtype must be float32, float16 or bfloat16")
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "scorer.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text())
         format_, base = config["format"], BaseModel(**config["base"])
+        if format_ == FORMAT:
+            _check_values(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointRefused(f"{path} is damaged: {error!r}") from error
     if format_ != FORMAT:

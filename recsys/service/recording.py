@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from recsys.candidates import MAX_PROMPT_CHARS, check_sha256, check_text, check_user_id
 from recsys.errors import ImageRefused, InvalidRequest
-from recsys.images import ImageLimits, decode, inspect
+from recsys.images import ImageLimits, admit
 from recsys.service.history_wire import NewChoice
 from recsys.service.wire import ImageSource
 from storage.histories import HistoryStore
@@ -87,9 +87,7 @@ class Recorder:
             check_sha256(source, f"{field}.sha256")
             return source
         try:
-            facts = inspect(source, self._limits)
-            # What cannot be decoded now could never be read as a reference later.
-            decode(source, self._limits)
+            facts = admit(source, self._limits)
         except ImageRefused as error:
             raise ImageRefused(f"{field}: {error}", field=f"{field}.data") from error
         images[facts.sha256] = (facts, source)

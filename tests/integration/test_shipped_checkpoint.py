@@ -44,3 +44,4 @@ def test_a_persons_own_history_is_worth_something(tmp_path) -> None:
     database.dispose()
     assert report.top1.low > 0.5
     assert report.personal.low > 0.0
+    assert report.personal.value > 0.04

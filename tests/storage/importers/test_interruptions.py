@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import InvalidSource, StorageFull
+from storage.histories import HistoryStore
 from storage.importers import writer
 from storage.importers.pairs import import_pairs
 from storage.importers.pickapic import import_pickapic
@@ -21,6 +22,12 @@ ROWS_AT_ONCE = 10
 def small_transactions(monkeypatch):
     """Several transactions without hundreds of rows."""
     monkeypatch.setattr(writer, "MAX_ROWS", ROWS_AT_ONCE)
+
+
+@pytest.fixture
+def store(database, blobs):
+    """An empty storage on either database: what a broken transaction leaves is theirs to say."""
+    return HistoryStore(database, blobs)
 
 
 def pairs(folder, picture):
