@@ -171,8 +171,9 @@ def train_tokenizer(captions: Iterable[str], *, vocabulary: int) -> PreTrainedTo
         show_progress=False,
     )
     tokenizer.train_from_iterator([*captions, *word_list()], trainer)
-    tokenizer.add_tokens(
-        [AddedToken(phrase, normalized=False, single_word=True) for phrase in phrases]
+    # Special, so that a prompt which spells a label is words and never the label itself.
+    tokenizer.add_special_tokens(
+        [AddedToken(phrase, normalized=False, single_word=True, special=True) for phrase in phrases]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

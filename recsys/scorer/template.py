@@ -105,13 +105,13 @@ class Template:
         return tokens
 
     def _encode_prompt(self, prompt: str) -> Tokens:
-        tokens = self._text(prompt)
+        tokens = self._text(prompt, is_prompt=True)
         cut = self.config.max_prompt_tokens
         return Tokens(tokens.ids[:cut], tokens.is_image[:cut])
 
-    def _text(self, text: str) -> Tokens:
-        # A prompt that spells "<image>" is text, not an image.
-        ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    def _text(self, text: str, *, is_prompt: bool = False) -> Tokens:
+        # A prompt that spells "<image>" or a label is text, neither an image nor a label.
+        ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=is_prompt)
         return Tokens(tuple(ids), (False,) * len(ids))
 
     def _special(self, token: str) -> int:

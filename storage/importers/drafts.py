@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def user_id_of(value: Any) -> str:
 
 
 def moment_of(value: Any, column: str) -> datetime | None:
-    """Read a moment as UTC: ISO 8601 or a datetime; without a zone it is UTC already.
+    """Read a moment as UTC: ISO 8601, a datetime or a date; without a zone it is UTC already.
 
     Returns:
         None if it is absent or empty.
@@ -109,7 +109,8 @@ def moment_of(value: Any, column: str) -> datetime | None:
     if value is None or value == "":
         return None
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        text = value.isoformat() if isinstance(value, date) else value  # a datetime is a date
+        moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
         raise Refusal(f"{column} is not a moment in ISO 8601", f"got {value!r}") from error

@@ -72,12 +72,16 @@ class _Row:
 
 
 def _plain(column: "pa.Array[Any]") -> "pa.Array[Any]":
-    """Drop nanoseconds, which datetime does not have."""
+    """Drop what keeps an instant from Python: nanoseconds, and zones that are not known here."""
     import pyarrow as pa
 
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    return column
+    if not pa.types.is_timestamp(column.type):
+        return column
+    # With a zone, the numbers are UTC already. Only nanoseconds are cut: any other unit could
+    # overflow into another instant unseen.
+    unit = "us" if column.type.unit == "ns" else column.type.unit
+    zone = None if column.type.tz is None else "UTC"
+    return column.cast(pa.timestamp(unit, zone), safe=False)
 
 
 @contextmanager

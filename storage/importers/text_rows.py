@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,10 +155,10 @@ def _header(reader: "Iterator[list[str]]", path: Path, columns: Sequence[str]) -
 
 
 def require_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
-    """Pass only when all columns are there.
+    """Pass only when all columns are there, and none twice: nobody could tell which one counts.
 
     Raises:
-        InvalidSource: with those that are missing.
+        InvalidSource: with those that are missing, or the one that stands twice.
     """
     missing = [column for column in columns if column not in found]
     if missing:
@@ -166,6 +166,11 @@ def require_columns(path: Path, found: Sequence[str], columns: Sequence[str]) ->
         raise InvalidSource(
             f"{path} must have the columns {', '.join(columns)}: "
             f"{', '.join(missing)} missing, got {arrived}"
+        )
+    twice = [column for column, number in Counter(found).items() if column and number > 1]
+    if twice:
+        raise InvalidSource(
+            f"{path} must name each column once, got {twice[0][:80]} twice: remove or rename one"
         )
 
 

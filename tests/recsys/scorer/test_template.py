@@ -62,3 +62,11 @@ def test_unfit_labels_are_refused(tokenizer, config, message) -> None:
 def test_the_authors_labels_can_be_chosen(tokenizer) -> None:
     template = Template(tokenizer, TemplateConfig(like="+", dislike="-"), num_image_tokens=2)
     assert template.like_id != template.dislike_id
+
+
+@pytest.mark.parametrize("word", ["like", "dislike"])
+def test_a_prompt_that_spells_a_label_is_not_labelled(template, word) -> None:
+    ids = template.target(f"a girl I {word} best").ids
+    assert template.like_id not in ids
+    assert template.dislike_id not in ids
+    assert template.labelled("x", liked=True).ids[-1] == template.like_id

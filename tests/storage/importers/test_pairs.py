@@ -1,7 +1,7 @@
 """Pairs in all three formats: the same choices, bad rows left out alone."""
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -270,39 +270,3 @@ def test_columns_without_a_name_may_be_several(folder, store, inspect):
     write_csv(folder, [("ann", "a.png", "b.png", "", "", "")], [*COLUMNS[:4], "", ""])
 
     assert import_pairs(folder, store, inspect=inspect).num_stored == 1
-
-
-AT = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-MOMENTS = {
-    "with a zone": (AT, pa.timestamp("us", "Asia/Kathmandu"), AT),
-    "with a zone that nobody knows": (AT, pa.timestamp("us", "Nowhere/At all"), AT),
-    "in nanoseconds, with a zone": (AT, pa.timestamp("ns", "America/Lima"), AT),
-    "in whole seconds": (AT.replace(microsecond=0), pa.timestamp("s", "+05:30"), None),
-    "a day": (date(2024, 1, 2), pa.date32(), datetime(2024, 1, 2, tzinfo=UTC)),
-}
-
-
-@pytest.mark.parametrize(("value", "kind", "expected"), MOMENTS.values(), ids=MOMENTS)
-def test_parquet_moments_are_instants_whatever_their_zone(
-    value, kind, expected, folder, store, inspect
-):
-    table = pa.table({name: [cell] for name, cell in zip(COLUMNS, ROWS[0], strict=True)})
-    moments = pa.array([value], pa.date32() if kind == pa.date32() else pa.timestamp("us", "UTC"))
-    cells = moments.cast(kind)
-    pq.write_table(table.set_column(4, "created_at", cells), folder / "pairs.parquet")
-
-    report = import_pairs(folder, store, inspect=inspect)
-
-    assert report.skipped == {}
-    assert store.read("ann").choices[0].choice.chosen_at == (expected or value)
-
-
-def test_a_moment_out_of_reach_loses_its_row_alone(folder, store, inspect):
-    table = pa.table({name: [row[i] for row in ROWS[:2]] for i, name in enumerate(COLUMNS)})
-    far = pa.array([2**62, 5], pa.timestamp("ms", "UTC"))
-    pq.write_table(table.set_column(4, "created_at", far), folder / "pairs.parquet")
-
-    report = import_pairs(folder, store, inspect=inspect)
-
-    assert report.skipped == {"created_at cannot be read": 1}
-    assert store.user_ids() == ["bob"]
