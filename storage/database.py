@@ -16,12 +16,14 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
-from storage.errors import SchemaMismatch, StorageFull
+from storage.errors import SchemaMismatch, StorageFull, StorageUnavailable
 
 BUSY_TIMEOUT_S = 30
+_NO_ANSWER = "the database does not answer or is busy: try again later"
 CONNECT_TIMEOUT_S = 10
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = 7_262_379  # any number that no other program locks in this database
@@ -68,8 +70,16 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A transaction for reading: all its queries see the database at one instant."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """A transaction for reading: all its queries see the database at one instant.
+
+        Raises:
+            StorageUnavailable: if the database does not answer or is busy.
+        """
+        with (
+            _telling(),
+            Session(self.engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             if self.is_sqlite:
                 session.execute(text("BEGIN"))
             else:
@@ -85,8 +95,9 @@ class Database:
 
         Raises:
             StorageFull: if the database has no room left; nothing of the transaction stands.
+            StorageUnavailable: if the database does not answer or is busy; likewise.
         """
-        with _telling_when_full():
+        with _telling():
             if self.is_sqlite:
                 with self._its_turn(), self._writing() as session:
                     session.execute(text("BEGIN IMMEDIATE"))
@@ -181,7 +192,7 @@ def upgrade(database: Database, revision: str = "head") -> str:
         require_current(database)
     if database.path is not None:
         database.path.parent.mkdir(parents=True, exist_ok=True)
-    with _telling_when_full(), _alone(database) as connection:
+    with _telling(), _alone(database) as connection:
         command.upgrade(_config(connection), revision)
     return str(check(database).current)
 
@@ -257,13 +268,18 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 
 @contextmanager
-def _telling_when_full() -> Iterator[None]:
+def _telling() -> Iterator[None]:
+    """What drivers and the pool say of a full or absent database, in this floor's words."""
     try:
         yield
     except DBAPIError as error:
         if _is_full(error.orig):
             raise StorageFull("the database has no room left: free some and try again") from error
+        if isinstance(error, OperationalError | InterfaceError):
+            raise StorageUnavailable(_NO_ANSWER) from error
         raise
+    except NoConnection as error:
+        raise StorageUnavailable(_NO_ANSWER) from error
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -6,7 +6,8 @@ StorageError
 ├── UnknownUser       no such user (also a LookupError)
 ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
 ├── SchemaMismatch    a database older or newer than the code
-└── StorageFull       no room left on the device; nothing was half stored
+├── StorageFull       no room left on the device; nothing was half stored
+└── StorageUnavailable  the database does not answer or is busy; the same call may succeed later
 """
 
 
@@ -36,3 +37,7 @@ class SchemaMismatch(StorageError):
 
 class StorageFull(StorageError):
     """No room left on the device; nothing was half stored."""
+
+
+class StorageUnavailable(StorageError):
+    """The database does not answer or is busy; the same call may succeed later."""

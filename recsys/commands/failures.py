@@ -43,6 +43,7 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (storage_errors.InvalidRecord, ExitCode.USAGE),
     (storage_errors.UnknownUser, ExitCode.NOT_FOUND),
     (storage_errors.UnknownImage, ExitCode.NOT_FOUND),
+    (storage_errors.StorageUnavailable, ExitCode.UNAVAILABLE),
     (storage_errors.StorageError, ExitCode.FAILED),
     (FileNotFoundError, ExitCode.NOT_FOUND),
     (OSError, ExitCode.FAILED),
@@ -68,13 +69,19 @@ class Failure(click.ClickException):
 
 def explained(error: Exception) -> Failure | None:
     """Return the failure that an expected error stands for; None for a bug."""
+    if isinstance(error, storage_errors.StorageUnavailable) and error.__cause__ is not None:
+        return _no_answer(getattr(error.__cause__, "orig", error.__cause__))
     for kind, code in _CODES:
         if isinstance(error, kind):
             return Failure(_sentence(error), code)
     if type(error).__module__ == _DRIVER_ERRORS and hasattr(error, "orig"):
-        why = (str(error.orig).splitlines() or ["no reason given"])[0]
-        return Failure(f"the database does not answer as it should: {why}", ExitCode.UNAVAILABLE)
+        return _no_answer(error.orig)
     return None
+
+
+def _no_answer(said: object) -> Failure:
+    why = (str(said).splitlines() or ["no reason given"])[0]
+    return Failure(f"the database does not answer as it should: {why}", ExitCode.UNAVAILABLE)
 
 
 def _sentence(error: Exception) -> str:

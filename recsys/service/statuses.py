@@ -52,6 +52,7 @@ TABLE = (
     # Somebody has to bring the schema up; trying again by itself would not help.
     Meaning(storage_errors.SchemaMismatch, grpc.StatusCode.FAILED_PRECONDITION, "SCHEMA_MISMATCH"),
     Meaning(errors.DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
+    Meaning(storage_errors.StorageUnavailable, grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE"),
     Meaning(errors.Unavailable, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
 )
 INTERNAL = Meaning(Exception, grpc.StatusCode.INTERNAL, "INTERNAL")

@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from storage.database import Database, upgrade
-from storage.errors import StorageFull
+from storage.errors import StorageFull, StorageUnavailable
 from storage.histories import HistoryStore
 
 
@@ -69,7 +69,7 @@ def test_what_sqlite_says_is_told_apart(small, code: int, is_full: bool) -> None
     error = sqlite3.OperationalError("words that may change, full or not")
     error.sqlite_errorcode = code
     with (
-        pytest.raises(StorageFull if is_full else OperationalError),
+        pytest.raises(StorageFull if is_full else StorageUnavailable),
         small[0].database.writing(),
     ):
         raise OperationalError("INSERT", {}, error)
@@ -85,7 +85,7 @@ def test_what_postgresql_says_is_told_apart(store, error: type[Exception], is_fu
     state = error.sqlstate
     raised = f"DO $$ BEGIN RAISE EXCEPTION 'in full words' USING ERRCODE = '{state}'; END $$"
     with (
-        pytest.raises(StorageFull if is_full else OperationalError),
+        pytest.raises(StorageFull if is_full else StorageUnavailable),
         store.database.writing() as session,
     ):
         session.execute(text(raised))

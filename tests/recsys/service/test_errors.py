@@ -35,6 +35,7 @@ CODES = {
     storage_errors.UnknownImage: "NOT_FOUND",
     storage_errors.SchemaMismatch: "FAILED_PRECONDITION",
     storage_errors.StorageFull: "RESOURCE_EXHAUSTED",
+    storage_errors.StorageUnavailable: "UNAVAILABLE",
 }
 AT_START_ONLY = {errors.CheckpointRefused, errors.SettingsRefused}
 ROOTS = {errors.RecsysError, storage_errors.StorageError}
@@ -51,6 +52,7 @@ RAISED = {
     storage_errors.UnknownImage: errors.NotFound,
     storage_errors.SchemaMismatch: errors.RecsysError,
     storage_errors.StorageFull: errors.Overloaded,
+    storage_errors.StorageUnavailable: errors.Unavailable,
 }
 
 
