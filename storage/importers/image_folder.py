@@ -1,5 +1,7 @@
 """Images that a source names: found inside its folder, and nowhere else; read and checked."""
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -8,6 +10,9 @@ from storage.records import ImageFacts, InspectImage
 
 MAX_FILE_BYTES = 256 * 2**20
 """A file above this is not read to be judged; far above what any image limit lets pass."""
+
+MAX_REMEMBERED = 1000
+"""Images whose facts are kept: some 350 bytes each."""
 
 
 class ImageFolder:
@@ -49,6 +54,25 @@ class ImageFolder:
             raise Refusal("image file is missing", repr(stem + suffixes[0])) from None
         except OSError as error:
             raise Refusal("image path cannot be used", repr(stem)) from error
+
+
+def remembering(inspect: InspectImage) -> InspectImage:
+    """Check an image once while it keeps coming back: a check may decode it, a digest is cheap.
+
+    Only what passed is remembered, at most `MAX_REMEMBERED` images, those seen last.
+    """
+    known: OrderedDict[bytes, ImageFacts] = OrderedDict()
+
+    def remembered(data: bytes) -> ImageFacts:
+        digest = hashlib.sha256(data).digest()
+        facts = known[digest] if digest in known else inspect(data)
+        known[digest] = facts
+        known.move_to_end(digest)
+        if len(known) > MAX_REMEMBERED:
+            known.popitem(last=False)
+        return facts
+
+    return remembered
 
 
 def check_image(data: bytes, inspect: InspectImage, *, name: str = "") -> ImageFacts:

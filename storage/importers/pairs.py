@@ -24,7 +24,7 @@ from storage.importers.drafts import (
     text_of,
     user_id_of,
 )
-from storage.importers.image_folder import ImageFolder
+from storage.importers.image_folder import ImageFolder, remembering
 from storage.importers.parquet_rows import check_parquet, parquet_records
 from storage.importers.report import ImportReport, Progress, Refusal, Skipped, no_progress
 from storage.importers.text_rows import count_lines, csv_records, json_records
@@ -77,7 +77,7 @@ def import_pairs(
             is_timed=moment is not None,
         )
 
-    writer = ChoiceWriter(store, kind="pairs", inspect=inspect, progress=progress)
+    writer = ChoiceWriter(store, kind="pairs", inspect=remembering(inspect), progress=progress)
     return writer.write(drafted(_records(path), make_draft))
 
 

@@ -13,6 +13,7 @@ from storage.importers.drafts import (
     text_of,
     user_id_of,
 )
+from storage.importers.image_folder import remembering
 from storage.importers.parquet_rows import check_parquet, parquet_records
 from storage.importers.report import ImportReport, Progress, Refusal, Skipped, no_progress
 from storage.importers.writer import ChoiceWriter
@@ -57,7 +58,7 @@ def import_pickapic(
         StorageFull: if there is no room left; all transactions before stand.
     """
     count_rows(files)  # each file is opened before anything is stored
-    writer = ChoiceWriter(store, kind="pickapic", inspect=inspect, progress=progress)
+    writer = ChoiceWriter(store, kind="pickapic", inspect=remembering(inspect), progress=progress)
     return writer.write(_drafts(files))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from storage.histories import HistoryStore
 from storage.importers.drafts import Draft, Record, moment_of, moment_of_row, text_of
+from storage.importers.image_folder import remembering
 from storage.importers.opinions import Opinions
 from storage.importers.rating_pairing import pair_at_random, pair_within_prompts
 from storage.importers.rating_table import RatingTable, rating_table
@@ -70,14 +71,15 @@ def import_ratings(
             f"disliked_max must be below liked_min, got {disliked_max:g} and {liked_min:g}"
         )
     pair = partial(pair_at_random, seed=seed) if any_prompt else pair_within_prompts
-    writer = ChoiceWriter(store, kind="ratings", inspect=inspect, progress=progress)
+    check = remembering(inspect)
+    writer = ChoiceWriter(store, kind="ratings", inspect=check, progress=progress)
     with rating_table() as table:
         opinions = Opinions(
             directory / "images",
             table,
             liked_min=liked_min,
             disliked_max=disliked_max,
-            inspect=inspect,
+            inspect=check,
         )
 
         def rows() -> Iterator[Draft | Skipped]:
