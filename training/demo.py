@@ -125,7 +125,7 @@ def _show_orders(cast: Cast, rankings: Sequence[Ranking], console: Console) -> N
         table.add_column(
             f"{person.user_id}\n{person.description}\n"
             f"{ranking.personalization.value}, {ranking.num_references} references",
-            no_wrap=True,
+            overflow="fold",
         )
     for place in range(len(cast.candidates)):
         cells = [f"{r.candidates[place].score:.3f}  {r.candidates[place].id}" for r in rankings]
