@@ -21,8 +21,8 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
 from storage.errors import SchemaMismatch, StorageFull, StorageUnavailable
+from storage.sqlite import BUSY_TIMEOUT_S, prepare
 
-BUSY_TIMEOUT_S = 30
 _NO_ANSWER = "the database does not answer or is busy: try again later"
 CONNECT_TIMEOUT_S = 10
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -56,7 +56,7 @@ class Database:
             options |= {"pool_size": _NUM_CONNECTIONS, "pool_timeout": BUSY_TIMEOUT_S}
         self.engine = create_engine(self.url, **options)
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "connect", prepare)
 
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)!r})"
@@ -258,13 +258,6 @@ def _supported(url: str) -> URL:
             f"database URL must begin with sqlite:// or postgresql://, got {parsed.drivername}://"
         )
     return parsed
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
 
 
 @contextmanager

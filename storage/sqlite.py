@@ -1,0 +1,39 @@
+"""How a connection to the embedded database is prepared."""
+
+import sqlite3
+import time
+from typing import Any
+
+BUSY_TIMEOUT_S = 30
+_RETRY_S = 0.01
+
+
+def prepare(connection: Any, _: object) -> None:
+    """Set a new connection up: WAL, foreign keys, and transactions begun by us alone.
+
+    Raises:
+        sqlite3.OperationalError: if the file stays locked for `BUSY_TIMEOUT_S`.
+    """
+    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE.
+    connection.isolation_level = None
+    _write_ahead(connection)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the file to WAL, or wait while another process does.
+
+    SQLite does not apply its busy timeout here: of two that turn a new file, one is told at once
+    that it is locked.
+    """
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > give_up_at:
+                raise
+        time.sleep(_RETRY_S)
