@@ -1,24 +1,20 @@
-"""Commands of the training floor: `recsys world`, `pretrain`, `train` and `evaluate`."""
+"""Commands of the training floor: `recsys world`, `pretrain` and `train`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from recsys.commands.failures import Failure
 from recsys.commands.opened import opened_store, read_settings
-from recsys.commands.shown import show_json, show_table
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-THREADS = click.option(
-    "--threads", type=click.IntRange(1), help="CPU threads; one for each core by default."
+from recsys.commands.shown import show_table
+from training.terminal import (
+    FILE,
+    FOLDER,
+    THREADS,
+    failing_in_a_sentence,
+    open_console,
+    telling,
+    truth_beside,
 )
 
 
@@ -48,9 +44,9 @@ def create(num_users: int, seed: int, population: int, choices: int, truth: Path
     from training.world import create_world
 
     settings = read_settings()
-    path = truth or _truth_beside(settings)
+    path = truth or truth_beside(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with opened_store(settings, creates=True) as store, _telling() as tell:
+    with opened_store(settings, creates=True) as store, telling() as tell:
         report = create_world(
             store,
             num_users=num_users,
@@ -85,8 +81,8 @@ def pretrain(folder: Path, threads: int | None) -> None:
     from training.pretrain import pretrain as run
     from training.recipes import PretrainRecipe
 
-    with _failing_in_a_sentence():
-        base = run(PretrainRecipe(), folder, console=_console(threads))
+    with failing_in_a_sentence():
+        base = run(PretrainRecipe(), folder, console=open_console(threads))
     click.echo(f"base model: {base}")
 
 
@@ -107,102 +103,13 @@ def train(recipe: str, base: Path, out: Path, threads: int | None) -> None:
     if recipe not in RECIPES:
         raise click.UsageError(f"RECIPE must be one of {', '.join(RECIPES)}, got {recipe}")
     settings = read_settings()
-    with opened_store(settings, creates=False) as store, _failing_in_a_sentence():
+    with opened_store(settings, creates=False) as store, failing_in_a_sentence():
         checkpoint = run(
             RECIPES[recipe](),
             base,
             store,
             out,
             geometry=TINY.geometry,
-            console=_console(threads),
+            console=open_console(threads),
         )
     click.echo(f"checkpoint: {checkpoint}")
-
-
-@click.command()
-@click.argument("checkpoint", default="tiny")
-@click.option("--users", "num_users", type=click.IntRange(2), help="So many, drawn by the seed.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--truth", type=FILE, help="True tastes of a synthetic world, for the bounds.")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
-@THREADS
-def evaluate(
-    checkpoint: str,
-    num_users: int | None,
-    seed: int,
-    truth: Path | None,
-    is_json: bool,
-    threads: int | None,
-) -> None:
-    """Judge CHECKPOINT (a folder, or "tiny") on the users in storage.
-
-    None of them may have been trained on. Each figure is a mean over users with its 95 % interval
-    by bootstrap over users.
-    """
-    from recsys.scorer.checkpoint import load_scorer
-    from training.evaluate import evaluate as run
-    from training.evaluate import world_bounds
-    from training.truth import read_truth
-
-    settings = read_settings()
-    found = truth or _truth_beside(settings)
-    with opened_store(settings, creates=False) as store, _failing_in_a_sentence():
-        scorer = load_scorer(checkpoint)
-        report = run(scorer, store, console=_console(threads), num_users=num_users, seed=seed)
-        figures = dict(report.figures)
-        if found.exists():
-            figures |= world_bounds(report, read_truth(found), seed=seed)
-    if is_json:
-        values = {name: asdict(figure) for name, figure in figures.items()}
-        show_json({"model_version": report.model_version, **values})
-        return
-    rows = [
-        (name, f"{f.value:.1%}", f"{f.low:.1%} to {f.high:.1%}", f.n_users, f.n_pairs)
-        for name, f in figures.items()
-    ]
-    show_table(["figure", "value", "95 % interval", "users", "pairs"], rows)
-
-
-def _truth_beside(settings: Any) -> Path:
-    """Where a world's true tastes go: beside the embedded database, or in the data folder."""
-    from recsys.commands.opened import sqlite_path
-    from recsys.settings import data_folder
-
-    path = sqlite_path(settings.database_url)
-    return (path.parent if path else data_folder()) / "truth.npz"
-
-
-def _console(threads: int | None) -> "Console":
-    """Progress goes to standard error; arithmetic uses so many threads."""
-    import torch
-    from rich.console import Console
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return Console(stderr=True)
-
-
-@contextmanager
-def _telling() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for each thing that is told of."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-        bars: dict[str, Any] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(what, total=total)
-            progress.update(bars[what], completed=done)
-
-        yield tell
-
-
-@contextmanager
-def _failing_in_a_sentence() -> Iterator[None]:
-    """A caller's slip or a loss that is no number ends the command without a traceback."""
-    try:
-        yield
-    except (ValueError, ArithmeticError) as error:
-        raise Failure(str(error)) from error

@@ -80,10 +80,10 @@ def learn_to_see(
     def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.captions.seed, 2, step])
         chosen = torch.from_numpy(rng.choice(len(pool.pixels), recipe.caption_batch))
-        tokens = backbone.image_tokens(normalise(pool.pixels[chosen]))
-        truth = pool.attributes[chosen]
-        error = F.mse_loss(head(tokens.flatten(1)), truth)
-        words = caption_loss(backbone, tokens, captions[chosen], fence)
+        tokens = backbone.image_tokens(_mirrored(normalise(pool.pixels[chosen]), rng))
+        error = F.mse_loss(head(tokens.flatten(1)), pool.attributes[chosen])
+        some = slice(recipe.captioned)
+        words = caption_loss(backbone, tokens[some], captions[chosen[some]], fence)
         return error + recipe.caption_weight * words, {
             "error": error.item(),
             "words": words.item(),
@@ -98,6 +98,14 @@ def learn_to_see(
         console=console,
         bound_to=recipe_digest(recipe),
     )
+
+
+def _mirrored(
+    pixels: Float[Tensor, "N 3 S S"], rng: np.random.Generator
+) -> Float[Tensor, "N 3 S S"]:
+    """Half of the images, left for right: nothing that captions or attributes tell of changes."""
+    chosen = torch.from_numpy(rng.random(len(pixels)) < 0.5)
+    return torch.where(chosen[:, None, None, None], pixels.flip(-1), pixels)
 
 
 def caption_loss(

@@ -62,7 +62,8 @@ class PretrainRecipe:
         seed: decides images, weights and order.
         num_prompts, images_per_prompt: size of the pool of rendered images.
         captions: schedule of the first part.
-        caption_batch: images a step.
+        caption_batch: images a step, mirrored at random.
+        captioned: so many of them are also continued by their caption, which costs as much again.
         caption_weight: of the caption's cross entropy beside the attributes' squared error.
         interleaved: schedule of the second part.
         interleaved_batch: sequences a step.
@@ -74,15 +75,20 @@ class PretrainRecipe:
 
     shape: TinyShape = TINY
     seed: int = 0
-    num_prompts: int = 3000
-    images_per_prompt: int = 6
+    num_prompts: int = 5000
+    images_per_prompt: int = 8
     captions: Plan = field(
-        default_factory=lambda: Plan("captions", num_steps=2500, learning_rate=1e-3)
+        default_factory=lambda: Plan(
+            "captions", num_steps=10_000, learning_rate=1.5e-3, muon=True, muon_learning_rate=3e-3
+        )
     )
-    caption_batch: int = 64
+    caption_batch: int = 32
+    captioned: int = 8
     caption_weight: float = 0.1
     interleaved: Plan = field(
-        default_factory=lambda: Plan("interleaved", num_steps=1800, learning_rate=3e-3)
+        default_factory=lambda: Plan(
+            "interleaved", num_steps=2000, learning_rate=3e-3, muon=True, muon_learning_rate=5e-3
+        )
     )
     interleaved_batch: int = 32
     num_references: int = 8

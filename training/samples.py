@@ -21,11 +21,13 @@ class Pair:
     Attributes:
         liked, disliked: rows of a table of images, at least 0.
         prompt: what both were made from.
+        chosen_at: when, in POSIX seconds (UTC).
     """
 
     liked: int
     disliked: int
     prompt: str
+    chosen_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def read_histories(store: HistoryStore, user_ids: Sequence[str] | None = None) -
                 rows.setdefault(choice.liked, len(rows)),
                 rows.setdefault(other, len(rows)),
                 choice.prompt,
+                choice.chosen_at.timestamp(),
             )
             for choice in choices
             if choice.liked is not None
@@ -105,14 +108,21 @@ def draw_sample(
         num_targets: at most so many targets, 0 or more.
     """
     shuffled = [pairs[index] for index in rng.permutation(len(pairs))]
-    references: list[Pair] = []
-    seen: set[int] = set()
-    for pair in shuffled:
-        if len(references) < num_references and pair.liked not in seen:
-            references.append(pair)
-            seen |= {pair.liked, pair.disliked}
+    references = apart(shuffled, num_references)
+    seen = {row for pair in references for row in (pair.liked, pair.disliked)}
     targets = [p for p in shuffled if p.liked not in seen and p.disliked not in seen]
-    return Sample(tuple(references), tuple(targets[:num_targets]))
+    return Sample(references, tuple(targets[:num_targets]))
+
+
+def apart(pairs: Sequence[Pair], count: int) -> tuple[Pair, ...]:
+    """The first `count` pairs, each with a liked image that none before it shows."""
+    kept: list[Pair] = []
+    seen: set[int] = set()
+    for pair in pairs:
+        if len(kept) < count and pair.liked not in seen:
+            kept.append(pair)
+            seen |= {pair.liked, pair.disliked}
+    return tuple(kept)
 
 
 def pack_samples(

@@ -75,11 +75,18 @@ class ScorerConfig:
         num_preference_tokens: K, 0 or more (0: the paper's ablation without P_v).
         max_packed_targets: targets in one pass at inference; more go in several passes, for the
             cost of the block mask grows with the square of their number.
+        temperature: by which M+ - M- is divided, above 0, so that Q is calibrated (Guo et al.,
+            2017); fitted on validation users. 1 is Eq. 2 as printed. It changes no order.
     """
 
     num_references: int = 8
     num_preference_tokens: int = 10
     max_packed_targets: int = 16
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be above 0 and finite, got {self.temperature}")
 
 
 class PreferenceScorer(nn.Module):
@@ -178,14 +185,16 @@ class PreferenceScorer(nn.Module):
 
     @torch.no_grad()
     def score(self, prefix: Prefix, targets: Sequence[Target]) -> Float[Tensor, " C"]:
-        """Q of each target behind a user's prefix: Eq. 2, in (0, 1), on the CPU.
+        """Q of each target behind a user's prefix: Eq. 2 at the temperature, in [0, 1], on the CPU.
 
         A target's score depends on nothing but the prefix and itself.
         """
         size = self.config.max_packed_targets
         chunks = [targets[start : start + size] for start in range(0, len(targets), size)]
         logits = [self.target_logits(prefix, chunk) for chunk in chunks]
-        return preference_score(torch.cat(logits)).cpu() if logits else torch.zeros(0)
+        if not logits:
+            return torch.zeros(0)
+        return preference_score(torch.cat(logits) / self.config.temperature).cpu()
 
     def target_logits(self, prefix: Prefix, targets: Sequence[Target]) -> Float[Tensor, "C 2"]:
         """M+ and M- of targets behind a prefix in one packed pass; differentiable to the pixels."""

@@ -1,0 +1,64 @@
+"""What the training floor's commands share: options, progress, and failures in a sentence."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recsys.commands.failures import Failure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+THREADS = click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads; one for each core by default."
+)
+
+
+def truth_beside(settings: Any) -> Path:
+    """Where a world's true tastes go: beside the embedded database, or in the data folder."""
+    from recsys.commands.opened import sqlite_path
+    from recsys.settings import data_folder
+
+    path = sqlite_path(settings.database_url)
+    return (path.parent if path else data_folder()) / "truth.npz"
+
+
+def open_console(threads: int | None) -> "Console":
+    """Progress goes to standard error; arithmetic uses so many threads."""
+    import torch
+    from rich.console import Console
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Console(stderr=True)
+
+
+@contextmanager
+def telling() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for each thing that is told of."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as progress:
+        bars: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done)
+
+        yield tell
+
+
+@contextmanager
+def failing_in_a_sentence() -> Iterator[None]:
+    """A caller's slip or a loss that is no number ends the command without a traceback."""
+    try:
+        yield
+    except (ValueError, ArithmeticError) as error:
+        raise Failure(str(error)) from error

@@ -1,0 +1,87 @@
+"""Whose choices a checkpoint has learned from, and up to when: so that judging can keep apart.
+
+Beside the weights lies `trained_on.json`. User ids are kept as a digest, for a checkpoint travels
+further than a database should.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from training.samples import Histories
+
+FILE = "trained_on.json"
+_DIGEST_CHARACTERS = 16
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a training run saw.
+
+    Attributes:
+        newest: by digest of the user id, the newest choice learned from, POSIX seconds.
+        data_digest: SHA-256 over all that was learned from.
+        parts: digest of each part of the split, by name.
+    """
+
+    newest: Mapping[str, float]
+    data_digest: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    def until(self, user_id: str) -> float | None:
+        """Newest choice of a user that was learned from; None for a user never seen."""
+        return self.newest.get(user_digest(user_id))
+
+
+def trained_on(learned: Histories, *, parts: Mapping[str, str]) -> TrainedOn:
+    """Record what is about to be learned from.
+
+    Args:
+        learned: the training part alone.
+        parts: digest of each part of the split.
+    """
+    newest = {
+        user_digest(user): max(pair.chosen_at for pair in pairs)
+        for user, pairs in learned.pairs.items()
+        if pairs
+    }
+    return TrainedOn(newest, histories_digest(learned), dict(parts))
+
+
+def histories_digest(histories: Histories) -> str:
+    """SHA-256 over users, images, prompts and times, whatever the order of the image table."""
+    digest = hashlib.sha256()
+    for user in sorted(histories.pairs):
+        rows = [
+            (histories.images[p.liked], histories.images[p.disliked], p.prompt, p.chosen_at)
+            for p in histories.pairs[user]
+        ]
+        digest.update(json.dumps([user, rows]).encode())
+    return digest.hexdigest()
+
+
+def user_digest(user_id: str) -> str:
+    """How a user is named in the record."""
+    return hashlib.sha256(user_id.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+
+
+def write_trained_on(record: TrainedOn, folder: Path) -> None:
+    """Put the record into a checkpoint's folder."""
+    (folder / FILE).write_text(json.dumps(asdict(record), indent=1) + "\n")
+
+
+def read_trained_on(folder: Path) -> TrainedOn | None:
+    """The record of a checkpoint; None where there is none.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return TrainedOn(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: copy the checkpoint again") from error
