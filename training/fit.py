@@ -1,31 +1,34 @@
 """Optimiser steps that can be killed at any instant and go on where they were saved.
 
-Everything random in step k is drawn from (seed, k), so a resumed run takes the same steps as one
-that was never stopped, and no generator's state need be saved.
+Everything random in step k is drawn from (seed, k, part), so a resumed run takes the same steps as
+one that was never stopped, and no generator's state need be saved.
 """
 
-import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-StepLoss = Callable[[int], tuple[Tensor, dict[str, float]]]
-"""Given the step's number, counted from 0: the loss to descend, and figures for the log."""
+from training.descent import Descent, Rates
+from training.parallel import Processes
+from training.run_log import RunLog
+from training.run_state import BestFile, StateFile, identity_of
 
+StepLoss = Callable[[int, int], tuple[Tensor, dict[str, float]]]
+"""Given the step's number and the part of it, both from 0: the loss to descend, and figures for
+the log."""
 
-LINE_EVERY_S = 20.0
-"""How often a run without a terminal prints a line."""
+Identify = Callable[[int, int], object]
+"""Given step and part: what was in that batch, as JSON can say it."""
+
+ONE = Processes()
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Plan:
     """How long and how fast to descend.
 
     Attributes:
-        name: of this part of a run; names its state file.
+        name: of this part of a run; names its files.
         num_steps: optimiser steps in all.
         learning_rate: peak of the schedule.
         num_warmup_steps: linear rise from 0.
@@ -41,6 +44,10 @@ class Plan:
         weight_decay: decoupled (AdamW); on matrices only.
         max_gradient_norm: gradients are scaled down to this norm.
         seed: decides every random draw.
+        num_parts: micro-batches whose gradients make one step; divides among the processes.
+        muon: whether hidden matrices descend by Muon, the rest by AdamW.
+        muon_learning_rate: Muon's peak, on the scale of AdamW's.
+        validate_every: steps between validations; 0: none.
         save_every_s: seconds between saves; a killed run loses at most this much work.
     """
 
@@ -52,170 +59,156 @@ class Plan:
     weight_decay: float = 1e-2
     max_gradient_norm: float = 1.0
     seed: int = 0
+    num_parts: int = 1
+    muon: bool = False
+    muon_learning_rate: float = 2e-3
+    validate_every: int = 0
     save_every_s: float = 60.0
 
-
-class LossNotFinite(ArithmeticError):
-    """The loss became NaN or infinite; the last saved state stands."""
-
-
-def learning_rate(plan: Plan, step: int) -> float:
-    """Linear warm-up, then a cosine down to `final_fraction` of the peak."""
-    if step < plan.num_warmup_steps:
-        return plan.learning_rate * (step + 1) / plan.num_warmup_steps
-    span = max(plan.num_steps - plan.num_warmup_steps, 1)
-    cosine = (1 + math.cos(math.pi * (step - plan.num_warmup_steps) / span)) / 2
-    return plan.learning_rate * (plan.final_fraction + (1 - plan.final_fraction) * cosine)
+    @property
+    def rates(self) -> Rates:
+        """What the optimiser needs of this."""
+        muon = self.muon_learning_rate if self.muon else None
+        return Rates(self.learning_rate, self.weight_decay, muon)
 
 
-def fit(
-    step_loss: StepLoss,
-    parameters: Mapping[str, nn.Parameter],
-    plan: Plan,
-    *,
-    folder: Path,
-    console: Console,
-    bound_to: str = "",
-) -> None:
-    """Descend `step_loss` over `parameters`, resuming from `folder` where a state is found.
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Where a run is kept and who takes part.
 
-    Args:
-        step_loss: draws its batch from (plan.seed, step) alone.
-        parameters: what is trained, by a name that stays the same from run to run.
-        plan: schedule.
-        folder: receives `<name>.state.safetensors` and `<name>.log.jsonl`.
+    Attributes:
+        folder: receives state, best weights and logs.
         console: where progress is shown.
         bound_to: what else decides the run, e.g. a digest of its data; a state saved under
             another is refused.
+        processes: those that share the work; only the main one writes.
+        validate: a figure of the weights as they are, higher is better; the same everywhere.
+        identify: names a batch, for a loss that is no number.
+    """
+
+    folder: Path
+    console: Console
+    bound_to: str = ""
+    processes: Processes = ONE
+    validate: Callable[[], float] | None = None
+    identify: Identify | None = None
+
+
+class LossNotFinite(ArithmeticError):
+    """The loss became NaN or infinite; the last saved state stands, and the batch is named."""
+
+
+def schedule(plan: Plan, step: int) -> float:
+    """Share of the peak rate: a linear warm-up, then a cosine down to `final_fraction`."""
+    if step < plan.num_warmup_steps:
+        return (step + 1) / plan.num_warmup_steps
+    span = max(plan.num_steps - plan.num_warmup_steps, 1)
+    cosine = (1 + math.cos(math.pi * (step - plan.num_warmup_steps) / span)) / 2
+    return plan.final_fraction + (1 - plan.final_fraction) * cosine
+
+
+def fit(
+    step_loss: StepLoss, parameters: Mapping[str, nn.Parameter], plan: Plan, *, run: Run
+) -> None:
+    """Descend `step_loss` over `parameters`, resuming from the run's folder where a state is.
+
+    With validation, the best weights are put back after the last step.
+
+    Args:
+        step_loss: draws its batch from (plan.seed, step, part) alone.
+        parameters: what is trained, by a name that stays the same from run to run.
+        plan: schedule.
+        run: receives `<name>.state.safetensors`, `<name>.best.safetensors`, `<name>.log.jsonl`
+            and TensorBoard events.
 
     Raises:
-        LossNotFinite: if a loss is NaN or infinite.
-        ValueError: if the state found belongs to another plan or other parameters.
+        LossNotFinite: if a loss is NaN or infinite; `<name>.bad_batch.json` names the batch.
+        RunNotSaved: if there is no room; the last state stands.
+        ValueError: if the state found belongs to another plan or other parameters, or the parts
+            do not divide among the processes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    optimiser = _optimiser(parameters, plan)
-    state = _StateFile(folder / f"{plan.name}.state.safetensors", plan, bound_to)
-    first = state.load(parameters, optimiser)
-    log_path = folder / f"{plan.name}.log.jsonl"
-    _cut_log(log_path, first)
-    saved_at = told_at = time.monotonic()
-    with _progress(console) as progress, log_path.open("a") as log_file:
-        bar = progress.add_task(plan.name, total=plan.num_steps, completed=first, figures="")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.processes.share(plan.num_parts)
+    descent = Descent(parameters, plan.rates)
+    identity = identity_of({**_deciding(plan), "bound_to": run.bound_to})
+    state = StateFile(run.folder / f"{plan.name}.state.safetensors", identity)
+    best = BestFile(run.folder / f"{plan.name}.best.safetensors", identity)
+    first = state.load(parameters, descent)
+    saved_at = time.monotonic()
+    with _log(plan, run, first) as log:
         for step in range(first, plan.num_steps):
-            figures = _step(step_loss, parameters, optimiser, plan, step)
-            log_file.write(json.dumps({"step": step, **figures}) + "\n")
-            shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
-            progress.update(bar, completed=step + 1, figures=shown)
-            if not console.is_terminal and time.monotonic() - told_at > LINE_EVERY_S:
-                console.print(f"{plan.name} {step + 1}/{plan.num_steps} {shown}")
-                log_file.flush()
-                told_at = time.monotonic()
-            if time.monotonic() - saved_at > plan.save_every_s or step + 1 == plan.num_steps:
-                log_file.flush()
-                state.save(parameters, optimiser, step + 1)
+            figures = _step(step_loss, parameters, descent, plan, step, run)
+            is_last = step + 1 == plan.num_steps
+            if run.validate and _is_validated(plan, step):
+                figures["validation"] = run.validate()
+                if run.processes.is_main:
+                    best.offer(parameters, figures["validation"], step + 1)
+            log.write(step, figures)
+            if run.processes.is_main and (
+                is_last or time.monotonic() - saved_at > plan.save_every_s
+            ):
+                log.flush()
+                state.save(parameters, descent, step + 1)
                 saved_at = time.monotonic()
+    run.processes.wait()
+    if best.figure() is not None:
+        best.restore(parameters)
 
 
 def _step(
     step_loss: StepLoss,
     parameters: Mapping[str, nn.Parameter],
-    optimiser: torch.optim.AdamW,
+    descent: Descent,
     plan: Plan,
     step: int,
+    run: Run,
 ) -> dict[str, float]:
-    torch.manual_seed(plan.seed * 1_000_003 + step)
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(plan, step)
-    loss, figures = step_loss(step)
-    if not torch.isfinite(loss):
-        raise LossNotFinite(f"loss of {plan.name} is {loss.item()} at step {step}")
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    totals: dict[str, float] = {}
+    for part in run.processes.share(plan.num_parts):
+        torch.manual_seed((plan.seed * 1_000_003 + step) * 1_009 + part)
+        loss, figures = step_loss(step, part)
+        share = loss / plan.num_parts
+        for name, value in {"loss": loss.item(), **figures}.items():
+            totals[name] = totals.get(name, 0.0) + value / plan.num_parts
+        if torch.isfinite(loss):
+            share.backward()
+        elif run.identify is not None:
+            _name_bad_batch(run, plan, step, part, loss.item())
+    totals = run.processes.sum_figures(totals)
+    if not math.isfinite(totals["loss"]):
+        raise LossNotFinite(
+            f"loss of {plan.name} is {totals['loss']} at step {step}: the last saved state "
+            f"stands; {plan.name}.bad_batch.json names the batch, lower the learning rate or "
+            "look at it"
+        )
+    run.processes.sum_gradients(parameters.values())
     nn.utils.clip_grad_norm_(parameters.values(), plan.max_gradient_norm)
-    optimiser.step()
-    return {"loss": loss.item(), **figures}
+    descent.step(schedule(plan, step))
+    return totals
 
 
-def _optimiser(parameters: Mapping[str, nn.Parameter], plan: Plan) -> torch.optim.AdamW:
-    matrices = [p for p in parameters.values() if p.ndim >= 2]
-    others = [p for p in parameters.values() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": plan.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=plan.learning_rate)
+def _is_validated(plan: Plan, step: int) -> bool:
+    every = plan.validate_every
+    return every > 0 and ((step + 1) % every == 0 or step + 1 == plan.num_steps)
 
 
-def _progress(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
+def _name_bad_batch(run: Run, plan: Plan, step: int, part: int, loss: float) -> None:
+    assert run.identify is not None
+    told = {"step": step, "part": part, "loss": str(loss), "batch": run.identify(step, part)}
+    (run.folder / f"{plan.name}.bad_batch.json").write_text(json.dumps(told, indent=2) + "\n")
+
+
+def _log(plan: Plan, run: Run, first: int) -> RunLog:
+    return RunLog(
+        run.folder,
+        plan.name,
+        num_steps=plan.num_steps,
+        first=first,
+        console=run.console,
+        is_silent=not run.processes.is_main,
     )
-    return Progress(*columns, console=console, speed_estimate_period=60)
 
 
-def _cut_log(path: Path, first: int) -> None:
-    """Drop lines of steps that will be taken again."""
-    if path.exists():
-        kept = []
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(ValueError):  # the last line of a killed run may be cut
-                if json.loads(line)["step"] < first:
-                    kept.append(line + "\n")
-        path.write_text("".join(kept))
-
-
-class _StateFile:
-    """Weights and optimiser moments of a run in one safetensors file, replaced atomically."""
-
-    def __init__(self, path: Path, plan: Plan, bound_to: str) -> None:
-        self.path = path
-        deciding = {k: v for k, v in asdict(plan).items() if k != "save_every_s"}
-        self.plan = json.dumps({**deciding, "bound_to": bound_to}, sort_keys=True)
-
-    def save(
-        self, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.AdamW, step: int
-    ) -> None:
-        tensors = {"step": torch.tensor(step)}
-        for name, parameter in parameters.items():
-            tensors[f"weight.{name}"] = parameter.detach().contiguous()
-            for moment, value in optimiser.state.get(parameter, {}).items():
-                tensors[f"{moment}.{name}"] = torch.as_tensor(value).contiguous()
-        temporary = self.path.with_suffix(".tmp")
-        save_file(tensors, temporary, metadata={"plan": self.plan})
-        os.replace(temporary, self.path)
-
-    def load(self, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.AdamW) -> int:
-        if not self.path.exists():
-            return 0
-        tensors = self._read(parameters)
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(tensors[f"weight.{name}"])
-                moments = {
-                    moment: tensors[f"{moment}.{name}"]
-                    for moment in ("step", "exp_avg", "exp_avg_sq")
-                    if f"{moment}.{name}" in tensors
-                }
-                if moments:
-                    optimiser.state[parameter] = moments
-        return int(tensors["step"])
-
-    def _read(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-        try:
-            tensors = load_file(self.path)
-            from safetensors import safe_open
-
-            with safe_open(self.path, framework="pt") as file:
-                plan = (file.metadata() or {}).get("plan")
-        except SafetensorError as error:
-            raise ValueError(f"{self.path} is damaged: remove it to start again") from error
-        weights = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
-        if plan != self.plan or weights != set(parameters):
-            raise ValueError(
-                f"{self.path} belongs to another run: choose another folder or remove it"
-            )
-        return tensors
+def _deciding(plan: Plan) -> dict[str, Any]:
+    """What of a plan decides the weights."""
+    return {key: value for key, value in asdict(plan).items() if key != "save_every_s"}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recsys.scorer.model import PreferenceScorer, preference_score
 from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.template import Template
-from training.fit import StepLoss, fit
+from training.fit import Run, StepLoss, fit
 from training.losses import preference_loss
 from training.pool import Pool, encode_pool, named, readout
 from training.recipes import PretrainRecipe, recipe_digest
@@ -52,14 +52,7 @@ def learn_in_context(
         "lm_head": backbone.idefics2.lm_head.weight,
         **named("head", heads),
     }
-    fit(
-        step_loss,
-        trained,
-        recipe.interleaved,
-        folder=folder,
-        console=console,
-        bound_to=recipe_digest(recipe),
-    )
+    fit(step_loss, trained, recipe.interleaved, run=Run(folder, console, recipe_digest(recipe)))
 
 
 def _interleaved_loss(
@@ -74,7 +67,7 @@ def _interleaved_loss(
     layers[0].register_forward_hook(lambda module, inputs, output: blocks.update({0: output}))
     layers[1].register_forward_hook(lambda module, inputs, output: blocks.update({1: output}))
 
-    def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
+    def step_loss(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.interleaved.seed, 3, step])
         samples = [draw_rule_sample(pool, recipe, rng) for _ in range(recipe.interleaved_batch)]
         packed, order = pack_samples(scorer.template, samples, num_preference_tokens=0)

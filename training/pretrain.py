@@ -22,7 +22,7 @@ from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.packing import PADDING, SHARED, attention_mask
 from recsys.scorer.template import Template, TemplateConfig
-from training.fit import fit
+from training.fit import Run, fit
 from training.interleaved import learn_in_context
 from training.pool import Pool, named, normalise, readout, render_pool
 from training.recipes import PretrainRecipe, recipe_digest
@@ -77,7 +77,7 @@ def learn_to_see(
     captions = _caption_ids(tokenizer, pool.captions)
     fence = torch.tensor([tokenizer.convert_tokens_to_ids("<fake_token_around_image>")])
 
-    def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
+    def step_loss(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.captions.seed, 2, step])
         chosen = torch.from_numpy(rng.choice(len(pool.pixels), recipe.caption_batch))
         tokens = backbone.image_tokens(_mirrored(normalise(pool.pixels[chosen]), rng))
@@ -90,14 +90,7 @@ def learn_to_see(
         }
 
     trained = {**dict(model.named_parameters()), **named("head", head)}
-    fit(
-        step_loss,
-        trained,
-        recipe.captions,
-        folder=folder,
-        console=console,
-        bound_to=recipe_digest(recipe),
-    )
+    fit(step_loss, trained, recipe.captions, run=Run(folder, console, recipe_digest(recipe)))
 
 
 def _mirrored(

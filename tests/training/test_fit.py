@@ -12,7 +12,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from training.fit import LossNotFinite, Plan, fit, learning_rate
+from training.fit import LossNotFinite, Plan, Run, fit, schedule
+from training.run_state import RunNotSaved, read_tensors
 
 PLAN = Plan("part", num_steps=12, learning_rate=0.1, num_warmup_steps=2, seed=4, save_every_s=0.0)
 QUIET = Console(quiet=True)
@@ -27,7 +28,7 @@ def problem() -> tuple[nn.Linear, dict[str, nn.Parameter]]:
 def noisy_loss(layer: nn.Linear, stop_at: int | None = None):
     """A loss whose batch is drawn anew in each step; raises KeyboardInterrupt at one of them."""
 
-    def step_loss(step: int):
+    def step_loss(step: int, part: int):
         if step == stop_at:
             raise KeyboardInterrupt
         batch = torch.randn(8, 3)  # from the generator that fit seeds for each step
@@ -38,7 +39,7 @@ def noisy_loss(layer: nn.Linear, stop_at: int | None = None):
 
 def run(folder: Path, stop_at: int | None = None, plan: Plan = PLAN) -> dict[str, torch.Tensor]:
     layer, parameters = problem()
-    fit(noisy_loss(layer, stop_at), parameters, plan, folder=folder, console=QUIET)
+    fit(noisy_loss(layer, stop_at), parameters, plan, run=Run(folder, QUIET))
     return {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
 
@@ -65,11 +66,11 @@ def test_kill_9_loses_at_most_what_was_not_saved(tmp_path) -> None:
         "spec.loader.exec_module(t)\n"
         "layer, parameters = t.problem()\n"
         "inner = t.noisy_loss(layer)\n"
-        "def step_loss(step):\n"
+        "def step_loss(step, part):\n"
         "    if step == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return inner(step)\n"
+        "    return inner(step, part)\n"
         "from pathlib import Path\n"
-        "t.fit(step_loss, parameters, t.PLAN, folder=Path(sys.argv[1]), console=t.QUIET)\n"
+        "t.fit(step_loss, parameters, t.PLAN, run=t.Run(Path(sys.argv[1]), t.QUIET))\n"
     )
     root = Path(__file__).parents[2]
     killed = subprocess.run(
@@ -111,14 +112,15 @@ def test_a_damaged_state_is_refused_by_name(tmp_path) -> None:
 def test_a_loss_that_is_no_number_stops_and_the_last_state_stands(tmp_path) -> None:
     layer, parameters = problem()
 
-    def step_loss(step: int):
+    def step_loss(step: int, part: int):
         loss = layer(torch.ones(1, 3)).sum()
         return (loss * float("nan") if step == 3 else loss), {}
 
     with pytest.raises(LossNotFinite, match="step 3"):
-        fit(step_loss, parameters, PLAN, folder=tmp_path, console=QUIET)
+        fit(step_loss, parameters, PLAN, run=Run(tmp_path, QUIET, identify=lambda *at: [*at]))
     assert all(torch.isfinite(parameter).all() for parameter in parameters.values())
     assert (tmp_path / "part.state.safetensors").exists()
+    assert json.loads((tmp_path / "part.bad_batch.json").read_text())["batch"] == [3, 0]
 
 
 def test_a_full_disk_while_saving_leaves_the_last_state(tmp_path, monkeypatch) -> None:
@@ -130,17 +132,121 @@ def test_a_full_disk_while_saving_leaves_the_last_state(tmp_path, monkeypatch) -
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("training.fit.save_file", full)
-        with pytest.raises(OSError, match="No space"):
+        patched.setattr("training.run_state.save_file", full)
+        with pytest.raises(RunNotSaved, match=r"could not be saved .*No space.*make room"):
             run(tmp_path)
     assert (tmp_path / "part.state.safetensors").read_bytes() == before
     whole = run(tmp_path / "whole")
     assert torch.equal(run(tmp_path)["weight"], whole["weight"])
 
 
+def test_a_file_that_may_not_grow_leaves_the_last_state(tmp_path) -> None:
+    """The kernel's own refusal, in a process whose files may have so many bytes and no more."""
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "import torch\n"
+        "from training.run_state import RunNotSaved, read_tensors, write_tensors\n"
+        "path = Path(sys.argv[1])\n"
+        "write_tensors({'a': torch.ones(4)}, path, {})\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try:\n"
+        "    write_tensors({'a': torch.ones(1_000_000)}, path, {})\n"
+        "except RunNotSaved as error:\n"
+        "    print(error)\n"
+    )
+    path = tmp_path / "a.safetensors"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert "could not be saved" in done.stdout
+    tensors, _ = read_tensors(path)
+    assert torch.equal(tensors["a"], torch.ones(4))
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_parts_of_a_step_make_the_step_of_their_mean(tmp_path) -> None:
+    data = torch.randn(6, 8, 3)
+
+    def whole(step: int, part: int):
+        return layer(data.flatten(0, 1)).square().mean(), {}
+
+    def in_parts(step: int, part: int):
+        return layer(data[part]).square().mean(), {"seen": float(part)}
+
+    found = []
+    for name, loss, parts in (("whole", whole, 1), ("parts", in_parts, 6)):
+        layer, parameters = problem()
+        plan = replace(PLAN, num_parts=parts)
+        fit(loss, parameters, plan, run=Run(tmp_path / name, QUIET))
+        found.append(layer.weight.detach().clone())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+    line = json.loads((tmp_path / "parts/part.log.jsonl").read_text().splitlines()[0])
+    assert line["seen"] == pytest.approx((0 + 1 + 2 + 3 + 4 + 5) / 6)
+
+
+def validated(folder: Path, figures: dict[int, float], stop_at: int | None = None) -> nn.Linear:
+    """A run that is validated every 3 steps, with figures told in advance, by number of steps."""
+    layer, parameters = problem()
+    taken = []
+
+    def step_loss(step: int, part: int):
+        taken.append(step)
+        return noisy_loss(layer, stop_at)(step, part)
+
+    plan = replace(PLAN, validate_every=3)
+    run = Run(folder, QUIET, validate=lambda: figures[taken[-1] + 1])
+    fit(step_loss, parameters, plan, run=run)
+    return layer
+
+
+def test_the_best_weights_are_kept(tmp_path) -> None:
+    figures = {3: 0.1, 6: 0.9, 9: 0.5, 12: 0.4}
+    kept = validated(tmp_path / "best", figures)
+    layer, parameters = problem()
+    with pytest.raises(KeyboardInterrupt):
+        fit(noisy_loss(layer, stop_at=6), parameters, PLAN, run=Run(tmp_path / "six", QUIET))
+    assert torch.equal(kept.weight, layer.weight)
+
+
+def test_the_best_weights_survive_an_interruption(tmp_path) -> None:
+    figures = {3: 0.1, 6: 0.9, 9: 0.5, 12: 0.4}
+    whole = validated(tmp_path / "whole", figures)
+    with pytest.raises(KeyboardInterrupt):
+        validated(tmp_path / "cut", figures, stop_at=10)
+    assert torch.equal(validated(tmp_path / "cut", figures).weight, whole.weight)
+
+
+def test_tensorboard_can_read_the_log(tmp_path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "part"))
+    events.Reload()
+    assert [each.step for each in events.Scalars("loss")] == list(range(12))
+
+
+@pytest.mark.parametrize("muon", [False, True])
+def test_both_optimisers_resume_to_the_same_weights(tmp_path, muon) -> None:
+    plan = replace(PLAN, muon=muon)
+
+    def through(folder: Path, stop_at: int | None = None) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+        parameters = dict(model.named_parameters())
+        fit(noisy_loss(model, stop_at), parameters, plan, run=Run(folder, QUIET))
+        return model[0].weight.detach().clone()
+
+    whole = through(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        through(tmp_path / "cut", stop_at=6)
+    assert torch.equal(through(tmp_path / "cut"), whole)
+
+
 def test_the_schedule_warms_up_and_falls_to_its_end() -> None:
     plan = replace(PLAN, num_steps=102, num_warmup_steps=2, final_fraction=0.1)
-    assert learning_rate(plan, 0) == pytest.approx(0.05)
-    assert learning_rate(plan, 2) == pytest.approx(0.1)
-    assert learning_rate(plan, 52) == pytest.approx(0.1 * (0.1 + 0.9 / 2))
-    assert learning_rate(plan, 102) == pytest.approx(0.01)
+    assert schedule(plan, 0) == pytest.approx(0.5)
+    assert schedule(plan, 2) == pytest.approx(1.0)
+    assert schedule(plan, 52) == pytest.approx(0.1 + 0.9 / 2)
+    assert schedule(plan, 102) == pytest.approx(0.1)

@@ -1,0 +1,86 @@
+"""One run on one or more processes: the only door to accelerate.
+
+Each process learns from its share of a step's parts, and gradients are summed over all; so N
+processes take the same steps as one that learns from all parts in turn.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class Processes:
+    """The processes of a run, seen from one of them.
+
+    Attributes:
+        accelerator: Hugging Face's; None for a run of one process that nothing launched.
+    """
+
+    accelerator: Any = None
+
+    @property
+    def count(self) -> int:
+        """How many there are, at least 1."""
+        return 1 if self.accelerator is None else int(self.accelerator.num_processes)
+
+    @property
+    def rank(self) -> int:
+        """Which one this is, 0 to count - 1."""
+        return 0 if self.accelerator is None else int(self.accelerator.process_index)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def share(self, parts: int) -> range:
+        """Which parts of a step are this process's.
+
+        Raises:
+            ValueError: if some process would have nothing to do.
+        """
+        if parts % self.count:
+            raise ValueError(
+                f"a step's parts must divide among the processes, got {parts} for {self.count}: "
+                "change the accumulation"
+            )
+        return range(self.rank, parts, self.count)
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Put the sum over processes into each parameter's gradient, the same everywhere."""
+        if self.accelerator is None or self.count == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = self.accelerator.reduce(parameter.grad, reduction="sum")
+
+    def sum_figures(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Sum figures of the same names over processes."""
+        if self.accelerator is None or self.count == 1:
+            return dict(figures)
+        values = torch.tensor(
+            list(figures.values()), dtype=torch.float32, device=self.accelerator.device
+        )
+        summed = self.accelerator.reduce(values, reduction="sum")
+        return dict(zip(figures, summed.tolist(), strict=True))
+
+    def wait(self) -> None:
+        """Go on when all are here."""
+        if self.accelerator is not None:
+            self.accelerator.wait_for_everyone()
+
+
+def launched(*, cpu: bool = False) -> Processes:
+    """The processes that `accelerate launch` or torchrun started; one, if nothing did.
+
+    Args:
+        cpu: keep to the CPU where there is a GPU.
+    """
+    from accelerate import Accelerator
+
+    return Processes(Accelerator(cpu=cpu))
