@@ -96,17 +96,25 @@ def ask(
         ValueError: if fewer than two users can be asked, or a user or pair named is unknown.
     """
     chosen = _chosen(histories, users, pairs)
-    until = {user: trained.until(user) if trained else None for user in histories.pairs}
-    learned = _learned_images(histories, until)
-    askable = {user: _askable(histories.pairs[user], until[user], learned) for user in chosen}
-    overlapping = sum(
-        len(_newer(histories.pairs[user], until[user])) - len(kept)
-        for user, kept in askable.items()
-    )
+    new = {
+        user: [p for p in pairs if trained is None or not trained.learned(user, p)]
+        for user, pairs in histories.pairs.items()
+    }
+    learned = {
+        row
+        for user, pairs in histories.pairs.items()
+        if trained is not None
+        for row in images_of([p for p in pairs if trained.learned(user, p)])
+    }
+    askable = {
+        user: [p for p in new[user] if not {p.liked, p.disliked} & learned] for user in chosen
+    }
+    overlapping = sum(len(new[user]) - len(kept) for user, kept in askable.items())
+    seen = {user for user in chosen if trained is not None and trained.until(user) is not None}
     draws = {
         is_seen: _draw(
             histories,
-            {u: kept for u, kept in askable.items() if (until[u] is not None) == is_seen},
+            {u: kept for u, kept in askable.items() if (u in seen) == is_seen},
             seed=seed,
             num_references=num_references,
             num_targets=num_targets,
@@ -169,23 +177,6 @@ def _chosen(
             f"every user named must be in storage, {len(unknown)} are not, first: {unknown[0]}"
         )
     return sorted(set(named))
-
-
-def _learned_images(histories: Histories, until: Mapping[str, float | None]) -> set[int]:
-    rows: set[int] = set()
-    for user, pairs in histories.pairs.items():
-        newest = until[user]
-        if newest is not None:
-            rows |= images_of([pair for pair in pairs if pair.chosen_at <= newest])
-    return rows
-
-
-def _newer(pairs: tuple[Pair, ...], newest: float | None) -> list[Pair]:
-    return [pair for pair in pairs if newest is None or pair.chosen_at > newest]
-
-
-def _askable(pairs: tuple[Pair, ...], newest: float | None, learned: set[int]) -> list[Pair]:
-    return [p for p in _newer(pairs, newest) if not {p.liked, p.disliked} & learned]
 
 
 def _draw(

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from training.terminal import (
     telling,
     truth_beside,
 )
+
+if TYPE_CHECKING:
+    from training.recipes import Recipe
 
 
 @click.group()
@@ -88,28 +92,79 @@ def pretrain(folder: Path, threads: int | None) -> None:
 
 @click.command()
 @click.argument("recipe")
-@click.option("--base", type=FOLDER, required=True, help="Folder of the base model.")
-@click.option("--out", type=FOLDER, required=True, help="Receives states, logs and checkpoints.")
+@click.option("--base", help="Folder or hub id of the base model; the recipe's own by default.")
+@click.option("--out", type=FOLDER, help="Receives states, logs and checkpoints.")
+@click.option("--only", metavar="PATTERN", help="Users to learn from, e.g. 's1-*'.")
+@click.option("--set", "changes", metavar="NAME=VALUE", multiple=True, help="Change the recipe.")
+@click.option("--device", default="cpu", show_default=True, help='"cpu" or "cuda".')
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that decode images.")
+@click.option("--dry-run", is_flag=True, help="Count parameters, memory and time; train nothing.")
 @THREADS
-def train(recipe: str, base: Path, out: Path, threads: int | None) -> None:
-    """Train a scorer by a named RECIPE on all choices in storage; run again to resume.
+def train(
+    recipe: str,
+    base: str | None,
+    out: Path | None,
+    only: str | None,
+    changes: tuple[str, ...],
+    device: str,
+    workers: int,
+    dry_run: bool,
+    threads: int | None,
+) -> None:
+    """Train a scorer by a named RECIPE on the choices in storage; run again to resume.
 
     The paper's two stages: first adapter and preference tokens, then preference tokens alone.
+    Under `accelerate launch` it runs on as many processes.
+
+    --set changes one value of the recipe, e.g. --set scorer.num_preference_tokens=0.
     """
-    from training.recipes import RECIPES
-    from training.tiny_base import TINY
-    from training.train import train as run
+    from training.recipes import RECIPES, changed
 
     if recipe not in RECIPES:
         raise click.UsageError(f"RECIPE must be one of {', '.join(RECIPES)}, got {recipe}")
+    with failing_in_a_sentence():
+        chosen = changed(RECIPES[recipe](), changes)
+    if dry_run:
+        from training.dry_run import dry_run as count
+        from training.dry_run import show
+
+        show(count(chosen), open_console(threads))
+        return
+    source = base or chosen.base.source
+    if source is None or out is None:
+        raise click.UsageError("training needs --base and --out; --dry-run needs neither")
+    _train(chosen, source, out, only=only, device=device, workers=workers, threads=threads)
+
+
+def _train(
+    recipe: "Recipe",
+    base: str,
+    out: Path,
+    *,
+    only: str | None,
+    device: str,
+    workers: int,
+    threads: int | None,
+) -> None:
+    from fnmatch import fnmatchcase
+
+    from training.parallel import launched
+    from training.samples import all_user_ids
+    from training.train import Training
+
     settings = read_settings()
     with opened_store(settings, creates=False) as store, failing_in_a_sentence():
-        checkpoint = run(
-            RECIPES[recipe](),
+        users = None if only is None else [u for u in all_user_ids(store) if fnmatchcase(u, only)]
+        training = Training(
+            recipe,
             base,
             store,
             out,
-            geometry=TINY.geometry,
             console=open_console(threads),
+            device=device,
+            processes=launched(cpu=device == "cpu"),
+            num_workers=workers,
+            users=users,
         )
+        checkpoint = training.run()
     click.echo(f"checkpoint: {checkpoint}")

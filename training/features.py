@@ -1,6 +1,6 @@
 """Image tokens by row of an image table: encoded when first asked for, kept while there is room."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from cachetools import LRUCache
@@ -11,6 +11,9 @@ from recsys.images import decode
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.predictors import ImageReader
+
+Features = Callable[[Sequence[int]], Float[Tensor, "N T D"]]
+"""Rows of the image table -> image tokens, in their order."""
 
 MOST_BYTES = 1 << 30
 ENCODE_AT_ONCE = 64

@@ -7,7 +7,7 @@ one that was never stopped, and no generator's state need be saved.
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ class Run:
 
 
 class LossNotFinite(ArithmeticError):
-    """The loss became NaN or infinite; the last saved state stands, and the batch is named."""
+    """A loss or gradient became NaN or infinite; the last saved state stands."""
 
 
 def schedule(plan: Plan, step: int) -> float:
@@ -122,10 +122,11 @@ def fit(
             and TensorBoard events.
 
     Raises:
-        LossNotFinite: if a loss is NaN or infinite; `<name>.bad_batch.json` names the batch.
+        LossNotFinite: if a loss or its gradient is NaN or infinite; `<name>.bad_batch.json` names
+            the batch where the run can identify it.
         RunNotSaved: if there is no room; the last state stands.
-        ValueError: if the state found belongs to another plan or other parameters, or the parts
-            do not divide among the processes.
+        ValueError: if the state or the best weights found are damaged or belong to another plan
+            or other parameters, or the parts do not divide among the processes.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     run.processes.share(plan.num_parts)
@@ -134,16 +135,18 @@ def fit(
     state = StateFile(run.folder / f"{plan.name}.state.safetensors", identity)
     best = BestFile(run.folder / f"{plan.name}.best.safetensors", identity)
     first = state.load(parameters, descent)
+    best.figure()  # refuses another run's now rather than at the first validation
     saved_at = time.monotonic()
     with _log(plan, run, first) as log:
         for step in range(first, plan.num_steps):
-            figures = _step(step_loss, parameters, descent, plan, step, run)
+            figures, norm = _step(step_loss, parameters, descent, plan, step, run)
             is_last = step + 1 == plan.num_steps
             if run.validate and _is_validated(plan, step):
                 figures["validation"] = run.validate()
                 if run.processes.is_main:
                     best.offer(parameters, figures["validation"], step + 1)
-            log.write(step, figures)
+            rate = plan.learning_rate * schedule(plan, step)
+            log.write(step, figures, unshown={"learning_rate": rate, "gradient_norm": norm})
             if run.processes.is_main and (
                 is_last or time.monotonic() - saved_at > plan.save_every_s
             ):
@@ -162,29 +165,30 @@ def _step(
     plan: Plan,
     step: int,
     run: Run,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], float]:
+    """Take a step; return its figures and the gradient's norm before it was scaled down."""
     totals: dict[str, float] = {}
     for part in run.processes.share(plan.num_parts):
         torch.manual_seed((plan.seed * 1_000_003 + step) * 1_009 + part)
         loss, figures = step_loss(step, part)
-        share = loss / plan.num_parts
         for name, value in {"loss": loss.item(), **figures}.items():
             totals[name] = totals.get(name, 0.0) + value / plan.num_parts
         if torch.isfinite(loss):
-            share.backward()
-        elif run.identify is not None:
-            _name_bad_batch(run, plan, step, part, loss.item())
+            (loss / plan.num_parts).backward()
+        else:
+            _name_bad_batch(run, plan, step, [part], f"loss {loss.item()}")
+    # All processes learn of a bad loss together, so that none waits for one that has stopped.
     totals = run.processes.sum_figures(totals)
     if not math.isfinite(totals["loss"]):
-        raise LossNotFinite(
-            f"loss of {plan.name} is {totals['loss']} at step {step}: the last saved state "
-            f"stands; {plan.name}.bad_batch.json names the batch, lower the learning rate or "
-            "look at it"
-        )
+        raise _not_finite(f"loss of {plan.name} is {totals['loss']}", plan, step, run)
     run.processes.sum_gradients(parameters.values())
-    nn.utils.clip_grad_norm_(parameters.values(), plan.max_gradient_norm)
+    norm = nn.utils.clip_grad_norm_(parameters.values(), plan.max_gradient_norm).item()
+    if not math.isfinite(norm):
+        if run.processes.is_main:
+            _name_bad_batch(run, plan, step, range(plan.num_parts), f"gradient norm {norm}")
+        raise _not_finite(f"gradient norm of {plan.name} is {norm}", plan, step, run)
     descent.step(schedule(plan, step))
-    return totals
+    return totals, norm
 
 
 def _is_validated(plan: Plan, step: int) -> bool:
@@ -192,10 +196,21 @@ def _is_validated(plan: Plan, step: int) -> bool:
     return every > 0 and ((step + 1) % every == 0 or step + 1 == plan.num_steps)
 
 
-def _name_bad_batch(run: Run, plan: Plan, step: int, part: int, loss: float) -> None:
-    assert run.identify is not None
-    told = {"step": step, "part": part, "loss": str(loss), "batch": run.identify(step, part)}
-    (run.folder / f"{plan.name}.bad_batch.json").write_text(json.dumps(told, indent=2) + "\n")
+def _not_finite(what: str, plan: Plan, step: int, run: Run) -> LossNotFinite:
+    named = f"{plan.name}.bad_batch.json names the batch, " if run.identify else ""
+    return LossNotFinite(
+        f"{what} at step {step}: the last saved state stands; {named}look at the batch or "
+        "lower the learning rate"
+    )
+
+
+def _name_bad_batch(run: Run, plan: Plan, step: int, parts: Sequence[int], found: str) -> None:
+    if run.identify is None:
+        return
+    batches = [{"part": part, "batch": run.identify(step, part)} for part in parts]
+    told = {"step": step, "found": found, "parts": batches}
+    text = json.dumps(told, indent=2, default=str) + "\n"
+    (run.folder / f"{plan.name}.bad_batch.json").write_text(text)
 
 
 def _log(plan: Plan, run: Run, first: int) -> RunLog:

@@ -12,7 +12,7 @@ from torch import Tensor
 from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import pack
-from training.features import ImageFeatures
+from training.features import Features
 from training.predictors import Candidate
 from training.questions import Samples, user_rng
 from training.samples import Pair
@@ -54,7 +54,7 @@ def nearest_words(
 @torch.no_grad()
 def attention_maps(
     scorer: PreferenceScorer,
-    features: ImageFeatures,
+    features: Features,
     samples: Samples,
     target: Candidate,
     *,
@@ -91,7 +91,7 @@ def attention_maps(
 
 def attention_block(
     scorer: PreferenceScorer,
-    features: ImageFeatures,
+    features: Features,
     samples: Samples,
     *,
     stored: Callable[[int], bytes],
@@ -118,7 +118,7 @@ def attention_block(
 
 def _attention(
     scorer: PreferenceScorer,
-    features: ImageFeatures,
+    features: Features,
     references: Sequence[Pair],
     target: Candidate,
 ) -> Tensor:

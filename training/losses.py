@@ -8,7 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def base_loss(liked: Float[Tensor, "N 2"], disliked: Float[Tensor, "N 2"]) -> Float[Tensor, ""]:
+def base_loss(
+    liked: Float[Tensor, "N 2"],
+    disliked: Float[Tensor, "N 2"],
+    *,
+    weights: Float[Tensor, " N"] | None = None,
+) -> Float[Tensor, ""]:
     """Classify each image on its own: L_base of Eq. 1.
 
     The classification loss is cross entropy over the two labels, so for one image it is
@@ -19,6 +24,7 @@ def base_loss(liked: Float[Tensor, "N 2"], disliked: Float[Tensor, "N 2"]) -> Fl
     Args:
         liked: (M+, M-) of the liked images, any real numbers.
         disliked: (M+, M-) of the disliked images, paired with `liked` by position.
+        weights: how much each pair counts, at least 0; all alike by default.
 
     Raises:
         ValueError: if the two differ in length or are empty.
@@ -26,11 +32,14 @@ def base_loss(liked: Float[Tensor, "N 2"], disliked: Float[Tensor, "N 2"]) -> Fl
     _check(liked, disliked)
     like = F.softplus(liked[:, 1] - liked[:, 0])  # -log softmax at the like label
     dislike = F.softplus(disliked[:, 0] - disliked[:, 1])
-    return (like + dislike).mean() / 2
+    return _mean((like + dislike) / 2, weights)
 
 
 def like_ranking_loss(
-    liked: Float[Tensor, "N 2"], disliked: Float[Tensor, "N 2"]
+    liked: Float[Tensor, "N 2"],
+    disliked: Float[Tensor, "N 2"],
+    *,
+    weights: Float[Tensor, " N"] | None = None,
 ) -> Float[Tensor, ""]:
     """Push the like logit of each liked image above that of its disliked twin.
 
@@ -40,11 +49,14 @@ def like_ranking_loss(
         ValueError: if the two differ in length or are empty.
     """
     _check(liked, disliked)
-    return F.softplus(disliked[:, 0] - liked[:, 0]).mean()
+    return _mean(F.softplus(disliked[:, 0] - liked[:, 0]), weights)
 
 
 def dislike_ranking_loss(
-    liked: Float[Tensor, "N 2"], disliked: Float[Tensor, "N 2"]
+    liked: Float[Tensor, "N 2"],
+    disliked: Float[Tensor, "N 2"],
+    *,
+    weights: Float[Tensor, " N"] | None = None,
 ) -> Float[Tensor, ""]:
     """Push the dislike logit of each disliked image above that of its liked twin.
 
@@ -54,11 +66,15 @@ def dislike_ranking_loss(
         ValueError: if the two differ in length or are empty.
     """
     _check(liked, disliked)
-    return F.softplus(liked[:, 1] - disliked[:, 1]).mean()
+    return _mean(F.softplus(liked[:, 1] - disliked[:, 1]), weights)
 
 
 def preference_loss(
-    liked: Float[Tensor, "N 2"], disliked: Float[Tensor, "N 2"], *, contrastive_weight: float = 1.0
+    liked: Float[Tensor, "N 2"],
+    disliked: Float[Tensor, "N 2"],
+    *,
+    contrastive_weight: float = 1.0,
+    weights: Float[Tensor, " N"] | None = None,
 ) -> Float[Tensor, ""]:
     """L_all = L_base + L+ + L-; equal logits give 3 log 2.  Paper, Eq. 5.
 
@@ -66,12 +82,18 @@ def preference_loss(
         liked: (M+, M-) of the liked images.
         disliked: (M+, M-) of the disliked images, paired with `liked` by position.
         contrastive_weight: factor of L+ + L-, at least 0; the paper's is 1, its ablation 0.
+        weights: how much each pair counts, at least 0; all alike by default.
 
     Raises:
         ValueError: if the two differ in length or are empty.
     """
-    contrastive = like_ranking_loss(liked, disliked) + dislike_ranking_loss(liked, disliked)
-    return base_loss(liked, disliked) + contrastive_weight * contrastive
+    like = like_ranking_loss(liked, disliked, weights=weights)
+    dislike = dislike_ranking_loss(liked, disliked, weights=weights)
+    return base_loss(liked, disliked, weights=weights) + contrastive_weight * (like + dislike)
+
+
+def _mean(losses: Float[Tensor, " N"], weights: Float[Tensor, " N"] | None) -> Float[Tensor, ""]:
+    return losses.mean() if weights is None else (losses * weights).mean()
 
 
 def _check(liked: Tensor, disliked: Tensor) -> None:

@@ -2,13 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any
 
+from recsys.images import ImageGeometry
 from recsys.scorer.adapter import LoraShape
+from recsys.scorer.backbone import Quantization
 from recsys.scorer.model import ScorerConfig
 from recsys.scorer.template import TemplateConfig
 from training.fit import Plan
+from training.splits import SplitRule
 from training.tiny_base import TINY, TinyShape
 
 
@@ -28,14 +32,45 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Base:
+    """The model that is taught, and how it is held in memory.
+
+    Attributes:
+        source: hub id, or None for a folder named when the run begins.
+        revision: commit of a hub id; None takes the newest.
+        dtype: of weights, or of computation when quantised: "float32", "float16", "bfloat16".
+        quantization: of the base's linear layers in stage 1: "none" or "nf4".
+        second_dtype, second_quantization: the same in stage 2.
+        geometry: how images are resized.
+        checkpointing: compute activations again in the backward pass instead of keeping them.
+        adapter: a folder or hub id of a PEFT adapter to begin with, in place of a fresh one.
+    """
+
+    source: str | None = None
+    revision: str | None = None
+    dtype: str = "float32"
+    quantization: Quantization = "none"
+    second_dtype: str = "float32"
+    second_quantization: Quantization = "none"
+    geometry: ImageGeometry = TINY.geometry
+    checkpointing: bool = False
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """All that decides a scorer, beside its base model and the choices it learns from.
+    """All that decides a scorer, beside the choices it learns from.
 
     Attributes:
         name: of the recipe.
+        base: the model that is taught.
+        split: what is learned from and what is kept for validation and judging.
         scorer: number of references and preference tokens.
         template: the words around image, prompt and label.
         lora: adapter on the base.
+        encodes_once: whether image tokens are computed once for the whole run, since nothing that
+            makes them is trained; else images are read and encoded anew in each step.
+        weighs_prompts: count a pair 1 / (pairs with its prompt), as PickScore does.
         contrastive_weight: of L+ and L- in Eq. 5; the paper's is 1.
         fewer_references: share of samples with fewer than all references, so that new users are
             not strangers; the paper trains with all 8 throughout.
@@ -44,11 +79,15 @@ class Recipe:
     """
 
     name: str
+    base: Base
+    split: SplitRule
     scorer: ScorerConfig
     template: TemplateConfig
     lora: LoraShape
     first: Stage
     second: Stage
+    encodes_once: bool = False
+    weighs_prompts: bool = False
     contrastive_weight: float = 1.0
     fewer_references: float = 0.25
 
@@ -104,9 +143,12 @@ def tiny() -> Recipe:
     """
     return Recipe(
         name="tiny",
+        base=Base(),
+        split=SplitRule(validation_users=0.04, held_prompts=0.06, fewest_liked=11),
         scorer=ScorerConfig(num_references=8, num_preference_tokens=10),
         template=TemplateConfig(),
         lora=LoraShape(rank=16, alpha=32, dropout=0.0, targets=r".*text_model.*_proj"),
+        encodes_once=True,
         first=Stage(
             Plan("stage1", num_steps=1000, learning_rate=1e-3, seed=1), num_users=32, num_pairs=8
         ),
@@ -124,3 +166,39 @@ def recipe_digest(recipe: Recipe | PretrainRecipe) -> str:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny}
+
+
+def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """A recipe with values replaced, e.g. "scorer.num_preference_tokens=0".
+
+    Args:
+        recipe: to begin with.
+        changes: dotted name = value; the value is JSON, or text where it is none.
+
+    Raises:
+        ValueError: if a name is not the recipe's, or a value is of another type.
+    """
+    for change in changes:
+        name, separator, value = change.partition("=")
+        if not separator:
+            raise ValueError(f"a change must be NAME=VALUE, got {change!r}")
+        recipe = _replaced(recipe, name.split("."), value, change)
+    return recipe
+
+
+def _replaced(owner: Any, path: Sequence[str], value: str, change: str) -> Any:
+    names = [each.name for each in fields(owner)]
+    if path[0] not in names:
+        raise ValueError(f"{change!r} must name one of {', '.join(names)}")
+    old = getattr(owner, path[0])
+    if len(path) > 1 and is_dataclass(old):
+        return replace(owner, **{path[0]: _replaced(old, path[1:], value, change)})
+    try:
+        new = json.loads(value)
+    except ValueError:
+        new = value
+    if isinstance(old, float) and isinstance(new, int):
+        new = float(new)
+    if old is not None and type(new) is not type(old):
+        raise ValueError(f"{change!r} must give a value like {old!r}")
+    return replace(owner, **{path[0]: new})

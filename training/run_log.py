@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.run_state import RunNotSaved
 
 LINE_EVERY_S = 20.0
 """How often a run without a terminal prints a line."""
@@ -49,9 +51,10 @@ class RunLog:
         if is_silent:
             return
         path = folder / f"{name}.log.jsonl"
-        _cut(path, first)
-        self._file = self._open.enter_context(path.open("a"))
-        self._events = _events(folder / "tensorboard" / name, first)
+        with self._saving():
+            _cut(path, first)
+            self._file = self._open.enter_context(path.open("a"))
+            self._events = _events(folder / "tensorboard" / name, first)
         if self._events is not None:
             self._open.callback(self._events.close)
         self._progress = self._open.enter_context(_progress(console))
@@ -66,20 +69,36 @@ class RunLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._open.close()
+        try:
+            self._open.close()
+        except OSError as full:
+            if error is None:  # else what went wrong first is what to tell
+                raise _not_saved(self._name, full) from full
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Take the figures of a step that was done; its duration is added."""
+    def write(
+        self, step: int, figures: Mapping[str, float], *, unshown: Mapping[str, float] | None = None
+    ) -> None:
+        """Take the figures of a step that was done; its duration is added.
+
+        Args:
+            step: from 0.
+            figures: to be shown and kept.
+            unshown: to be kept alone.
+
+        Raises:
+            RunNotSaved: if there is no room.
+        """
         now = time.monotonic()
         seconds, self._stepped_at = now - self._stepped_at, now
         if self._file is None:
             return
-        line = {"step": step, **figures, "seconds": round(seconds, 4)}
-        self._file.write(json.dumps(line) + "\n")
-        if self._events is not None:
-            for name, value in {**figures, "seconds": seconds}.items():
-                if math.isfinite(value):
-                    self._events.add_scalar(name, value, step)
+        kept = {**figures, **(unshown or {}), "seconds": round(seconds, 4)}
+        with self._saving():
+            self._file.write(json.dumps({"step": step, **kept}) + "\n")
+            if self._events is not None:
+                for name, value in kept.items():
+                    if math.isfinite(value):
+                        self._events.add_scalar(name, value, step)
         shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
         self._progress.update(self._bar, completed=step + 1, figures=shown)
         if not self._console.is_terminal and now - self._told_at > LINE_EVERY_S:
@@ -88,11 +107,30 @@ class RunLog:
             self._told_at = now
 
     def flush(self) -> None:
-        """Let others read what was written."""
-        if self._file is not None:
-            self._file.flush()
-        if self._events is not None:
-            self._events.flush()
+        """Let others read what was written.
+
+        Raises:
+            RunNotSaved: if there is no room.
+        """
+        with self._saving():
+            if self._file is not None:
+                self._file.flush()
+            if self._events is not None:
+                self._events.flush()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _not_saved(self._name, error) from error
+
+
+def _not_saved(name: str, error: OSError) -> RunNotSaved:
+    return RunNotSaved(
+        f"the log of {name} could not be written ({error}): make room and run again, "
+        "what was saved before stands"
+    )
 
 
 def _events(folder: Path, first: int) -> Any:
@@ -123,4 +161,6 @@ def _cut(path: Path, first: int) -> None:
             with contextlib.suppress(ValueError):  # the last line of a killed run may be cut
                 if json.loads(line)["step"] < first:
                     kept.append(line + "\n")
-        path.write_text("".join(kept))
+        temporary = path.with_name(f".{path.name}.partial")
+        temporary.write_text("".join(kept))
+        temporary.replace(path)

@@ -1,6 +1,8 @@
 """A run's state on disk: weights and moments in one safetensors file, replaced atomically."""
 
+import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,11 +53,8 @@ class StateFile:
         if not self.path.exists():
             return 0
         tensors, metadata = read_tensors(self.path)
-        weights = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
-        if metadata.get("identity") != self.identity or weights != set(parameters):
-            raise ValueError(
-                f"{self.path} belongs to another run: choose another folder or remove it"
-            )
+        _check_owner(self.path, metadata, self.identity)
+        check_weights(self.path, parameters, tensors)
         copy_weights(parameters, tensors)
         descent.restore(tensors)
         return int(tensors["step"])
@@ -81,17 +80,20 @@ class BestFile:
         """
         if not self.path.exists():
             return None
-        _, metadata = self._read()
+        metadata = read_metadata(self.path)
+        _check_owner(self.path, metadata, self.identity)
         return float(metadata["figure"])
 
     def offer(self, parameters: Parameters, figure: float, step: int) -> bool:
         """Keep the weights if they are better than what is kept, and tell whether they were.
 
+        A figure that is no number is never better.
+
         Raises:
             RunNotSaved: if they cannot be written; the best so far stands.
         """
         best = self.figure()
-        if best is not None and best >= figure:
+        if math.isnan(figure) or (best is not None and best >= figure):
             return False
         tensors = {f"weight.{name}": p.detach().contiguous() for name, p in parameters.items()}
         metadata = {"identity": self.identity, "figure": repr(figure), "step": str(step)}
@@ -99,16 +101,33 @@ class BestFile:
         return True
 
     def restore(self, parameters: Parameters) -> None:
-        """Put the best weights into place."""
-        copy_weights(parameters, self._read()[0])
+        """Put the best weights into place.
 
-    def _read(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        Raises:
+            ValueError: if the file is damaged or belongs to another run.
+        """
         tensors, metadata = read_tensors(self.path)
-        if metadata.get("identity") != self.identity:
-            raise ValueError(
-                f"{self.path} belongs to another run: choose another folder or remove it"
-            )
-        return tensors, metadata
+        _check_owner(self.path, metadata, self.identity)
+        check_weights(self.path, parameters, tensors)
+        copy_weights(parameters, tensors)
+
+
+def _check_owner(path: Path, metadata: Mapping[str, str], identity: str) -> None:
+    if metadata.get("identity") != identity:
+        raise ValueError(f"{path} belongs to another run: choose another folder or remove it")
+
+
+def check_weights(path: Path, parameters: Parameters, tensors: Mapping[str, Tensor]) -> None:
+    """Hold that a file has each parameter in its shape, and no other.
+
+    Raises:
+        ValueError: if it does not; unasked, a smaller tensor would be broadcast into place.
+    """
+    saved = {name: value.shape for name, value in tensors.items() if name.startswith("weight.")}
+    if saved != {f"weight.{name}": value.shape for name, value in parameters.items()}:
+        raise ValueError(
+            f"{path} holds other parameters than the model: choose another folder or remove it"
+        )
 
 
 def copy_weights(parameters: Parameters, tensors: Mapping[str, Tensor]) -> None:
@@ -124,7 +143,8 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
     Raises:
         RunNotSaved: if there is no room or no permission; what stood there stands.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # One name for all processes: what a killed one left is written over, not added to.
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         save_file(dict(tensors), temporary, metadata=metadata)
         with temporary.open("rb") as file:
@@ -132,7 +152,8 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
         os.replace(temporary, path)
     # safetensors reports a full disk in an error of its own.
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise RunNotSaved(
             f"{path} could not be saved ({error}): make room and run again, "
             "what was saved before stands"
@@ -145,12 +166,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         ValueError: if it is damaged.
     """
+    metadata = read_metadata(path)
+    try:
+        return load_file(path), metadata
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: remove it to start again") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a safetensors file, whose tensors are left where they are.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = cast(dict[str, str] | None, file.metadata())
-        return load_file(path), dict(metadata or {})
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: remove it to start again") from error
+    return dict(metadata or {})
 
 
 def identity_of(values: Mapping[str, object]) -> str:

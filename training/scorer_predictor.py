@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import pack
-from training.features import ImageFeatures
+from training.features import Features
 from training.predictors import Candidate, Scores
 from training.samples import Pair, Sample
 
@@ -22,9 +22,7 @@ class ScorerPredictor:
         name: as it stands in reports.
     """
 
-    def __init__(
-        self, scorer: PreferenceScorer, features: ImageFeatures, *, name: str = "ours"
-    ) -> None:
+    def __init__(self, scorer: PreferenceScorer, features: Features, *, name: str = "ours") -> None:
         self.name = name
         self._scorer = scorer
         self._features = features

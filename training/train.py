@@ -1,205 +1,242 @@
 """The paper's two stages over the choices in storage: a base model becomes a preference scorer."""
 
-import hashlib
-import json
-import platform
-import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from rich.console import Console
-from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
-from recsys.images import ImageGeometry, decode
-from recsys.scorer.adapter import add_adapter
-from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
-from recsys.scorer.checkpoint import BaseModel, files_digest, save_scorer
+from recsys.scorer.backbone import load_tokenizer
+from recsys.scorer.checkpoint import save_scorer
 from recsys.scorer.model import PreferenceScorer, preference_score
-from recsys.scorer.template import Template
 from storage.histories import HistoryStore
-from training.fit import StepLoss, fit
-from training.losses import preference_loss
-from training.recipes import Recipe, Stage, recipe_digest
-from training.samples import (
-    Histories,
-    Sample,
-    draw_sample,
-    pack_samples,
-    read_histories,
-    split_pairs,
+from training.answers import margins, pair_scores, top1
+from training.assembly import (
+    Held,
+    base_of,
+    build_scorer,
+    first_parameters,
+    inference,
+    second_parameters,
+    train_only,
 )
+from training.batches import Batches, batches, without_rows
+from training.calibration import fit_temperature
+from training.encoding import Encoder, Fresh, encode_all
+from training.fit import ONE, Run, StepLoss, fit
+from training.losses import preference_loss
+from training.parallel import Processes
+from training.questions import Samples, draw_samples
+from training.recipes import Recipe, Stage
+from training.run_record import run_identity, write_run
+from training.samples import Sample, pack_samples, read_histories, split_pairs
+from training.scorer_predictor import ScorerPredictor
+from training.splits import Split, prompt_weights, split, write_split
+from training.trained_on import trained_on, write_trained_on
+
+MOST_VALIDATED = 200
+"""Validation users asked each time, at most."""
 
 
-def train(
-    recipe: Recipe,
-    base: Path,
-    store: HistoryStore,
-    folder: Path,
-    *,
-    geometry: ImageGeometry,
-    console: Console,
-) -> Path:
-    """Run both stages, resuming whatever was begun, and save a checkpoint after each.
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One run of a recipe.
 
-    Args:
+    Attributes:
         recipe: what to do.
-        base: folder of the base model with its tokenizer.
-        store: the choices of all users learned from.
-        folder: receives states, logs, run.json and the checkpoints stage1/ and final/.
-        geometry: how images are resized for the base.
+        base: folder or hub id of the base model.
+        store: the choices learned from.
+        folder: receives states, logs, run.json, split.json and the checkpoints stage1/ and final/.
         console: where progress is shown.
-
-    Returns:
-        The folder of the final checkpoint.
-
-    Raises:
-        ValueError: if no user has enough pairs for one reference and one target.
+        device: where the model is trained.
+        processes: those that share the work.
+        num_workers: processes that decode images.
+        users: learn from these alone, and validate on them; everybody by default.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    histories = read_histories(store)
-    users = _usable(histories)
-    bound_to = _identity(recipe, base, histories)
-    _write_run(recipe, folder, num_users=len(users), identity=bound_to)
-    scorer = build_scorer(recipe, base, geometry=geometry)
-    features = encode_images(scorer, store, histories.images, console=console)
-    for stage, trained, name in (
-        (recipe.first, _adapter_and_tokens(scorer), "stage1"),
-        (recipe.second, {"preference_tokens": scorer.preference_tokens}, "final"),
-    ):
-        for parameter in scorer.parameters():
-            parameter.requires_grad_(False)
-        for parameter in trained.values():
-            parameter.requires_grad_(True)
-        step_loss = _stage_loss(scorer, histories, users, features, recipe, stage)
-        fit(step_loss, trained, stage.plan, folder=folder, console=console, bound_to=bound_to)
+
+    recipe: Recipe
+    base: str | Path
+    store: HistoryStore
+    folder: Path
+    console: Console
+    device: str = "cpu"
+    processes: Processes = ONE
+    num_workers: int = 0
+    users: Sequence[str] | None = None
+
+    def run(self) -> Path:
+        """Run both stages, resuming whatever was begun, and save a checkpoint after each.
+
+        Returns:
+            The folder of the final checkpoint.
+
+        Raises:
+            CheckpointRefused: if the base or an adapter cannot be loaded.
+            Leakage, ValueError: if the choices do not fill the parts of the split.
+            LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and reading images do.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        histories = read_histories(self.store, self.users)
+        parts = split(histories, self.recipe.split)
+        identity = run_identity(self.recipe, self.base, parts)
+        if self.processes.is_main:
+            write_split(parts, self.folder / "split.json")
+            write_run(self.recipe, parts, self.folder, identity, num_processes=self.processes.count)
+        scorer = build_scorer(self.recipe, self.base, device=self.device)
+        encoder = self._encoder(scorer, parts)
+        self._stage(self.recipe.first, scorer, parts, encoder, identity)
+        self._save(scorer, parts, "stage1")
+        if self.recipe.second.plan.num_steps and second_parameters(scorer):
+            scorer = self._for_second_stage(scorer)
+            self._stage(self.recipe.second, scorer, parts, encoder.of(scorer), identity)
+        self._calibrate(scorer, parts, encoder.of(scorer))
+        self._save(scorer, parts, "final")
+        return self.folder / "final"
+
+    def _stage(
+        self,
+        stage: Stage,
+        scorer: PreferenceScorer,
+        parts: Split,
+        encoder: Encoder,
+        identity: str,
+    ) -> None:
+        is_first = stage is self.recipe.first
+        trained = first_parameters(scorer) if is_first else second_parameters(scorer)
+        train_only(scorer, trained)
+        scorer.train()
+        drawn = batches(without_rows(parts.train, encoder.bad), self.recipe, stage)
+        weights = prompt_weights(parts.train) if self.recipe.weighs_prompts else None
+        asked = self._validation(parts, encoder.bad)
+        run = Run(
+            self.folder,
+            self.console,
+            identity,
+            processes=self.processes,
+            validate=validation(scorer, encoder, asked) if asked else None,
+            identify=drawn.names,
+        )
+        fit(self._loss(scorer, drawn, encoder, weights), trained, stage.plan, run=run)
+        scorer.eval()
+
+    def _loss(
+        self,
+        scorer: PreferenceScorer,
+        drawn: Batches,
+        encoder: Encoder,
+        weights: dict[str, float] | None,
+    ) -> StepLoss:
+        count = scorer.config.num_preference_tokens
+
+        def step_loss(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
+            samples, encode = encoder.read(drawn.draw(step, part))
+            packed, order = pack_samples(scorer.template, samples, num_preference_tokens=count)
+            liked, disliked = split_pairs(packed, scorer.logits(packed, encode(order.tolist())))
+            loss = preference_loss(
+                liked,
+                disliked,
+                contrastive_weight=self.recipe.contrastive_weight,
+                weights=_pair_weights(samples, weights, like=liked),
+            )
+            right = preference_score(liked) > preference_score(disliked)
+            return loss, {"top1": right.float().mean().item(), **encoder.figures()}
+
+        return step_loss
+
+    def _encoder(self, scorer: PreferenceScorer, parts: Split) -> Encoder:
+        images = parts.train.images
+        if not self.recipe.encodes_once:
+            return Fresh(scorer, self.store, images)
+        used = {
+            row
+            for part in parts.parts.values()
+            for pairs in part.pairs.values()
+            for pair in pairs
+            for row in (pair.liked, pair.disliked)
+        }
+        return encode_all(
+            scorer,
+            self.store,
+            images,
+            sorted(used),
+            num_workers=self.num_workers,
+            console=self.console,
+        )
+
+    def _validation(self, parts: Split, bad: set[int]) -> Samples:
+        """What the best weights are chosen by: people and images that nothing is learned from."""
+        asked = without_rows(parts.validation, bad)
+        samples = draw_samples(
+            without_rows(parts.whole, bad),
+            {user: asked.pairs[user] for user in asked.pairs},
+            seed=self.recipe.split.seed,
+            num_references=self.recipe.scorer.num_references,
+            num_targets=8,
+        )
+        return dict(list(samples.items())[:MOST_VALIDATED])
+
+    def _for_second_stage(self, scorer: PreferenceScorer) -> PreferenceScorer:
+        """The same scorer, its base held as stage 2 wants it."""
+        base = self.recipe.base
+        second = Held(base.second_dtype, base.second_quantization)
+        if second == Held(base.dtype, base.quantization):
+            return scorer
+        changed = build_scorer(
+            self.recipe,
+            self.base,
+            device=self.device,
+            held=second,
+            adapter=self.folder / "stage1" / "adapter",
+        )
+        with torch.no_grad():
+            changed.preference_tokens.copy_(scorer.preference_tokens)
+        return changed
+
+    def _calibrate(self, scorer: PreferenceScorer, parts: Split, encoder: Encoder) -> None:
+        """Fit the temperature on the validation users."""
+        asked = self._validation(parts, encoder.bad)
+        if not asked:
+            return
+        with inference(scorer):
+            scores = pair_scores(ScorerPredictor(scorer, encoder.rows), asked)
+        rows = np.concatenate(list(scores.values()))
+        liked = np.repeat([True, False], len(rows))
+        temperature = fit_temperature(np.concatenate([rows[:, 0], rows[:, 1]]), liked)
+        scorer.config = replace(scorer.config, temperature=temperature)
+
+    def _save(self, scorer: PreferenceScorer, parts: Split, name: str) -> None:
+        if not self.processes.is_main:
+            return
+        travels = Path(self.base).is_dir() and self.recipe.base.source is None
+        folder = self.folder / name
         save_scorer(
             scorer,
-            folder / name,
-            base=BaseModel(source="base"),
-            tokenizer=load_tokenizer(base),
-            base_files=base,
+            folder,
+            base=base_of(self.recipe, travels=travels),
+            tokenizer=load_tokenizer(self.base, revision=self.recipe.base.revision),
+            base_files=Path(self.base) if travels else None,
         )
-    return folder / "final"
+        write_trained_on(trained_on(parts.train, parts=parts.digests), folder)
 
 
-def build_scorer(recipe: Recipe, base: Path, *, geometry: ImageGeometry) -> PreferenceScorer:
-    """The recipe's scorer before training: base, fresh adapter, fresh preference tokens."""
-    torch.manual_seed(recipe.first.plan.seed)
-    backbone = Backbone(add_adapter(load_model(base), recipe.lora))
-    template = Template(
-        load_tokenizer(base), recipe.template, num_image_tokens=backbone.num_image_tokens
-    )
-    return PreferenceScorer(backbone, template, geometry=geometry, config=recipe.scorer)
+def validation(scorer: PreferenceScorer, encoder: Encoder, asked: Samples) -> Callable[[], float]:
+    """Top-1 on validation users with the weights as they are."""
+
+    def figure() -> float:
+        with inference(scorer):
+            answers = margins(pair_scores(ScorerPredictor(scorer, encoder.rows), asked))
+        return top1(answers).value
+
+    return figure
 
 
-@torch.no_grad()
-def encode_images(
-    scorer: PreferenceScorer,
-    store: HistoryStore,
-    images: Sequence[str],
-    *,
-    console: Console,
-    batch: int = 128,
-) -> Float[Tensor, "N T D"]:
-    """Image tokens of stored images, in the order given; the frozen vision tower runs once."""
-    starts = range(0, len(images), batch)
-    features = []
-    for start in track(starts, "encoding images", console=console):
-        decoded = [decode(store.image(sha)).float() / 255 for sha in images[start : start + batch]]
-        features.append(scorer.image_features(decoded))
-    return torch.cat(features)
-
-
-def _stage_loss(
-    scorer: PreferenceScorer,
-    histories: Histories,
-    users: Sequence[str],
-    features: Tensor,
-    recipe: Recipe,
-    stage: Stage,
-) -> StepLoss:
-    def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([stage.plan.seed, 4, step])
-        chosen = rng.choice(len(users), stage.num_users, replace=len(users) < stage.num_users)
-        samples = [_sample(histories, users[index], recipe, stage, rng) for index in chosen]
-        packed, order = pack_samples(
-            scorer.template, samples, num_preference_tokens=recipe.scorer.num_preference_tokens
-        )
-        liked, disliked = split_pairs(packed, scorer.logits(packed, features[order]))
-        loss = preference_loss(liked, disliked, contrastive_weight=recipe.contrastive_weight)
-        right = preference_score(liked) > preference_score(disliked)
-        return loss, {"top1": right.float().mean().item()}
-
-    return step_loss
-
-
-def _sample(
-    histories: Histories, user: str, recipe: Recipe, stage: Stage, rng: np.random.Generator
-) -> Sample:
-    most = recipe.scorer.num_references
-    fewer = rng.random() < recipe.fewer_references
-    return draw_sample(
-        histories.pairs[user],
-        rng,
-        num_references=int(rng.integers(0, most)) if fewer else most,
-        num_targets=stage.num_pairs,
-    )
-
-
-def _usable(histories: Histories) -> list[str]:
-    users = [user for user, pairs in histories.pairs.items() if len({p.liked for p in pairs}) >= 2]
-    if not users:
-        raise ValueError(
-            "at least one user must have two pairs with different liked images, got none: "
-            "import more choices"
-        )
-    return users
-
-
-def _adapter_and_tokens(scorer: PreferenceScorer) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in scorer.named_parameters() if "lora_" in name} | {
-        "preference_tokens": scorer.preference_tokens
-    }
-
-
-def _identity(recipe: Recipe, base: Path, histories: Histories) -> str:
-    """Digest of all that decides a run: recipe, base model and choices."""
-    data = json.dumps([histories.images, sorted(histories.pairs)])
-    parts = [recipe_digest(recipe), files_digest(base), hashlib.sha256(data.encode()).hexdigest()]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
-
-
-def _write_run(recipe: Recipe, folder: Path, *, num_users: int, identity: str) -> None:
-    """Save what is needed to repeat the run: recipe, seeds, commit and versions.
-
-    A run that goes on keeps what was written when it began.
-    """
-    path = folder / "run.json"
-    if path.exists() and json.loads(path.read_text()).get("identity") == identity:
-        return
-    packages = ("torch", "transformers", "peft", "numpy", "recsys")
-    run: dict[str, Any] = {
-        "identity": identity,
-        "recipe": asdict(recipe),
-        "num_users": num_users,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-    }
-    path.write_text(json.dumps(run, indent=2) + "\n")
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+def _pair_weights(
+    samples: Sequence[Sample], weights: dict[str, float] | None, *, like: Tensor
+) -> Tensor | None:
+    if weights is None:
         return None
-    return done.stdout.strip()
+    values = [weights[pair.prompt] for sample in samples for pair in sample.targets]
+    return torch.tensor(values, dtype=like.dtype, device=like.device)

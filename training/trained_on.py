@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from training.samples import Histories
+from training.samples import Histories, Pair
 
 FILE = "trained_on.json"
 _DIGEST_CHARACTERS = 16
@@ -23,16 +23,26 @@ class TrainedOn:
     Attributes:
         newest: by digest of the user id, the newest choice learned from, POSIX seconds.
         data_digest: SHA-256 over all that was learned from.
+        prompts: digests of the prompts learned from; a user's older choices of other prompts were
+            held out.
         parts: digest of each part of the split, by name.
     """
 
     newest: Mapping[str, float]
     data_digest: str
+    prompts: frozenset[str] = frozenset()
     parts: Mapping[str, str] = field(default_factory=dict)
 
     def until(self, user_id: str) -> float | None:
         """Newest choice of a user that was learned from; None for a user never seen."""
         return self.newest.get(user_digest(user_id))
+
+    def learned(self, user_id: str, pair: Pair) -> bool:
+        """Whether a pair was learned from."""
+        newest = self.until(user_id)
+        if newest is None or pair.chosen_at > newest:
+            return False
+        return not self.prompts or short_digest(pair.prompt) in self.prompts
 
 
 def trained_on(learned: Histories, *, parts: Mapping[str, str]) -> TrainedOn:
@@ -42,12 +52,15 @@ def trained_on(learned: Histories, *, parts: Mapping[str, str]) -> TrainedOn:
         learned: the training part alone.
         parts: digest of each part of the split.
     """
+    prompts = {pair.prompt for pairs in learned.pairs.values() for pair in pairs}
     newest = {
         user_digest(user): max(pair.chosen_at for pair in pairs)
         for user, pairs in learned.pairs.items()
         if pairs
     }
-    return TrainedOn(newest, histories_digest(learned), dict(parts))
+    return TrainedOn(
+        newest, histories_digest(learned), frozenset(map(short_digest, prompts)), dict(parts)
+    )
 
 
 def histories_digest(histories: Histories) -> str:
@@ -64,12 +77,18 @@ def histories_digest(histories: Histories) -> str:
 
 def user_digest(user_id: str) -> str:
     """How a user is named in the record."""
-    return hashlib.sha256(user_id.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+    return short_digest(user_id)
+
+
+def short_digest(text: str) -> str:
+    """The first half of a SHA-256 in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 
 def write_trained_on(record: TrainedOn, folder: Path) -> None:
     """Put the record into a checkpoint's folder."""
-    (folder / FILE).write_text(json.dumps(asdict(record), indent=1) + "\n")
+    told = {**asdict(record), "prompts": sorted(record.prompts)}
+    (folder / FILE).write_text(json.dumps(told, indent=1) + "\n")
 
 
 def read_trained_on(folder: Path) -> TrainedOn | None:
@@ -82,6 +101,7 @@ def read_trained_on(folder: Path) -> TrainedOn | None:
     if not path.exists():
         return None
     try:
-        return TrainedOn(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+        told = json.loads(path.read_text())
+        return TrainedOn(**{**told, "prompts": frozenset(told["prompts"])})
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged: copy the checkpoint again") from error

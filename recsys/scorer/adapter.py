@@ -36,12 +36,14 @@ class LoraShape:
         alpha: the update is scaled by alpha / r.
         dropout: before the update, in [0, 1).
         targets: regular expression over module names.
+        whole: names of modules that are trained and saved whole, not by a low-rank update.
     """
 
     rank: int = 8
     alpha: int = 8
     dropout: float = 0.1
     targets: str = TARGETS
+    whole: tuple[str, ...] = ()
 
 
 def add_adapter(model: nn.Module, shape: LoraShape) -> PeftModel:
@@ -52,6 +54,7 @@ def add_adapter(model: nn.Module, shape: LoraShape) -> PeftModel:
         lora_alpha=values["alpha"],
         lora_dropout=values["dropout"],
         target_modules=values["targets"],
+        modules_to_save=list(shape.whole) or None,
         init_lora_weights="gaussian",
     )
     with _without_deprecation_noise():

@@ -118,6 +118,13 @@ class Backbone(nn.Module):
     def _embedding(self) -> nn.Embedding:
         return cast(nn.Embedding, self.idefics2.get_input_embeddings())
 
+    def keep_no_activations(self) -> None:
+        """Compute each layer's activations again in the backward pass: less memory, a third slower.
+
+        Takes effect in training mode.
+        """
+        self.idefics2.gradient_checkpointing_enable({"use_reentrant": False})
+
     def image_tokens(
         self, pixels: Float[Tensor, "N 3 H W"], mask: Bool[Tensor, "N H W"] | None = None
     ) -> Float[Tensor, "N T D"]:
@@ -213,6 +220,7 @@ def load_model(
     revision: str | None = None,
     dtype: torch.dtype = torch.float32,
     quantization: Quantization = "none",
+    unquantized: tuple[str, ...] = (),
     device: str = "cpu",
 ) -> Idefics2ForConditionalGeneration:
     """Load an Idefics2 by hub name or folder, from safetensors alone.
@@ -222,6 +230,7 @@ def load_model(
         revision: branch, tag or commit on the hub.
         dtype: of weights (of computation, when quantised).
         quantization: "nf4" loads linear layers as 4-bit NormalFloat (QLoRA) through bitsandbytes.
+        unquantized: names of modules that keep their precision, to be trained whole.
         device: where the model goes, e.g. "cpu" or "cuda".
 
     Raises:
@@ -229,7 +238,7 @@ def load_model(
     """
     options: dict[str, Any] = {"dtype": dtype, "revision": revision, "use_safetensors": True}
     if quantization == "nf4":
-        options["quantization_config"] = nf4_config(dtype)
+        options["quantization_config"] = nf4_config(dtype, unquantized=unquantized)
     if quantization == "nf4" or device != "cpu":
         options["device_map"] = {"": device}
     try:
@@ -245,13 +254,21 @@ def load_model(
     return model
 
 
-def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
-    """4-bit NormalFloat with double quantisation.  Dettmers et al. 2023 (QLoRA), section 3."""
+def nf4_config(
+    compute_dtype: torch.dtype, *, unquantized: tuple[str, ...] = ()
+) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation.  Dettmers et al. 2023 (QLoRA), section 3.
+
+    Args:
+        compute_dtype: of the multiplications.
+        unquantized: names of modules left as they are, beside the output matrix.
+    """
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
+        llm_int8_skip_modules=["lm_head", *unquantized] if unquantized else None,
     )
 
 

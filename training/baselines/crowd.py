@@ -1,0 +1,122 @@
+"""Collaborative filtering over choices: people who chose alike, and factors of people and images.
+
+Both know an image only by who chose it: an image that nobody else was shown scores 0.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+
+from training.predictors import Candidate, Scores
+from training.samples import Histories, Pair
+
+NUM_NEIGHBOURS = 40
+SHRINKAGE = 4.0
+"""Images in common at which an agreement counts half."""
+
+NUM_FACTORS = 16
+NUM_SWEEPS = 20
+REGULARISATION = 0.1
+
+
+class UserNeighbours:
+    """What the most alike people thought of the image, weighed by how alike they are.
+
+    A user's verdict on an image is likes less dislikes, as a sign. Two users agree by the mean
+    product of their verdicts on images both were shown, shrunk by n / (n + 4).
+
+    Args:
+        known: everybody's pairs; a user's own are not used for that user.
+        num_neighbours: people asked, at most.
+    """
+
+    name = "user_knn"
+
+    def __init__(self, known: Histories, *, num_neighbours: int = NUM_NEIGHBOURS) -> None:
+        self._users = {user: place for place, user in enumerate(known.pairs)}
+        self._num_images = len(known.images)
+        self._num_neighbours = num_neighbours
+        rows = [_verdicts(pairs, self._num_images) for pairs in known.pairs.values()]
+        self._all = sparse.vstack(rows, format="csr") if rows else None
+
+    def scores(
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+    ) -> Scores:
+        """A weighted mean of verdicts in [-1, 1]; 0 where no neighbour was shown the image."""
+        if self._all is None or not references:
+            return np.zeros(len(candidates))
+        own = _verdicts(references, self._num_images)
+        agreement = (self._all @ own.T).toarray()[:, 0]
+        shared = (abs(self._all) @ abs(own).T).toarray()[:, 0]
+        weights = agreement / (shared + SHRINKAGE)
+        if user_id in self._users:
+            weights[self._users[user_id]] = 0.0
+        near = np.argsort(-np.abs(weights), kind="stable")[: self._num_neighbours]
+        asked = self._all[near][:, [each.row for each in candidates]].toarray()
+        total = np.abs(weights[near]) @ np.abs(asked)
+        votes = weights[near] @ asked
+        mean: Scores = np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+        return mean
+
+
+class MatrixFactorisation:
+    """Factors of people and of images, by alternating least squares on likes (`implicit`).
+
+    Hu, Koren & Volinsky 2008. A user is folded in by the references.
+
+    Args:
+        known: everybody's pairs.
+        num_factors: of each user and image, at least 1.
+        seed: of the factors.
+    """
+
+    name = "matrix_factorisation"
+
+    def __init__(self, known: Histories, *, num_factors: int = NUM_FACTORS, seed: int = 0) -> None:
+        from implicit.cpu.als import AlternatingLeastSquares
+        from threadpoolctl import threadpool_limits
+
+        self._num_images = len(known.images)
+        self._model = AlternatingLeastSquares(
+            factors=num_factors,
+            regularization=REGULARISATION,
+            iterations=NUM_SWEEPS,
+            random_state=seed,
+            num_threads=1,
+        )
+        likes = sparse.vstack(
+            [_likes(pairs, self._num_images) for pairs in known.pairs.values()], format="csr"
+        )
+        self._known = np.asarray(likes.sum(axis=0))[0] > 0
+        with threadpool_limits(1):
+            self._model.fit(likes, show_progress=False)
+
+    def scores(
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+    ) -> Scores:
+        """Products of factors; 0 for an image that nobody is known to have liked."""
+        rows = np.array([each.row for each in candidates], dtype=int)
+        if not references or rows.size == 0:
+            return np.zeros(len(candidates))
+        factors = self._model.recalculate_user(0, _likes(references, self._num_images))
+        own = np.asarray(factors, dtype=np.float64).reshape(-1)
+        # Summed row by row: a matrix product rounds otherwise when there are more rows.
+        products = (self._model.item_factors[rows].astype(np.float64) * own).sum(axis=1)
+        scores: Scores = np.where(self._known[rows], products, 0.0)
+        return scores
+
+
+def _verdicts(pairs: Sequence[Pair], num_images: int) -> sparse.csr_matrix:
+    """Sign of likes less dislikes by image, shape (1, N)."""
+    rows = [row for pair in pairs for row in (pair.liked, pair.disliked)]
+    signs = [sign for _ in pairs for sign in (1.0, -1.0)]
+    summed = sparse.csr_matrix((signs, ([0] * len(rows), rows)), shape=(1, num_images))
+    return summed.sign()
+
+
+def _likes(pairs: Sequence[Pair], num_images: int) -> sparse.csr_matrix:
+    """1 for each image liked, shape (1, N)."""
+    rows = sorted({pair.liked for pair in pairs})
+    ones = np.ones(len(rows), dtype=np.float32)
+    return sparse.csr_matrix((ones, ([0] * len(rows), rows)), shape=(1, num_images))

@@ -1,0 +1,36 @@
+"""All baselines that need no public weights."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from training.baselines.crowd import MatrixFactorisation, UserNeighbours
+from training.baselines.linear import LinearTaste
+from training.baselines.popularity import Chance, MeanRating, MostLiked
+from training.features import Features
+from training.predictors import Predictor
+from training.samples import Histories
+
+
+def without_weights(known: Histories, features: Features, *, seed: int = 0) -> list[Predictor]:
+    """Baselines over what may be known.
+
+    Args:
+        known: everybody's pairs but those that are asked.
+        features: image tokens; their mean is the embedding of the linear taste.
+        seed: of those that draw.
+    """
+
+    def embed(rows: Sequence[int]) -> Float[np.ndarray, "N E"]:
+        embeddings: Float[np.ndarray, "N E"] = features(rows).flatten(1).float().cpu().numpy()
+        return embeddings
+
+    return [
+        Chance(seed=seed),
+        MostLiked(known),
+        MeanRating(known),
+        UserNeighbours(known),
+        MatrixFactorisation(known, seed=seed),
+        LinearTaste(embed),
+    ]

@@ -1,0 +1,119 @@
+"""Is an image that scores Q = 70 % liked in 70 % of cases?  Reliability, ECE and a temperature."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.optimize import minimize_scalar
+
+NUM_BINS = 15
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images whose scores are near each other.
+
+    Attributes:
+        score: their mean score, in [0, 1].
+        liked: share of them that were liked, in [0, 1].
+        count: how many, at least 1.
+    """
+
+    score: float
+    liked: float
+    count: int
+
+
+def reliability(
+    scores: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " N"], *, num_bins: int = NUM_BINS
+) -> list[Bin]:
+    """Bins of equal width over [0, 1], those without an image left out.
+
+    Args:
+        scores: Q of each image, in [0, 1].
+        liked: whether it was the liked one of its pair.
+        num_bins: at least 1.
+
+    Raises:
+        ValueError: if there is no image, or a score outside [0, 1].
+    """
+    if scores.size == 0 or scores.size != liked.size:
+        raise ValueError(f"every score needs a label, got {scores.size} and {liked.size}")
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError("scores must lie in [0, 1]: pass Q, not its logit")
+    place = np.minimum((scores * num_bins).astype(int), num_bins - 1)
+    return [
+        Bin(
+            float(scores[place == number].mean()),
+            float(liked[place == number].mean()),
+            int((place == number).sum()),
+        )
+        for number in range(num_bins)
+        if (place == number).any()
+    ]
+
+
+def expected_calibration_error(bins: list[Bin]) -> float:
+    """ECE = Σ count / N · |liked - score|, in [0, 1].  Guo et al. 2017, Eq. 3."""
+    total = sum(each.count for each in bins)
+    return sum(each.count / total * abs(each.liked - each.score) for each in bins)
+
+
+def negative_log_likelihood(
+    logits: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " N"], temperature: float
+) -> float:
+    """Mean of -log Q (liked) or -log(1 - Q) (not), Q = sigmoid(logit / temperature)."""
+    signed = np.where(liked, logits, -logits) / temperature
+    return float(np.logaddexp(0.0, -signed).mean())
+
+
+def fit_temperature(logits: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " N"]) -> float:
+    """The temperature under which the labels are most likely.  Guo et al. 2017, section 4.2.
+
+    The likelihood is concave in 1/T.  Within 0.01 to 100: labels that scores tell apart without an
+    error, or not at all, would have it run away.
+
+    Args:
+        logits: M+ - M- of each image, any real number.
+        liked: whether it was liked.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    if logits.size == 0 or logits.size != liked.size:
+        raise ValueError(f"every logit needs a label, got {logits.size} and {liked.size}")
+    found = minimize_scalar(
+        lambda log_t: negative_log_likelihood(logits, liked, float(np.exp(log_t))),
+        bounds=(np.log(LOWEST_TEMPERATURE), np.log(HIGHEST_TEMPERATURE)),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+def calibration_block(
+    liked: Float[np.ndarray, " N"], disliked: Float[np.ndarray, " N"], *, temperature: float
+) -> dict[str, Any]:
+    """What the report shows of calibration.
+
+    Args:
+        liked, disliked: M+ - M- of liked and of disliked images.
+        temperature: the checkpoint's.
+    """
+    logits = np.concatenate([liked, disliked])
+    labels = np.repeat([True, False], [len(liked), len(disliked)])
+    plain = reliability(_sigmoid(logits), labels)
+    scaled = reliability(_sigmoid(logits / temperature), labels)
+    return {
+        "ece": expected_calibration_error(plain),
+        "ece_scaled": expected_calibration_error(scaled),
+        "temperature": temperature,
+        "bins": [vars(each) for each in plain],
+        "bins_scaled": [vars(each) for each in scaled],
+    }
+
+
+def _sigmoid(logits: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    likely: Float[np.ndarray, " N"] = 0.5 * (1 + np.tanh(logits / 2))
+    return likely

@@ -1,0 +1,147 @@
+"""Images from storage, decoded in worker processes ahead of the model.
+
+Workers open the store themselves; a batch in flight is all that is held, however many images there
+are. An image that cannot be read is skipped, counted and named; more than one in a hundred stops
+the run, for then something is wrong with the data and not with an image.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from recsys.errors import ImageRefused
+from recsys.images import decode
+from storage.blobs import BlobStore
+from storage.database import Database
+from storage.errors import StorageError
+from storage.histories import HistoryStore
+
+MOST_BAD_SHARE = 0.01
+FEWEST_TO_JUDGE = 100
+_SHOWN = 10
+
+Image = UInt8[Tensor, "3 h w"]
+
+
+class TooManyBadImages(ValueError):
+    """More than one image in a hundred cannot be read; the message names some."""
+
+
+@dataclass
+class ImageCount:
+    """How reading goes.
+
+    Attributes:
+        num_read: images asked for.
+        bad: SHA-256 of those that could not be read, in the order found.
+        waited_s: seconds in which whoever asked waited for images.
+        worked_s: seconds in which it did something else.
+    """
+
+    num_read: int = 0
+    bad: list[str] = field(default_factory=list)
+    waited_s: float = 0.0
+    worked_s: float = 0.0
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the time spent waiting for images, in [0, 1]."""
+        return self.waited_s / max(self.waited_s + self.worked_s, 1e-9)
+
+    def take(self, num_read: int, bad: Sequence[str], *, is_last: bool = False) -> None:
+        """Count what was read.
+
+        Raises:
+            TooManyBadImages: if more than 1 % are bad, once 100 were read or all were.
+        """
+        self.num_read += num_read
+        self.bad += [sha for sha in bad if sha not in self.bad]
+        is_judged = is_last or self.num_read >= FEWEST_TO_JUDGE
+        if is_judged and len(self.bad) > MOST_BAD_SHARE * self.num_read:
+            shown = ", ".join(sha[:12] for sha in self.bad[:_SHOWN])
+            raise TooManyBadImages(
+                f"at most 1 % of images may be unreadable, got {len(self.bad)} of "
+                f"{self.num_read}: restore them or import again ({shown})"
+            )
+
+
+class ImageBatches(Dataset[tuple[dict[str, Image], list[str]]]):
+    """Batches of images by SHA-256; each item is what could be read and what could not.
+
+    Args:
+        database_url, blob_url: where workers open the store.
+        batches: SHA-256 of each batch's images.
+    """
+
+    def __init__(self, database_url: str, blob_url: str, batches: Sequence[Sequence[str]]) -> None:
+        self._urls = database_url, blob_url
+        self._batches = batches
+        self._store: HistoryStore | None = None
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Image], list[str]]:
+        if self._store is None:
+            database_url, blob_url = self._urls
+            self._store = HistoryStore(Database(database_url), BlobStore(blob_url))
+        return read_images(self._store, self._batches[index])
+
+
+def read_images(store: HistoryStore, sha256s: Sequence[str]) -> tuple[dict[str, Image], list[str]]:
+    """Decoded images by SHA-256, and those that could not be read."""
+    images: dict[str, Image] = {}
+    bad = []
+    for sha256 in dict.fromkeys(sha256s):
+        try:
+            images[sha256] = decode(store.image(sha256))
+        except (ImageRefused, StorageError, FileNotFoundError):
+            bad.append(sha256)
+    return images, bad
+
+
+def stream_images(
+    database_url: str,
+    blob_url: str,
+    batches: Sequence[Sequence[str]],
+    *,
+    count: ImageCount,
+    num_workers: int = 0,
+) -> Iterator[Mapping[str, Image]]:
+    """Yield the readable images of each batch, in order, read ahead by workers.
+
+    Args:
+        database_url, blob_url: of the store.
+        batches: SHA-256 of each batch's images.
+        count: is told of every batch: how many, which were bad, how long was waited.
+        num_workers: processes that decode; 0 decodes in this one.
+
+    Raises:
+        TooManyBadImages: as `ImageCount.take`.
+    """
+    loader = DataLoader(
+        ImageBatches(database_url, blob_url, batches),
+        batch_size=None,
+        num_workers=num_workers,
+        multiprocessing_context="spawn" if num_workers else None,
+        prefetch_factor=2 if num_workers else None,
+    )
+    asked_at = time.monotonic()
+    for number, (images, bad) in enumerate(loader):
+        came_at = time.monotonic()
+        count.waited_s += came_at - asked_at
+        is_last = number + 1 == len(batches)
+        count.take(len(images) + len(bad), bad, is_last=is_last)
+        yield images
+        asked_at = time.monotonic()
+        count.worked_s += asked_at - came_at
+
+
+def shared_memory_by_file() -> None:
+    """Let workers hand tensors over through files: containers often have little shared memory."""
+    torch.multiprocessing.set_sharing_strategy("file_system")
