@@ -84,7 +84,8 @@ def ask(
 
     Args:
         histories: all pairs in storage.
-        trained: whom the checkpoint learned from; None counts everybody as unseen.
+        trained: whom the checkpoint learned from; None counts everybody as unseen. Users that it
+            was validated on are not asked.
         seed: decides users, references and targets.
         num_references: R, references read for each user.
         num_targets: target pairs asked of each user, at most.
@@ -95,7 +96,8 @@ def ask(
     Raises:
         ValueError: if fewer than two users can be asked, or a user or pair named is unknown.
     """
-    chosen = _chosen(histories, users, pairs)
+    named = _chosen(histories, users, pairs)
+    chosen = [user for user in named if trained is None or not trained.chose_by(user)]
     new = {
         user: [p for p in pairs if trained is None or not trained.learned(user, p)]
         for user, pairs in histories.pairs.items()

@@ -93,7 +93,7 @@ def fit_temperature(logits: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " N
 
 
 def calibration_block(
-    liked: Float[np.ndarray, " N"], disliked: Float[np.ndarray, " N"], *, temperature: float
+    liked: Float[np.ndarray, " L"], disliked: Float[np.ndarray, " D"], *, temperature: float
 ) -> dict[str, Any]:
     """What the report shows of calibration.
 

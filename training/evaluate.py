@@ -154,7 +154,7 @@ def _inside(
 def _vocabulary(folder: Path) -> list[str]:
     """Each token id's text where it is a word, and empty text elsewhere."""
     tokenizer = load_tokenizer(folder / "tokenizer")
-    texts = [tokenizer.decode([token]).strip() for token in range(len(tokenizer))]
+    texts = [str(tokenizer.decode([token])).strip() for token in range(len(tokenizer))]
     return [text if text.isalpha() else "" for text in texts]
 
 

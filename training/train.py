@@ -219,7 +219,12 @@ class Training:
             tokenizer=load_tokenizer(self.base, revision=self.recipe.base.revision),
             base_files=Path(self.base) if travels else None,
         )
-        write_trained_on(trained_on(parts.train, parts=parts.digests), folder)
+        learned = trained_on(
+            parts.train,
+            validation=[u for u in parts.whole.pairs if self.recipe.split.holds_user(u)],
+            parts=parts.digests,
+        )
+        write_trained_on(learned, folder)
 
 
 def validation(scorer: PreferenceScorer, encoder: Encoder, asked: Samples) -> Callable[[], float]:

@@ -6,7 +6,7 @@ further than a database should.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from training.samples import Histories, Pair
 
 FILE = "trained_on.json"
 _DIGEST_CHARACTERS = 16
+_SETS = ("prompts", "validation")
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,24 @@ class TrainedOn:
         data_digest: SHA-256 over all that was learned from.
         prompts: digests of the prompts learned from; a user's older choices of other prompts were
             held out.
+        validation: digests of the users that the best weights were chosen by; nobody may judge
+            by them.
         parts: digest of each part of the split, by name.
     """
 
     newest: Mapping[str, float]
     data_digest: str
     prompts: frozenset[str] = frozenset()
+    validation: frozenset[str] = frozenset()
     parts: Mapping[str, str] = field(default_factory=dict)
 
     def until(self, user_id: str) -> float | None:
         """Newest choice of a user that was learned from; None for a user never seen."""
         return self.newest.get(user_digest(user_id))
+
+    def chose_by(self, user_id: str) -> bool:
+        """Whether a user was for validation."""
+        return user_digest(user_id) in self.validation
 
     def learned(self, user_id: str, pair: Pair) -> bool:
         """Whether a pair was learned from."""
@@ -45,11 +53,14 @@ class TrainedOn:
         return not self.prompts or short_digest(pair.prompt) in self.prompts
 
 
-def trained_on(learned: Histories, *, parts: Mapping[str, str]) -> TrainedOn:
+def trained_on(
+    learned: Histories, *, validation: Collection[str] = (), parts: Mapping[str, str]
+) -> TrainedOn:
     """Record what is about to be learned from.
 
     Args:
         learned: the training part alone.
+        validation: users that the best weights are chosen by.
         parts: digest of each part of the split.
     """
     prompts = {pair.prompt for pairs in learned.pairs.values() for pair in pairs}
@@ -59,7 +70,11 @@ def trained_on(learned: Histories, *, parts: Mapping[str, str]) -> TrainedOn:
         if pairs
     }
     return TrainedOn(
-        newest, histories_digest(learned), frozenset(map(short_digest, prompts)), dict(parts)
+        newest,
+        histories_digest(learned),
+        prompts=frozenset(map(short_digest, prompts)),
+        validation=frozenset(map(user_digest, validation)),
+        parts=dict(parts),
     )
 
 
@@ -87,7 +102,7 @@ def short_digest(text: str) -> str:
 
 def write_trained_on(record: TrainedOn, folder: Path) -> None:
     """Put the record into a checkpoint's folder."""
-    told = {**asdict(record), "prompts": sorted(record.prompts)}
+    told = asdict(record) | {name: sorted(getattr(record, name)) for name in _SETS}
     (folder / FILE).write_text(json.dumps(told, indent=1) + "\n")
 
 
@@ -102,6 +117,6 @@ def read_trained_on(folder: Path) -> TrainedOn | None:
         return None
     try:
         told = json.loads(path.read_text())
-        return TrainedOn(**{**told, "prompts": frozenset(told["prompts"])})
+        return TrainedOn(**(told | {name: frozenset(told[name]) for name in _SETS}))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged: copy the checkpoint again") from error

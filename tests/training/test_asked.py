@@ -62,6 +62,19 @@ def test_a_user_learned_from_to_the_end_is_not_asked() -> None:
     assert set(asked(trained=learned(NUM_PAIRS, "u0")).seen) == set()
 
 
+def test_users_validated_on_are_asked_nothing() -> None:
+    record = trained_on(Histories({}, ()), validation=["u2"], parts={})
+    assert set(asked(trained=record).unseen) == {"u0", "u1", "u3"}
+
+
+def test_users_learned_from_are_asked_about_prompts_that_were_held_out() -> None:
+    known = histories()
+    kept = tuple(pair for pair in known.pairs["u0"] if pair.prompt != "p0")
+    record = trained_on(Histories({"u0": kept}, known.images), parts={})
+    found = asked(trained=record)
+    assert [pair.prompt for pair in found.seen["u0"].targets] == ["p0"]
+
+
 def test_an_image_learned_from_is_asked_of_nobody() -> None:
     known = histories()
     shared = known.pairs["u0"][0]

@@ -72,3 +72,13 @@ def test_gradients_agree_with_finite_differences() -> None:
         return preference_loss(a, b)
 
     assert torch.autograd.gradcheck(whole, (liked, disliked))
+
+
+def test_weights_make_a_weighted_mean_over_pairs() -> None:
+    liked, disliked = torch.randn(3, 2), torch.randn(3, 2)
+    weights = torch.tensor([0.5, 0.0, 2.5])
+    each = [preference_loss(liked[n : n + 1], disliked[n : n + 1]) for n in range(3)]
+    expected = (0.5 * each[0] + 2.5 * each[2]) / 3
+    torch.testing.assert_close(preference_loss(liked, disliked, weights=weights), expected)
+    alike = preference_loss(liked, disliked, weights=torch.ones(3))
+    torch.testing.assert_close(alike, preference_loss(liked, disliked))

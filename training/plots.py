@@ -1,0 +1,148 @@
+"""Plots of a report as SVG: the only door to matplotlib.
+
+Colours are Okabe and Ito's, told apart by the colour-blind; each series has its own marker too.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import PercentFormatter
+
+Told = Mapping[str, Any]
+"""A figure as reports hold it: value, low, high, n_users, n_pairs."""
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+WIDTH_IN = 7.0
+
+STYLE: Any = {
+    "svg.hashsalt": "recsys",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def accuracy_plot(rows: Sequence[tuple[str, Told]], *, chance: float = 0.5) -> str:
+    """A dot with its interval for each row, the first on top; the first is ours.
+
+    Args:
+        rows: name and figure.
+        chance: drawn as a dotted line.
+    """
+    canvas, axes = _canvas(0.32 * len(rows) + 0.9)
+    places = np.arange(len(rows))[::-1]
+    for place, (name, figure) in zip(places, rows, strict=True):
+        colour = BLUE if place == len(rows) - 1 else GREY
+        _interval(axes, figure, place, colour)
+        axes.annotate(
+            f"{figure['value']:.1%}", (1.0, place), xycoords=("axes fraction", "data"), va="center"
+        )
+        del name
+    axes.set_yticks(places, [name for name, _ in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.axvline(chance, color=GREY, linestyle=":", linewidth=1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("pairs told right")
+    return _svg(canvas)
+
+
+def reference_plot(ours: Mapping[str, Told], best: Mapping[str, Told] | None = None) -> str:
+    """Accuracy by number of references, with a band for its interval (paper, Fig. 5).
+
+    Args:
+        ours: figure by number of references.
+        best: the best possible, where a world tells it.
+    """
+    canvas, axes = _canvas(3.0)
+    _curve(axes, ours, BLUE, "o", "ours")
+    if best:
+        _curve(axes, best, GREEN, "s", "best possible")
+        axes.legend(frameon=False)
+    axes.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("reference pairs read")
+    axes.set_ylabel("pairs told right")
+    return _svg(canvas)
+
+
+def reliability_plot(bins: Sequence[Told], scaled: Sequence[Told] = ()) -> str:
+    """Share liked by score; on the diagonal Q means what it says.
+
+    Args:
+        bins: score, liked and count of each bin.
+        scaled: the same at the fitted temperature.
+    """
+    canvas, axes = _canvas(3.4)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
+    for each, colour, marker, label in (
+        (bins, ORANGE, "o", "Q as in Eq. 2"),
+        (scaled, BLUE, "s", "at the fitted temperature"),
+    ):
+        if each:
+            scores = [b["score"] for b in each]
+            shares = [b["liked"] for b in each]
+            sizes = 6 + 60 * np.sqrt([b["count"] / max(c["count"] for c in each) for b in each])
+            axes.plot(scores, shares, color=colour, linewidth=1)
+            axes.scatter(scores, shares, sizes, color=colour, marker=marker, label=label)
+    axes.legend(frameon=False)
+    axes.set_aspect("equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("score Q")
+    axes.set_ylabel("share liked")
+    return _svg(canvas)
+
+
+def attention_plot(maps: Sequence[Sequence[float]]) -> str:
+    """Re-orderings down, preference tokens across; the darker, the more attention (Fig. 3).
+
+    Args:
+        maps: shape (orders, K), each row sums to 1.
+    """
+    canvas = Canvas(figsize=(3.4, 1.5), layout="constrained")
+    axes = canvas.add_subplot()
+    image = axes.imshow(np.asarray(maps), cmap="viridis", vmin=0.0, aspect="auto")
+    axes.set_xlabel("preference token")
+    axes.set_ylabel("order")
+    axes.set_xticks(range(len(maps[0])))
+    axes.set_yticks(range(len(maps)), [str(order + 1) for order in range(len(maps))])
+    canvas.colorbar(image, ax=axes)
+    return _svg(canvas)
+
+
+def _canvas(height_in: float) -> tuple[Canvas, Axes]:
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(WIDTH_IN, height_in), layout="constrained")
+        return canvas, canvas.add_subplot()
+
+
+def _interval(axes: Axes, figure: Told, place: float, colour: str) -> None:
+    axes.plot([figure["low"], figure["high"]], [place, place], color=colour, linewidth=2)
+    axes.plot(figure["value"], place, marker="o", color=colour)
+
+
+def _curve(axes: Axes, figures: Mapping[str, Told], colour: str, marker: str, label: str) -> None:
+    counts = [int(count) for count in figures]
+    told = list(figures.values())
+    axes.plot(counts, [f["value"] for f in told], color=colour, marker=marker, label=label)
+    axes.fill_between(
+        counts, [f["low"] for f in told], [f["high"] for f in told], color=colour, alpha=0.15
+    )
+
+
+def _svg(canvas: Canvas) -> str:
+    """SVG without declaration and date, to stand inside a page."""
+    file = io.StringIO()
+    with mpl.rc_context(STYLE):
+        canvas.savefig(
+            file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True
+        )
+    text = file.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,127 @@
+"""A judgement as files: report.json for programs, and report.html, a page that needs no network."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from training.plots import accuracy_plot, attention_plot, reference_plot, reliability_plot
+
+Results = Mapping[str, Any]
+
+NAMES = {
+    "top1": "one liked against one disliked",
+    "opposed": "opposed pairs: two users disagree",
+    "shuffled_history": "behind another user's history",
+    "personal": "own history less another's",
+    "swapped_labels": "likes called dislikes",
+    "no_prompt": "without prompts",
+    "known_taste": "if each taste were known",
+    "best_possible": "best possible from the same references",
+    "average_taste": "the average taste",
+    "gap_closed": "share of that gap closed",
+    "spread": "spread of Q over re-orderings",
+    "averaged_gain": "gain from averaging them",
+}
+
+
+BOUNDS = ("known_taste", "best_possible", "average_taste")
+
+
+def write_report(results: Results, folder: Path) -> None:
+    """Write report.json and report.html, each whole or not at all.
+
+    Numbers that are none become null in JSON, and a dash on the page.
+
+    Args:
+        results: of `training.evaluate.evaluate`.
+        folder: made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = _finite(results)
+    _replace(folder / "report.json", json.dumps(plain, indent=2, allow_nan=False) + "\n")
+    _replace(folder / "report.html", render(plain))
+
+
+def render(results: Results) -> str:
+    """The page; blocks that the results lack are left out."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "interval": interval, "points": points}
+    template = environment.get_template("report.html.j2")
+    plots = {name: Markup(svg) for name, svg in _plots(results)}
+    attention = [
+        {**each, "plot": Markup(attention_plot(each["maps"]))}
+        for each in results.get("attention", [])
+    ]
+    return template.render(r=results, names=NAMES, plots=plots, attention=attention)
+
+
+def percent(value: float | None) -> str:
+    """0.667 -> "66.7 %"; a dash for nothing."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: float | None) -> str:
+    """0.031 -> "+3.1", in percentage points."""
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def interval(figure: Mapping[str, Any]) -> str:
+    """The 95 % interval of a figure."""
+    return f"{percent(figure['low'])} to {percent(figure['high'])}"
+
+
+def _plots(results: Results) -> Iterator[tuple[str, str]]:
+    unseen, world = results.get("unseen") or {}, results.get("world") or {}
+    rows = [("this checkpoint", unseen["top1"])] if unseen else []
+    bounds = [
+        (NAMES[n], world[n])
+        for n in ("known_taste", "best_possible", "average_taste")
+        if n in world
+    ]
+    others = [
+        (name.replace("_", " "), b["top1"]) for name, b in results.get("baselines", {}).items()
+    ]
+    if rows:
+        yield "top1", accuracy_plot([*rows, *bounds, *others])
+    if "opposed" in unseen:
+        sides = [
+            (n.replace("_", " "), b["opposed"]) for n, b in results.get("baselines", {}).items()
+        ]
+        yield "opposed", accuracy_plot([("this checkpoint", unseen["opposed"]), *sides])
+    if results.get("by_references"):
+        yield "by_references", reference_plot(results["by_references"], world.get("by_references"))
+    if "calibration" in results:
+        block = results["calibration"]
+        yield "reliability", reliability_plot(block["bins"], block.get("bins_scaled", ()))
+
+
+def _finite(value: Any) -> Any:
+    """The same values; what is no finite number becomes None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(each) for each in value]
+    return value
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
