@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ Encode = Callable[[Sequence[int]], Tensor]
 ENCODE_AT_ONCE = 128
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Image tokens for samples."""
 

@@ -147,13 +147,22 @@ def tiny() -> Recipe:
         split=SplitRule(validation_users=0.04, held_prompts=0.06, fewest_liked=11),
         scorer=ScorerConfig(num_references=8, num_preference_tokens=10),
         template=TemplateConfig(),
-        lora=LoraShape(rank=16, alpha=32, dropout=0.0, targets=r".*text_model.*_proj"),
+        lora=LoraShape(rank=32, alpha=64, dropout=0.0, targets=r".*text_model.*_proj"),
         encodes_once=True,
         first=Stage(
-            Plan("stage1", num_steps=1000, learning_rate=1e-3, seed=1), num_users=32, num_pairs=8
+            Plan("stage1", num_steps=1800, learning_rate=2e-3, seed=1, validate_every=300),
+            num_users=32,
+            num_pairs=8,
         ),
         second=Stage(
-            Plan("stage2", num_steps=200, learning_rate=1e-2, weight_decay=0.0, seed=2),
+            Plan(
+                "stage2",
+                num_steps=200,
+                learning_rate=1e-2,
+                weight_decay=0.0,
+                seed=2,
+                validate_every=50,
+            ),
             num_users=32,
             num_pairs=8,
         ),

@@ -1,0 +1,108 @@
+"""Idefics2 as it was published, asked on the paper's template without being taught to answer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recsys.images import ImageGeometry
+from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
+from training.baselines.weights import require_model
+from training.features import ImageFeatures
+from training.predictors import Candidate, ImageReader, Scores
+from training.samples import Pair
+from training.scorer_predictor import ScorerPredictor
+
+# Labels in the authors' code and in ViPer's; each is one token of Idefics2's vocabulary.
+LIKE, DISLIKE = "+", "-"
+
+# Longest and shortest edge in the authors' code and in ViPer's.
+GEOMETRY = ImageGeometry(shortest_px=378, longest_px=448)
+
+NUM_REFERENCES = 8
+SOURCE = "the hub's HuggingFaceM4/idefics2-8b"
+
+
+class ZeroShotIdefics2:
+    """Q of Eq. 2 by the untaught base: no adapter, no preference tokens.
+
+    Args:
+        scorer: with no preference tokens.
+        images: row -> RGB image.
+    """
+
+    def __init__(self, scorer: PreferenceScorer, images: ImageReader) -> None:
+        self.name = "idefics2"
+        self._most = scorer.config.max_packed_targets
+        features = ImageFeatures(scorer, images)
+        self._predictor = ScorerPredictor(scorer, features, name=self.name)
+
+    def scores(
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+    ) -> Scores:
+        """Q of each candidate, in [0, 1], behind the newest 8 references."""
+        chunks = [
+            self._predictor.scores(user_id, references, candidates[start : start + self._most])
+            for start in range(0, len(candidates), self._most)
+        ]
+        return sigmoid(np.concatenate([np.zeros(0), *chunks]))
+
+
+def load_idefics2(
+    folder: Path,
+    *,
+    images: ImageReader,
+    device: str = "cpu",
+    geometry: ImageGeometry = GEOMETRY,
+) -> ZeroShotIdefics2:
+    """Read the published base.
+
+    Args:
+        folder: a copy of HuggingFaceM4/idefics2-8b.
+        images: row -> RGB image.
+        device: where the model goes.
+        geometry: how images are resized.
+
+    Raises:
+        WeightsMissing: naming the files that are not there.
+        CheckpointRefused: if a file is damaged or of another architecture.
+    """
+    require_idefics2(folder)
+    backbone = Backbone(load_model(folder, device=device))
+    return ZeroShotIdefics2(bare_scorer(backbone, folder, geometry=geometry), images)
+
+
+def require_idefics2(folder: Path) -> None:
+    """See that the base's files are there.
+
+    Raises:
+        WeightsMissing: naming those that are not.
+    """
+    require_model(folder, ["tokenizer.json"], source=SOURCE)
+
+
+def bare_scorer(backbone: Backbone, folder: Path, *, geometry: ImageGeometry) -> PreferenceScorer:
+    """A scorer without preference tokens, whose labels are those of the authors' code.
+
+    Args:
+        backbone: the base, with or without an adapter.
+        folder: of the base, for its tokenizer.
+        geometry: how images are resized.
+    """
+    template = Template(
+        load_tokenizer(folder),
+        TemplateConfig(like=LIKE, dislike=DISLIKE),
+        num_image_tokens=backbone.num_image_tokens,
+    )
+    config = ScorerConfig(num_references=NUM_REFERENCES, num_preference_tokens=0)
+    scorer = PreferenceScorer(backbone, template, geometry=geometry, config=config)
+    return scorer.eval().requires_grad_(False)
+
+
+def sigmoid(margins: Scores) -> Scores:
+    """1 / (1 + exp(-margin)) in float64: Q of M+ - M-, shape (C,)."""
+    scores: Scores = torch.from_numpy(margins).double().sigmoid().numpy()
+    return scores

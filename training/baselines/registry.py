@@ -1,0 +1,43 @@
+"""Every baseline with public weights, by the name that it has in reports."""
+
+from pathlib import Path
+from typing import Protocol
+
+from training.baselines.aesthetic import load_aesthetic
+from training.baselines.clip_score import load_clip_score, load_pick_score
+from training.baselines.hps import load_hps
+from training.baselines.idefics2 import load_idefics2
+from training.baselines.image_reward import load_image_reward
+from training.baselines.viper import load_viper
+from training.predictors import ImageReader, Predictor
+
+
+class Loader(Protocol):
+    """Reads a baseline's public weights from a folder."""
+
+    def __call__(self, folder: Path, *, images: ImageReader, device: str = "cpu") -> Predictor:
+        """A predictor over an image table.
+
+        Args:
+            folder: with the files as their authors publish them.
+            images: row -> RGB image.
+            device: where the model goes.
+
+        Raises:
+            WeightsMissing: naming the files that are not there.
+            CheckpointRefused: if a file is damaged or of another architecture.
+        """
+        ...
+
+
+WEIGHTED: dict[str, Loader] = {
+    "clip_score": load_clip_score,
+    "pick_score": load_pick_score,
+    "hps_v2": load_hps,
+    "laion_aesthetic": load_aesthetic,
+    "image_reward": load_image_reward,
+    "idefics2": load_idefics2,
+    "viper": load_viper,
+}
+"""Loaders by name. Give each a folder of its own that bears the name: `viper` looks beside its own
+for the base that `idefics2` is."""

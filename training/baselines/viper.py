@@ -1,0 +1,134 @@
+"""ViPer's proxy for a person: Idefics2 with an adapter that reads liked and disliked images.
+
+Salehi et al., 2024. Personal as our scorer is, but blind to prompts and with its own template.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.images import ImageGeometry
+from recsys.scorer.adapter import ADAPTER_FILES, load_adapter
+from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
+from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.packing import Packed, Tokens, pack
+from recsys.scorer.template import Tokenizer
+from training.baselines.idefics2 import (
+    DISLIKE,
+    GEOMETRY,
+    LIKE,
+    bare_scorer,
+    require_idefics2,
+    sigmoid,
+)
+from training.baselines.weights import require
+from training.features import ImageFeatures
+from training.predictors import Candidate, ImageReader, Scores
+from training.samples import Pair
+
+_QUESTION = "User:<image>Score for this image?<end_of_utterance>\nAssistant: "
+_ANSWER = "{label}<end_of_utterance>\n"
+_FENCE = "<fake_token_around_image>"
+
+
+class ViperProxy:
+    """Softmax of the two labels' logits behind what the user disliked and liked.
+
+    Args:
+        scorer: Idefics2 with ViPer's adapter, without preference tokens.
+        tokenizer: of the base.
+        images: row -> RGB image.
+    """
+
+    def __init__(
+        self, scorer: PreferenceScorer, tokenizer: Tokenizer, *, images: ImageReader
+    ) -> None:
+        self.name = "viper"
+        self._scorer = scorer
+        self._tokenizer = tokenizer
+        self._features = ImageFeatures(scorer, images)
+
+    @torch.no_grad()
+    def scores(
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+    ) -> Scores:
+        """Q of each candidate, in [0, 1], behind the newest 8 references; prompts are not read."""
+        config = self._scorer.config
+        read = references[-config.num_references :]
+        context = [row for pair in read for row in (pair.disliked, pair.liked)]
+        margins = [np.zeros(0)]
+        for start in range(0, len(candidates), config.max_packed_targets):
+            chunk = candidates[start : start + config.max_packed_targets]
+            packed = self._packed(len(read), len(chunk))
+            rows = [*context, *(candidate.row for candidate in chunk)]
+            logits: Tensor = self._scorer.logits(packed, self._features(rows))[0].double()
+            margins.append((logits[:, 0] - logits[:, 1]).cpu().numpy())
+        return sigmoid(np.concatenate(margins))
+
+    def _packed(self, num_references: int, num_candidates: int) -> Packed:
+        """ViPer asks about one image a call; here many stand side by side behind one context."""
+        text = "".join(
+            _QUESTION + _ANSWER.format(label=label) for label in (DISLIKE, LIKE) * num_references
+        )
+        tokens = self._tokens(text + _QUESTION)
+        # Up to the last image all is shared, so the text is tokenised as the whole that it was.
+        asked = _last_image_at(tokens)
+        prefix = Tokens(tokens.ids[:asked], tokens.is_image[:asked])
+        query = Tokens(tokens.ids[asked:], tokens.is_image[asked:])
+        return pack([prefix], [[query] * num_candidates])
+
+    def _tokens(self, text: str) -> Tokens:
+        """Each `<image>` becomes the tokens of one image between two fences, as in Idefics2."""
+        num = self._scorer.backbone.num_image_tokens
+        text = text.replace("<image>", f"{_FENCE}{'<image>' * num}{_FENCE}")
+        ids = self._tokenizer.encode(text, add_special_tokens=False)
+        begin = self._tokenizer.bos_token_id
+        ids = ids if begin is None else [begin, *ids]
+        image = self._tokenizer.convert_tokens_to_ids("<image>")
+        return Tokens(tuple(ids), tuple(token == image for token in ids))
+
+
+def _last_image_at(tokens: Tokens) -> int:
+    """Where the fence before the last image stands."""
+    last = max(place for place, is_image in enumerate(tokens.is_image) if is_image)
+    while tokens.is_image[last]:
+        last -= 1
+    return last
+
+
+def load_viper(
+    folder: Path,
+    *,
+    images: ImageReader,
+    device: str = "cpu",
+    base: Path | None = None,
+    geometry: ImageGeometry = GEOMETRY,
+) -> ViperProxy:
+    """Read the published adapter and put it on the published base.
+
+    Args:
+        folder: a copy of EPFL-VILAB/Metric-ViPer.
+        images: row -> RGB image.
+        device: where the model goes.
+        base: a copy of HuggingFaceM4/idefics2-8b; the folder `idefics2` beside `folder` by default,
+            which the untaught base is read from too.
+        geometry: how images are resized.
+
+    Raises:
+        WeightsMissing: naming the files that are not there.
+        CheckpointRefused: if a file is damaged, or the adapter is none for this base.
+    """
+    base = folder.parent / "idefics2" if base is None else base
+    require(folder, ADAPTER_FILES, source="the hub's EPFL-VILAB/Metric-ViPer")
+    require_idefics2(base)
+    model = load_model(base, device=device)
+    with warnings.catch_warnings():
+        # What an adapter lacks, peft leaves at its random start and only warns.
+        warnings.filterwarnings("error", "Found missing adapter keys")
+        adapted = load_adapter(model, folder)
+    scorer = bare_scorer(Backbone(adapted.eval()), base, geometry=geometry)
+    return ViperProxy(scorer, load_tokenizer(base), images=images)

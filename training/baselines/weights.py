@@ -1,0 +1,112 @@
+"""Public weights as their authors publish them, in a local folder: found, read, never run."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recsys.errors import CheckpointRefused
+from training.predictors import WeightsMissing
+
+MODEL_FILE = "model.safetensors"
+
+
+def require(folder: Path, names: Iterable[str], *, source: str) -> None:
+    """See that files are there before anything is read.
+
+    Args:
+        folder: where they should be.
+        names: of the files.
+        source: who publishes them; stands in the message.
+
+    Raises:
+        WeightsMissing: naming every file that is not there.
+    """
+    missing = [str(folder / name) for name in names if not (folder / name).is_file()]
+    if missing:
+        raise WeightsMissing(f"{', '.join(missing)} must be there: copy from {source}")
+
+
+def require_model(folder: Path, extra: Iterable[str], *, source: str) -> None:
+    """See that a hub repository's config and safetensors are there, every shard of them.
+
+    Args:
+        folder: a copy of the repository.
+        extra: further files that must be there.
+        source: who publishes them; stands in the message.
+
+    Raises:
+        WeightsMissing: naming every file that is not there.
+        CheckpointRefused: if the list of shards cannot be read.
+    """
+    index = folder / f"{MODEL_FILE}.index.json"
+    shards = _shards(index) if index.is_file() else [MODEL_FILE]
+    require(folder, ["config.json", *shards, *extra], source=source)
+
+
+def _shards(index: Path) -> list[str]:
+    found = read_json(index).get("weight_map")
+    if not isinstance(found, dict) or not found:
+        raise CheckpointRefused(f"{index} must hold a weight_map, and has none: copy it again")
+    return sorted(set(found.values()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file.
+
+    Raises:
+        CheckpointRefused: if it is none.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointRefused(f"{path} must be readable JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise CheckpointRefused(f"{path} must be a JSON object, got {type(found).__name__}")
+    return found
+
+
+def read_torch_file(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
+    """Tensors by name, in float32 where they are fractional, from a file of torch's own format.
+
+    Only tensors and plain containers are admitted: a file that asks for anything else is refused
+    before any of it is built.
+
+    Args:
+        path: a state dict, as `torch.save` writes it.
+        key: under which the state dict lies, where the file holds more.
+
+    Raises:
+        CheckpointRefused: if the file is damaged, holds anything but tensors or lacks `key`.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        state = found if key is None else found[key]
+        return {name: _as_float32(tensor) for name, tensor in state.items()}
+    except Exception as error:
+        # The zip reader, the restricted unpickler and wrong contents each raise their own kinds.
+        raise CheckpointRefused(f"{path} must hold tensors by name: {error!r}") from error
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], *, path: Path) -> None:
+    """Load a state dict that must fit exactly: nothing missing, nothing left over.
+
+    Args:
+        model: gets the weights.
+        state: by the model's own names.
+        path: where they came from; stands in the message.
+
+    Raises:
+        CheckpointRefused: if names or shapes differ.
+    """
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise CheckpointRefused(f"{path} must fit the architecture it is for: {error}") from error
