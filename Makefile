@@ -92,7 +92,7 @@ lock: ## Resolve the dependencies anew and write requirements.lock
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@echo "torch==$(TORCH)" > build/lock/pins.txt
 	@echo "Resolving the dependencies of pyproject.toml in build/lock: several minutes"
-	@build/lock/bin/python -m pip install -q -c build/lock/pins.txt -e ".[cpu,postgres,dev]" \
+	@build/lock/bin/python -m pip install -q -c build/lock/pins.txt -e ".[cpu,postgres,train,dev]" \
 		2> >(grep -v -e "is ignored: it is" >&2)
 	@build/lock/bin/python -m pip check
 	@{ grep '^#' $(LOCK); build/lock/bin/python -m pip freeze --all --exclude pip --exclude recsys \

@@ -26,8 +26,15 @@ UNPICKLING = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "t
 DOORS: list[tuple[set[str], list[str]]] = [
     (
         {"transformers"},
-        ["recsys/scorer/backbone.py", "training/pretrain*.py", "training/tiny_base.py"],
+        [
+            *("recsys/scorer/backbone.py", "training/pretrain*.py", "training/tiny_base.py"),
+            "training/baselines/*.py",
+        ],
     ),
+    ({"accelerate"}, ["training/parallel.py"]),
+    ({"matplotlib"}, ["training/plots.py"]),
+    ({"tensorboard", "torch.utils.tensorboard"}, ["training/run_log.py"]),
+    ({"sklearn", "implicit"}, ["training/baselines/*.py"]),
     ({"peft", "bitsandbytes"}, ["recsys/scorer/*.py"]),
     ({"faiss"}, ["recsys/neighbours.py", "recsys/clusters.py"]),
     (GRPC, ["recsys/service/*.py", "recsys/client.py"]),

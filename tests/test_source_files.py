@@ -16,7 +16,10 @@ MAX_FUNCTION_LINES = 50
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc"}
 
 # What unpickles or runs text can be made to run anything: input is data, never code.
-UNSAFE_CALLS = {"eval", "exec", "torch.load", "pd.read_pickle"}
+UNSAFE_CALLS = {"eval", "exec", "pd.read_pickle"}
+
+# Public weights of others that are only published as pickles: read there, and as bare tensors.
+PUBLISHED_PICKLES = "training/baselines/weights.py"
 
 
 def unsafe_code(path: str, source: str) -> list[str]:
@@ -24,8 +27,24 @@ def unsafe_code(path: str, source: str) -> list[str]:
     return [
         f"{path}:{node.lineno}: calls {ast.unparse(node.func)}: it runs what the input says"
         for node in ast.walk(ast.parse(source, path))
-        if isinstance(node, ast.Call) and (dotted(node.func) in UNSAFE_CALLS or allows_pickle(node))
+        if isinstance(node, ast.Call)
+        and (
+            dotted(node.func) in UNSAFE_CALLS or allows_pickle(node) or loads_objects(path, node)
+        )
     ]
+
+
+def loads_objects(path: str, call: ast.Call) -> bool:
+    """torch.load, but for tensors alone in the one file that may."""
+    if dotted(call.func) != "torch.load":
+        return False
+    tensors_alone = any(
+        keyword.arg == "weights_only"
+        and isinstance(keyword.value, ast.Constant)
+        and keyword.value.value is True
+        for keyword in call.keywords
+    )
+    return path != PUBLISHED_PICKLES or not tensors_alone
 
 
 def allows_pickle(call: ast.Call) -> bool:
@@ -137,6 +156,9 @@ LONG_BODY = "    x = 1\n" * (MAX_FUNCTION_LINES + 1)
 SLIPS = {
     unsafe_code: [
         ("training/fit.py", "import torch\ntorch.load('x')"),
+        ("training/fit.py", "torch.load('x', weights_only=True)"),
+        (PUBLISHED_PICKLES, "torch.load('x')"),
+        (PUBLISHED_PICKLES, "torch.load('x', weights_only=False)"),
         ("training/fit.py", "np.load('x', allow_pickle=True)"),
         ("recsys/cli.py", "eval('1')"),
         ("recsys/cli.py", "exec('x = 1')"),
@@ -157,6 +179,7 @@ HONEST = {
     unsafe_code: [
         ("training/fit.py", "model.eval()\nloader.load('x')\nsafetensors.torch.load(b)"),
         ("training/fit.py", "np.load('x', allow_pickle=False)"),
+        (PUBLISHED_PICKLES, "torch.load('x', weights_only=True)"),
     ],
     bad_name: [("recsys/database.py", "")],
     too_long: [("recsys/cli.py", LINE * MAX_LINES)],

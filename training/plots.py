@@ -37,14 +37,13 @@ def accuracy_plot(rows: Sequence[tuple[str, Told]], *, chance: float = 0.5) -> s
         chance: drawn as a dotted line.
     """
     canvas, axes = _canvas(0.32 * len(rows) + 0.9)
-    places = np.arange(len(rows))[::-1]
-    for place, (name, figure) in zip(places, rows, strict=True):
+    places = [float(place) for place in reversed(range(len(rows)))]
+    for place, (_, figure) in zip(places, rows, strict=True):
         colour = BLUE if place == len(rows) - 1 else GREY
         _interval(axes, figure, place, colour)
         axes.annotate(
             f"{figure['value']:.1%}", (1.0, place), xycoords=("axes fraction", "data"), va="center"
         )
-        del name
     axes.set_yticks(places, [name for name, _ in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.axvline(chance, color=GREY, linestyle=":", linewidth=1)

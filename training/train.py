@@ -1,6 +1,6 @@
 """The paper's two stages over the choices in storage: a base model becomes a preference scorer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recsys.scorer.backbone import load_tokenizer
 from recsys.scorer.checkpoint import save_scorer
-from recsys.scorer.model import PreferenceScorer, preference_score
+from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.answers import margins, pair_scores, top1
 from training.assembly import (
@@ -23,16 +23,15 @@ from training.assembly import (
     second_parameters,
     train_only,
 )
-from training.batches import Batches, batches, without_rows
+from training.batches import batches, without_rows
 from training.calibration import fit_temperature
 from training.encoding import Encoder, Fresh, encode_all
-from training.fit import ONE, Run, StepLoss, fit
-from training.losses import preference_loss
+from training.fit import ONE, Run, fit
 from training.parallel import Processes
 from training.questions import Samples, draw_samples
 from training.recipes import Recipe, Stage
 from training.run_record import run_identity, write_run
-from training.samples import Sample, pack_samples, read_histories, split_pairs
+from training.samples import Sample, read_histories
 from training.scorer_predictor import ScorerPredictor
 from training.splits import Split, prompt_weights, split, write_split
 from training.trained_on import trained_on, write_trained_on
@@ -119,32 +118,15 @@ class Training:
             validate=validation(scorer, encoder, asked) if asked else None,
             identify=drawn.names,
         )
-        fit(self._loss(scorer, drawn, encoder, weights), trained, stage.plan, run=run)
+        loss = step_loss(
+            scorer,
+            drawn,
+            encoder,
+            contrastive_weight=self.recipe.contrastive_weight,
+            weights=weights,
+        )
+        fit(loss, trained, stage.plan, run=run)
         scorer.eval()
-
-    def _loss(
-        self,
-        scorer: PreferenceScorer,
-        drawn: Batches,
-        encoder: Encoder,
-        weights: dict[str, float] | None,
-    ) -> StepLoss:
-        count = scorer.config.num_preference_tokens
-
-        def step_loss(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
-            samples, encode = encoder.read(drawn.draw(step, part))
-            packed, order = pack_samples(scorer.template, samples, num_preference_tokens=count)
-            liked, disliked = split_pairs(packed, scorer.logits(packed, encode(order.tolist())))
-            loss = preference_loss(
-                liked,
-                disliked,
-                contrastive_weight=self.recipe.contrastive_weight,
-                weights=_pair_weights(samples, weights, like=liked),
-            )
-            right = preference_score(liked) > preference_score(disliked)
-            return loss, {"top1": right.float().mean().item(), **encoder.figures()}
-
-        return step_loss
 
     def _encoder(self, scorer: PreferenceScorer, parts: Split) -> Encoder:
         images = parts.train.images
@@ -227,6 +209,41 @@ class Training:
         write_trained_on(learned, folder)
 
 
+def step_loss(
+    scorer: PreferenceScorer,
+    drawn: Batches,
+    encoder: Encoder,
+    *,
+    contrastive_weight: float = 1.0,
+    weights: Mapping[str, float] | None = None,
+) -> StepLoss:
+    """L_all (Eq. 5) of a part's samples, each user's targets packed behind one prefix.
+
+    Args:
+        scorer: whose parameters descend.
+        drawn: the samples of each step.
+        encoder: their image tokens.
+        contrastive_weight: of L+ and L-.
+        weights: of pairs by prompt; all alike by default.
+    """
+    count = scorer.config.num_preference_tokens
+
+    def loss_of(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
+        samples, encode = encoder.read(drawn.draw(step, part))
+        packed, order = pack_samples(scorer.template, samples, num_preference_tokens=count)
+        liked, disliked = split_pairs(packed, scorer.logits(packed, encode(order.tolist())))
+        loss = preference_loss(
+            liked,
+            disliked,
+            contrastive_weight=contrastive_weight,
+            weights=_pair_weights(samples, weights, like=liked),
+        )
+        right = preference_score(liked) > preference_score(disliked)
+        return loss, {"top1": right.float().mean().item(), **encoder.figures()}
+
+    return loss_of
+
+
 def validation(scorer: PreferenceScorer, encoder: Encoder, asked: Samples) -> Callable[[], float]:
     """Top-1 on validation users with the weights as they are."""
 
@@ -239,7 +256,7 @@ def validation(scorer: PreferenceScorer, encoder: Encoder, asked: Samples) -> Ca
 
 
 def _pair_weights(
-    samples: Sequence[Sample], weights: dict[str, float] | None, *, like: Tensor
+    samples: Sequence[Sample], weights: Mapping[str, float] | None, *, like: Tensor
 ) -> Tensor | None:
     if weights is None:
         return None

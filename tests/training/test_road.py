@@ -12,11 +12,13 @@ from recsys.scorer.checkpoint import load_scorer
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
-from training.evaluate import evaluate, world_bounds
+from training.evaluate import evaluate
 from training.pretrain import pretrain
-from training.recipes import PretrainRecipe, Recipe, tiny
+from training.recipes import Base, PretrainRecipe, Recipe, tiny
+from training.report import write_report
+from training.splits import SplitRule
 from training.tiny_base import TinyShape
-from training.train import train
+from training.train import Training
 from training.truth import read_truth
 from training.world import create_world
 
@@ -54,6 +56,8 @@ def toy_recipe() -> Recipe:
     second = replace(whole.second, plan=replace(whole.second.plan, num_steps=3), num_users=2)
     return replace(
         whole,
+        base=Base(geometry=SHAPE.geometry),
+        split=SplitRule(validation_users=0.2, held_prompts=0.25),
         first=first,
         second=second,
         scorer=replace(whole.scorer, num_references=2, num_preference_tokens=3),
@@ -65,20 +69,26 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a world in storage, a base and a trained checkpoint."""
     folder = tmp_path_factory.mktemp("road")
     store = open_store(folder)
-    create_world(
-        store,
-        num_users=4,
-        seed=3,
-        truth_path=folder / "truth.npz",
-        num_choices=5,
-        num_prompts=8,
-        images_per_prompt=4,
-        size_px=32,
-    )
+    for seed, num_users in ((3, 12), (4, 5)):
+        create_world(
+            store,
+            num_users=num_users,
+            seed=seed,
+            truth_path=folder / "truth.npz",
+            num_choices=8,
+            num_prompts=16,
+            images_per_prompt=4,
+            size_px=32,
+        )
     base = pretrain(toy_pretraining(), folder / "pretrain", console=QUIET)
-    train(toy_recipe(), base, store, folder / "run", geometry=SHAPE.geometry, console=QUIET)
+    learn(store, base, folder / "run")
     store.database.dispose()
     return folder
+
+
+def learn(store: HistoryStore, base: Path, folder: Path) -> Path:
+    users = [f"s3-u{n:05d}" for n in range(12)]
+    return Training(toy_recipe(), base, store, folder, console=QUIET, users=users).run()
 
 
 def open_store(folder: Path) -> HistoryStore:
@@ -103,50 +113,118 @@ def test_the_first_stage_trains_adapter_and_preference_tokens(road) -> None:
 def test_a_run_says_how_to_repeat_it(road) -> None:
     run = json.loads((road / "run/run.json").read_text())
     assert run["recipe"]["name"] == "tiny"
-    assert run["num_users"] == 4
+    assert 0 < run["num_users"] <= 12
+    assert len(run["data"]["train"]) == 64
     assert {"torch", "transformers"} <= set(run["packages"])
 
 
 def test_the_same_seed_gives_the_same_checkpoint(road, tmp_path) -> None:
     store = open_store(road)
     base = pretrain(toy_pretraining(), tmp_path / "pretrain", console=QUIET)
-    again = train(
-        toy_recipe(), base, store, tmp_path / "run", geometry=SHAPE.geometry, console=QUIET
-    )
+    again = learn(store, base, tmp_path / "run")
     store.database.dispose()
     assert load_scorer(again).model_version == load_scorer(road / "run/final").model_version
 
 
-def test_figures_and_their_bounds(road) -> None:
+def test_a_temperature_was_fitted_on_validation_users(road) -> None:
+    first, final = (load_scorer(road / "run" / name) for name in ("stage1", "final"))
+    assert first.config.temperature == 1.0
+    assert final.config.temperature != 1.0
+
+
+@pytest.fixture(scope="module")
+def results(road: Path) -> dict:
     store = open_store(road)
-    report = evaluate(load_scorer(road / "run/final"), store, console=QUIET)
-    store.database.dispose()
-    figures = report.figures | world_bounds(report, read_truth(road / "truth.npz"))
-    assert figures["top1"].n_users == 4
-    assert figures["personal"].value == pytest.approx(
-        figures["top1"].value - figures["shuffled_history"].value
+    found = evaluate(
+        road / "run/final",
+        store,
+        against={"stage 1": road / "run/stage1"},
+        truth=read_truth(road / "truth.npz"),
     )
-    for name in ("top1", "world.known_taste", "world.best_possible", "world.average_taste"):
-        assert 0 <= figures[name].low <= figures[name].value <= figures[name].high <= 1
+    store.database.dispose()
+    return found
 
 
-def test_no_usable_user_is_said_in_a_sentence(tmp_path) -> None:
+def test_whoever_was_learned_from_is_not_among_the_unseen(results) -> None:
+    assert results["unseen"]["top1"]["n_users"] == 5
+    assert 0 < results["seen"]["top1"]["n_users"] <= 12
+
+
+def test_every_block_of_the_report_is_there(results) -> None:
+    for path in [
+        "unseen.top1",
+        "unseen.opposed",
+        "unseen.shuffled_history",
+        "unseen.personal",
+        "unseen.no_prompt",
+        "unseen.swapped_labels",
+        "seen.top1",
+        "seen_minus_unseen",
+        "order.spread",
+        "order.averaged_gain",
+        "world.known_taste",
+        "world.best_possible",
+        "world.average_taste",
+        "world.gap_closed",
+        "by_references.0",
+        "by_references.2",
+        "world.by_references.8",
+        "baselines.random.top1",
+        "baselines.linear.opposed",
+        "baselines.user_knn.ours_minus",
+    ]:
+        figure = results
+        for name in path.split("."):
+            figure = figure[name]
+        assert set(figure) == {"value", "low", "high", "n_users", "n_pairs"}, path
+    assert {each["what"] for each in results["missing"]} >= {"pick_score", "viper", "idefics2"}
+    assert len(results["nearest_words"]) == 3
+    assert results["ablations"][0]["name"] == "stage 1"
+
+
+def test_personal_is_the_difference_of_both_histories(results) -> None:
+    unseen = results["unseen"]
+    assert unseen["personal"]["value"] == pytest.approx(
+        unseen["top1"]["value"] - unseen["shuffled_history"]["value"], abs=0.2
+    )
+
+
+def test_bounds_are_in_order_of_what_they_know(results) -> None:
+    for name in ("known_taste", "best_possible", "average_taste"):
+        figure = results["world"][name]
+        assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
+
+
+def test_the_report_is_written_for_programs_and_people(results, tmp_path) -> None:
+    write_report(results, tmp_path)
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["unseen"]["top1"]["value"] == results["unseen"]["top1"]["value"]
+    page = (tmp_path / "report.html").read_text()
+    assert results["model_version"] in page
+    assert page.count("<svg") >= 6
+
+
+def test_no_usable_user_is_said_in_a_sentence(road, tmp_path) -> None:
     store = open_store(tmp_path)
     with pytest.raises(ValueError, match="at least two users"):
-        evaluate(_any_scorer(), store, console=QUIET)
+        evaluate(road / "run/final", store)
     store.database.dispose()
 
 
-def _any_scorer():
-    from recsys.scorer.backbone import Backbone
-    from recsys.scorer.model import PreferenceScorer, ScorerConfig
-    from recsys.scorer.template import Template, TemplateConfig
-    from training.tiny_base import build_model, train_tokenizer
+def test_nobody_to_learn_from_is_said_in_a_sentence(road, tmp_path) -> None:
+    store = open_store(tmp_path)
+    training = Training(toy_recipe(), road / "pretrain/base", store, tmp_path, console=QUIET)
+    with pytest.raises(ValueError, match="somebody to learn from, got 0 users"):
+        training.run()
+    store.database.dispose()
 
-    tokenizer = train_tokenizer(["three small fish"], vocabulary=SHAPE.vocabulary)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=SHAPE.num_latents)
-    return PreferenceScorer(
-        Backbone(model), template, geometry=SHAPE.geometry, config=ScorerConfig()
-    )
+
+def test_a_state_of_another_recipe_is_refused(road) -> None:
+    store = open_store(road)
+    other = replace(toy_recipe(), contrastive_weight=0.0)
+    users = [f"s3-u{n:05d}" for n in range(12)]
+    base = road / "pretrain/base"
+    training = Training(other, base, store, road / "run", console=QUIET, users=users)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        training.run()
+    store.database.dispose()
