@@ -18,12 +18,12 @@ from training.batches import Batches
 from training.cross_validation import Fold, cross_validate, deal_folds
 from training.encoding import Encoded, encode_all
 from training.fit import Plan, Run, fit
+from training.objective import step_loss
 from training.predictors import Predictor
 from training.questions import images_of
 from training.samples import Histories, read_histories
 from training.scorer_predictor import ScorerPredictor
 from training.splits import eligible
-from training.train import step_loss
 from training.trained_on import histories_digest
 
 FEWEST_LIKED = 5

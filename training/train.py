@@ -1,13 +1,12 @@
 """The paper's two stages over the choices in storage: a base model becomes a preference scorer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from recsys.scorer.backbone import load_tokenizer
 from recsys.scorer.checkpoint import save_scorer
@@ -27,11 +26,12 @@ from training.batches import batches, without_rows
 from training.calibration import fit_temperature
 from training.encoding import Encoder, Fresh, encode_all
 from training.fit import ONE, Run, fit
+from training.objective import step_loss
 from training.parallel import Processes
 from training.questions import Samples, draw_samples
 from training.recipes import Recipe, Stage
 from training.run_record import run_identity, write_run
-from training.samples import Sample, read_histories
+from training.samples import read_histories
 from training.scorer_predictor import ScorerPredictor
 from training.splits import Split, prompt_weights, split, write_split
 from training.trained_on import trained_on, write_trained_on
@@ -209,41 +209,6 @@ class Training:
         write_trained_on(learned, folder)
 
 
-def step_loss(
-    scorer: PreferenceScorer,
-    drawn: Batches,
-    encoder: Encoder,
-    *,
-    contrastive_weight: float = 1.0,
-    weights: Mapping[str, float] | None = None,
-) -> StepLoss:
-    """L_all (Eq. 5) of a part's samples, each user's targets packed behind one prefix.
-
-    Args:
-        scorer: whose parameters descend.
-        drawn: the samples of each step.
-        encoder: their image tokens.
-        contrastive_weight: of L+ and L-.
-        weights: of pairs by prompt; all alike by default.
-    """
-    count = scorer.config.num_preference_tokens
-
-    def loss_of(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
-        samples, encode = encoder.read(drawn.draw(step, part))
-        packed, order = pack_samples(scorer.template, samples, num_preference_tokens=count)
-        liked, disliked = split_pairs(packed, scorer.logits(packed, encode(order.tolist())))
-        loss = preference_loss(
-            liked,
-            disliked,
-            contrastive_weight=contrastive_weight,
-            weights=_pair_weights(samples, weights, like=liked),
-        )
-        right = preference_score(liked) > preference_score(disliked)
-        return loss, {"top1": right.float().mean().item(), **encoder.figures()}
-
-    return loss_of
-
-
 def validation(scorer: PreferenceScorer, encoder: Encoder, asked: Samples) -> Callable[[], float]:
     """Top-1 on validation users with the weights as they are."""
 
@@ -253,12 +218,3 @@ def validation(scorer: PreferenceScorer, encoder: Encoder, asked: Samples) -> Ca
         return top1(answers).value
 
     return figure
-
-
-def _pair_weights(
-    samples: Sequence[Sample], weights: Mapping[str, float] | None, *, like: Tensor
-) -> Tensor | None:
-    if weights is None:
-        return None
-    values = [weights[pair.prompt] for sample in samples for pair in sample.targets]
-    return torch.tensor(values, dtype=like.dtype, device=like.device)
