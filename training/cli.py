@@ -118,17 +118,20 @@ def train(
 
     --set changes one value of the recipe, e.g. --set scorer.num_preference_tokens=0.
     """
-    from training.recipes import RECIPES, changed
+    from rich.console import Console
+
+    from training.catalogue import RECIPES, changed
 
     if recipe not in RECIPES:
         raise click.UsageError(f"RECIPE must be one of {', '.join(RECIPES)}, got {recipe}")
     with failing_in_a_sentence():
         chosen = changed(RECIPES[recipe](), changes)
     if dry_run:
+        from training.catalogue import SHAPES
         from training.dry_run import dry_run as count
         from training.dry_run import show
 
-        show(count(chosen), open_console(threads))
+        show(count(chosen, SHAPES[recipe]()), Console())
         return
     source = base or chosen.base.source
     if source is None or out is None:

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from recsys.images import ImageGeometry
 from recsys.scorer.adapter import LoraShape
@@ -172,42 +170,3 @@ def tiny() -> Recipe:
 def recipe_digest(recipe: Recipe | PretrainRecipe) -> str:
     """SHA-256 of all values of a recipe: runs of different recipes must not mix."""
     return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
-
-
-RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny}
-
-
-def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """A recipe with values replaced, e.g. "scorer.num_preference_tokens=0".
-
-    Args:
-        recipe: to begin with.
-        changes: dotted name = value; the value is JSON, or text where it is none.
-
-    Raises:
-        ValueError: if a name is not the recipe's, or a value is of another type.
-    """
-    for change in changes:
-        name, separator, value = change.partition("=")
-        if not separator:
-            raise ValueError(f"a change must be NAME=VALUE, got {change!r}")
-        recipe = _replaced(recipe, name.split("."), value, change)
-    return recipe
-
-
-def _replaced(owner: Any, path: Sequence[str], value: str, change: str) -> Any:
-    names = [each.name for each in fields(owner)]
-    if path[0] not in names:
-        raise ValueError(f"{change!r} must name one of {', '.join(names)}")
-    old = getattr(owner, path[0])
-    if len(path) > 1 and is_dataclass(old):
-        return replace(owner, **{path[0]: _replaced(old, path[1:], value, change)})
-    try:
-        new = json.loads(value)
-    except ValueError:
-        new = value
-    if isinstance(old, float) and isinstance(new, int):
-        new = float(new)
-    if old is not None and type(new) is not type(old):
-        raise ValueError(f"{change!r} must give a value like {old!r}")
-    return replace(owner, **{path[0]: new})

@@ -7,6 +7,7 @@ downloaded; `training.pretrain` teaches it to see.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -75,11 +76,11 @@ TWELVE_MILLION = TinyShape(
 """About 12 M parameters: for benchmarks, where the tiny model is all overhead."""
 
 
-def idefics2_config(shape: TinyShape, *, vocabulary: int, image_token: int) -> Idefics2Config:
-    """The library's configuration of a small Idefics2."""
-    return Idefics2Config(
-        image_token_id=image_token,
-        vision_config={
+def idefics2_values(shape: TinyShape, *, vocabulary: int, image_token: int) -> dict[str, Any]:
+    """Values of the library's configuration for a small Idefics2."""
+    return {
+        "image_token_id": image_token,
+        "vision_config": {
             "hidden_size": shape.vision_width,
             "intermediate_size": 3 * shape.vision_width,
             "num_hidden_layers": shape.vision_layers,
@@ -87,7 +88,7 @@ def idefics2_config(shape: TinyShape, *, vocabulary: int, image_token: int) -> I
             "image_size": shape.image_px,
             "patch_size": shape.patch_px,
         },
-        perceiver_config={
+        "perceiver_config": {
             "hidden_size": shape.width,
             "rms_norm_eps": 1e-5,
             "resampler_n_latents": shape.num_latents,
@@ -96,7 +97,7 @@ def idefics2_config(shape: TinyShape, *, vocabulary: int, image_token: int) -> I
             "resampler_head_dim": shape.width // shape.heads,
             "num_key_value_heads": shape.key_value_heads,
         },
-        text_config={
+        "text_config": {
             "model_type": "mistral",
             "vocab_size": vocabulary,
             "hidden_size": shape.width,
@@ -112,7 +113,7 @@ def idefics2_config(shape: TinyShape, *, vocabulary: int, image_token: int) -> I
             "bos_token_id": 1,
             "eos_token_id": 2,
         },
-    )
+    }
 
 
 def build_model(
@@ -128,8 +129,8 @@ def build_model(
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = idefics2_config(shape, vocabulary=vocabulary, image_token=image_token)
-        model = Idefics2ForConditionalGeneration(config)
+        values = idefics2_values(shape, vocabulary=vocabulary, image_token=image_token)
+        model = Idefics2ForConditionalGeneration(Idefics2Config(**values))
         _initialise(model)
     return observe_attention(model)
 

@@ -4,7 +4,7 @@ Nothing of the library's model classes is changed; the scorer hands them embeddi
 positions and a key-value cache.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,6 +18,7 @@ from transformers import (
     AttentionMaskInterface,
     AutoTokenizer,
     BitsAndBytesConfig,
+    Idefics2Config,
     Idefics2ForConditionalGeneration,
     PreTrainedTokenizerBase,
 )
@@ -252,6 +253,16 @@ def load_model(
         ) from error
     observe_attention(model).eval()
     return model
+
+
+def build_on_meta(values: Mapping[str, Any]) -> Idefics2ForConditionalGeneration:
+    """An Idefics2 of any size without its weights: shapes to count with, and no memory.
+
+    Args:
+        values: of the library's `Idefics2Config`.
+    """
+    with torch.device("meta"):
+        return Idefics2ForConditionalGeneration(Idefics2Config(**values))
 
 
 def nf4_config(
