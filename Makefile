@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format proto proto-check bench tiny lock install clean
+.PHONY: help demo test quick check format proto proto-check bench tiny ablations lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -68,23 +68,41 @@ proto-check: $(STAMP) ## Is recsys/v1 what proto/ generates?
 	diff -r --brief -x __init__.py -x __pycache__ "$$fresh/recsys/v1" recsys/v1 \
 	|| { echo "recsys/v1 is not what proto/ generates: run \`make proto\` and commit the result" >&2; exit 1; }
 
-bench: $(STAMP) ## Measure packed scoring against full passes; writes bench.json
+bench: $(STAMP) ## Measure packed scoring and learning against full passes; writes bench*.json
 	@$(PY) tests/benchmarks/ranking.py $(ARGS)
+	@$(PY) tests/benchmarks/learning.py $(ARGS)
 
-# Each step resumes where it was stopped; to begin anew, remove runs/tiny. People, prompts and images that
-# the checkpoint is judged on come from a world of another seed.
+# Each step resumes where it was stopped; to begin anew, remove runs/tiny. Learners are a world of seed 1;
+# people, prompts and images that the checkpoint is judged on come from a world of seed 2.
 RUN := runs/tiny
 USERS ?= 3000
-world = RECSYS_DATABASE_URL="sqlite:///$(CURDIR)/$(RUN)/$(1)/recsys.db" \
-	RECSYS_BLOB_URL="file://$(CURDIR)/$(RUN)/$(1)/blobs" $(BIN)/recsys
+JUDGES ?= 400
+in_world = RECSYS_DATABASE_URL="sqlite:///$(CURDIR)/$(RUN)/world/recsys.db" \
+	RECSYS_BLOB_URL="file://$(CURDIR)/$(RUN)/world/blobs" OMP_NUM_THREADS=1 $(BIN)/recsys
 
-tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: about an hour
-	@$(call world,learn) world create --users $(USERS) --seed 1
-	@$(call world,judge) world create --users 200 --seed 2
-	@$(BIN)/recsys pretrain $(RUN)
-	@$(call world,learn) train tiny --base $(RUN)/base --out $(RUN)
-	@$(call world,judge) evaluate $(RUN)/final --json > $(RUN)/figures.json
-	@$(PY) -m training.card $(RUN) $(RUN)/figures.json recsys/checkpoints/tiny
+tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: under two hours
+	@$(in_world) world create --users $(USERS) --seed 1
+	@$(in_world) world create --users $(JUDGES) --seed 2
+	@$(in_world) pretrain $(RUN) --threads 1
+	@$(in_world) train tiny --only 's1-*' --base $(RUN)/base --out $(RUN) --threads 1
+	@$(in_world) evaluate $(RUN)/final --out $(RUN)/report
+	@$(PY) -m training.card $(RUN) $(RUN)/report/report.json recsys/checkpoints/tiny
+
+# The paper's Tab. 5 and 6: the same recipe with one thing changed, each with so few steps that all of them
+# end within an hour on two cores, and all compared on the same people.
+VARIANTS := full base contrastive tokens5 tokens20
+STEPS ?= 400
+change_full :=
+change_base := --set contrastive_weight=0 --set scorer.num_preference_tokens=0
+change_contrastive := --set scorer.num_preference_tokens=0
+change_tokens5 := --set scorer.num_preference_tokens=5
+change_tokens20 := --set scorer.num_preference_tokens=20
+
+ablations: $(STAMP) ## Train the variants of Tab. 5 and 6 on the base of `make tiny`, and compare them
+	@$(foreach variant,$(VARIANTS),$(in_world) train tiny --only 's1-*' --base $(RUN)/base \
+		--out $(RUN)/ablations/$(variant) --set first.plan.num_steps=$(STEPS) $(change_$(variant)) --threads 1;)
+	@$(in_world) evaluate $(RUN)/ablations/full/final --out $(RUN)/ablations/report --no-baselines \
+		$(foreach variant,$(filter-out full,$(VARIANTS)),--against $(variant)=$(RUN)/ablations/$(variant)/final)
 
 # A fresh environment, so that nothing installed by hand gets in. The lock names torch without its
 # build (+cpu, +cu130) and none of the CUDA packages, for those depend on the machine (see the lock's head).

@@ -13,13 +13,16 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _MEANING = {
-    "top1": "one liked image against one disliked, the person's own history",
-    "shuffled_history": "the same, behind another person's history",
-    "personal": "the difference: what the person's own history is worth",
+    "unseen.top1": "one liked image against one disliked, people never learned from",
+    "unseen.opposed": "pairs on which two people disagree; whatever ignores the person gets 50 %",
+    "unseen.shuffled_history": "the same as top1, behind another person's history",
+    "unseen.personal": "the difference: what the person's own history is worth",
+    "seen.top1": "people learned from, on prompts and images that were not",
     "world.known_taste": "if the taste were known",
     "world.best_possible": "the most that the same references allow (posterior over people)",
     "world.average_taste": "the average taste, the same for everybody",
     "world.gap_closed": "(top1 - average taste) / (best possible - average taste)",
+    "baselines.linear.top1": "the best baseline: a linear taste fitted on each person's references",
 }
 
 _CARD = """# The tiny preference scorer
@@ -32,11 +35,14 @@ works on a laptop; it knows drawn scenes, not photographs, and English words of 
 - Parameters: {parameters}
 - Inputs: images at {image_px}×{image_px}, {num_references} reference pairs,
   {num_preference_tokens} preference tokens, prompts of at most {max_prompt_tokens} tokens
-- Base: pretrained on captions ({caption_steps} steps) and on interleaved sequences labelled by
-  random rules ({interleaved_steps} steps); no community of any world and no choice is seen there
+- Base: pretrained on captions ({caption_steps} steps, attributes read besides) and on interleaved
+  sequences labelled by random rules ({interleaved_steps} steps); no community of any world and no
+  choice is seen there
 - Stage 1 ({first_steps} steps): LoRA of rank {rank} on the decoder, and the preference tokens, by
   L_base + L+ + L- on the choices of {num_users} people (`recsys world create --seed 1`)
 - Stage 2 ({second_steps} steps): the preference tokens alone
+- The weights of each stage that did best on people held out for that; Q at temperature
+  {temperature:.2f}, fitted on the same people
 - Seeds: base {base_seed}, stages {first_seed} and {second_seed}; commit {commit}
 - Duration on two shared cores, one thread: {duration}
 
@@ -61,7 +67,7 @@ people.
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--duration", default="not measured", help="Of the whole training, for the card.")
 def main(run: Path, figures: Path, out: Path, duration: str) -> None:
-    """Copy the final checkpoint of RUN to OUT and write its card from `recsys evaluate --json`."""
+    """Copy the final checkpoint of RUN to OUT and write its card from the report FIGURES."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(run / "final", out)
     told = json.loads(figures.read_text())
@@ -75,7 +81,7 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
     Args:
         run: folder of the training run, with run.json.
         checkpoint: folder with scorer.json and weights.
-        figures: what `recsys evaluate --json` printed.
+        figures: of the evaluation's report.json.
         duration: of the whole training, in words.
     """
     from training.recipes import PretrainRecipe
@@ -83,7 +89,7 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
     told = json.loads((run / "run.json").read_text())
     scorer = json.loads((checkpoint / "scorer.json").read_text())
     recipe, base = told["recipe"], PretrainRecipe()
-    judged = figures["top1"]
+    judged = figures["unseen"]["top1"]
     return _CARD.format(
         version=scorer["model_version"],
         parameters=f"{count_parameters(checkpoint) / 1e6:.2f} M",
@@ -96,6 +102,7 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
         first_steps=recipe["first"]["plan"]["num_steps"],
         second_steps=recipe["second"]["plan"]["num_steps"],
         rank=recipe["lora"]["rank"],
+        temperature=scorer["scorer"]["temperature"],
         num_users=told["num_users"],
         base_seed=base.seed,
         first_seed=recipe["first"]["plan"]["seed"],
@@ -109,12 +116,16 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
 
 
 def figure_rows(figures: Mapping[str, Any]) -> str:
-    """Rows of a Markdown table, one a figure."""
-    return "\n".join(
-        f"| {name} | {f['value']:.1%} | {f['low']:.1%} to {f['high']:.1%} | {_MEANING[name]} |"
-        for name, f in figures.items()
-        if name in _MEANING
-    )
+    """Rows of a Markdown table, one a figure that is there."""
+    rows = []
+    for name, meaning in _MEANING.items():
+        found: Any = figures
+        for part in name.split("."):
+            found = found.get(part) if found else None
+        if found:
+            interval = f"{found['low']:.1%} to {found['high']:.1%}"
+            rows.append(f"| {name} | {found['value']:.1%} | {interval} | {meaning} |")
+    return "\n".join(rows)
 
 
 def count_parameters(checkpoint: Path) -> int:

@@ -7,13 +7,11 @@ from training.card import count_parameters, figure_rows
 
 
 def test_rows_say_value_interval_and_meaning() -> None:
-    figures = {
-        "model_version": "abc",
-        "top1": {"value": 0.71234, "low": 0.69, "high": 0.73, "n_users": 2, "n_pairs": 9},
-    }
-    assert figure_rows({"top1": figures["top1"], "unheard_of": figures["top1"]}) == (
-        "| top1 | 71.2% | 69.0% to 73.0% | "
-        "one liked image against one disliked, the person's own history |"
+    top1 = {"value": 0.71234, "low": 0.69, "high": 0.73, "n_users": 2, "n_pairs": 9}
+    figures = {"model_version": "abc", "unseen": {"top1": top1, "unheard_of": top1}, "world": None}
+    assert figure_rows(figures) == (
+        "| unseen.top1 | 71.2% | 69.0% to 73.0% | "
+        "one liked image against one disliked, people never learned from |"
     )
 
 
