@@ -1,6 +1,6 @@
 """Collaborative filtering over choices: people who chose alike, and factors of people and images.
 
-Both know an image only by who chose it: an image that nobody else was shown scores 0.
+Both know an image only by who chose it: an image that nobody is known to have chosen scores 0.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,23 @@ NUM_NEIGHBOURS = 40
 SHRINKAGE = 4.0
 """Images in common at which an agreement counts half."""
 
-NUM_FACTORS = 16
+NUM_FACTORS = 4
+"""More of them learn few people or few choices by heart."""
+
 NUM_SWEEPS = 20
 REGULARISATION = 0.1
 
 
 class UserNeighbours:
-    """What the most alike people thought of the image, weighed by how alike they are.
+    """What those who agree or disagree most with this user thought of the image.
 
     A user's verdict on an image is likes less dislikes, as a sign. Two users agree by the mean
-    product of their verdicts on images both were shown, shrunk by n / (n + 4).
+    product of their verdicts on images both were shown, shrunk by n / (n + 4); who disagrees is
+    turned round. Each image is judged by the nearest of those who were shown it.
 
     Args:
         known: everybody's pairs; a user's own are not used for that user.
-        num_neighbours: people asked, at most.
+        num_neighbours: people asked about an image, at most.
     """
 
     name = "user_knn"
@@ -52,10 +55,15 @@ class UserNeighbours:
         weights = agreement / (shared + SHRINKAGE)
         if user_id in self._users:
             weights[self._users[user_id]] = 0.0
-        near = np.argsort(-np.abs(weights), kind="stable")[: self._num_neighbours]
-        asked = self._all[near][:, [each.row for each in candidates]].toarray()
-        total = np.abs(weights[near]) @ np.abs(asked)
-        votes = weights[near] @ asked
+        order = np.argsort(-np.abs(weights), kind="stable")
+        near = order[weights[order] != 0]
+        columns = self._all[near][:, [each.row for each in candidates]]
+        asked = np.ascontiguousarray(columns.toarray().T)  # (C, neighbours)
+        asked[np.cumsum(asked != 0, axis=1) > self._num_neighbours] = 0.0
+        # Summed image by image: a matrix product rounds otherwise when there are more of them,
+        # and ties would break.
+        votes = (weights[near] * asked).sum(axis=1)
+        total = np.abs(weights[near] * asked).sum(axis=1)
         mean: Scores = np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
         return mean
 
@@ -63,12 +71,16 @@ class UserNeighbours:
 class MatrixFactorisation:
     """Factors of people and of images, by alternating least squares on likes (`implicit`).
 
-    Hu, Koren & Volinsky 2008. A user is folded in by the references.
+    Hu, Koren & Volinsky 2008. A user is folded in by the references alone, but the images' factors
+    are everybody's work, the user's known pairs included.
 
     Args:
-        known: everybody's pairs.
+        known: everybody's pairs; somebody must be there.
         num_factors: of each user and image, at least 1.
         seed: of the factors.
+
+    Raises:
+        ValueError: if nobody is known.
     """
 
     name = "matrix_factorisation"
@@ -77,6 +89,8 @@ class MatrixFactorisation:
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
+        if not known.pairs:
+            raise ValueError("factors need at least one user, got none: import choices")
         self._num_images = len(known.images)
         self._model = AlternatingLeastSquares(
             factors=num_factors,

@@ -20,8 +20,8 @@ class LinearTaste:
     """Logistic regression on (liked - disliked) embeddings of the user's references.
 
     P(x preferred to y) = sigmoid(w · (x - y)): Bradley-Terry with a linear utility. Differences
-    are scaled to unit variance over the references, so the regularisation means the same for any
-    embedding.
+    are scaled to unit variance over the references, so the regularisation means the same at any
+    scale of the embedding (not for any number of coordinates).
 
     Args:
         embed: embeddings by row.
@@ -50,5 +50,6 @@ class LinearTaste:
             np.repeat([1, 0], len(differences)),
         )
         rows = self._embed([each.row for each in candidates]).astype(np.float64)
-        utilities: Scores = rows @ model.coef_[0] / scale
+        # Summed row by row: a matrix product rounds otherwise when there are more rows.
+        utilities: Scores = (rows * model.coef_[0]).sum(axis=1) / scale
         return utilities

@@ -36,7 +36,9 @@ class Chance:
 
 
 class MostLiked:
-    """How many other people liked the image; nobody has seen a new one, so those tie at 0.
+    """How many comparisons the image won with other people; new images tie at 0.
+
+    Somebody who preferred it to three others counts three times.
 
     Args:
         known: everybody's pairs; a user's own are not counted for that user.
@@ -50,7 +52,7 @@ class MostLiked:
     def scores(
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
     ) -> Scores:
-        """Likes by others, at least 0."""
+        """Comparisons won with others, at least 0."""
         return np.array([self._verdicts.of_others(user_id, c.row)[0] for c in candidates])
 
 

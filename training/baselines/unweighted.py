@@ -18,7 +18,7 @@ def without_weights(known: Histories, features: Features, *, seed: int = 0) -> l
 
     Args:
         known: everybody's pairs but those that are asked.
-        features: image tokens; their mean is the embedding of the linear taste.
+        features: image tokens; side by side they are the embedding of the linear taste.
         seed: of those that draw.
     """
 

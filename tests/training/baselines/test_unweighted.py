@@ -124,3 +124,34 @@ def test_a_linear_taste_needs_references_that_differ() -> None:
     np.testing.assert_array_equal(LinearTaste(embed).scores("x", [], candidates(1, 2)), [0.0, 0.0])
     same = LinearTaste(embed).scores("x", [pair(3, 3)], candidates(1, 2))
     np.testing.assert_allclose(same, [0.0, 0.0], atol=1e-12)
+
+
+def crowd_of(count: int) -> Histories:
+    """People who chose at random among all images."""
+    rng = np.random.default_rng(3)
+    drawn = {n: [rng.choice(IMAGES, 2, replace=False) for _ in range(9)] for n in range(count)}
+    return histories(**{f"u{n}": [pair(int(a), int(b)) for a, b in drawn[n]] for n in drawn})
+
+
+def test_company_moves_no_number_by_a_last_digit() -> None:
+    known = crowd_of(60)
+    embeddings = np.random.default_rng(4).normal(size=(IMAGES, 96))
+    everywhere = candidates(*range(IMAGES))
+    for model in (UserNeighbours(known), LinearTaste(lambda rows: embeddings[list(rows)])):
+        for references in list(known.pairs.values())[:20]:
+            together = model.scores("x", references, everywhere)
+            alone = [model.scores("x", references, [each])[0] for each in everywhere]
+            np.testing.assert_array_equal(together, alone)
+
+
+def test_neighbours_are_those_who_were_shown_the_image() -> None:
+    near = {f"n{n}": [pair(0, 1), pair(2, 3)] for n in range(3)}
+    known = histories(**near, far=[pair(0, 1), pair(6, 7)])
+    model = UserNeighbours(known, num_neighbours=1)
+    found = model.scores("x", [pair(0, 1), pair(2, 3)], candidates(6, 7))
+    np.testing.assert_allclose(found, [1.0, -1.0])
+
+
+def test_factors_of_nobody_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one user"):
+        MatrixFactorisation(histories())
