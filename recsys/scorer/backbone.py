@@ -124,7 +124,7 @@ class Backbone(nn.Module):
 
         Takes effect in training mode.
         """
-        self.idefics2.gradient_checkpointing_enable({"use_reentrant": False})
+        self.idefics2.activation_checkpointing_enable()
 
     def image_tokens(
         self, pixels: Float[Tensor, "N 3 H W"], mask: Bool[Tensor, "N H W"] | None = None
@@ -272,14 +272,15 @@ def nf4_config(
 
     Args:
         compute_dtype: of the multiplications.
-        unquantized: names of modules left as they are, beside the output matrix.
+        unquantized: parts of the model left as they are, beside the output matrix.
     """
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
-        llm_int8_skip_modules=["lm_head", *unquantized] if unquantized else None,
+        # The library compares from the beginning of a module's full name.
+        llm_int8_skip_modules=["lm_head", *(f"model.{name}" for name in unquantized)],
     )
 
 
