@@ -1,8 +1,9 @@
 """A checkpoint and a database -> all that the report shows."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +82,17 @@ def evaluate(
     read = stored_images(store, histories.images)
     features = ImageFeatures(scorer, read)
     judge = Judge(asked, ScorerPredictor(scorer, features), seed=seed, tell=tell)
-    baselines: list[Predictor] = []
     missing: list[dict[str, str]] = []
+    baselines: Iterable[Predictor] = ()
     if with_baselines:
-        baselines = [*without_weights(asked.known(), features, seed=seed)]
-        weighted, missing = _weighted(weights, read)
-        baselines += weighted
+        baselines = chain(
+            without_weights(asked.known(), features, seed=seed),
+            _weighted(weights, read, missing),
+        )
     found = judge_all(
         judge,
         baselines=baselines,
-        variants=[_variant(name, path, read) for name, path in (against or {}).items()],
+        variants=(_variant(name, path, read) for name, path in (against or {}).items()),
         truth=truth,
         temperature=scorer.config.temperature,
     )
@@ -112,19 +114,22 @@ def evaluate(
 
 
 def _weighted(
-    weights: Path | None, read: ImageReader
-) -> tuple[list[Predictor], list[dict[str, str]]]:
-    """Baselines whose public weights are there, and which ones are not and why."""
-    found: list[Predictor] = []
-    missing = []
+    weights: Path | None, read: ImageReader, missing: list[dict[str, str]]
+) -> Iterator[Predictor]:
+    """Baselines whose public weights are there, one at a time: some take 33 GB.
+
+    Args:
+        weights: folder with a folder for each baseline.
+        read: row -> RGB image.
+        missing: is told which ones are not there, and why.
+    """
     for name, load in WEIGHTED.items():
         try:
             if weights is None:
                 raise WeightsMissing("no folder of weights was named: pass --weights")
-            found.append(load(weights / name, images=read))
+            yield load(weights / name, images=read)
         except WeightsMissing as error:
             missing.append({"what": name, "why": str(error)})
-    return found, missing
 
 
 def _variant(name: str, checkpoint: str | Path, read: ImageReader) -> ScorerPredictor:

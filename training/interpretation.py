@@ -36,7 +36,12 @@ def nearest_words(
         For each token its number and its words with their distances, nearest first.
     """
     table = scorer.backbone.embed(torch.arange(len(words), device=scorer.backbone.device))
-    distances = torch.cdist(scorer.preference_tokens.float(), table.float())
+    # By products of matrices, small distances would be rounded away.
+    distances = torch.cdist(
+        scorer.preference_tokens.float(),
+        table.float(),
+        compute_mode="donot_use_mm_for_euclid_dist",
+    )
     distances[:, [not word for word in words]] = torch.inf
     near = distances.topk(min(num_words, len(words)), largest=False)
     return [

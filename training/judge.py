@@ -4,7 +4,7 @@ Nothing here trains: whoever is asked about was either never learned from (unsee
 only about choices newer than any that was learned from (seen).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,8 +169,8 @@ class Judge:
 def judge_all(
     judge: Judge,
     *,
-    baselines: Sequence[Predictor] = (),
-    variants: Sequence[Predictor] = (),
+    baselines: Iterable[Predictor] = (),
+    variants: Iterable[Predictor] = (),
     truth: WorldTruth | None = None,
     temperature: float = 1.0,
 ) -> Block:
@@ -178,7 +178,7 @@ def judge_all(
 
     Args:
         judge: questions and scorer.
-        baselines: others to be compared with.
+        baselines: others to be compared with, taken and let go one by one.
         variants: scorers trained otherwise, for the ablations.
         truth: of a synthetic world; used where it knows all users asked.
         temperature: the checkpoint's, for calibration.

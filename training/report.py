@@ -30,6 +30,12 @@ NAMES = {
 }
 
 
+BLOCKS = (
+    *("seen", "seen_minus_unseen", "world", "by_references", "baselines", "order"),
+    *("calibration", "ablations", "nearest_words", "attention", "missing", "notes"),
+)
+"""Parts of the page that results may lack."""
+
 BOUNDS = ("known_taste", "best_possible", "average_taste")
 
 
@@ -44,8 +50,9 @@ def write_report(results: Results, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain = _finite(results)
+    page = render(plain)
     _replace(folder / "report.json", json.dumps(plain, indent=2, allow_nan=False) + "\n")
-    _replace(folder / "report.html", render(plain))
+    _replace(folder / "report.html", page)
 
 
 def render(results: Results) -> str:
@@ -58,11 +65,12 @@ def render(results: Results) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "interval": interval, "points": points}
+    results = dict.fromkeys(BLOCKS) | dict(results)
     template = environment.get_template("report.html.j2")
     plots = {name: Markup(svg) for name, svg in _plots(results)}
     attention = [
         {**each, "plot": Markup(attention_plot(each["maps"]))}
-        for each in results.get("attention", [])
+        for each in results.get("attention") or ()
     ]
     return template.render(r=results, names=NAMES, plots=plots, attention=attention)
 
@@ -84,25 +92,17 @@ def interval(figure: Mapping[str, Any]) -> str:
 
 def _plots(results: Results) -> Iterator[tuple[str, str]]:
     unseen, world = results.get("unseen") or {}, results.get("world") or {}
-    rows = [("this checkpoint", unseen["top1"])] if unseen else []
-    bounds = [
-        (NAMES[n], world[n])
-        for n in ("known_taste", "best_possible", "average_taste")
-        if n in world
-    ]
-    others = [
-        (name.replace("_", " "), b["top1"]) for name, b in results.get("baselines", {}).items()
-    ]
-    if rows:
-        yield "top1", accuracy_plot([*rows, *bounds, *others])
-    if "opposed" in unseen:
-        sides = [
-            (n.replace("_", " "), b["opposed"]) for n, b in results.get("baselines", {}).items()
-        ]
-        yield "opposed", accuracy_plot([("this checkpoint", unseen["opposed"]), *sides])
+    bounds = [(NAMES[name], world[name]) for name in BOUNDS if name in world]
+    baselines = results.get("baselines") or {}
+    for what, more in (("top1", bounds), ("opposed", [])):
+        others = [(n.replace("_", " "), b[what]) for n, b in baselines.items() if what in b]
+        rows = [("this checkpoint", unseen.get(what)), *more, *others]
+        known = [(name, figure) for name, figure in rows if figure and None not in figure.values()]
+        if known and unseen.get(what):
+            yield what, accuracy_plot(known)
     if results.get("by_references"):
         yield "by_references", reference_plot(results["by_references"], world.get("by_references"))
-    if "calibration" in results:
+    if results.get("calibration"):
         block = results["calibration"]
         yield "reliability", reliability_plot(block["bins"], block.get("bins_scaled", ()))
 

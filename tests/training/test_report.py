@@ -1,0 +1,152 @@
+"""The report's files from results made by hand: whole, escaped, and without what is not there."""
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from training import report
+from training.plots import accuracy_plot, attention_plot, reference_plot, reliability_plot
+from training.report import interval, percent, points, render, write_report
+
+
+def figure(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1, "n_users": 7, "n_pairs": 56}
+
+
+def results(**more: object) -> dict[str, object]:
+    return {
+        "checkpoint": "final",
+        "model_version": "abc123",
+        "data_digest": "def456",
+        "created_at": "2026-11-23T12:00:00+00:00",
+        "seed": 0,
+        "num_references": 8,
+        "notes": [],
+        "missing": [],
+        "unseen": {"top1": figure(0.7), "opposed": figure(0.65), "of_four": {"top1": figure(0.4)}},
+        **more,
+    }
+
+
+WHOLE = results(
+    seen={"top1": figure(0.71)},
+    seen_minus_unseen=figure(0.01),
+    by_references={"0": figure(0.55), "8": figure(0.7)},
+    world={
+        **{n: figure(0.6) for n in ("known_taste", "best_possible", "average_taste", "gap_closed")},
+        "by_references": {"0": figure(0.56), "8": figure(0.71)},
+    },
+    baselines={
+        "user_knn": {"top1": figure(0.5), "opposed": figure(0.5), "ours_minus": figure(0.2)}
+    },
+    order={"spread": figure(0.01), "averaged_gain": figure(0.0), "num_orders": 5},
+    calibration={
+        "ece": 0.1,
+        "ece_scaled": 0.04,
+        "temperature": 1.9,
+        "bins": [
+            {"score": 0.2, "liked": 0.3, "count": 9},
+            {"score": 0.8, "liked": 0.7, "count": 4},
+        ],
+        "bins_scaled": [{"score": 0.3, "liked": 0.3, "count": 13}],
+    },
+    ablations=[{"name": "no tokens", "top1": figure(0.69), "minus_full": figure(-0.01)}],
+    nearest_words=[{"token": 0, "words": [["warm", 0.31], ["<b>", 0.5]]}],
+    attention=[
+        {"user": "<script>x</script>", "image_png_base64": "QUJD", "maps": [[0.5, 0.5]] * 5}
+    ],
+    missing=[{"what": "pick_score", "why": "no folder & no luck"}],
+    notes=["A <note>."],
+)
+
+
+def test_numbers_are_written_as_people_read_them() -> None:
+    assert percent(0.6672) == "66.7 %"
+    assert points(0.0312) == "+3.1"
+    assert points(-0.0312) == "-3.1"
+    assert percent(None) == "–"
+    assert interval(figure(0.5)) == "40.0 % to 60.0 %"
+
+
+def test_every_block_is_on_the_page() -> None:
+    page = render(WHOLE)
+    for text in (
+        "70.0 %",
+        "seen less unseen",
+        "user knn",
+        "best possible from the same references",
+        "no tokens",
+        "warm (0.31)",
+        "pick score",
+        "spread of Q",
+        "temperature 1.90",
+        "among the first 1",
+    ):
+        assert text in page, text
+    assert page.count("<svg") == 5
+
+
+def test_what_is_not_there_is_left_out() -> None:
+    page = render(results())
+    for text in ("Baselines", "Calibration", "What this world allows", "Ablations", "Not measured"):
+        assert f"<h2>{text}" not in page
+    assert "One liked against one disliked" in page
+
+
+def test_nothing_is_fetched_and_everything_is_escaped() -> None:
+    page = render(WHOLE)
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert "url(http" not in page
+    assert "<script>" not in page
+    assert "&lt;script&gt;x" in page
+    assert "A &lt;note&gt;." in page
+
+
+def test_numbers_that_are_none_become_null_and_a_dash(tmp_path: Path) -> None:
+    odd = {"value": float("nan"), "low": float("inf"), "high": 0.5, "n_users": 2, "n_pairs": 3}
+    write_report(results(seen={"top1": odd}), tmp_path)
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["seen"]["top1"]["value"] is None
+    assert "–" in (tmp_path / "report.html").read_text()
+
+
+def test_the_json_holds_what_was_measured(tmp_path: Path) -> None:
+    write_report(WHOLE, tmp_path / "new" / "folder")
+    told = json.loads((tmp_path / "new/folder/report.json").read_text())
+    assert told == json.loads(json.dumps(WHOLE))
+
+
+def test_an_error_while_writing_leaves_the_last_report(tmp_path: Path, monkeypatch) -> None:
+    write_report(results(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def broken(_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "render", broken)
+    with pytest.raises(OSError, match="No space"):
+        write_report(results(seen={"top1": figure(0.2)}), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        accuracy_plot([("ours & theirs", figure(0.7)), ("<other>", figure(0.5))]),
+        reference_plot({"0": figure(0.5), "8": figure(0.7)}),
+        reference_plot({"0": figure(0.5)}, {"0": figure(0.6)}),
+        reliability_plot([{"score": 0.5, "liked": 0.4, "count": 3}]),
+        attention_plot([[0.1, 0.9], [0.2, 0.8]]),
+    ],
+)
+def test_plots_are_svg_that_stands_inside_a_page(svg: str) -> None:
+    assert svg.startswith("<svg")
+    assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_the_same_figures_give_the_same_plot() -> None:
+    rows = [("ours", figure(0.7))]
+    assert accuracy_plot(rows) == accuracy_plot(rows)
