@@ -49,6 +49,8 @@ def _replaced(owner: Any, path: Sequence[str], value: str, change: str) -> Any:
         new = value
     if isinstance(old, float) and isinstance(new, int):
         new = float(new)
+    if isinstance(old, tuple) and isinstance(new, list):
+        new = tuple(new)
     if old is not None and type(new) is not type(old):
         raise ValueError(f"{change!r} must give a value like {old!r}")
     return replace(owner, **{path[0]: new})

@@ -158,14 +158,15 @@ def _train(
     settings = read_settings()
     with opened_store(settings, creates=False) as store, failing_in_a_sentence():
         users = None if only is None else [u for u in all_user_ids(store) if fnmatchcase(u, only)]
+        processes = launched(cpu=device == "cpu")
         training = Training(
             recipe,
             base,
             store,
             out,
             console=open_console(threads),
-            device=device,
-            processes=launched(cpu=device == "cpu"),
+            device=processes.device,
+            processes=processes,
             num_workers=workers,
             users=users,
         )

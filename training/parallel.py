@@ -33,6 +33,11 @@ class Processes:
         return 0 if self.accelerator is None else int(self.accelerator.process_index)
 
     @property
+    def device(self) -> str:
+        """Where this process computes; "cpu" for a run that nothing launched."""
+        return "cpu" if self.accelerator is None else str(self.accelerator.device)
+
+    @property
     def is_main(self) -> bool:
         """Whether this is the one that writes."""
         return self.rank == 0

@@ -1,0 +1,66 @@
+"""The training floor's commands: what they refuse, and in which words."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from recsys.cli import cli
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{tmp_path / 'recsys.db'}")
+    monkeypatch.setenv("RECSYS_BLOB_URL", f"file://{tmp_path / 'blobs'}")
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, list(arguments))
+
+    return call
+
+
+def test_the_papers_recipe_can_be_counted_on_any_machine(run) -> None:
+    found = run("train", "idefics2_8b", "--dry-run")
+    assert found.exit_code == 0, found.output
+    for text in ("8,426,135,792", "417,792,240", "Missing on this machine"):
+        assert text in found.output
+    frozen = run("train", "idefics2_8b", "--dry-run", "--set", "lora.whole=[]")
+    assert frozen.exit_code == 0, frozen.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nothing", "--dry-run"], "RECIPE must be one of tiny, idefics2_8b, got nothing"),
+        (["train", "tiny"], "training needs --base and --out"),
+        (["train", "tiny", "--dry-run", "--set", "lora.rnk=1"], "must name one of rank"),
+        (["evaluate", "tiny", "--against", "nothing"], "must be NAME=FOLDER"),
+    ],
+)
+def test_a_slip_is_told_in_a_sentence(run, arguments: list[str], message: str) -> None:
+    found = run(*arguments)
+    assert found.exit_code != 0
+    assert message in " ".join(found.output.split())
+
+
+def test_an_evaluation_needs_people(run) -> None:
+    assert run("world", "create", "--users", "1", "--choices", "3").exit_code == 0
+    found = run("evaluate", "tiny")
+    assert found.exit_code != 0
+    assert "at least two users" in " ".join(found.output.split())
+
+
+@pytest.mark.slow
+def test_exactly_the_users_and_pairs_named_are_judged(run, tmp_path: Path) -> None:
+    assert run("world", "create", "--users", "6", "--choices", "14").exit_code == 0
+    users = tmp_path / "users.txt"
+    users.write_text("s0-u00001\ns0-u00004\n")
+    out = tmp_path / "report"
+    found = run("evaluate", "tiny", "--users", str(users), "--no-baselines", "--out", str(out))
+    assert found.exit_code == 0, found.output
+    assert json.loads((out / "report.json").read_text())["unseen"]["top1"]["n_users"] == 2
+    assert (out / "report.html").exists()
+    users.write_text("nobody\n")
+    refused = run("evaluate", "tiny", "--users", str(users))
+    assert "every user named must be in storage" in " ".join(refused.output.split())
