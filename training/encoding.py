@@ -1,8 +1,8 @@
 """Where a training step's image tokens come from: computed once for the run, or anew each step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
-from training.batches import without_images
+from training.batches import Batches, without_images
 from training.loading import ImageCount, read_images, stream_images
 from training.questions import images_of
 from training.samples import Sample
@@ -20,7 +20,52 @@ from training.samples import Sample
 Encode = Callable[[Sequence[int]], Tensor]
 """Rows of the image table -> image tokens (N, T, D)."""
 
+At = tuple[int, int]
+"""Step and part."""
+
 ENCODE_AT_ONCE = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Upcoming:
+    """What one process will ask for in one stage.
+
+    Attributes:
+        drawn: samples by step and part.
+        num_steps: in all.
+        parts: this process's.
+        num_workers: processes that read ahead; 0 reads when asked.
+    """
+
+    drawn: Batches
+    num_steps: int
+    parts: range
+    num_workers: int = 0
+
+    def names(self, begin: At) -> "StepImages":
+        """The images of each part from `begin` on."""
+        places = [
+            (step, part)
+            for step in range(begin[0], self.num_steps)
+            for part in self.parts
+            if (step, part) >= begin
+        ]
+        return StepImages(self.drawn, places)
+
+
+@dataclass(frozen=True, eq=False)
+class StepImages(Sequence[list[str]]):
+    """SHA-256 of the images of each part, drawn when asked for: in a worker, not ahead of it."""
+
+    drawn: Batches
+    places: Sequence[At]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        rows = _rows(self.drawn.draw(*self.places[index]))
+        return [self.drawn.histories.images[row] for row in rows]
 
 
 @runtime_checkable
@@ -32,8 +77,12 @@ class Encoder(Protocol):
         """Rows whose images are known to be unreadable."""
         ...
 
-    def read(self, samples: Sequence[Sample]) -> tuple[list[Sample], Encode]:
-        """The samples without unreadable images, and the tokens of those that are left."""
+    def prepare(self, upcoming: "Upcoming") -> None:
+        """Be told what a stage will ask for, and read ahead."""
+        ...
+
+    def read(self, samples: Sequence[Sample], at: At) -> tuple[list[Sample], Encode]:
+        """The samples of a part without unreadable images, and the tokens of those left."""
         ...
 
     def rows(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
@@ -61,7 +110,10 @@ class Encoded:
     table: Float[Tensor, "N T D"]
     bad: set[int] = field(default_factory=set)
 
-    def read(self, samples: Sequence[Sample]) -> tuple[list[Sample], Encode]:
+    def prepare(self, upcoming: "Upcoming") -> None:
+        """Everything was read before."""
+
+    def read(self, samples: Sequence[Sample], at: At) -> tuple[list[Sample], Encode]:
         """All samples: pairs with unreadable images were left out before."""
         return list(samples), self.rows
 
@@ -95,15 +147,22 @@ class Fresh:
         self._scorer = scorer
         self._store = store
         self._images = images
+        self._row_of = {name: row for row, name in enumerate(images)}
+        self._upcoming: Upcoming | None = None
+        self._stream: Iterator[Mapping[str, Tensor]] | None = None
 
-    def read(self, samples: Sequence[Sample]) -> tuple[list[Sample], Encode]:
-        """Read the samples' images; pairs with an unreadable one are left out.
+    def prepare(self, upcoming: Upcoming) -> None:
+        """Read ahead in worker processes, from the first part that is asked for."""
+        self._upcoming = upcoming if upcoming.num_workers else None
+        self._stream = None
+
+    def read(self, samples: Sequence[Sample], at: At) -> tuple[list[Sample], Encode]:
+        """Take the samples' images; pairs with an unreadable one are left out.
 
         Raises:
             TooManyBadImages: as `ImageCount.take`.
         """
-        rows = sorted({row for s in samples for row in images_of((*s.references, *s.targets))})
-        decoded = self._read(rows)
+        decoded = self._take(at) if self._upcoming else self._read(_rows(samples))
         kept = without_images(samples, self.bad)
 
         def encode(order: Sequence[int]) -> Tensor:
@@ -118,8 +177,9 @@ class Fresh:
         return self._scorer.image_features([decoded[row].float() / 255 for row in rows])
 
     def figures(self) -> dict[str, float]:
-        """How many images were bad so far."""
-        return {"bad_images": float(len(self.count.bad))}
+        """How many images were bad so far, and the share of the time spent waiting for images."""
+        told = {"bad_images": float(len(self.count.bad))}
+        return told | ({"waiting": self.count.waiting_share} if self._upcoming else {})
 
     def of(self, scorer: PreferenceScorer) -> "Fresh":
         """The same images for another scorer; what was found bad stays bad."""
@@ -127,12 +187,33 @@ class Fresh:
         other.bad, other.count = self.bad, self.count
         return other
 
+    def _take(self, at: At) -> dict[int, Tensor]:
+        """The next part's images, which workers have read."""
+        assert self._upcoming is not None
+        if self._stream is None:
+            urls = self._store.database.url.render_as_string(hide_password=False)
+            self._stream = stream_images(
+                urls,
+                self._store.blobs.url,
+                self._upcoming.names(at),
+                count=self.count,
+                num_workers=self._upcoming.num_workers,
+            )
+        found = next(self._stream)
+        self.bad |= {self._row_of[name] for name in self.count.bad}
+        return {self._row_of[name]: image for name, image in found.items()}
+
     def _read(self, rows: Sequence[int]) -> dict[int, Tensor]:
         by_name = {self._images[row]: row for row in rows}
         found, bad = read_images(self._store, list(by_name))
         self.count.take(len(by_name), bad)
         self.bad |= {by_name[name] for name in bad}
         return {by_name[name]: image for name, image in found.items()}
+
+
+def _rows(samples: Sequence[Sample]) -> list[int]:
+    """All images of samples, once each."""
+    return sorted({row for s in samples for row in images_of((*s.references, *s.targets))})
 
 
 @torch.no_grad()

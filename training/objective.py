@@ -33,7 +33,7 @@ def step_loss(
     count = scorer.config.num_preference_tokens
 
     def loss_of(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
-        samples, encode = encoder.read(drawn.draw(step, part))
+        samples, encode = encoder.read(drawn.draw(step, part), (step, part))
         packed, order = pack_samples(scorer.template, samples, num_preference_tokens=count)
         liked, disliked = split_pairs(packed, scorer.logits(packed, encode(order.tolist())))
         loss = preference_loss(

@@ -24,7 +24,7 @@ from training.assembly import (
 )
 from training.batches import batches, without_rows
 from training.calibration import fit_temperature
-from training.encoding import Encoder, Fresh, encode_all
+from training.encoding import Encoder, Fresh, Upcoming, encode_all
 from training.fit import ONE, Run, fit
 from training.objective import step_loss
 from training.parallel import Processes
@@ -118,6 +118,8 @@ class Training:
             validate=validation(scorer, encoder, asked) if asked else None,
             identify=drawn.names,
         )
+        parts_here = self.processes.share(stage.plan.num_parts)
+        encoder.prepare(Upcoming(drawn, stage.plan.num_steps, parts_here, self.num_workers))
         loss = step_loss(
             scorer,
             drawn,

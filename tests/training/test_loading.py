@@ -1,11 +1,13 @@
 """Images from a real store: in order, in bounded memory, and around those that are broken."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
@@ -15,9 +17,11 @@ from recsys.scorer.template import Template, TemplateConfig
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
-from training.encoding import Fresh, encode_all
+from training.batches import batches
+from training.encoding import Fresh, Upcoming, encode_all
 from training.loading import ImageCount, TooManyBadImages, read_images, stream_images
-from training.samples import Pair, Sample
+from training.recipes import tiny
+from training.samples import Histories, Pair, Sample
 from training.tiny_base import TinyShape, build_model, train_tokenizer
 
 
@@ -134,8 +138,10 @@ def test_a_corrupt_image_in_the_middle_of_training_is_left_out(tmp_path: Path) -
 
     fresh = Fresh(small_scorer(), place.store, place.names)
     everything = [Sample((), tuple(Pair(n, n + 1, "") for n in range(50, 300, 2)))]
-    fresh.read(everything)
-    samples, encode = fresh.read([Sample((Pair(0, 1, ""), Pair(2, 3, "")), (Pair(4, 5, ""),))])
+    fresh.read(everything, (0, 0))
+    samples, encode = fresh.read(
+        [Sample((Pair(0, 1, ""), Pair(2, 3, "")), (Pair(4, 5, ""),))], (0, 1)
+    )
     assert samples == [Sample((Pair(0, 1, ""),), (Pair(4, 5, ""),))]
     assert encode([0, 1, 4, 5]).shape == (4, 2, 32)
     assert fresh.figures() == {"bad_images": 1.0}
@@ -152,3 +158,24 @@ def test_console_is_told_of_bad_images(tmp_path: Path) -> None:
     assert encoded.rows([7]).abs().sum() == 0
     assert encoded.rows([8]).abs().sum() > 0
     assert place.names[7] in console.export_text()
+
+
+@pytest.mark.slow
+def test_workers_read_ahead_what_each_part_asks_for(tmp_path: Path) -> None:
+    place = Place(tmp_path, 240)
+    pairs = {
+        f"u{user}": tuple(Pair(60 * user + 2 * n, 60 * user + 2 * n + 1, "") for n in range(30))
+        for user in range(4)
+    }
+    recipe = replace(tiny(), first=replace(tiny().first, num_users=2, num_pairs=2))
+    drawn = batches(Histories(pairs, tuple(place.names)), recipe, recipe.first)
+    fresh = Fresh(small_scorer(), place.store, place.names)
+    plain = Fresh(small_scorer(), place.store, place.names)
+    fresh.prepare(Upcoming(drawn, 3, range(1, 4, 2), num_workers=1))
+    for at in ((1, 1), (1, 3), (2, 1), (2, 3)):  # a run that goes on with step 1
+        samples = drawn.draw(*at)
+        rows = [pair.liked for sample in samples for pair in sample.targets]
+        (kept, ahead), (_, alone) = (each.read(samples, at) for each in (fresh, plain))
+        assert kept == samples
+        assert torch.equal(ahead(rows), alone(rows))
+    assert set(fresh.figures()) == {"bad_images", "waiting"}
