@@ -151,10 +151,14 @@ def _train(
 ) -> None:
     from fnmatch import fnmatchcase
 
+    import torch
+
     from training.parallel import launched
     from training.samples import all_user_ids
     from training.train import Training
 
+    if device != "cpu" and not torch.cuda.is_available():
+        raise click.UsageError(f"--device {device} needs a CUDA GPU, there is none: pass cpu")
     settings = read_settings()
     with opened_store(settings, creates=False) as store, failing_in_a_sentence():
         users = None if only is None else [u for u in all_user_ids(store) if fnmatchcase(u, only)]

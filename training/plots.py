@@ -110,7 +110,7 @@ def attention_plot(maps: Sequence[Sequence[float]]) -> str:
     image = axes.imshow(np.asarray(maps), cmap="viridis", vmin=0.0, aspect="auto")
     axes.set_xlabel("preference token")
     axes.set_ylabel("order")
-    axes.set_xticks(range(len(maps[0])))
+    axes.set_xticks(range(len(maps[0])), [str(token + 1) for token in range(len(maps[0]))])
     axes.set_yticks(range(len(maps)), [str(order + 1) for order in range(len(maps))])
     canvas.colorbar(image, ax=axes)
     return _svg(canvas)
