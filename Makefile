@@ -91,7 +91,7 @@ tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: under t
 # The paper's Tab. 5 and 6: the same recipe with one thing changed, each with so few steps that all of them
 # end within an hour on two cores, and all compared on the same people.
 VARIANTS := full base contrastive tokens5 tokens20
-STEPS ?= 400
+STEPS ?= 300
 change_full :=
 change_base := --set contrastive_weight=0 --set scorer.num_preference_tokens=0
 change_contrastive := --set scorer.num_preference_tokens=0
@@ -100,7 +100,7 @@ change_tokens20 := --set scorer.num_preference_tokens=20
 
 ablations: $(STAMP) ## Train the variants of Tab. 5 and 6 on the base of `make tiny`, and compare them
 	@$(foreach variant,$(VARIANTS),$(in_world) train tiny --only 's1-*' --base $(RUN)/base \
-		--out $(RUN)/ablations/$(variant) --set first.plan.num_steps=$(STEPS) $(change_$(variant)) --threads 1;)
+		--out $(RUN)/ablations/$(variant) --set first.plan.num_steps=$(STEPS) --set second.plan.num_steps=50 $(change_$(variant)) --threads 1;)
 	@$(in_world) evaluate $(RUN)/ablations/full/final --out $(RUN)/ablations/report --no-baselines \
 		$(foreach variant,$(filter-out full,$(VARIANTS)),--against $(variant)=$(RUN)/ablations/$(variant)/final)
 
