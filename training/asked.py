@@ -36,7 +36,8 @@ class Asked:
         opposed: pairs on which two unseen users disagree.
         opposed_sides: both users' sides of them.
         of_four: one liked against three disliked, unseen users.
-        num_overlapping: pairs not asked because one of their images was learned from.
+        num_overlapping: pairs not asked because one of their images was learned from or validated
+            on.
         is_certain: whether the checkpoint says whom it learned from.
     """
 
@@ -98,20 +99,21 @@ def ask(
     """
     named = _chosen(histories, users, pairs)
     chosen = [user for user in named if trained is None or not trained.chose_by(user)]
-    new = {
-        user: [p for p in pairs if trained is None or not trained.learned(user, p)]
+    used = {
+        user: [pair for pair in pairs if trained is not None and trained.used(user, pair)]
         for user, pairs in histories.pairs.items()
     }
-    learned = {
-        row
-        for user, pairs in histories.pairs.items()
-        if trained is not None
-        for row in images_of([p for p in pairs if trained.learned(user, p)])
-    }
+    shown = {row for pairs in used.values() for row in images_of(pairs)}
+    new = {user: set(histories.pairs[user]) - set(used[user]) for user in chosen}
     askable = {
-        user: [p for p in new[user] if not {p.liked, p.disliked} & learned] for user in chosen
+        user: [
+            pair
+            for pair in histories.pairs[user]
+            if pair in new[user] and not {pair.liked, pair.disliked} & shown
+        ]
+        for user in chosen
     }
-    overlapping = sum(len(new[user]) - len(kept) for user, kept in askable.items())
+    overlapping = sum(len(new[user]) - len(set(kept)) for user, kept in askable.items())
     seen = {user for user in chosen if trained is not None and trained.until(user) is not None}
     draws = {
         is_seen: _draw(

@@ -218,7 +218,7 @@ def _notes(asked: Asked) -> Iterator[str]:
     if asked.num_overlapping:
         yield (
             f"{asked.num_overlapping} pairs were not asked, because an image of theirs was "
-            "learned from."
+            "learned from or validated on."
         )
 
 

@@ -5,10 +5,14 @@ are. An image that cannot be read is skipped, counted and named; more than one i
 the run, for then something is wrong with the data and not with an image.
 """
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -26,6 +30,9 @@ FEWEST_TO_JUDGE = 100
 _SHOWN = 10
 
 Image = UInt8[Tensor, "3 h w"]
+
+Pixels = tuple[dict[str, npt.NDArray[np.uint8]], list[str]]
+"""Images (3, h, w) by SHA-256 and those that could not be read, as they leave a worker."""
 
 
 class TooManyBadImages(ValueError):
@@ -70,8 +77,11 @@ class ImageCount:
             )
 
 
-class ImageBatches(Dataset[tuple[dict[str, Image], list[str]]]):
+class ImageBatches(Dataset[Pixels]):
     """Batches of images by SHA-256; each item is what could be read and what could not.
+
+    Items are arrays, which travel by value: each tensor would hold an open file and shared memory
+    until it is used, and many workers would run out of either.
 
     Args:
         database_url, blob_url: where workers open the store.
@@ -86,20 +96,27 @@ class ImageBatches(Dataset[tuple[dict[str, Image], list[str]]]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Image], list[str]]:
+    def __getitem__(self, index: int) -> Pixels:
         if self._store is None:
             database_url, blob_url = self._urls
             self._store = HistoryStore(Database(database_url), BlobStore(blob_url))
-        return read_images(self._store, self._batches[index])
+        images, bad = read_images(self._store, self._batches[index])
+        return {sha256: image.numpy() for sha256, image in images.items()}, bad
 
 
 def read_images(store: HistoryStore, sha256s: Sequence[str]) -> tuple[dict[str, Image], list[str]]:
-    """Decoded images by SHA-256, and those that could not be read."""
+    """Decoded images by SHA-256, and those that could not be read.
+
+    Bytes that are not those of the name are damage too, which a decoder often does not see.
+    """
     images: dict[str, Image] = {}
     bad = []
     for sha256 in dict.fromkeys(sha256s):
         try:
-            images[sha256] = decode(store.image(sha256))
+            data = store.image(sha256)
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise ImageRefused(f"image {sha256[:12]} must have its own bytes: restore it")
+            images[sha256] = decode(data)
         except (ImageRefused, StorageError, FileNotFoundError):
             bad.append(sha256)
     return images, bad
@@ -130,6 +147,7 @@ def stream_images(
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,
         prefetch_factor=2 if num_workers else None,
+        collate_fn=_as_it_is,
     )
     asked_at = time.monotonic()
     for number, (images, bad) in enumerate(loader):
@@ -137,11 +155,11 @@ def stream_images(
         count.waited_s += came_at - asked_at
         is_last = number + 1 == len(batches)
         count.take(len(images) + len(bad), bad, is_last=is_last)
-        yield images
+        yield {sha256: torch.from_numpy(image) for sha256, image in images.items()}
         asked_at = time.monotonic()
         count.worked_s += asked_at - came_at
 
 
-def shared_memory_by_file() -> None:
-    """Let workers hand tensors over through files: containers often have little shared memory."""
-    torch.multiprocessing.set_sharing_strategy("file_system")
+def _as_it_is(item: Any) -> Any:
+    """In place of the loader's own rule, which makes tensors in the worker."""
+    return item

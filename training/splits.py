@@ -53,10 +53,12 @@ class Split:
         rule: how they were dealt.
         whole: everybody who takes part, with all pairs: what references may be read from.
         train: learned from.
-        validation: of users never learned from, on prompts and images never learned from either.
+        validation: of users never learned from, on images never learned from either; their
+            prompts may be learned from, unless the rule holds them out.
         held: of users learned from: held-out prompts, and the newest choices.
         num_short: users left out for too few liked images.
-        num_overlapping: held-out pairs left out because an image of theirs is learned from.
+        num_overlapping: pairs of validation and held left out because an image of theirs is
+            learned from, or validated on.
     """
 
     rule: SplitRule
@@ -87,6 +89,7 @@ def split(histories: Histories, rule: SplitRule) -> Split:
 
     Raises:
         ValueError: if nobody is left to learn from.
+        ValueError: if each pair of the validation users shows an image that is learned from.
         Leakage: never for what this function deals; `check_leakage` is its witness.
     """
     enough = eligible(histories, rule.fewest_liked)
@@ -94,15 +97,24 @@ def split(histories: Histories, rule: SplitRule) -> Split:
     train, held = {}, {}
     for user, pairs in learners.items():
         kept, newest = _by_time([p for p in pairs if not rule.holds_prompt(p.prompt)], rule.newest)
+        if not kept:
+            continue
         train[user] = tuple(kept)
         held[user] = tuple(
             sorted([*newest, *(p for p in pairs if rule.holds_prompt(p.prompt))], key=_at)
         )
     validation = {u: p for u, p in enough.pairs.items() if rule.holds_user(u)}
     learned = {row for pairs in train.values() for row in images_of(pairs)}
-    apart = [_apart_from(learned, part) for part in (validation, held)]
+    validated = _apart_from(learned, validation)
+    chosen_by = {row for pairs in validated.values() for row in images_of(pairs)}
+    apart = [validated, _apart_from(learned | chosen_by, held)]
+    if validation and not apart[0]:
+        raise ValueError(
+            f"validation users must have pairs apart from all that is learned from, got none of "
+            f"{_count(validation)}: hold out prompts too, for users share images"
+        )
     overlapping = sum(map(_count, (validation, held))) - sum(map(_count, apart))
-    if not any(train.values()):
+    if not train:
         raise ValueError(
             f"the split must leave somebody to learn from, got {len(histories.pairs)} users, "
             f"{len(histories.pairs) - len(enough.pairs)} of them with fewer than "
@@ -111,7 +123,7 @@ def split(histories: Histories, rule: SplitRule) -> Split:
     found = Split(
         rule,
         enough,
-        replace(histories, pairs={u: p for u, p in train.items() if p}),
+        replace(histories, pairs=train),
         replace(histories, pairs=apart[0]),
         replace(histories, pairs=apart[1]),
         num_short=len(histories.pairs) - len(enough.pairs),
@@ -136,10 +148,11 @@ def check_leakage(found: Split) -> None:
 
     Raises:
         Leakage: if a validation user is learned from, a held-out prompt or an image of validation
-            or held-out pairs is, or a held-out choice is older than one learned from.
+            or held-out pairs is, an image is both validated on and held out, or a held-out choice
+            is no newer than one learned from.
     """
     train = found.train
-    learned = {row for pairs in train.pairs.values() for row in images_of(pairs)}
+    learned = {name for pairs in train.pairs.values() for name in _names(train, pairs)}
     shared = sorted(train.pairs.keys() & found.validation.pairs.keys())
     if shared:
         raise Leakage(f"user {shared[0]} is both learned from and for validation")
@@ -149,15 +162,22 @@ def check_leakage(found: Split) -> None:
             raise Leakage(f"the held-out prompt {bad!r} is learned from {user}")
     for name in ("validation", "held"):
         for user, pairs in found.parts[name].pairs.items():
-            rows = images_of(pairs) & learned
-            if rows:
-                image = found.train.images[min(rows)]
-                raise Leakage(f"image {image[:12]} of {user} is learned from and in {name}")
+            images = _names(found.parts[name], pairs) & learned
+            if images:
+                raise Leakage(f"image {min(images)[:12]} of {user} is learned from and in {name}")
+    validated = {
+        name
+        for pairs in found.validation.pairs.values()
+        for name in _names(found.validation, pairs)
+    }
     for user, pairs in found.held.pairs.items():
+        images = _names(found.held, pairs) & validated
+        if images:
+            raise Leakage(f"image {min(images)[:12]} of {user} is validated on and held out")
         newest = max((p.chosen_at for p in train.pairs.get(user, ())), default=float("-inf"))
-        old = [p for p in pairs if not found.rule.holds_prompt(p.prompt) and p.chosen_at < newest]
+        old = [p for p in pairs if not found.rule.holds_prompt(p.prompt) and p.chosen_at <= newest]
         if old:
-            raise Leakage(f"a choice of {user} that is held out is older than one learned from")
+            raise Leakage(f"a choice of {user} that is held out is no newer than one learned from")
 
 
 def write_split(found: Split, path: Path) -> None:
@@ -211,6 +231,11 @@ def _apart_from(
 ) -> dict[str, tuple[Pair, ...]]:
     kept = {u: tuple(p for p in pairs if not images_of([p]) & learned) for u, pairs in part.items()}
     return {user: pairs for user, pairs in kept.items() if pairs}
+
+
+def _names(part: Histories, pairs: Sequence[Pair]) -> set[str]:
+    """SHA-256 of all images in the pairs: two rows may be one image."""
+    return {part.images[row] for row in images_of(pairs)}
 
 
 def _count(part: Mapping[str, Sequence[Pair]]) -> int:

@@ -45,6 +45,10 @@ class TrainedOn:
         """Whether a user was for validation."""
         return user_digest(user_id) in self.validation
 
+    def used(self, user_id: str, pair: Pair) -> bool:
+        """Whether a pair was learned from, or may have been validated on."""
+        return self.chose_by(user_id) or self.learned(user_id, pair)
+
     def learned(self, user_id: str, pair: Pair) -> bool:
         """Whether a pair was learned from."""
         newest = self.until(user_id)

@@ -1,5 +1,6 @@
 """Who may be asked about what, given whom a checkpoint learned from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,19 @@ def test_a_user_learned_from_to_the_end_is_not_asked() -> None:
 def test_users_validated_on_are_asked_nothing() -> None:
     record = trained_on(Histories({}, ()), validation=["u2"], parts={})
     assert set(asked(trained=record).unseen) == {"u0", "u1", "u3"}
+
+
+def test_an_image_validated_on_is_asked_of_nobody() -> None:
+    known = histories()
+    shared = known.pairs["u2"][3]
+    pairs = known.pairs | {"u1": (*known.pairs["u1"], replace(shared, chosen_at=50.0))}
+    record = trained_on(Histories({}, ()), validation=["u2"], parts={})
+    for seed in range(5):
+        found = asked(
+            histories=Histories(pairs, known.images), trained=record, num_targets=99, seed=seed
+        )
+        assert not images_of(found.unseen["u1"].targets) & images_of([shared])
+        assert found.num_overlapping == 1
 
 
 def test_users_learned_from_are_asked_about_prompts_that_were_held_out() -> None:

@@ -93,6 +93,26 @@ def test_a_corrupt_and_a_missing_image_are_named(place: Place) -> None:
     assert list(images) == [place.names[n] for n in (0, 1, 2, 4)]
 
 
+def test_bytes_of_another_image_are_named(place: Place) -> None:
+    path = next((place.folder / "blobs").rglob(f"*{place.names[3]}*"))
+    path.write_bytes(place.store.image(place.names[4]))
+    images, bad = read_images(place.store, place.names)
+    assert bad == [place.names[3]]
+    assert len(images) == 11
+
+
+@pytest.mark.slow
+def test_workers_hold_no_file_for_an_image(tmp_path: Path) -> None:
+    place = Place(tmp_path, 300)
+    process = psutil.Process()
+    stream = stream_images(*place.urls, place.batches(100), count=ImageCount(), num_workers=1)
+    kept = [next(stream)]
+    before = process.num_fds()
+    kept += stream
+    assert sum(map(len, kept)) == 300
+    assert process.num_fds() <= before
+
+
 def test_one_in_a_hundred_is_skipped_and_counted(tmp_path: Path) -> None:
     place = Place(tmp_path, 200)
     place.spoil(place.names[77])

@@ -126,9 +126,9 @@ def test_a_held_prompt_in_training_is_found() -> None:
 
 def test_a_validation_image_in_training_is_found() -> None:
     found = dealt()
-    row = min(rows(found.validation))
+    row, other = sorted(rows(found.validation))[:2]
     free = next(f"q{n}" for n in range(99) if not RULE.holds_prompt(f"q{n}"))
-    train = replace(found.train, pairs={**found.train.pairs, "new": (Pair(row, 9999, free, 0.0),)})
+    train = replace(found.train, pairs={**found.train.pairs, "new": (Pair(row, other, free, 0.0),)})
     with pytest.raises(Leakage, match="is learned from and in validation"):
         check_leakage(leaked(train=train))
 
@@ -137,8 +137,41 @@ def test_a_held_choice_older_than_training_is_found() -> None:
     found = dealt(replace(RULE, held_prompts=0.0))
     user, pairs = next(iter(found.held.pairs.items()))
     held = replace(found.held, pairs={user: (replace(pairs[0], chosen_at=0.0),)})
-    with pytest.raises(Leakage, match=f"choice of {user} that is held out is older"):
+    with pytest.raises(Leakage, match=f"choice of {user} that is held out is no newer"):
         check_leakage(replace(found, held=held))
+
+
+def test_a_held_choice_of_the_same_instant_is_found() -> None:
+    found = dealt(replace(RULE, held_prompts=0.0))
+    user, pairs = next(iter(found.held.pairs.items()))
+    held = replace(found.held, pairs={user: (replace(pairs[0], chosen_at=17.0),)})
+    with pytest.raises(Leakage, match="no newer than one learned from"):
+        check_leakage(replace(found, held=held))
+
+
+def test_an_image_on_two_rows_is_one_image() -> None:
+    found = dealt()
+    images = list(found.train.images)
+    images[min(rows(found.validation))] = images[min(rows(found.train))]
+    parts = {name: replace(part, images=tuple(images)) for name, part in found.parts.items()}
+    with pytest.raises(Leakage, match="is learned from and in validation"):
+        check_leakage(replace(found, **parts))
+
+
+def test_a_user_with_held_prompts_alone_is_nobody_seen() -> None:
+    known = histories()
+    held = next(f"q{n}" for n in range(99) if RULE.holds_prompt(f"q{n}"))
+    user = next(user for user in known.pairs if not RULE.holds_user(user))
+    known.pairs[user] = tuple(replace(pair, prompt=held) for pair in known.pairs[user])
+    found = split(known, RULE)
+    assert all(user not in part.pairs for part in found.parts.values())
+
+
+def test_validation_that_shares_all_images_is_refused() -> None:
+    pairs = tuple(Pair(2 * n, 2 * n + 1, f"p{n}", float(n)) for n in range(NUM_PAIRS))
+    known = replace(histories(), pairs={f"u{user}": pairs for user in range(NUM_USERS)})
+    with pytest.raises(ValueError, match="validation users must have pairs apart"):
+        split(known, SplitRule(validation_users=0.2))
 
 
 def test_rule_digests_and_sizes_are_written(tmp_path: Path) -> None:
@@ -154,3 +187,27 @@ def test_a_prompt_that_many_chose_for_counts_no_more() -> None:
     weights = prompt_weights(known)
     assert weights == {"x": pytest.approx(0.75), "y": pytest.approx(1.5)}
     assert 2 * weights["x"] + weights["y"] == pytest.approx(3)
+
+
+def test_an_image_validated_on_and_held_out_is_found() -> None:
+    found = dealt()
+    shared = next(iter(found.validation.pairs.values()))[0]
+    user, pairs = next(iter(found.held.pairs.items()))
+    leak = replace(pairs[0], liked=shared.liked)
+    held = replace(found.held, pairs={**found.held.pairs, user: (*pairs, leak)})
+    with pytest.raises(Leakage, match="is validated on and held out"):
+        check_leakage(replace(found, held=held))
+
+
+def test_what_is_held_out_shows_no_image_validated_on() -> None:
+    prompt = next(f"q{n}" for n in range(99) if RULE.holds_prompt(f"q{n}"))
+    known = histories()
+    validated = next(user for user in known.pairs if RULE.holds_user(user))
+    learner = next(user for user in known.pairs if not RULE.holds_user(user))
+    for user in (validated, learner):
+        known.pairs[user] = (*known.pairs[user], Pair(0, 1, prompt, 5.0))
+    first = next(user for user, pairs in known.pairs.items() if pairs[0].liked == 0)
+    known.pairs[first] = known.pairs[first][1:] if first != validated else known.pairs[first]
+    found = split(known, RULE)
+    assert any(p.prompt == prompt for p in found.validation.pairs[validated])
+    assert not any(p.prompt == prompt for p in found.held.pairs[learner])
