@@ -28,9 +28,7 @@ def unsafe_code(path: str, source: str) -> list[str]:
         f"{path}:{node.lineno}: calls {ast.unparse(node.func)}: it runs what the input says"
         for node in ast.walk(ast.parse(source, path))
         if isinstance(node, ast.Call)
-        and (
-            dotted(node.func) in UNSAFE_CALLS or allows_pickle(node) or loads_objects(path, node)
-        )
+        and (dotted(node.func) in UNSAFE_CALLS or allows_pickle(node) or loads_objects(path, node))
     ]
 
 

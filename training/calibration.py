@@ -37,8 +37,10 @@ def reliability(
         num_bins: at least 1.
 
     Raises:
-        ValueError: if there is no image, or a score outside [0, 1].
+        ValueError: if there is no image, no bin, or a score outside [0, 1].
     """
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     if scores.size == 0 or scores.size != liked.size:
         raise ValueError(f"every score needs a label, got {scores.size} and {liked.size}")
     if not ((scores >= 0) & (scores <= 1)).all():
@@ -56,7 +58,13 @@ def reliability(
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
-    """ECE = Σ count / N · |liked - score|, in [0, 1].  Guo et al. 2017, Eq. 3."""
+    """ECE = Σ count / N · |liked - score|, in [0, 1].  Guo et al. 2017, Eq. 3.
+
+    Raises:
+        ValueError: if there is no bin: an error of 0 would call nothing perfect.
+    """
+    if not bins:
+        raise ValueError("a calibration error needs at least one bin, got none")
     total = sum(each.count for each in bins)
     return sum(each.count / total * abs(each.liked - each.score) for each in bins)
 
@@ -64,7 +72,19 @@ def expected_calibration_error(bins: list[Bin]) -> float:
 def negative_log_likelihood(
     logits: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " N"], temperature: float
 ) -> float:
-    """Mean of -log Q (liked) or -log(1 - Q) (not), Q = sigmoid(logit / temperature)."""
+    """Mean of -log Q (liked) or -log(1 - Q) (not), Q = sigmoid(logit / temperature).
+
+    Args:
+        logits: M+ - M- of each image, any real number.
+        liked: whether it was liked.
+        temperature: above 0.
+
+    Raises:
+        ValueError: if there is no image, a logit that is no finite number, or no such temperature.
+    """
+    _check(logits, liked)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
     signed = np.where(liked, logits, -logits) / temperature
     return float(np.logaddexp(0.0, -signed).mean())
 
@@ -73,17 +93,16 @@ def fit_temperature(logits: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " N
     """The temperature under which the labels are most likely.  Guo et al. 2017, section 4.2.
 
     The likelihood is concave in 1/T.  Within 0.01 to 100: labels that scores tell apart without an
-    error, or not at all, would have it run away.
+    error, or not at all, would have it run away, and so would labels all alike.
 
     Args:
         logits: M+ - M- of each image, any real number.
         liked: whether it was liked.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError: if there is no image, or a logit that is no finite number.
     """
-    if logits.size == 0 or logits.size != liked.size:
-        raise ValueError(f"every logit needs a label, got {logits.size} and {liked.size}")
+    _check(logits, liked)
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits, liked, float(np.exp(log_t))),
         bounds=(np.log(LOWEST_TEMPERATURE), np.log(HIGHEST_TEMPERATURE)),
@@ -112,6 +131,14 @@ def calibration_block(
         "bins": [vars(each) for each in plain],
         "bins_scaled": [vars(each) for each in scaled],
     }
+
+
+def _check(logits: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " M"]) -> None:
+    if logits.size == 0 or logits.size != liked.size:
+        raise ValueError(f"every logit needs a label, got {logits.size} and {liked.size}")
+    if not np.isfinite(logits).all():
+        odd = int((~np.isfinite(logits)).sum())
+        raise ValueError(f"logits must be finite numbers, {odd} of {logits.size} are not")
 
 
 def _sigmoid(logits: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

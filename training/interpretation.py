@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recsys.images import inspect
 from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import pack
@@ -114,11 +115,10 @@ def attention_block(
     first = next(iter(few.values())).targets[0]
     target = Candidate(first.liked, first.prompt)
     maps = attention_maps(scorer, features, few, target, seed=seed)
-    picture = base64.b64encode(stored(target.row)).decode()
-    return [
-        {"user": user, "image_png_base64": picture, "maps": rows.tolist()}
-        for user, rows in maps.items()
-    ]
+    encoded = stored(target.row)
+    picture = base64.b64encode(encoded).decode()
+    address = f"data:{inspect(encoded).media_type};base64,{picture}"
+    return [{"user": user, "image": address, "maps": rows.tolist()} for user, rows in maps.items()]
 
 
 def _attention(

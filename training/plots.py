@@ -33,22 +33,30 @@ def accuracy_plot(rows: Sequence[tuple[str, Told]], *, chance: float = 0.5) -> s
     """A dot with its interval for each row, the first on top; the first is ours.
 
     Args:
-        rows: name and figure.
+        rows: name and figure, at least one.
         chance: drawn as a dotted line.
     """
     canvas, axes = _canvas(0.32 * len(rows) + 0.9)
-    places = [float(place) for place in reversed(range(len(rows)))]
-    for place, (_, figure) in zip(places, rows, strict=True):
-        colour = BLUE if place == len(rows) - 1 else GREY
-        _interval(axes, figure, place, colour)
-        axes.annotate(
-            f"{figure['value']:.1%}", (1.0, place), xycoords=("axes fraction", "data"), va="center"
-        )
-    axes.set_yticks(places, [name for name, _ in rows])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
+    colours = [BLUE, *[GREY] * (len(rows) - 1)]
+    _dots(axes, rows, colours, [f"{figure['value']:.1%}" for _, figure in rows])
     axes.axvline(chance, color=GREY, linestyle=":", linewidth=1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("pairs told right")
+    return _svg(canvas)
+
+
+def difference_plot(rows: Sequence[tuple[str, Told]]) -> str:
+    """A difference with its interval for each row; what crosses the dotted line may be nothing.
+
+    Args:
+        rows: name and figure, a difference of two shares, at least one.
+    """
+    canvas, axes = _canvas(0.32 * len(rows) + 0.9)
+    told = [f"{100 * figure['value']:+.1f}" for _, figure in rows]
+    _dots(axes, rows, [ORANGE] * len(rows), told)
+    axes.axvline(0.0, color=GREY, linestyle=":", linewidth=1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1, symbol=""))
+    axes.set_xlabel("percentage points")
     return _svg(canvas)
 
 
@@ -99,15 +107,19 @@ def reliability_plot(bins: Sequence[Told], scaled: Sequence[Told] = ()) -> str:
     return _svg(canvas)
 
 
-def attention_plot(maps: Sequence[Sequence[float]]) -> str:
-    """Re-orderings down, preference tokens across; the darker, the more attention (Fig. 3).
+def attention_plot(maps: Sequence[Sequence[float | None]], *, most: float | None = None) -> str:
+    """Re-orderings down, preference tokens across; the brighter, the more attention (Fig. 3).
 
     Args:
-        maps: shape (orders, K), each row sums to 1.
+        maps: shape (orders, K), each row sums to 1; None stays blank.
+        most: what the brightest colour stands for, the same for maps that are to be compared; the
+            largest of these by default.
     """
     canvas = Canvas(figsize=(3.4, 1.5), layout="constrained")
     axes = canvas.add_subplot()
-    image = axes.imshow(np.asarray(maps), cmap="viridis", vmin=0.0, aspect="auto")
+    image = axes.imshow(
+        np.array(maps, dtype=np.float64), cmap="viridis", vmin=0.0, vmax=most, aspect="auto"
+    )
     axes.set_xlabel("preference token")
     axes.set_ylabel("order")
     axes.set_xticks(range(len(maps[0])), [str(token + 1) for token in range(len(maps[0]))])
@@ -120,6 +132,17 @@ def _canvas(height_in: float) -> tuple[Canvas, Axes]:
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(WIDTH_IN, height_in), layout="constrained")
         return canvas, canvas.add_subplot()
+
+
+def _dots(
+    axes: Axes, rows: Sequence[tuple[str, Told]], colours: Sequence[str], told: Sequence[str]
+) -> None:
+    places = [float(place) for place in reversed(range(len(rows)))]
+    for place, (_, figure), colour, text in zip(places, rows, colours, told, strict=True):
+        _interval(axes, figure, place, colour)
+        axes.annotate(text, (1.0, place), xycoords=("axes fraction", "data"), va="center")
+    axes.set_yticks(places, [name for name, _ in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
 
 
 def _interval(axes: Axes, figure: Told, place: float, colour: str) -> None:

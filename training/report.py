@@ -3,14 +3,20 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from training.plots import accuracy_plot, attention_plot, reference_plot, reliability_plot
+from training.plots import (
+    accuracy_plot,
+    attention_plot,
+    difference_plot,
+    reference_plot,
+    reliability_plot,
+)
 
 Results = Mapping[str, Any]
 
@@ -31,7 +37,7 @@ NAMES = {
 
 
 BLOCKS = (
-    *("seen", "seen_minus_unseen", "world", "by_references", "baselines", "order"),
+    *("unseen", "seen", "seen_minus_unseen", "world", "by_references", "baselines", "order"),
     *("calibration", "ablations", "nearest_words", "attention", "missing", "notes"),
 )
 """Parts of the page that results may lack."""
@@ -64,15 +70,16 @@ def render(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "interval": interval, "points": points}
+    environment.filters |= {
+        "percent": percent,
+        "interval": interval,
+        "points": points,
+        "number": number,
+    }
     results = dict.fromkeys(BLOCKS) | dict(results)
     template = environment.get_template("report.html.j2")
     plots = {name: Markup(svg) for name, svg in _plots(results)}
-    attention = [
-        {**each, "plot": Markup(attention_plot(each["maps"]))}
-        for each in results.get("attention") or ()
-    ]
-    return template.render(r=results, names=NAMES, plots=plots, attention=attention)
+    return template.render(r=results, names=NAMES, plots=plots, attention=_attention(results))
 
 
 def percent(value: float | None) -> str:
@@ -85,9 +92,22 @@ def points(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:+.1f}"
 
 
+def number(value: float | None) -> str:
+    """1.912 -> "1.91"; a dash for nothing."""
+    return "–" if value is None else f"{value:.2f}"
+
+
 def interval(figure: Mapping[str, Any]) -> str:
     """The 95 % interval of a figure."""
     return f"{percent(figure['low'])} to {percent(figure['high'])}"
+
+
+def _attention(results: Results) -> list[dict[str, Any]]:
+    """The blocks with a plot each, all in one scale of colours: users are to be compared."""
+    blocks = results["attention"] or ()
+    weights = [w for each in blocks for row in each["maps"] for w in row if w is not None]
+    most = max(weights, default=None)
+    return [{**each, "plot": Markup(attention_plot(each["maps"], most=most))} for each in blocks]
 
 
 def _plots(results: Results) -> Iterator[tuple[str, str]]:
@@ -97,14 +117,23 @@ def _plots(results: Results) -> Iterator[tuple[str, str]]:
     for what, more in (("top1", bounds), ("opposed", [])):
         others = [(n.replace("_", " "), b[what]) for n, b in baselines.items() if what in b]
         rows = [("this checkpoint", unseen.get(what)), *more, *others]
-        known = [(name, figure) for name, figure in rows if figure and None not in figure.values()]
-        if known and unseen.get(what):
+        if known := _known(rows if unseen.get(what) else ()):
             yield what, accuracy_plot(known)
-    if results.get("by_references"):
-        yield "by_references", reference_plot(results["by_references"], world.get("by_references"))
+    if known := _known((a["name"], a.get("minus_full")) for a in results["ablations"] or ()):
+        yield "ablations", difference_plot(known)
+    if ours := _known((results["by_references"] or {}).items()):
+        best = _known((world.get("by_references") or {}).items())
+        yield "by_references", reference_plot(dict(ours), dict(best))
     if results.get("calibration"):
         block = results["calibration"]
         yield "reliability", reliability_plot(block["bins"], block.get("bins_scaled", ()))
+
+
+def _known(
+    rows: Iterable[tuple[str, Mapping[str, Any] | None]],
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Rows whose figure is there, with no number missing."""
+    return [(name, figure) for name, figure in rows if figure and None not in figure.values()]
 
 
 def _finite(value: Any) -> Any:

@@ -71,3 +71,33 @@ def test_scaling_by_the_fitted_temperature_lowers_the_error() -> None:
     assert block["ece"] > 0.15
     assert block["ece_scaled"] < 0.04
     assert sum(each["count"] for each in block["bins"]) == 4000
+
+
+def test_what_has_no_answer_is_refused_not_called_perfect() -> None:
+    liked = np.array([True, False])
+    with pytest.raises(ValueError, match="at least one bin"):
+        expected_calibration_error([])
+    with pytest.raises(ValueError, match="num_bins"):
+        reliability(np.array([0.5, 0.4]), liked, num_bins=0)
+    with pytest.raises(ValueError, match="above 0"):
+        negative_log_likelihood(np.ones(2), liked, 0.0)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_no_numbers_do_not_become_a_temperature(odd: float) -> None:
+    with pytest.raises(ValueError, match="1 of 2"):
+        fit_temperature(np.array([1.0, odd]), np.array([True, False]))
+
+
+def test_labels_all_alike_stay_in_range() -> None:
+    all_liked = np.array([True, True])
+    right = fit_temperature(np.array([1.0, 2.0]), all_liked)
+    wrong = fit_temperature(np.array([-1.0, -2.0]), all_liked)
+    assert right == pytest.approx(LOWEST_TEMPERATURE, rel=0.1)
+    assert wrong == pytest.approx(HIGHEST_TEMPERATURE, rel=0.1)
+
+
+def test_likelihood_by_hand() -> None:
+    logits, liked = np.array([2.0, 2.0]), np.array([True, False])
+    by_hand = (np.log(1 + np.exp(-1)) + np.log(1 + np.exp(1))) / 2
+    assert negative_log_likelihood(logits, liked, 2.0) == pytest.approx(by_hand)

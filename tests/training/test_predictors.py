@@ -10,6 +10,7 @@ from recsys.scorer.template import Template, TemplateConfig
 from training.features import ImageFeatures
 from training.interpretation import attention_block, attention_maps, nearest_words
 from training.predictors import Candidate, Predictor
+from training.render import encode
 from training.samples import Pair, Sample
 from training.scorer_predictor import Averaged, ScorerPredictor
 from training.tiny_base import TinyShape, build_model, train_tokenizer
@@ -122,6 +123,13 @@ def test_attention_maps_have_a_row_an_order_that_sums_to_one(scorer, features) -
 
 def test_the_reports_block_shows_the_first_users_first_target(scorer, features) -> None:
     samples = {"a": Sample(REFERENCES, (Pair(6, 7, ""),)), "b": Sample((), (Pair(8, 7, ""),))}
-    block = attention_block(scorer, features, samples, stored=lambda row: b"%d" % row, num_users=1)
+    asked: list[int] = []
+
+    def stored(row: int) -> bytes:
+        asked.append(row)
+        return encode(np.zeros((4, 4, 3), dtype=np.uint8))
+
+    block = attention_block(scorer, features, samples, stored=stored, num_users=1)
     assert [each["user"] for each in block] == ["a"]
-    assert block[0]["image_png_base64"] == "Ng=="
+    assert asked == [6]
+    assert block[0]["image"].startswith("data:image/jpeg;base64,")

@@ -2,13 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 from training import report
-from training.plots import accuracy_plot, attention_plot, reference_plot, reliability_plot
 from training.report import interval, percent, points, render, write_report
 
 
@@ -56,7 +56,11 @@ WHOLE = results(
     ablations=[{"name": "no tokens", "top1": figure(0.69), "minus_full": figure(-0.01)}],
     nearest_words=[{"token": 0, "words": [["warm", 0.31], ["<b>", 0.5]]}],
     attention=[
-        {"user": "<script>x</script>", "image_png_base64": "QUJD", "maps": [[0.5, 0.5]] * 5}
+        {
+            "user": "<script>x</script>",
+            "image": "data:image/png;base64,QUJD",
+            "maps": [[0.5, 0.5]] * 5,
+        }
     ],
     missing=[{"what": "pick_score", "why": "no folder & no luck"}],
     notes=["A <note>."],
@@ -86,7 +90,70 @@ def test_every_block_is_on_the_page() -> None:
         "among the first 1",
     ):
         assert text in page, text
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
+
+
+def test_every_figure_tells_its_users_and_pairs() -> None:
+    page = render(results(by_references={"0": {**figure(0.55), "n_users": 31, "n_pairs": 4711}}))
+    assert "45.0 % to 65.0 %" in page
+    assert re.search(r">31</td>\s*<td[^>]*>4711<", page)
+    block = {"top1": {**figure(0.5), "n_users": 32, "n_pairs": 4712}, "ours_minus": figure(0.2)}
+    page = render(results(baselines={"linear": block}))
+    assert re.search(r">32</td><td[^>]*>4712<", page)
+
+
+@pytest.mark.parametrize("block", [name for name in report.BLOCKS if WHOLE.get(name)])
+def test_a_block_needs_no_other(block: str) -> None:
+    bare = {name: each for name, each in WHOLE.items() if name not in report.BLOCKS}
+    assert len(render({**bare, block: WHOLE[block]})) > len(render(bare))
+
+
+def test_blocks_may_be_none() -> None:
+    bare = {name: each for name, each in WHOLE.items() if name not in report.BLOCKS}
+    assert render({**bare, **dict.fromkeys(report.BLOCKS)}) == render(bare)
+
+
+def replaced(value: object, odd: object, turns: Iterator[bool]) -> object:
+    """The same results with `odd` for those figures whose turn it is."""
+    if isinstance(value, dict) and "low" in value:
+        return odd if next(turns) else value
+    if isinstance(value, dict):
+        return {key: replaced(each, odd, turns) for key, each in value.items()}
+    if isinstance(value, list):
+        return [replaced(each, odd, turns) for each in value]
+    return value
+
+
+@pytest.mark.parametrize("turns", [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("odd", [None, {**figure(0.5), "low": None, "high": None}])
+def test_figures_that_were_not_had_cost_no_page(turns: tuple[bool, bool], odd: object) -> None:
+    page = render(replaced(WHOLE, odd, cycle(turns)))
+    assert "warm (0.31)" in page
+    assert "nan" not in page
+    assert ("– to –" in page) == (odd is not None)
+
+
+def test_numbers_that_were_not_had_are_dashes_and_blanks() -> None:
+    told = json.loads(json.dumps(WHOLE))
+    told["calibration"]["temperature"] = None
+    told["nearest_words"][0]["words"] = [["warm", None]]
+    told["attention"][0]["maps"][0][0] = None
+    page = render(told)
+    assert "temperature –" in page
+    assert "warm (–)" in page
+
+
+def test_attention_of_all_users_stands_in_one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        report, "attention_plot", lambda maps, *, most: asked.append(most) or "<svg/>"
+    )
+    people = [
+        {"user": name, "image": "data:image/png;base64,QUJD", "maps": [[share, 1 - share]]}
+        for name, share in (("a", 0.5), ("b", 0.9))
+    ]
+    render(results(attention=people))
+    assert asked == [0.9, 0.9]
 
 
 def test_what_is_not_there_is_left_out() -> None:
@@ -130,23 +197,3 @@ def test_an_error_while_writing_leaves_the_last_report(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="No space"):
         write_report(results(seen={"top1": figure(0.2)}), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.parametrize(
-    "svg",
-    [
-        accuracy_plot([("ours & theirs", figure(0.7)), ("<other>", figure(0.5))]),
-        reference_plot({"0": figure(0.5), "8": figure(0.7)}),
-        reference_plot({"0": figure(0.5)}, {"0": figure(0.6)}),
-        reliability_plot([{"score": 0.5, "liked": 0.4, "count": 3}]),
-        attention_plot([[0.1, 0.9], [0.2, 0.8]]),
-    ],
-)
-def test_plots_are_svg_that_stands_inside_a_page(svg: str) -> None:
-    assert svg.startswith("<svg")
-    assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
-
-
-def test_the_same_figures_give_the_same_plot() -> None:
-    rows = [("ours", figure(0.7))]
-    assert accuracy_plot(rows) == accuracy_plot(rows)
