@@ -90,40 +90,28 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
             dropout=0.1,  # authors' code
             whole=("vision_model",) if trains_vision else (),  # paper, Fig. 2
         ),
-        first=Stage(
-            Plan(
-                "stage1",
-                num_steps=5_000,  # paper
-                learning_rate=1e-5,  # paper
-                weight_decay=1e-2,  # paper
-                num_warmup_steps=0,  # ours: no schedule is told
-                final_fraction=1.0,  # ours: likewise
-                num_parts=NUM_DEVICES * ACCUMULATION,
-                validate_every=500,  # ours
-                seed=1,  # ours
-                save_every_s=900.0,  # ours
-            ),
-            num_users=PAIRS_A_DEVICE,
-            num_pairs=1,  # authors' code: one target pair a sample; packing allows more
-        ),
-        second=Stage(
-            Plan(
-                "stage2",
-                num_steps=16_000,  # paper
-                learning_rate=1e-5,  # paper: one rate is told for both stages
-                weight_decay=1e-2,  # paper: likewise
-                num_warmup_steps=0,
-                final_fraction=1.0,
-                num_parts=NUM_DEVICES * ACCUMULATION,
-                validate_every=1_000,  # ours
-                seed=2,  # ours
-                save_every_s=900.0,  # ours
-            ),
-            num_users=PAIRS_A_DEVICE,
-            num_pairs=1,
-        ),
+        first=_stage("stage1", num_steps=5_000, validate_every=500, seed=1),  # steps: paper
+        second=_stage("stage2", num_steps=16_000, validate_every=1_000, seed=2),  # steps: paper
         contrastive_weight=1.0,  # paper, Eq. 5: unweighted
         fewer_references=0.0,  # paper: always 8
         weighs_prompts=False,  # ours: a switch, as PickScore has it
         encodes_once=False,  # images pass through the vision tower or resampler being trained
     )
+
+
+def _stage(name: str, *, num_steps: int, validate_every: int, seed: int) -> Stage:
+    """Both stages alike, but for their length: the paper tells one rate and one batch."""
+    plan = Plan(
+        name,
+        num_steps=num_steps,
+        learning_rate=1e-5,  # paper
+        weight_decay=1e-2,  # paper
+        num_warmup_steps=0,  # ours: no schedule is told
+        final_fraction=1.0,  # ours: likewise
+        num_parts=NUM_DEVICES * ACCUMULATION,
+        validate_every=validate_every,  # ours
+        seed=seed,  # ours
+        save_every_s=900.0,  # ours
+    )
+    # Authors' code: one target pair a sample; packing allows more.
+    return Stage(plan, num_users=PAIRS_A_DEVICE, num_pairs=1)
