@@ -153,7 +153,7 @@ def test_a_full_disk_loses_nothing_and_another_try_completes(
 def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
     home: Path, run, spawn, write_pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_pairs(2400)
+    folder = write_pairs(1800)
     process = spawn("import", "pairs", str(folder))
     while not num_choices(home) and process.poll() is None:
         time.sleep(0.005)
@@ -163,7 +163,7 @@ def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
     assert "stopped by Ctrl-C" in errors
     assert "run the same command again" in errors
     assert "Traceback" not in errors
-    assert 0 < num_choices(home) < 2400
+    assert 0 < num_choices(home) < 1800
     assert run("import", "pairs", str(folder)).exit_code == 0
     with opened_store(read_settings(), creates=False) as store:
         completed = contents(store)
@@ -171,4 +171,4 @@ def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
     assert run("import", "pairs", str(folder)).exit_code == 0
     with opened_store(read_settings(), creates=False) as store:
         assert contents(store) == completed
-    assert sum(map(len, completed.values())) == 2400
+    assert sum(map(len, completed.values())) == 1800
