@@ -31,6 +31,7 @@ from training.tiny_base import TINY, TWELVE_MILLION, TinyShape, build_model, tra
 NUM_REFERENCES = 8
 TARGET_PAIRS = (1, 4, 16)
 ROWS_AT_ONCE = 16
+SHAPES = {"tiny": TINY, "12M": TWELVE_MILLION}
 PROMPT = "three small fish near the top"
 
 Encode = Callable[[Tensor], Tensor]
@@ -167,16 +168,17 @@ def show(records: Sequence[dict[str, object]], console: Console) -> None:
 @click.command()
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--model", type=click.Choice(SHAPES), multiple=True, help="All by default.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), default="bench-training.json"
+    "--out", type=click.Path(dir_okay=False, path_type=Path), default="bench-learning.json"
 )
-def main(runs: int, threads: int, out: Path) -> None:
+def main(runs: int, threads: int, model: tuple[str, ...], out: Path) -> None:
     """Print the table and write the records beside it."""
     torch.set_num_threads(threads)
     console = Console()
     records = []
-    for name, shape in (("tiny", TINY), ("12M", TWELVE_MILLION)):
-        records += measure(name, shape, runs, console)
+    for name in model or SHAPES:
+        records += measure(name, SHAPES[name], runs, console)
     show(records, console)
     out.write_text(json.dumps(records, indent=2) + "\n")
     console.print(f"records written to {out}")
