@@ -137,3 +137,40 @@ class Signature:
     model_version: str
     revision: int
     vector: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignatureBatch:
+    """Signatures of one model version, in the order in which they were put.
+
+    Attributes:
+        user_ids: N users, each once.
+        sequences: shape (N,), int64, growing.
+        revisions: shape (N,), int64, of the histories they were computed from.
+        vectors: shape (N, E), float32; (0, 0) when there is none.
+    """
+
+    user_ids: tuple[str, ...]
+    sequences: npt.NDArray[np.int64]
+    revisions: npt.NDArray[np.int64]
+    vectors: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSummary:
+    """What is stored of one model version's signatures.
+
+    Attributes:
+        model_version: digest of all that decided the vectors.
+        num_signatures: users with one.
+        num_stale: users whose newest choice it does not know, or who have none.
+        newest_at: when the last one was put, UTC.
+    """
+
+    model_version: str
+    num_signatures: int
+    num_stale: int
+    newest_at: datetime | None

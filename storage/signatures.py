@@ -1,21 +1,29 @@
-"""Signature vectors by user, model version and history revision."""
+"""Signature vectors by user, model version and revision: the truth that indexes are made from."""
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import and_, func, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.errors import InvalidRecord, UnknownUser
-from storage.records import Signature
-from storage.rules import check_signature, check_user_id
-from storage.tables import SignatureRow, UserRow
+from storage.records import Signature, SignatureBatch, VersionSummary
+from storage.rules import check_limit, check_signature, check_user_id
+from storage.tables import SignatureCounterRow, SignatureRow, UserRow
 
 _FORMAT = np.dtype("<f4")
+_MANY = 500  # values in one IN (...)
 
 
 class SignatureStore:
     """One vector a user and model version: the newest.
+
+    Every put gets the model version's next sequence. Sequences are given under a lock that is held
+    until the transaction ends, so a reader that has seen one has seen all before it.
 
     Args:
         database: with a current schema.
@@ -34,8 +42,7 @@ class SignatureStore:
         """
         check_signature(signature)
         with self.database.writing() as session:
-            user = select(UserRow.revision).where(UserRow.user_id == signature.user_id)
-            reached = session.scalar(user.with_for_update())
+            reached = _reached(session, [signature.user_id]).get(signature.user_id)
             if reached is None:
                 raise UnknownUser(f"no user {signature.user_id!r} is stored: record a choice first")
             if not 0 <= signature.revision <= reached:
@@ -43,16 +50,34 @@ class SignatureStore:
                     f"the user is at revision {reached}, got a signature of {signature.revision}:"
                     " compute it anew"
                 )
-            row = session.get(SignatureRow, (signature.user_id, signature.model_version))
-            if row is None:
-                row = SignatureRow(
-                    user_id=signature.user_id, model_version=signature.model_version, revision=0
-                )
-                session.add(row)
-            if signature.revision >= row.revision:
-                row.revision = signature.revision
-                row.vector = signature.vector.astype(_FORMAT).tobytes()
-                row.created_at = datetime.now(UTC)
+            _put_newer(session, [signature])
+
+    def put_many(self, signatures: Sequence[Signature]) -> list[str]:
+        """Store vectors of one model version in one transaction, each unless a later one is there.
+
+        Args:
+            signatures: each user once.
+
+        Returns:
+            Users left out, for they are gone or were erased and came again meanwhile.
+
+        Raises:
+            InvalidRecord: if one breaks a rule.
+            ValueError: if a user comes twice or model versions differ.
+        """
+        for signature in signatures:
+            check_signature(signature)
+        by_user = {signature.user_id: signature for signature in signatures}
+        if len(by_user) < len(signatures) or len({s.model_version for s in signatures}) > 1:
+            raise ValueError("signatures must be of one model version and of each user once")
+        if not signatures:
+            return []
+        with self.database.writing() as session:
+            reached = _reached(session, sorted(by_user))
+            fit = [s for s in signatures if 0 <= s.revision <= reached.get(s.user_id, -1)]
+            _put_newer(session, fit)
+        stored = {signature.user_id for signature in fit}
+        return [user_id for user_id in by_user if user_id not in stored]
 
     def get(self, user_id: str, model_version: str) -> Signature | None:
         """A user's vector under a model version, if there is one."""
@@ -61,5 +86,169 @@ class SignatureStore:
             row = session.get(SignatureRow, (user_id, model_version))
         if row is None:
             return None
-        vector = np.frombuffer(row.vector, dtype=_FORMAT).astype(np.float32)
-        return Signature(user_id, model_version, row.revision, vector)
+        return Signature(user_id, model_version, row.revision, _vectors([row.vector])[0].copy())
+
+    def count(self, model_version: str) -> int:
+        """How many users have a vector under a model version."""
+        query = select(func.count()).where(SignatureRow.model_version == model_version)
+        with self.database.session() as session:
+            return session.scalar(query) or 0
+
+    def last_sequence(self, model_version: str) -> int:
+        """The last sequence given under a model version, also if its user is gone; 0: none yet."""
+        with self.database.session() as session:
+            row = session.get(SignatureCounterRow, model_version)
+        return 0 if row is None else row.last_sequence
+
+    def changes(self, model_version: str, *, after: int, limit: int) -> SignatureBatch:
+        """The vectors put behind a sequence, in that order; each user's newest alone.
+
+        Args:
+            model_version: of the vectors.
+            after: the last sequence known; 0 for all.
+            limit: at most so many, at least 1.
+        """
+        row = SignatureRow
+        query = (
+            select(row.user_id, row.sequence, row.revision, row.vector)
+            .where(row.model_version == model_version, row.sequence > after)
+            .order_by(row.sequence)
+            .limit(check_limit(limit))
+        )
+        with self.database.session() as session:
+            found = session.execute(query).all()
+        return SignatureBatch(
+            tuple(each.user_id for each in found),
+            np.array([each.sequence for each in found], dtype=np.int64),
+            np.array([each.revision for each in found], dtype=np.int64),
+            _vectors([each.vector for each in found]),
+        )
+
+    def sequences(self, model_version: str, user_ids: Sequence[str]) -> dict[str, int]:
+        """The sequence of each of these users' vectors; who has none (any more) is absent."""
+        row = SignatureRow
+        found: dict[str, int] = {}
+        with self.database.session() as session:
+            for part in _parts(user_ids):
+                query = select(row.user_id, row.sequence).where(
+                    row.model_version == model_version, row.user_id.in_(part)
+                )
+                found |= {user_id: sequence for user_id, sequence in session.execute(query)}  # noqa: C416
+        return found
+
+    def stale(
+        self, model_version: str, *, after: str = "", limit: int = 1000
+    ) -> list[tuple[str, int]]:
+        """Users whose vector is missing or does not know their newest choice: id and revision.
+
+        Args:
+            model_version: of the vectors.
+            after: only users behind this id, by code point.
+            limit: at most so many, at least 1.
+        """
+        row = SignatureRow
+        is_theirs = and_(row.user_id == UserRow.user_id, row.model_version == model_version)
+        page = (
+            select(UserRow.user_id, UserRow.revision)
+            .outerjoin(row, is_theirs)
+            .where(UserRow.user_id > after, func.coalesce(row.revision, -1) < UserRow.revision)
+            .order_by(UserRow.user_id)
+            .limit(check_limit(limit))
+        )
+        with self.database.session() as session:
+            return [(user_id, revision) for user_id, revision in session.execute(page)]
+
+    def summaries(self) -> list[VersionSummary]:
+        """What is stored, by model version, the newest first."""
+        row = SignatureRow
+        is_fresh = and_(row.user_id == UserRow.user_id, row.revision >= UserRow.revision)
+        query = (
+            select(
+                row.model_version,
+                func.count(),
+                func.max(row.created_at),
+                func.count(UserRow.user_id),
+            )
+            .select_from(row)
+            .outerjoin(UserRow, is_fresh)
+            .group_by(row.model_version)
+            .order_by(func.max(row.created_at).desc(), row.model_version)
+        )
+        with self.database.session() as session:
+            num_users = session.scalar(select(func.count()).select_from(UserRow)) or 0
+            return [
+                VersionSummary(version, number, num_users - num_fresh, newest_at)
+                for version, number, newest_at, num_fresh in session.execute(query)
+            ]
+
+
+def _reached(session: Session, user_ids: Sequence[str]) -> dict[str, int]:
+    """Revisions of those users that there are, who stay as they are until the transaction ends."""
+    reached: dict[str, int] = {}
+    for part in _parts(user_ids):
+        query = (
+            select(UserRow.user_id, UserRow.revision)
+            .where(UserRow.user_id.in_(part))
+            .order_by(UserRow.user_id)
+            .with_for_update()
+        )
+        reached |= {user_id: revision for user_id, revision in session.execute(query)}  # noqa: C416
+    return reached
+
+
+def _put_newer(session: Session, signatures: Sequence[Signature]) -> None:
+    """Write those that no later revision stands against; one model version, users held."""
+    if not signatures:
+        return
+    version = signatures[0].model_version
+    begun = _begin_sequence(session, version, len(signatures))
+    now = datetime.now(UTC)
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    for start in range(0, len(signatures), _MANY):
+        rows = [
+            {
+                "user_id": signature.user_id,
+                "model_version": version,
+                "revision": signature.revision,
+                "vector": signature.vector.astype(_FORMAT).tobytes(),
+                "created_at": now,
+                "sequence": begun + start + place,
+            }
+            for place, signature in enumerate(signatures[start : start + _MANY], start=1)
+        ]
+        given = insert(SignatureRow)
+        new = given.excluded
+        session.execute(
+            given.on_conflict_do_update(
+                index_elements=["user_id", "model_version"],
+                set_={
+                    name: getattr(new, name)
+                    for name in ("revision", "vector", "created_at", "sequence")
+                },
+                where=SignatureRow.revision <= new.revision,
+            ),
+            rows,
+        )
+
+
+def _begin_sequence(session: Session, model_version: str, count: int) -> int:
+    """Reserve `count` sequences; other writers of this version wait until the transaction ends."""
+    added = "INSERT INTO signature_counters VALUES (:version, 0) ON CONFLICT DO NOTHING"
+    session.execute(text(added), {"version": model_version})
+    held = select(SignatureCounterRow).where(SignatureCounterRow.model_version == model_version)
+    counter = session.scalars(held.with_for_update()).one()
+    begun = counter.last_sequence
+    counter.last_sequence = begun + count
+    session.flush()
+    return begun
+
+
+def _vectors(stored: Sequence[bytes]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    if not stored:
+        return np.zeros((0, 0), dtype=np.float32)
+    flat = np.frombuffer(b"".join(stored), dtype=_FORMAT).astype(np.float32)
+    return flat.reshape(len(stored), -1)
+
+
+def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))

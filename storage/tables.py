@@ -113,12 +113,26 @@ class PassedOverRow(Table):
 
 
 class SignatureRow(Table):
-    """A user's vector under one model version: E little-endian float32."""
+    """A user's vector under one model version: E little-endian float32.
+
+    `sequence` grows with every put under a model version, so that a reader can ask what is new.
+    """
 
     __tablename__ = "signatures"
+    __table_args__ = (Index(None, "model_version", "sequence", unique=True),)
 
     user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
     model_version: Mapped[str] = mapped_column(String(64), primary_key=True)
     revision: Mapped[int] = mapped_column(Number)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(Instant)
+    sequence: Mapped[int] = mapped_column(Number)
+
+
+class SignatureCounterRow(Table):
+    """The last sequence given under a model version; outlives signatures, so none comes twice."""
+
+    __tablename__ = "signature_counters"
+
+    model_version: Mapped[str] = mapped_column(String(64), primary_key=True)
+    last_sequence: Mapped[int] = mapped_column(Number)

@@ -62,7 +62,8 @@ def test_nothing_is_left_of_the_last_person(store, choose, num_rows, files_of) -
     store.append_many([choose(liked=str(number), request_id=str(number)) for number in range(3)])
     sign(store, "ann", "v1")
     store.erase("ann")
-    assert set(num_rows(store).values()) == {0}
+    # The counter of a model version outlives its signatures, and names nobody.
+    assert {name for name, count in num_rows(store).items() if count} == {"signature_counters"}
     assert files_of(store) == []
     assert store.read("ann").revision == 0
     with pytest.raises(UnknownUser):

@@ -12,9 +12,11 @@ from sqlalchemy import event, inspect, text
 
 from storage.database import Database, check, downgrade, healthy, require_current, upgrade
 from storage.errors import SchemaMismatch, StorageFull
+from storage.signatures import SignatureStore
 from storage.tables import Table
 
-TABLES = {"users", "images", "choices", "choice_passed_over", "signatures"}
+BEGIN = "2026-01-02 03:04:05+00:00"
+TABLES = set(Table.metadata.tables)
 
 UPGRADE = """
 import sys, time
@@ -128,18 +130,18 @@ def test_an_empty_database_is_refused_with_the_remedy(empty: Database) -> None:
     assert not check(empty).is_current
 
 
-def test_an_older_database_is_refused_with_the_remedy(database, monkeypatch) -> None:
-    require_current(database)
-    # There is no older revision yet: the code is made to want a newer one instead.
-    monkeypatch.setattr("alembic.script.ScriptDirectory.get_current_head", lambda _: "0002")
-    with pytest.raises(SchemaMismatch, match=r"at 0001.*needs 0002.*run `recsys db upgrade`"):
+def test_an_older_database_is_refused_with_the_remedy(database) -> None:
+    downgrade(database, "0001")
+    newest = check(database).expected
+    with pytest.raises(SchemaMismatch, match=rf"at 0001.*needs {newest}.*run `recsys db upgrade`"):
         require_current(database)
     assert not check(database).is_newer
+    assert upgrade(database) == newest
 
 
 def test_a_newer_database_is_refused_and_left_alone(database) -> None:
     set_revision(database, "9999_from_tomorrow")
-    with pytest.raises(SchemaMismatch, match=r"9999_from_tomorrow.*0001.*upgrade the package"):
+    with pytest.raises(SchemaMismatch, match=r"9999_from_tomorrow.*upgrade the package"):
         require_current(database)
     with pytest.raises(SchemaMismatch, match="upgrade the package"):
         upgrade(database)
@@ -187,3 +189,20 @@ def test_looking_creates_nothing(tmp_path: Path) -> None:
         require_current(database)
     assert list(tmp_path.iterdir()) == []
     database.dispose()
+
+
+def test_signatures_of_an_older_database_are_numbered(empty: Database) -> None:
+    upgrade(empty, "0001")
+    with empty.engine.begin() as connection:
+        for user_id in ("ann", "bob"):
+            values = {"user": user_id, "at": BEGIN, "vector": b"\0\0\0\0"}
+            connection.execute(text("INSERT INTO users VALUES (:user, 1, :at)"), values)
+            added = text("INSERT INTO signatures VALUES (:user, 'v1', 1, :vector, :at)")
+            connection.execute(added, values)
+    upgrade(empty)
+    signatures = SignatureStore(empty)
+    batch = signatures.changes("v1", after=0, limit=10)
+    assert (batch.user_ids, batch.sequences.tolist()) == (("ann", "bob"), [1, 2])
+    assert signatures.last_sequence("v1") == 2
+    downgrade(empty, "0001")
+    assert "signature_counters" not in tables(empty)

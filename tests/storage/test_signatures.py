@@ -107,3 +107,93 @@ def test_whoever_races_the_newest_stands(signatures, stores, together) -> None:
     ]
     together(works)
     assert signatures.get("ann", "v1").vector.tolist() == [5.0]
+
+
+def test_a_reader_of_changes_sees_each_new_vector_once(signatures, store, choose) -> None:
+    store.append_many([choose(user_id=user_id) for user_id in ("bob", "cyd")])
+    assert signatures.last_sequence("v1") == 0
+    assert len(signatures.changes("v1", after=0, limit=10)) == 0
+    signatures.put(of(1, 1.0))
+    assert signatures.put_many([of(1, 2.0, user_id="bob"), of(1, 3.0, user_id="cyd")]) == []
+    first = signatures.changes("v1", after=0, limit=2)
+    rest = signatures.changes("v1", after=int(first.sequences[-1]), limit=2)
+    assert (first.user_ids, rest.user_ids) == (("ann", "bob"), ("cyd",))
+    assert first.vectors.tolist() == [[1.0], [2.0]]
+    signatures.put(of(2, 4.0))
+    changed = signatures.changes("v1", after=int(rest.sequences[-1]), limit=10)
+    assert (changed.user_ids, changed.revisions.tolist()) == (("ann",), [2])
+    assert signatures.last_sequence("v1") == changed.sequences[-1]
+    assert len(signatures.changes("v2", after=0, limit=10)) == 0
+
+
+def test_a_sequence_is_never_given_twice(signatures, store, choose) -> None:
+    signatures.put(of(5))
+    last = signatures.last_sequence("v1")
+    store.erase("ann")
+    assert signatures.sequences("v1", ["ann"]) == {}
+    assert signatures.last_sequence("v1") == last
+    store.append(*choose())
+    signatures.put(of(1))
+    assert signatures.sequences("v1", ["ann", "bob"]) == {"ann": last + 1}
+
+
+def test_many_are_put_but_for_those_who_are_gone(signatures, store, choose) -> None:
+    store.append_many([choose(user_id=f"u{number:04}") for number in range(1200)])
+    many = [of(1, number, user_id=f"u{number:04}") for number in range(1200)]
+    store.erase("u0007")
+    refused = signatures.put_many([*many, of(6, user_id="ann"), of(1, user_id="nobody")])
+    assert refused == ["u0007", "ann", "nobody"]
+    assert signatures.count("v1") == 1199
+    assert signatures.get("u1199", "v1").vector.tolist() == [1199.0]
+    assert len(signatures.sequences("v1", [each.user_id for each in many])) == 1199
+
+
+def test_an_older_vector_among_many_does_not_stand(signatures, store, choose) -> None:
+    store.append(*choose(user_id="bob"))
+    signatures.put(of(5))
+    assert signatures.put_many([of(3), of(1, user_id="bob")]) == []
+    assert signatures.get("ann", "v1").vector.tolist() == [5.0]
+    assert signatures.get("bob", "v1").vector.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("pair", [[of(1), of(2)], [of(1), of(1, user_id="b", version="v2")]])
+def test_many_of_two_kinds_are_refused(signatures, pair) -> None:
+    with pytest.raises(ValueError, match="one model version and of each user once"):
+        signatures.put_many(pair)
+
+
+def test_the_stale_are_those_with_news_and_those_without_a_vector(
+    signatures, store, choose
+) -> None:
+    store.append_many([choose(user_id=user_id) for user_id in ("bob", "cyd")])
+    signatures.put_many([of(5), of(1, user_id="cyd")])
+    assert signatures.stale("v1") == [("bob", 1)]
+    store.append(*choose())
+    assert signatures.stale("v1") == [("ann", 6), ("bob", 1)]
+    assert signatures.stale("v1", after="ann", limit=1) == [("bob", 1)]
+    assert len(signatures.stale("v2")) == 3
+    (summary,) = signatures.summaries()
+    assert (summary.model_version, summary.num_signatures, summary.num_stale) == ("v1", 2, 2)
+    assert summary.newest_at is not None
+
+
+def test_writers_that_race_leave_no_gap_that_a_reader_misses(
+    signatures, stores, store, choose, together
+) -> None:
+    store.append_many([choose(user_id=f"u{number}") for number in range(8)])
+    seen: list[str] = []
+
+    def read() -> None:
+        last = 0
+        for _ in range(200):
+            batch = signatures.changes("v1", after=last, limit=3)
+            seen.extend(batch.user_ids)
+            last = int(batch.sequences[-1]) if len(batch) else last
+
+    works = [
+        partial(SignatureStore(stores().database).put, of(1, user_id=f"u{number}"))
+        for number in range(8)
+    ]
+    together([read, *works])
+    rest = signatures.changes("v1", after=len(seen), limit=20).user_ids
+    assert sorted([*seen, *rest]) == [f"u{number}" for number in range(8)]
