@@ -22,6 +22,16 @@ COMMANDS = {
     ),
     "users": ("recsys.commands.users", "Show what is known of a user, or erase it."),
     "import": ("recsys.commands.imports", "Bring choices from files into storage."),
+    "backfill": (
+        "recsys.commands.backfill",
+        "Bring every missing or stale signature up to date.",
+    ),
+    "similar": ("recsys.commands.similar", "Find the users whose taste is nearest to a user's."),
+    "clusters": (
+        "recsys.commands.clusters",
+        "Find groups of users of like taste, and what they like.",
+    ),
+    "analyst": ("recsys.commands.analyst", "Serve a page on who likes what."),
     "serve": ("recsys.commands.serve", "Serve rankings over gRPC."),
     "db": ("recsys.commands.database", "Check the database's schema, or bring it up to date."),
     "settings": ("recsys.commands.settings", "Show each setting and where it came from."),

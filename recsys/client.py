@@ -21,11 +21,17 @@ from recsys.service.history_wire import (
 )
 from recsys.service.statuses import error_of
 from recsys.service.wire import ImageSource, rank_request_to_wire, ranking_from_wire
-from recsys.v1 import feedback_service_pb2_grpc, ranking_service_pb2_grpc, user_service_pb2_grpc
+from recsys.similarity_client import SimilarityCalls
+from recsys.v1 import (
+    feedback_service_pb2_grpc,
+    ranking_service_pb2_grpc,
+    similarity_service_pb2_grpc,
+    user_service_pb2_grpc,
+)
 from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
 from storage.records import Appended, Erased, StoredChoice, UserSummary
 
-_SERVICES = ("RankingService", "FeedbackService", "UserService")
+_SERVICES = ("RankingService", "FeedbackService", "UserService", "SimilarityService")
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 # AIP-194: of all codes, only UNAVAILABLE says that the call was not, or need not have been, done.
@@ -55,9 +61,13 @@ class RecsysClient:
         address: HOST:PORT.
         timeout_s: how long each call may take, tries included, seconds; above 0.
 
+    Attributes:
+        similarity: asks for near users, signatures and clusters.
+
     Raises (each method):
         InvalidRequest: a field breaks its rule (`field` names it); ImageRefused if an image does.
         NotFound: no such user or stored image.
+        PreconditionFailed: something else must be done first; the message tells what.
         Overloaded: the server is full; `retry_after_s` tells when to come back.
         DeadlinePassed: no answer within the time.
         Unavailable: no server there, or it is loading, draining or failing.
@@ -72,6 +82,8 @@ class RecsysClient:
         self._ranking = ranking_service_pb2_grpc.RankingServiceStub(self._channel)
         self._feedback = feedback_service_pb2_grpc.FeedbackServiceStub(self._channel)
         self._users = user_service_pb2_grpc.UserServiceStub(self._channel)
+        stub = similarity_service_pb2_grpc.SimilarityServiceStub(self._channel)
+        self.similarity = SimilarityCalls(stub, self._checked_call)
 
     def __enter__(self) -> "RecsysClient":
         """Use it."""
@@ -186,6 +198,17 @@ class RecsysClient:
         with _sendable():
             request = EraseUserRequest(user_id=user_id)
         return erased_from_wire(self._call(self._users.EraseUser, request, timeout_s))
+
+    def _checked_call(
+        self,
+        method: Callable[..., Any],
+        kind: Callable[..., Any],
+        timeout_s: float | None,
+        **fields: Any,
+    ) -> Any:
+        with _sendable():
+            request = kind(**fields)
+        return self._call(method, request, timeout_s)
 
     def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None) -> Any:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s

@@ -4,13 +4,15 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from recsys.errors import DeadlinePassed, Overloaded, Unavailable
 from recsys.flush_loop import FlushLoop, Scored
 from recsys.model_thread import ModelThread, Scorer, UserPrefix
 from recsys.prefix_cache import PrefixCache, PrefixKey
 from recsys.waiting_line import Group, GroupKey, Item, LoadReferences
+
+Result = TypeVar("Result")
 
 __all__ = ["EngineStats", "Scored", "Scorer", "ScoringEngine", "UserPrefix"]
 
@@ -180,6 +182,17 @@ class ScoringEngine:
     def forget(self, user_key: str) -> None:
         """Drop all that is kept of a user, what is being computed now included; any thread."""
         self._cache.forget(user_key)
+
+    def compute(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Run another computation of the model between requests, and wait; from any other thread.
+
+        Raises:
+            Unavailable: if the engine is not ready, or stops before it runs.
+            Exception: whatever the function raised.
+        """
+        if not self.ready:
+            raise Unavailable("the model is loading, stopping or failing: call again later")
+        return self._model.compute(function, *args)
 
     async def score(
         self,

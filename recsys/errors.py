@@ -4,6 +4,7 @@
     ├── InvalidRequest        the caller's message breaks a stated rule (field, rule, remedy)
     │   └── ImageRefused      bytes that are not an image this system accepts
     ├── NotFound              a user, image or checkpoint that does not exist
+    ├── PreconditionFailed    what is asked for needs something that is not there yet
     ├── CheckpointRefused     a checkpoint that is missing, damaged or made for another base
     ├── SettingsRefused       a setting that is unknown or breaks its rule (also a ValueError)
     ├── Overloaded            queue full, or the wait is longer than the time left
@@ -38,6 +39,10 @@ class ImageRefused(InvalidRequest):
 
 class NotFound(RecsysError, LookupError):
     """A user, image or checkpoint that does not exist."""
+
+
+class PreconditionFailed(RecsysError):
+    """What is asked for needs something that is not there yet; the message tells the remedy."""
 
 
 class CheckpointRefused(RecsysError):

@@ -4,13 +4,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, Unavailable
 from recsys.prefix_cache import SizedPrefix
 
 Result = TypeVar("Result")
@@ -110,6 +110,22 @@ class ModelThread:
             Exception: as `prefix` and `score`.
         """
         await self._run(self._score_synthetic)
+
+    def compute(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Run another computation of the model, and wait: not for the event loop's own thread.
+
+        Raises:
+            Unavailable: if the thread is closed before it runs.
+            Exception: whatever the function raised.
+        """
+        try:
+            running = self._pool.submit(self._watched, function, *args)
+        except RuntimeError as error:  # of the pool alone: what runs later raises at the result
+            raise Unavailable("the model is stopping: call again later") from error
+        try:
+            return running.result()
+        except CancelledError as error:
+            raise Unavailable("the model is stopping: call again later") from error
 
     def close(self) -> None:
         """Take no more calls; the one that runs ends by itself, for a thread cannot be stopped."""

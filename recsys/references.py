@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from storage.records import Choice, History
 
+SIGNATURE_REFERENCES = 32
+"""References that a signature reads: as many as the model can at once, several times over."""
+
 
 class ReferencePair(NamedTuple):
     """One reference by the names of its images.

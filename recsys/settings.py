@@ -48,6 +48,10 @@ class Settings(BaseSettings):
         default_factory=lambda: f"file://{data_folder() / 'blobs'}",
         description="where image bytes are: any fsspec URL",
     )
+    index_folder: str = Field(
+        default_factory=lambda: str(data_folder() / "index"),
+        description="where snapshots of the index of signatures are: a folder; may be lost",
+    )
     checkpoint: str = Field("tiny", description="scorer: a folder, or the name of a shipped one")
     device: str = Field("cpu", description="where the model runs: cpu or cuda")
     address: str = Field(

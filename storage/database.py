@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
 from storage.errors import SchemaMismatch, StorageFull, StorageUnavailable
-from storage.sqlite import BUSY_TIMEOUT_S, prepare
+from storage.sqlite import BUSY_TIMEOUT_S, prepare, prepare_reading
 
 _NO_ANSWER = "the database does not answer or is busy: try again later"
 CONNECT_TIMEOUT_S = 10
@@ -37,12 +37,13 @@ class Database:
 
     Args:
         url: "sqlite:////path/recsys.db" or "postgresql://user@host/name" (psycopg 3).
+        read_only: the database itself refuses whatever would change it.
 
     Raises:
         ValueError: if the URL is of no database supported here.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
         self.url = _supported(url)
         self.is_sqlite = self.url.drivername == "sqlite"
         # Waiting here is fair and wakes at once; waiting for SQLite's own lock is a lottery.
@@ -54,9 +55,11 @@ class Database:
             options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}
         if self.path is not None or not self.is_sqlite:
             options |= {"pool_size": _NUM_CONNECTIONS, "pool_timeout": BUSY_TIMEOUT_S}
+        if read_only and not self.is_sqlite:
+            options["execution_options"] = {"postgresql_readonly": True}
         self.engine = create_engine(self.url, **options)
         if self.is_sqlite:
-            event.listen(self.engine, "connect", prepare)
+            event.listen(self.engine, "connect", prepare_reading if read_only else prepare)
 
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)!r})"

@@ -16,14 +16,24 @@ The lock lives in the database, so one blob store belongs to one database.
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import delete, or_, select, text
+from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.errors import UnknownUser
 from storage.records import Erased
-from storage.tables import ChoiceRow, ImageRow, PassedOverRow, SignatureRow, UserRow
+from storage.tables import (
+    BackfillRow,
+    ChoiceRow,
+    ClusterImageRow,
+    ClusterMemberRow,
+    ClusterRow,
+    ImageRow,
+    PassedOverRow,
+    SignatureRow,
+    UserRow,
+)
 
 _BLOB_LOCK = 7_262_380  # any number that no other program locks in this database
 _MANY = 500  # values in one IN (...)
@@ -54,6 +64,8 @@ def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:
     named = _images_named(session, user_id)
     own = select(ChoiceRow.choice_id).where(ChoiceRow.user_id == user_id)
     session.execute(delete(PassedOverRow).where(PassedOverRow.choice_id.in_(own)))
+    _remove(session, BackfillRow, user_id)
+    _leave_clusters(session, user_id)
     num_signatures = _remove(session, SignatureRow, user_id)
     num_choices = _remove(session, ChoiceRow, user_id)
     _remove(session, UserRow, user_id)
@@ -71,6 +83,17 @@ def remove_blobs(database: Database, blobs: BlobStore, sha256s: Sequence[str]) -
                 blobs.delete(sha256)
 
 
+def _leave_clusters(session: Session, user_id: str) -> None:
+    is_theirs = (
+        ClusterMemberRow.run_id == ClusterRow.run_id,
+        ClusterMemberRow.place == ClusterRow.place,
+        ClusterMemberRow.user_id == user_id,
+    )
+    theirs = select(ClusterMemberRow.user_id).where(*is_theirs).exists()
+    session.execute(update(ClusterRow).where(theirs).values(size=ClusterRow.size - 1))
+    session.execute(delete(ClusterMemberRow).where(ClusterMemberRow.user_id == user_id))
+
+
 def _images_named(session: Session, user_id: str) -> set[str]:
     liked = select(ChoiceRow.liked).where(ChoiceRow.user_id == user_id)
     passed = (
@@ -82,7 +105,9 @@ def _images_named(session: Session, user_id: str) -> set[str]:
 
 
 def _remove(
-    session: Session, table: type[SignatureRow] | type[ChoiceRow] | type[UserRow], user_id: str
+    session: Session,
+    table: type[BackfillRow] | type[SignatureRow] | type[ChoiceRow] | type[UserRow],
+    user_id: str,
 ) -> int:
     removed = session.execute(delete(table).where(table.user_id == user_id))
     return int(getattr(removed, "rowcount", 0))
@@ -98,6 +123,8 @@ def _remove_unnamed(session: Session, sha256s: Iterable[str]) -> dict[str, int]:
             ImageRow.sha256.in_(part), ~or_(liked, passed)
         )
         found = {sha256: num_bytes for sha256, num_bytes in session.execute(free)}  # noqa: C416
+        named = ClusterImageRow.sha256.in_(list(found))
+        session.execute(delete(ClusterImageRow).where(named))
         session.execute(delete(ImageRow).where(ImageRow.sha256.in_(list(found))))
         gone |= found
     return gone

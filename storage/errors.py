@@ -5,6 +5,7 @@ StorageError
 │   └── InvalidSource a file or folder of choices that cannot be read as what it should be
 ├── UnknownUser       no such user (also a LookupError)
 ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
+├── UnknownCluster    no such run of clusters, or no such cluster in it (also a LookupError)
 ├── SchemaMismatch    a database older or newer than the code
 ├── StorageFull       no room left on the device; nothing was half stored
 └── StorageUnavailable  the database does not answer or is busy; the same call may succeed later
@@ -29,6 +30,10 @@ class UnknownUser(StorageError, LookupError):
 
 class UnknownImage(StorageError, LookupError):
     """A SHA-256 that no stored image has."""
+
+
+class UnknownCluster(StorageError, LookupError):
+    """No such run of clusters, or no such cluster in it; the message tells what to run."""
 
 
 class SchemaMismatch(StorageError):

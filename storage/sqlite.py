@@ -21,6 +21,12 @@ def prepare(connection: Any, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def prepare_reading(connection: Any, _: object) -> None:
+    """Set a new connection up that can change nothing, not even the kind of its journal."""
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON")
+
+
 def _write_ahead(connection: sqlite3.Connection) -> None:
     """Turn the file to WAL, or wait while another process does.
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     BigInteger,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -136,3 +137,97 @@ class SignatureCounterRow(Table):
 
     model_version: Mapped[str] = mapped_column(String(64), primary_key=True)
     last_sequence: Mapped[int] = mapped_column(Number)
+
+
+class BackfillRow(Table):
+    """How the last try to bring a user's signature under a model version up to date ended."""
+
+    __tablename__ = "backfill_ledger"
+    __table_args__ = (Index(None, "model_version", "state", "user_id"),)
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
+    model_version: Mapped[str] = mapped_column(String(64), primary_key=True)
+    revision: Mapped[int] = mapped_column(Number)
+    job: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    error: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class ClusterRunRow(Table):
+    """One clustering of a model version's signatures; no name and no end while being built."""
+
+    __tablename__ = "cluster_runs"
+    # Else SQLite gives a removed run's number to the next one, and old page tokens lie.
+    __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
+
+    run_id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    name: Mapped[str | None] = mapped_column(String(128))
+    model_version: Mapped[str] = mapped_column(String(64))
+    method: Mapped[str] = mapped_column(String(16))
+    parameters: Mapped[str] = mapped_column(Text)
+    num_users: Mapped[int] = mapped_column(Number)
+    num_clusters: Mapped[int] = mapped_column(Integer)
+    num_unclustered: Mapped[int] = mapped_column(Number)
+    begun_at: Mapped[datetime] = mapped_column(Instant)
+    created_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class ClusterRow(Table):
+    """A cluster of a run. Its centroid is E little-endian float32; its words are JSON."""
+
+    __tablename__ = "clusters"
+    __table_args__ = (UniqueConstraint("run_id", "cluster_id"),)
+
+    run_id: Mapped[int] = mapped_column(
+        ForeignKey("cluster_runs.run_id", ondelete="CASCADE"), primary_key=True
+    )
+    place: Mapped[int] = mapped_column(Integer, primary_key=True)
+    cluster_id: Mapped[int] = mapped_column(Number)
+    size: Mapped[int] = mapped_column(Number)
+    cohesion: Mapped[float] = mapped_column(Double)
+    centroid: Mapped[bytes] = mapped_column(LargeBinary)
+    words: Mapped[str] = mapped_column(Text)
+    distance: Mapped[float | None] = mapped_column(Double)
+    num_joined: Mapped[int | None] = mapped_column(Number)
+    num_left: Mapped[int | None] = mapped_column(Number)
+
+
+class ClusterMemberRow(Table):
+    """A user in the cluster of a place; there while the run is still being built."""
+
+    __tablename__ = "cluster_members"
+    __table_args__ = (Index(None, "run_id", "place", "similarity"), Index(None, "user_id"))
+
+    run_id: Mapped[int] = mapped_column(
+        ForeignKey("cluster_runs.run_id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
+    place: Mapped[int] = mapped_column(Integer)
+    similarity: Mapped[float] = mapped_column(Double)
+
+
+class ClusterImageRow(Table):
+    """An image that a cluster likes more (z above 0) or less than everyone else."""
+
+    __tablename__ = "cluster_images"
+    __table_args__ = (Index(None, "sha256"),)
+
+    run_id: Mapped[int] = mapped_column(
+        ForeignKey("cluster_runs.run_id", ondelete="CASCADE"), primary_key=True
+    )
+    place: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"), primary_key=True)
+    num_likes: Mapped[int] = mapped_column(Number)
+    num_passes: Mapped[int] = mapped_column(Number)
+    overall_rate: Mapped[float] = mapped_column(Double)
+    z: Mapped[float] = mapped_column(Double)
+
+
+class ClusterCounterRow(Table):
+    """The last cluster id given; outlives runs, so none comes twice. One row, locked to add."""
+
+    __tablename__ = "cluster_counter"
+
+    counter_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    last_cluster_id: Mapped[int] = mapped_column(Number)

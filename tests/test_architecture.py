@@ -34,13 +34,24 @@ DOORS: list[tuple[set[str], list[str]]] = [
     ({"accelerate"}, ["training/parallel.py"]),
     ({"matplotlib"}, ["training/plots.py"]),
     ({"tensorboard", "torch.utils.tensorboard"}, ["training/run_log.py"]),
-    ({"sklearn", "implicit"}, ["training/baselines/*.py"]),
+    (
+        {"sklearn"},
+        ["recsys/clusters.py", "recsys/analyst_page/layouts.py", "training/baselines/*.py"],
+    ),
+    ({"implicit"}, ["training/baselines/*.py"]),
+    ({"streamlit", "plotly"}, ["recsys/analyst_page/*.py"]),
     ({"peft", "bitsandbytes"}, ["recsys/scorer/*.py"]),
-    ({"faiss"}, ["recsys/neighbours.py", "recsys/clusters.py"]),
-    (GRPC, ["recsys/service/*.py", "recsys/client.py"]),
+    ({"faiss"}, ["recsys/index_kinds.py", "recsys/index_snapshot.py", "recsys/clusters.py"]),
+    (GRPC, ["recsys/service/*.py", "recsys/client.py", "recsys/similarity_client.py"]),
     ({"sqlalchemy", "alembic", "psycopg"}, ["storage/*.py"]),
-    ({"PIL"}, ["recsys/images.py", "training/render.py", "training/contact_sheet.py"]),
-    ({"pyarrow"}, ["storage/importers/*.py"]),
+    (
+        {"PIL"},
+        [
+            *("recsys/images.py", "recsys/analyst_page/thumbnails.py"),
+            *("training/render.py", "training/contact_sheet.py"),
+        ],
+    ),
+    ({"pyarrow"}, ["storage/importers/*.py", "recsys/cluster_export.py"]),
     ({"pydantic_settings"}, ["recsys/settings.py"]),
     (UNPICKLING, []),
 ]
@@ -58,6 +69,8 @@ HEAVY = [
     "PIL",
     "pyarrow",
     "faiss",
+    "sklearn",
+    "streamlit",
 ]
 
 

@@ -98,6 +98,9 @@ def pretrain(folder: Path, threads: int | None) -> None:
 @click.option("--set", "changes", metavar="NAME=VALUE", multiple=True, help="Change the recipe.")
 @click.option("--device", default="cpu", show_default=True, help='"cpu" or "cuda".')
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that decode images.")
+@click.option(
+    "--stage1", type=FOLDER, help="Begin with stage 2, on this checkpoint of the same choices."
+)
 @click.option("--dry-run", is_flag=True, help="Count parameters, memory and time; train nothing.")
 @THREADS
 def train(
@@ -108,6 +111,7 @@ def train(
     changes: tuple[str, ...],
     device: str,
     workers: int,
+    stage1: Path | None,
     dry_run: bool,
     threads: int | None,
 ) -> None:
@@ -136,7 +140,16 @@ def train(
     source = base or chosen.base.source
     if source is None or out is None:
         raise click.UsageError("training needs --base and --out; --dry-run needs neither")
-    _train(chosen, source, out, only=only, device=device, workers=workers, threads=threads)
+    _train(
+        chosen,
+        source,
+        out,
+        only=only,
+        device=device,
+        workers=workers,
+        stage1=stage1,
+        threads=threads,
+    )
 
 
 def _train(
@@ -147,6 +160,7 @@ def _train(
     only: str | None,
     device: str,
     workers: int,
+    stage1: Path | None,
     threads: int | None,
 ) -> None:
     from fnmatch import fnmatchcase
@@ -173,6 +187,7 @@ def _train(
             processes=processes,
             num_workers=workers,
             users=users,
+            stage1=stage1,
         )
         checkpoint = training.run()
     click.echo(f"checkpoint: {checkpoint}")

@@ -11,6 +11,7 @@ from training.encoding import Encoder
 from training.fit import StepLoss
 from training.losses import preference_loss
 from training.samples import Sample, pack_samples, split_pairs
+from training.split_half import Finding
 
 
 def step_loss(
@@ -20,6 +21,7 @@ def step_loss(
     *,
     contrastive_weight: float = 1.0,
     weights: Mapping[str, float] | None = None,
+    finding: Finding | None = None,
 ) -> StepLoss:
     """L_all (Eq. 5) of a part's samples, each user's targets packed behind one prefix.
 
@@ -29,13 +31,16 @@ def step_loss(
         encoder: their image tokens.
         contrastive_weight: of L+ and L-.
         weights: of pairs by prompt; all alike by default.
+        finding: the objective on the preference tokens, where there is one.
     """
     count = scorer.config.num_preference_tokens
 
     def loss_of(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
         samples, encode = encoder.read(drawn.draw(step, part), (step, part))
         packed, order = pack_samples(scorer.template, samples, num_preference_tokens=count)
-        liked, disliked = split_pairs(packed, scorer.logits(packed, encode(order.tolist())))
+        rows = order.tolist()
+        features = encode(rows)
+        liked, disliked = split_pairs(packed, scorer.logits(packed, features))
         loss = preference_loss(
             liked,
             disliked,
@@ -43,7 +48,12 @@ def step_loss(
             weights=_pair_weights(samples, weights, like=liked),
         )
         right = preference_score(liked) > preference_score(disliked)
-        return loss, {"top1": right.float().mean().item(), **encoder.figures()}
+        figures = {"top1": right.float().mean().item(), **encoder.figures()}
+        if finding is None:
+            return loss, figures
+        seen = dict(zip(rows, features.unbind(), strict=True))
+        found = finding.loss(samples, seen, encoder.rows, (step, part))
+        return loss + found, {**figures, "split_half": found.item()}
 
     return loss_of
 

@@ -11,7 +11,7 @@ from recsys.scorer.adapter import LoraShape
 from recsys.scorer.model import ScorerConfig
 from recsys.scorer.template import TemplateConfig
 from training.fit import Plan
-from training.recipes import Base, Recipe, Stage
+from training.recipes import Base, Recipe, SignatureRecipe, Stage
 from training.splits import SplitRule
 
 NUM_DEVICES = 8  # paper
@@ -91,6 +91,8 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
             whole=("vision_model",) if trains_vision else (),  # paper, Fig. 2
         ),
         first=_stage("stage1", num_steps=5_000, validate_every=500, seed=1),  # steps: paper
+        # Not the paper's. To have it: --set signature.weight=1.0 --set second.num_pairs=8.
+        signature=SignatureRecipe(weight=0.0),
         second=_stage("stage2", num_steps=16_000, validate_every=1_000, seed=2),  # steps: paper
         contrastive_weight=1.0,  # paper, Eq. 5: unweighted
         fewer_references=0.0,  # paper: always 8

@@ -56,6 +56,29 @@ class Base:
 
 
 @dataclass(frozen=True)
+class SignatureRecipe:
+    """How signatures are made of what the finished model shows.
+
+    Attributes:
+        num_probes: images that everybody gets.
+        dimension: E.
+        num_orders: re-orderings of the references whose readings are averaged.
+        weight: in stage 2, of two halves of a history finding each other, beside L_all; 0: none.
+        probes_a_step: probes read in each step of that.
+        ridge: added to the spread within users, relative to a reading's variance.
+        most_users: training users that projections are fitted on.
+    """
+
+    num_probes: int = 32
+    dimension: int = 16
+    num_orders: int = 2
+    weight: float = 1.0
+    probes_a_step: int = 8
+    ridge: float = 0.03
+    most_users: int = 2000
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All that decides a scorer, beside the choices it learns from.
 
@@ -74,6 +97,7 @@ class Recipe:
             not strangers; the paper trains with all 8 throughout.
         first: adapter and preference tokens are trained.
         second: all is frozen but the preference tokens.
+        signature: probes, objective and projections.
     """
 
     name: str
@@ -88,6 +112,7 @@ class Recipe:
     weighs_prompts: bool = False
     contrastive_weight: float = 1.0
     fewer_references: float = 0.25
+    signature: SignatureRecipe = field(default_factory=SignatureRecipe)
 
 
 @dataclass(frozen=True)
@@ -155,11 +180,11 @@ def tiny() -> Recipe:
         second=Stage(
             Plan(
                 "stage2",
-                num_steps=200,
+                num_steps=700,
                 learning_rate=1e-2,
+                num_warmup_steps=30,
                 weight_decay=0.0,
                 seed=2,
-                validate_every=50,
             ),
             num_users=32,
             num_pairs=8,

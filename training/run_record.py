@@ -9,17 +9,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from recsys.scorer.checkpoint import files_digest
+from recsys.scorer.digests import files_digest
 from training.recipes import Recipe, recipe_digest
 from training.splits import Split
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy", "recsys")
 
 
-def run_identity(recipe: Recipe, base: str | Path, parts: Split) -> str:
-    """Digest of all that decides a run: recipe, base model and choices."""
+def run_identity(
+    recipe: Recipe, base: str | Path, parts: Split, *, stage1: Path | None = None
+) -> str:
+    """Digest of all that decides a run: recipe, base, choices, and what stage 2 begins with."""
     model = files_digest(Path(base)) if Path(base).is_dir() else str(base)
     told = [recipe_digest(recipe), model, *parts.digests.values()]
+    if stage1 is not None:
+        told.append(files_digest(stage1))
     return hashlib.sha256(" ".join(told).encode()).hexdigest()
 
 

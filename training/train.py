@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 
 from recsys.scorer.backbone import load_tokenizer
-from recsys.scorer.checkpoint import save_scorer
+from recsys.scorer.checkpoint import read_preference_tokens, save_scorer
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.answers import margins, pair_scores, top1
@@ -33,8 +34,10 @@ from training.recipes import Recipe, Stage
 from training.run_record import run_identity, write_run
 from training.samples import read_histories
 from training.scorer_predictor import ScorerPredictor
+from training.signing import Signing, probes_of
+from training.split_half import Finding, SplitHalf
 from training.splits import Split, prompt_weights, split, write_split
-from training.trained_on import trained_on, write_trained_on
+from training.trained_on import read_trained_on, trained_on, write_trained_on
 
 MOST_VALIDATED = 200
 """Validation users asked each time, at most."""
@@ -54,6 +57,8 @@ class Training:
         processes: those that share the work.
         num_workers: processes that decode images.
         users: learn from these alone, and validate on them; everybody by default.
+        stage1: a checkpoint whose adapter and preference tokens stage 2 begins with, in place of
+            a stage 1 of this run; it must have learned from the same choices.
     """
 
     recipe: Recipe
@@ -65,6 +70,7 @@ class Training:
     processes: Processes = ONE
     num_workers: int = 0
     users: Sequence[str] | None = None
+    stage1: Path | None = None
 
     def run(self) -> Path:
         """Run both stages, resuming whatever was begun, and save a checkpoint after each.
@@ -80,20 +86,44 @@ class Training:
         self.folder.mkdir(parents=True, exist_ok=True)
         histories = read_histories(self.store, self.users)
         parts = split(histories, self.recipe.split)
-        identity = run_identity(self.recipe, self.base, parts)
+        identity = run_identity(self.recipe, self.base, parts, stage1=self.stage1)
         if self.processes.is_main:
             write_split(parts, self.folder / "split.json")
             write_run(self.recipe, parts, self.folder, identity, num_processes=self.processes.count)
-        scorer = build_scorer(self.recipe, self.base, device=self.device)
+        scorer = self._begun(parts)
         encoder = self._encoder(scorer, parts)
-        self._stage(self.recipe.first, scorer, parts, encoder, identity)
-        self._save(scorer, parts, "stage1")
+        if self.stage1 is None:
+            self._stage(self.recipe.first, scorer, parts, encoder, identity)
+            self._save(scorer, parts, self.folder / "stage1")
         if self.recipe.second.plan.num_steps and second_parameters(scorer):
             scorer = self._for_second_stage(scorer)
             self._stage(self.recipe.second, scorer, parts, encoder.of(scorer), identity)
-        self._calibrate(scorer, parts, encoder.of(scorer))
-        self._save(scorer, parts, "final")
+        encoder = encoder.of(scorer)
+        self._calibrate(scorer, parts, encoder)
+        signing = Signing(self.recipe, self.store, without_rows(parts.train, encoder.bad))
+        write_signature = signing.writer(scorer, encoder, self.console)
+        self._save(scorer, parts, self.folder / "final", write_signature)
         return self.folder / "final"
+
+    def _begun(self, parts: Split) -> PreferenceScorer:
+        """The scorer that this run begins with."""
+        if self.stage1 is None:
+            return build_scorer(self.recipe, self.base, device=self.device)
+        learned = read_trained_on(self.stage1)
+        same = learned is not None and all(
+            learned.parts.get(part) == parts.digests[part] for part in ("train", "validation")
+        )
+        if not same:
+            raise ValueError(
+                f"{self.stage1} must have learned from the same choices as this run: train stage 1"
+                " anew, or name the users it learned from by --only"
+            )
+        scorer = build_scorer(
+            self.recipe, self.base, device=self.device, adapter=self.stage1 / "adapter"
+        )
+        with torch.no_grad():
+            scorer.preference_tokens.copy_(read_preference_tokens(self.stage1))
+        return scorer
 
     def _stage(
         self,
@@ -118,6 +148,12 @@ class Training:
             validate=validation(scorer, encoder, asked) if asked else None,
             identify=drawn.names,
         )
+        finding = None if is_first else self._finding(scorer, parts, encoder)
+        if finding is not None:
+            trained = {
+                **trained,
+                **{f"split_half.{n}": p for n, p in finding.objective.named_parameters()},
+            }
         parts_here = self.processes.share(stage.plan.num_parts)
         encoder.prepare(Upcoming(drawn, stage.plan.num_steps, parts_here, self.num_workers))
         loss = step_loss(
@@ -126,6 +162,7 @@ class Training:
             encoder,
             contrastive_weight=self.recipe.contrastive_weight,
             weights=weights,
+            finding=finding,
         )
         fit(loss, trained, stage.plan, run=run)
         scorer.eval()
@@ -173,7 +210,7 @@ class Training:
             self.base,
             device=self.device,
             held=second,
-            adapter=self.folder / "stage1" / "adapter",
+            adapter=(self.stage1 or self.folder / "stage1") / "adapter",
         )
         with torch.no_grad():
             changed.preference_tokens.copy_(scorer.preference_tokens)
@@ -191,17 +228,49 @@ class Training:
         temperature = fit_temperature(np.concatenate([rows[:, 0], rows[:, 1]]), liked)
         scorer.config = replace(scorer.config, temperature=temperature)
 
-    def _save(self, scorer: PreferenceScorer, parts: Split, name: str) -> None:
+    def _finding(self, scorer: PreferenceScorer, parts: Split, encoder: Encoder) -> Finding | None:
+        """The objective of stage 2, where the recipe has one."""
+        recipe, config = self.recipe.signature, scorer.config
+        if not recipe.weight:
+            return None
+        if 2 * self.recipe.second.num_pairs < config.num_references:
+            raise ValueError(
+                "stage 2 compares references with as many target pairs, and second.num_pairs is"
+                f" {self.recipe.second.num_pairs} beside {config.num_references} references:"
+                " raise it, or set signature.weight to 0"
+            )
+        text: Any = scorer.backbone.idefics2.config.text_config
+        num_heads = text.num_hidden_layers * text.num_attention_heads
+        seed = self.recipe.second.plan.seed
+        torch.manual_seed(seed)
+        return Finding(
+            scorer,
+            SplitHalf(num_heads * config.num_preference_tokens, recipe.dimension).to(
+                scorer.backbone.device
+            ),
+            probes_of(self.recipe, without_rows(parts.train, encoder.bad)),
+            probes_a_step=recipe.probes_a_step,
+            weight=recipe.weight,
+            seed=seed,
+        )
+
+    def _save(
+        self,
+        scorer: PreferenceScorer,
+        parts: Split,
+        folder: Path,
+        write_more: Callable[[Path], None] = lambda folder: None,
+    ) -> None:
         if not self.processes.is_main:
             return
         travels = Path(self.base).is_dir() and self.recipe.base.source is None
-        folder = self.folder / name
         save_scorer(
             scorer,
             folder,
             base=base_of(self.recipe, travels=travels),
             tokenizer=load_tokenizer(self.base, revision=self.recipe.base.revision),
             base_files=Path(self.base) if travels else None,
+            write_more=write_more,
         )
         learned = trained_on(
             parts.train,

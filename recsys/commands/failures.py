@@ -28,7 +28,8 @@ Exit codes:
     2  the command, a setting or an input breaks a rule
     3  a user, image, file or folder does not exist
     4  a server cannot be reached or is busy: try again later
-    5  partly done: some images could not be ranked, or rows not imported (--strict)
+    5  partly done: some images could not be ranked, signatures not computed, or rows not
+       imported (--strict)
   130  stopped by Ctrl-C: what was already stored stands
 """
 
@@ -43,6 +44,7 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (storage_errors.InvalidRecord, ExitCode.USAGE),
     (storage_errors.UnknownUser, ExitCode.NOT_FOUND),
     (storage_errors.UnknownImage, ExitCode.NOT_FOUND),
+    (storage_errors.UnknownCluster, ExitCode.NOT_FOUND),
     (storage_errors.StorageUnavailable, ExitCode.UNAVAILABLE),
     (storage_errors.StorageError, ExitCode.FAILED),
     (FileNotFoundError, ExitCode.NOT_FOUND),

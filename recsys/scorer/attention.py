@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recsys.scorer.backbone import attention_hook
 
-Normalisation = Literal["preference", "full"]
+Normalisation = Literal["preference", "full", "log_ratio"]
 
 
 class AttentionRecord:
@@ -43,7 +43,9 @@ def record_preference_attention(
         num_preference_tokens: K; P_v are the first K keys.
         normalisation: "preference" is Eq. 6 as printed, a softmax over the K tokens alone, so a
             query's weights sum to 1; "full" is the weight of the model's own softmax over all
-            keys, sliced to the K, so they sum to at most 1.
+            keys, sliced to the K, so they sum to at most 1; "log_ratio" is the logarithm of
+            "preference" less its mean over the K tokens, so that it sums to 0 (centred log-ratio;
+            Aitchison, 1982): averages of it still tell apart where the softmax has saturated.
 
     Yields:
         The record, filled as passes run.
@@ -62,8 +64,11 @@ def record_preference_attention(
         if layer == 0:
             record.layers.clear()
         keys = key if normalisation == "full" else key[:, :, :num_preference_tokens]
-        scores = attention_scores(query, keys, scale) + mask[..., : keys.shape[2]]
-        weights = scores.float().softmax(dim=-1)
+        scores = attention_scores(query, keys, scale).float()
+        if normalisation == "log_ratio":  # no mask: every token sees P_v, but for the first K
+            record.layers.append(scores - scores.mean(dim=-1, keepdim=True))
+            return
+        weights = (scores + mask[..., : keys.shape[2]]).softmax(dim=-1)
         record.layers.append(weights[..., :num_preference_tokens])
 
     with attention_hook(hook):

@@ -5,13 +5,14 @@ preference_tokens.safetensors  P_v, float32 (K, D)
 tokenizer/                     as the base model's
 adapter/                       a PEFT adapter, where there is one
 base/                          the base model, where it travels along (the tiny one does)
+signature/                     probes and projections (recsys.signature_files), where it has any
 """
 
-import hashlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,13 @@ from safetensors.torch import load_file, save_file
 from recsys.errors import CheckpointRefused
 from recsys.images import ImageGeometry
 from recsys.scorer.backbone import Backbone, Quantization, load_model, load_tokenizer
+from recsys.scorer.digests import files_digest, model_version
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 
 FORMAT = 1
 DEFAULT_CHECKPOINT = "tiny"
 _SHIPPED = Path(__file__).parents[1] / "checkpoints"
-_HASHED_WHOLE_BYTES = 1 << 26
-_SAMPLE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def save_scorer(
     tokenizer: Any,
     base_files: Path | None = None,
     card: str = "",
+    write_more: Callable[[Path], None] = lambda folder: None,
 ) -> str:
     """Write a checkpoint beside `folder` and move it into place; return its model version.
 
@@ -109,6 +110,7 @@ def save_scorer(
         tokenizer: the base's.
         base_files: folder of the base's files, copied along when `base.source` is "base".
         card: text of MODEL_CARD.md.
+        write_more: adds what else the model version is to cover, e.g. signature/.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -120,6 +122,7 @@ def save_scorer(
                 *sorted(base_files.glob("model*.safetensors*")),
             ):
                 shutil.copy(path, work / "base" / path.name)
+        write_more(work)
         version = _write(scorer, work, base, tokenizer)
         (work / "MODEL_CARD.md").write_text(card)
         work.chmod(0o755)
@@ -145,46 +148,6 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
     raise CheckpointRefused(
         f"{checkpoint} must be a checkpoint folder or a shipped name, and has no scorer.json"
     )
-
-
-def model_version(folder: Path, config: dict[str, Any]) -> str:
-    """SHA-256 of all that decides a score: config, P_v, adapter, tokenizer and base.
-
-    A base named by hub id counts by id and revision; one in a folder by its files.
-    """
-    digest = hashlib.sha256()
-    signed = {key: value for key, value in config.items() if key != "model_version"}
-    digest.update(json.dumps(signed, sort_keys=True).encode())
-    for part in ("preference_tokens.safetensors", "adapter", "tokenizer", "base"):
-        digest.update(f"{part}:{files_digest(folder / part)}".encode())
-    return digest.hexdigest()
-
-
-def files_digest(path: Path) -> str:
-    """Digest of a file or of all weights and JSON in a folder; empty when there is nothing.
-
-    A file past 64 MiB counts by size, head and tail: hashing 16 GB at each start would take a
-    minute.
-    """
-    if path.is_file():
-        return _file_digest(path)
-    digest = hashlib.sha256()
-    found = sorted(p for p in path.rglob("*") if p.suffix in (".json", ".safetensors", ".model"))
-    for file in found:
-        digest.update(f"{file.relative_to(path).as_posix()}:{_file_digest(file)}".encode())
-    return digest.hexdigest() if found else ""
-
-
-def _file_digest(path: Path) -> str:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= _HASHED_WHOLE_BYTES:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256(str(size).encode())
-        digest.update(file.read(_SAMPLE_BYTES))
-        file.seek(-_SAMPLE_BYTES, os.SEEK_END)
-        digest.update(file.read())
-    return digest.hexdigest()
 
 
 def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any) -> str:
@@ -240,7 +203,7 @@ def _assemble(folder: Path, backbone: Backbone, config: dict[str, Any]) -> Prefe
         model_version=config["model_version"],
     )
     path = folder / "preference_tokens.safetensors"
-    tokens = _read_tensor(path, "preference_tokens")
+    tokens = read_preference_tokens(folder)
     expected = tuple(scorer.preference_tokens.shape)
     if tuple(tokens.shape) != expected:
         raise CheckpointRefused(
@@ -249,6 +212,15 @@ def _assemble(folder: Path, backbone: Backbone, config: dict[str, Any]) -> Prefe
     with torch.no_grad():
         scorer.preference_tokens.copy_(tokens)
     return scorer
+
+
+def read_preference_tokens(folder: Path) -> torch.Tensor:
+    """P_v of a checkpoint, float32 (K, D).
+
+    Raises:
+        CheckpointRefused: if the file is missing or damaged.
+    """
+    return _read_tensor(folder / "preference_tokens.safetensors", "preference_tokens")
 
 
 def _read_tensor(path: Path, name: str) -> torch.Tensor:

@@ -56,6 +56,12 @@ class ServiceMetrics:
             ["personalization"],
             registry=self.registry,
         )
+        self._signatures = Counter(
+            "recsys_signatures",
+            "Signatures asked for, by whether they know the newest choice.",
+            ["freshness"],
+            registry=self.registry,
+        )
         self._candidates = Counter(
             "recsys_candidates",
             "Candidates, by what became of them.",
@@ -79,6 +85,10 @@ class ServiceMetrics:
         self._rankings.labels(ranking.personalization.value).inc()
         for candidate in ranking.candidates:
             self._candidates.labels(candidate.status.value).inc()
+
+    def observe_signature(self, *, is_stale: bool) -> None:
+        """Count a signature that was asked for, so that stale answers show."""
+        self._signatures.labels("stale" if is_stale else "fresh").inc()
 
     def watch(self, engine: ScoringEngine) -> None:
         """Report an engine's statistics from now on."""

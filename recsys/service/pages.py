@@ -12,6 +12,9 @@ MAX_SIZE = 1000
 _AFTER = struct.Struct(">q")
 _CHECK_BYTES = 16
 
+Query = tuple[str, ...]
+"""A method and all that decides what it lists and in which order."""
+
 
 def page_size(asked: int) -> int:
     """Return how many to list at most.
@@ -28,13 +31,8 @@ def page_size(asked: int) -> int:
 
 
 def token_of(user_id: str, after_choice_id: int) -> str:
-    """Make the token that goes on after a choice of a user.
-
-    The check is no secret: it keeps a token of another user's list, or a damaged one, from being
-    taken for a place in this list. A token names nothing that its bearer could not list anyway.
-    """
-    after = _AFTER.pack(after_choice_id)
-    return base64.urlsafe_b64encode(after + _check(user_id, after)).decode("ascii")
+    """Make the token that goes on after a choice of a user."""
+    return number_token(_choices_of(user_id), after_choice_id)
 
 
 def after_of(user_id: str, token: str) -> int:
@@ -43,25 +41,81 @@ def after_of(user_id: str, token: str) -> int:
     Raises:
         InvalidRequest: if the token was not made for this user's list.
     """
+    return number_of(_choices_of(user_id), token)
+
+
+def number_token(query: Query, after: int) -> str:
+    """Make the token that goes on after a number, such as a rank, in a query's list.
+
+    The check is no secret: it keeps a token of another list, or a damaged one, from being taken
+    for a place in this list. A token names nothing that its bearer could not list anyway.
+    """
+    return _token(query, _AFTER.pack(after))
+
+
+def number_of(query: Query, token: str) -> int:
+    """Return the number after which a token goes on; 0 for an empty token.
+
+    Raises:
+        InvalidRequest: if the token was not made for this query.
+    """
     if not token:
         return 0
+    after = _after(query, token)
+    if len(after) != _AFTER.size:
+        raise _refused()
+    (number,) = _AFTER.unpack(after)
+    return int(number)
+
+
+def text_token(query: Query, after: str) -> str:
+    """Make the token that goes on after a text, such as a user id, in a query's list."""
+    return _token(query, _encoded(after))
+
+
+def text_of(query: Query, token: str) -> str:
+    """Return the text after which a token goes on; an empty one for an empty token.
+
+    Raises:
+        InvalidRequest: if the token was not made for this query.
+    """
+    return _after(query, token).decode("utf-8", "surrogatepass") if token else ""
+
+
+def _choices_of(user_id: str) -> Query:
+    return "ListChoices", user_id
+
+
+def _token(query: Query, after: bytes) -> str:
+    return base64.urlsafe_b64encode(after + _check(query, after)).decode("ascii")
+
+
+def _after(query: Query, token: str) -> bytes:
     try:
         raw = base64.b64decode(token, altchars=b"-_", validate=True)
     except ValueError:
         raw = b""
-    after, check = raw[: _AFTER.size], raw[_AFTER.size :]
-    if len(raw) != _AFTER.size + _CHECK_BYTES or check != _check(user_id, after):
-        raise InvalidRequest(
-            "page_token must be the next_page_token of the same user's list, got another:"
-            " begin again with an empty one",
-            field="page_token",
-        )
-    (choice_id,) = _AFTER.unpack(after)
-    return int(choice_id)
+    after, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
+    if check != _check(query, after):
+        raise _refused()
+    return after
 
 
-def _check(user_id: str, after: bytes) -> bytes:
-    text = user_id.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(
-        after + text, digest_size=_CHECK_BYTES, person=b"ListChoices.v1"
-    ).digest()
+def _check(query: Query, after: bytes) -> bytes:
+    check = hashlib.blake2b(after, digest_size=_CHECK_BYTES, person=b"recsys.v1 page")
+    for part in map(_encoded, query):
+        # With its length, or ("ab", "c") and ("a", "bc") would be one query.
+        check.update(_AFTER.pack(len(part)) + part)
+    return check.digest()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _refused() -> InvalidRequest:
+    return InvalidRequest(
+        "page_token must be the next_page_token of the same query's list, got another:"
+        " begin again with an empty one",
+        field="page_token",
+    )

@@ -8,13 +8,19 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from recsys.backfill_chunk import Signing
 from recsys.errors import SettingsRefused
 from recsys.service.service import LoadedModel, LoadModel, Service
 from recsys.settings import Settings
 from storage.blobs import BlobStore
 from storage.database import Database, require_current
 from storage.histories import HistoryStore
+
+if TYPE_CHECKING:
+    from recsys.scorer.model import PreferenceScorer
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +62,31 @@ def load_model(settings: Settings) -> LoadedModel:
     """
     import torch
 
-    from recsys.scorer.checkpoint import load_scorer
+    from recsys.scorer.checkpoint import find_checkpoint, load_scorer
 
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
     scorer = load_scorer(settings.checkpoint, device=settings.device)
-    return LoadedModel(scorer, scorer.config.num_references, scorer.geometry)
+    signing = signing_of(find_checkpoint(settings.checkpoint), scorer)
+    return LoadedModel(scorer, scorer.config.num_references, scorer.geometry, signing)
+
+
+def signing_of(checkpoint: Path, scorer: "PreferenceScorer") -> Signing | None:
+    """Load a checkpoint's reader of signatures; None where it ships nothing to read them by.
+
+    Args:
+        checkpoint: the folder that the scorer was loaded from.
+        scorer: loaded from there.
+
+    Raises:
+        CheckpointRefused: if what it ships is damaged.
+    """
+    from recsys.signature_files import has_signature, load_signature_reader
+
+    if not has_signature(checkpoint):
+        logger.info("%s ships nothing to read signatures by: near users are unknown", checkpoint)
+        return None
+    return load_signature_reader(checkpoint, scorer)
 
 
 async def _serve(settings: Settings, store: HistoryStore, load: LoadModel) -> None:

@@ -6,38 +6,50 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from recsys.backfill_chunk import Signing
 from recsys.engine import Scorer, ScoringEngine
 from recsys.errors import SettingsRefused
 from recsys.images import ImageGeometry, ImageLimits
 from recsys.ranking import Ranker
+from recsys.references import SIGNATURE_REFERENCES
 from recsys.service import health
 from recsys.service.admission import Admission
 from recsys.service.interceptors import CallInterceptor
 from recsys.service.metrics import ServiceMetrics
+from recsys.service.neighbourhood import Neighbourhood
 from recsys.service.recording import Recorder
 from recsys.service.servicers import FeedbackServicer, Model, RankingServicer, UserServicer
+from recsys.service.similarity import SimilarityServicer
 from recsys.settings import Settings
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,
     ranking_service_pb2,
     ranking_service_pb2_grpc,
+    similarity_service_pb2,
+    similarity_service_pb2_grpc,
     user_service_pb2,
     user_service_pb2_grpc,
 )
+from storage.clusters import ClusterStore
 from storage.histories import HistoryStore
 
 logger = logging.getLogger(__name__)
 
+_FILES = (
+    feedback_service_pb2,
+    ranking_service_pb2,
+    similarity_service_pb2,
+    user_service_pb2,
+)
 SERVICES = tuple(
-    service.full_name
-    for file in (feedback_service_pb2, ranking_service_pb2, user_service_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
+    service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 )
 
 _STORAGE_THREADS = 4
@@ -53,11 +65,13 @@ class LoadedModel:
         scorer: the model.
         num_references: how many references it was trained with.
         geometry: to which size it brings images.
+        signing: reads signatures; None where the checkpoint ships nothing to read them by.
     """
 
     scorer: Scorer
     num_references: int
     geometry: ImageGeometry | None = None
+    signing: Signing | None = None
 
 
 LoadModel = Callable[[Settings], LoadedModel]
@@ -83,6 +97,9 @@ class Service:
         self._admission = Admission(max_calls=settings.max_requests)
         self._health = health.HealthServicer(SERVICES)
         self._threads = ThreadPoolExecutor(_STORAGE_THREADS, thread_name_prefix="recsys-storage")
+        self._similarity = SimilarityServicer(
+            self._model, ClusterStore(store.database), self.metrics, self._threads
+        )
         self._server: grpc.aio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -136,6 +153,7 @@ class Service:
             geometry=model.geometry,
             max_candidates=settings.max_candidates,
         )
+        self._model.neighbourhood = self._neighbourhood(model, engine)
         self.metrics.watch(engine)
         self._admission.open()
         await self._health.set_serving(True)
@@ -161,6 +179,9 @@ class Service:
             await self._server.stop(_LAST_WORDS_S)
         if self._model.ranker is not None:
             self._model.ranker.close()
+        if self._model.neighbourhood is not None:
+            self._model.neighbourhood.close()
+        self._similarity.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _new_server(self) -> grpc.aio.Server:
@@ -185,10 +206,29 @@ class Service:
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
             UserServicer(self._store, self._model, self._threads), server
         )
+        similarity_service_pb2_grpc.add_SimilarityServiceServicer_to_server(
+            self._similarity, server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, health.SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         return server
+
+    def _neighbourhood(self, model: LoadedModel, engine: ScoringEngine) -> Neighbourhood | None:
+        """Begin to open the index, where the model can read signatures."""
+        if model.signing is None:
+            return None
+        neighbourhood = Neighbourhood(
+            engine,
+            model.signing,
+            self._store,
+            limits=_image_limits(self._settings),
+            num_references=SIGNATURE_REFERENCES,
+            geometry=model.geometry,
+            folder=Path(self._settings.index_folder),
+        )
+        neighbourhood.prepare()
+        return neighbourhood
 
     async def _follow(self, engine: ScoringEngine) -> None:
         """Let health say what the engine says, as long as it lives."""

@@ -1,4 +1,4 @@
-"""The three services of recsys.v1: each method reads its request, calls a use case and writes.
+"""Rankings, choices and users of recsys.v1: each method reads its request and calls a use case.
 
 Whatever raises is told to the caller by the interceptor; nothing here knows a status code.
 """
@@ -23,6 +23,7 @@ from recsys.service.history_wire import (
     user_to_wire,
 )
 from recsys.service.metrics import ServiceMetrics
+from recsys.service.neighbourhood import Neighbourhood
 from recsys.service.pages import after_of, page_size, token_of
 from recsys.service.recording import Recorder, check_request_id
 from recsys.service.wire import candidates_from_wire, ranking_to_wire
@@ -44,10 +45,14 @@ MAX_PAGE_BYTES = 2**20
 
 @dataclass(slots=True)
 class Model:
-    """What there is only once the model is loaded; admission opens after that."""
+    """What there is only once the model is loaded; admission opens after that.
+
+    The neighbourhood is None for good where the checkpoint ships nothing to read signatures by.
+    """
 
     engine: ScoringEngine | None = None
     ranker: Ranker | None = None
+    neighbourhood: Neighbourhood | None = None
 
 
 class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):

@@ -47,6 +47,8 @@ TABLE = (
     Meaning(errors.NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     Meaning(storage_errors.UnknownUser, grpc.StatusCode.NOT_FOUND, "USER_NOT_FOUND"),
     Meaning(storage_errors.UnknownImage, grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND"),
+    Meaning(storage_errors.UnknownCluster, grpc.StatusCode.NOT_FOUND, "CLUSTER_NOT_FOUND"),
+    Meaning(errors.PreconditionFailed, grpc.StatusCode.FAILED_PRECONDITION, "PRECONDITION_FAILED"),
     Meaning(errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
     Meaning(storage_errors.StorageFull, grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL"),
     # Somebody has to bring the schema up; trying again by itself would not help.
@@ -102,6 +104,8 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
             return kind(message, field=violations[0].field if violations else "")
         case grpc.StatusCode.NOT_FOUND:
             return errors.NotFound(message)
+        case grpc.StatusCode.FAILED_PRECONDITION if details.info.reason == "PRECONDITION_FAILED":
+            return errors.PreconditionFailed(message)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return _exhausted(message, details)
         case grpc.StatusCode.DEADLINE_EXCEEDED:

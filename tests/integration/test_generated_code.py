@@ -17,6 +17,7 @@ from recsys.v1 import (
     feedback_service_pb2,
     image_pb2,
     ranking_service_pb2,
+    similarity_service_pb2,
     user_service_pb2,
 )
 
@@ -29,6 +30,7 @@ FILES: list[FileDescriptor] = [
         feedback_service_pb2,
         image_pb2,
         ranking_service_pb2,
+        similarity_service_pb2,
         user_service_pb2,
     )
 ]

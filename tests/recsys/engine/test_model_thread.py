@@ -1,6 +1,7 @@
 """A model that fails: who is told, and what health says."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -117,3 +118,35 @@ async def test_a_dead_loop_makes_it_unready_and_tells_who_waits(
     assert not engine.ready
     with pytest.raises(Unavailable):
         await engine.score("ann", 1, desk.loader(), [0.5])
+
+
+async def test_other_computations_run_on_the_models_thread_and_count(
+    engine: ScoringEngine,
+) -> None:
+    def name() -> str:
+        return threading.current_thread().name
+
+    assert (await asyncio.to_thread(engine.compute, name)).startswith("recsys-model")
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.to_thread(engine.compute, lambda: 1 // 0)
+
+    assert engine.stats.num_model_failures == 3
+    with pytest.raises(Unavailable):  # for the model is unwell now
+        await asyncio.to_thread(engine.compute, name)
+
+
+async def test_a_computation_that_waits_while_the_engine_ends_is_told(
+    engine: ScoringEngine, scorer, desk
+) -> None:
+    holder = await desk.hold(engine)
+    waiting = asyncio.create_task(asyncio.to_thread(engine.compute, lambda: 1))
+    await desk.until(lambda: engine._model._pool._work_queue.qsize() == 1)
+    await engine.drain(0)
+    scorer.is_open.set()
+
+    with pytest.raises(Unavailable):
+        await waiting
+    with pytest.raises(Unavailable):
+        engine._model.compute(lambda: 1)
+    await asyncio.gather(holder, return_exceptions=True)

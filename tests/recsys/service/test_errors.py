@@ -10,6 +10,7 @@ from grpc_status import rpc_status
 from recsys import errors
 from recsys.candidates import Candidate
 from recsys.client import RecsysClient
+from recsys.index_snapshot import SnapshotRefused
 from recsys.service.statuses import (
     INTERNAL,
     INTERNAL_MESSAGE,
@@ -33,11 +34,13 @@ CODES = {
     storage_errors.InvalidRecord: "INVALID_ARGUMENT",
     storage_errors.UnknownUser: "NOT_FOUND",
     storage_errors.UnknownImage: "NOT_FOUND",
+    storage_errors.UnknownCluster: "NOT_FOUND",
+    errors.PreconditionFailed: "FAILED_PRECONDITION",
     storage_errors.SchemaMismatch: "FAILED_PRECONDITION",
     storage_errors.StorageFull: "RESOURCE_EXHAUSTED",
     storage_errors.StorageUnavailable: "UNAVAILABLE",
 }
-AT_START_ONLY = {errors.CheckpointRefused, errors.SettingsRefused}
+AT_START_ONLY = {errors.CheckpointRefused, errors.SettingsRefused, SnapshotRefused}
 ROOTS = {errors.RecsysError, storage_errors.StorageError}
 
 RAISED = {
@@ -50,6 +53,8 @@ RAISED = {
     storage_errors.InvalidRecord: errors.InvalidRequest,
     storage_errors.UnknownUser: errors.NotFound,
     storage_errors.UnknownImage: errors.NotFound,
+    storage_errors.UnknownCluster: errors.NotFound,
+    errors.PreconditionFailed: errors.PreconditionFailed,
     storage_errors.SchemaMismatch: errors.RecsysError,
     storage_errors.StorageFull: errors.Overloaded,
     storage_errors.StorageUnavailable: errors.Unavailable,

@@ -18,6 +18,7 @@ NAMES = (
     "recsys.v1.RankingService",
     "recsys.v1.FeedbackService",
     "recsys.v1.UserService",
+    "recsys.v1.SimilarityService",
 )
 
 

@@ -150,6 +150,10 @@ def test_text_that_is_no_utf8_is_the_callers_mistake(channel):
         "UserService/GetUser",
         "UserService/ListChoices",
         "UserService/EraseUser",
+        "SimilarityService/FindSimilarUsers",
+        "SimilarityService/ListClusters",
+        "SimilarityService/GetCluster",
+        "SimilarityService/GetUserSignature",
     ],
 )
 def test_before_the_model_is_there_callers_are_told_to_wait(make_live, connect, method):

@@ -1,0 +1,121 @@
+"""Signatures on a plane: the map's coordinates, and where they are kept between visits.
+
+Only sequences and coordinates are written to disk, nobody's id: who is erased is then no longer
+in SQL, and their point belongs to nobody.
+"""
+
+import hashlib
+import io
+import os
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+_MIN_POINTS = 8
+_PERPLEXITY = 30.0
+_NUM_THREADS = 2
+
+
+class Method(StrEnum):
+    """How vectors are laid out."""
+
+    PCA = "pca"
+    TSNE = "tsne"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Points of a map.
+
+    Attributes:
+        sequences: shape (N,), of the signatures.
+        points: shape (N, 2), float32.
+        kept: share of the variance that the plane holds, 0 to 1; NaN where that means nothing.
+    """
+
+    sequences: npt.NDArray[np.int64]
+    points: npt.NDArray[np.float32]
+    kept: float
+
+
+def lay_out(
+    sequences: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32], method: Method
+) -> Layout:
+    """Put vectors on a plane.
+
+    Args:
+        sequences: shape (N,).
+        vectors: shape (N, E).
+        method: PCA shows the two directions of most variance; t-SNE keeps neighbours together, and
+            says nothing by distances between groups.  Too few points for it are shown by PCA.
+    """
+    points, kept = _principal(vectors)
+    if method is Method.TSNE and len(vectors) >= _MIN_POINTS:
+        return Layout(sequences, _neighbour_embedding(vectors, points), float("nan"))
+    return Layout(sequences, points, kept)
+
+
+def cached_layout(folder: Path, name: str) -> Layout | None:
+    """A layout that was kept; None if there is none that can be read."""
+    try:
+        stored = io.BytesIO(_path(folder, name).read_bytes())
+        with np.load(stored, allow_pickle=False) as arrays:
+            return Layout(arrays["sequences"], arrays["points"], float(arrays["kept"]))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def keep_layout(folder: Path, name: str, layout: Layout) -> None:
+    """Keep a layout; it appears under its name only when whole. What cannot be kept is not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
+            arrays: Any = {
+                "sequences": layout.sequences,
+                "points": layout.points,
+                "kept": layout.kept,
+            }
+            np.savez(file, **arrays)
+        os.replace(file.name, _path(folder, name))
+    except OSError:
+        return
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"map-{hashlib.sha256(name.encode()).hexdigest()[:24]}.npz"
+
+
+def _principal(vectors: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], float]:
+    if len(vectors) < 2:
+        return np.zeros((len(vectors), 2), np.float32), 1.0
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    values, axes = np.linalg.eigh(centred.T @ centred)  # smallest first
+    axes = axes[:, ::-1][:, :2]
+    # The sign of an axis is nobody's choice: the largest part points up, on every machine.
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(2)])
+    total = float(values.sum())
+    kept = float(values[-2:].sum()) / total if total > 0 else 1.0
+    return (centred @ axes).astype(np.float32), kept
+
+
+def _neighbour_embedding(
+    vectors: npt.NDArray[np.float32], start: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    from sklearn.manifold import TSNE
+
+    spread = float(start[:, 0].std()) or 1.0
+    embedding = TSNE(
+        perplexity=min(_PERPLEXITY, (len(vectors) - 1) / 3),
+        init=(start / spread * 1e-4).astype(np.float32),
+        metric="euclidean",
+        random_state=0,
+        n_jobs=_NUM_THREADS,
+    )
+    points: npt.NDArray[np.float32] = embedding.fit_transform(vectors).astype(np.float32)
+    return points

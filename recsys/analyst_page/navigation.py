@@ -1,0 +1,64 @@
+"""Where the reader is: the page's own address says it, so that a link leads there again."""
+
+from enum import StrEnum
+
+import streamlit as st
+
+
+class View(StrEnum):
+    """The page's views, in the order of its navigation."""
+
+    USERS = "Users"
+    MAP = "Map"
+    CLUSTERS = "Clusters"
+    COMPARE = "Compare"
+    FRESHNESS = "Freshness"
+
+
+_KEPT = ("version",)
+"""Parameters that go along from view to view."""
+
+
+def current() -> View:
+    """The view that the address names; the first if it names none."""
+    named = st.query_params.get("view", "").capitalize()
+    return View(named) if named in list(View) else View.USERS
+
+
+def parameter(name: str) -> str:
+    """A parameter of the address; empty if it is not there."""
+    return str(st.query_params.get(name, ""))
+
+
+def go(view: View, **parameters: str) -> None:
+    """Lead to a view; to be called by a widget before the page is drawn again."""
+    kept = {name: st.query_params[name] for name in _KEPT if name in st.query_params}
+    st.query_params.from_dict({"view": view.value.lower()} | kept | parameters)
+
+
+def bar() -> View:
+    """Show the navigation; return the view to be shown."""
+    view = current()
+    st.session_state["navigation"] = view
+    st.segmented_control(
+        "View",
+        list(View),
+        key="navigation",
+        required=True,
+        format_func=lambda each: each.value,
+        label_visibility="collapsed",
+        on_change=lambda: go(st.session_state["navigation"] or View.USERS),
+    )
+    return view
+
+
+def link(label: str, view: View, *, key: str, primary: bool = False, **parameters: str) -> None:
+    """A button that leads to a view."""
+    st.button(
+        label,
+        key=key,
+        type="primary" if primary else "secondary",
+        on_click=go,
+        args=(view,),
+        kwargs=parameters,
+    )

@@ -1,0 +1,102 @@
+"""Where one target attends among the preference tokens, behind one user's references (Fig. 3).
+
+Axes: O orders of the references, R references, K preference tokens, T tokens of an image,
+D hidden width.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from recsys.scorer.attention import record_preference_attention
+from recsys.scorer.model import PreferenceScorer, Reference, Target
+from recsys.scorer.packing import pack
+
+NUM_ORDERS = 5
+
+
+def attention_maps(
+    scorer: PreferenceScorer,
+    references: Sequence[Reference],
+    target: Target,
+    *,
+    num_orders: int = NUM_ORDERS,
+    seed: int = 0,
+) -> Float[np.ndarray, "O K"]:
+    """How a target attends to the preference tokens, for re-orderings of a user's references.
+
+    Eq. 6, averaged over the target's tokens, heads and layers; each row sums to 1.
+
+    Args:
+        scorer: with at least one preference token.
+        references: oldest first; none for a new user.
+        target: the image that attends.
+        num_orders: at least 1; the first is as given.
+        seed: decides the others.
+
+    Raises:
+        ValueError: if the scorer has no preference tokens, or `num_orders` is less than 1.
+    """
+    images = [image for each in references for image in (each.liked, each.disliked)]
+    with torch.no_grad():
+        features = scorer.image_features([*images, target.image])
+        maps = ordered_attention(
+            scorer,
+            features,
+            prompts=[each.prompt for each in references],
+            target_prompt=target.prompt,
+            orders=reorderings(len(references), num_orders=num_orders, seed=seed),
+        )
+    rows: np.ndarray = maps.float().cpu().numpy()
+    return rows
+
+
+def ordered_attention(
+    scorer: PreferenceScorer,
+    features: Float[Tensor, "N T D"],
+    *,
+    prompts: Sequence[str],
+    target_prompt: str,
+    orders: Sequence[Sequence[int]],
+) -> Float[Tensor, "O K"]:
+    """The same of images that are encoded already, all orders in one packed pass.
+
+    Args:
+        scorer: with at least one preference token.
+        features: of each reference's liked and disliked image, then of the target: N = 2R + 1.
+        prompts: of the R references.
+        target_prompt: of the target.
+        orders: O permutations of the references.
+
+    Raises:
+        ValueError: if the scorer has no preference tokens, or there is no order.
+    """
+    if not orders:
+        raise ValueError("there must be at least 1 order of the references, got none: pass one")
+    count = scorer.config.num_preference_tokens
+    packed = pack(
+        [scorer.template.prefix([prompts[place] for place in order]) for order in orders],
+        [[scorer.template.target(target_prompt)] for _ in orders],
+        first_position=count,
+    )
+    rows = [
+        row
+        for order in orders
+        for row in (*(2 * place + side for place in order for side in (0, 1)), 2 * len(prompts))
+    ]
+    with record_preference_attention(count) as record:
+        scorer.logits(packed, features[rows])
+    weights = record.stacked()[:, :, :, count:]  # (layers, O, H, L, K)
+    # Every order has the same tokens, only elsewhere, so the target's stand in the same places.
+    of_target = (packed.segments[0] == 1).to(weights.device)
+    return weights[:, :, :, of_target].mean(dim=(0, 2, 3))
+
+
+def reorderings(num_references: int, *, num_orders: int, seed: int) -> list[list[int]]:
+    """Orders of references: the first as given, the others drawn."""
+    rng = np.random.default_rng(seed)
+    drawn = (rng.permutation(num_references).tolist() for _ in range(num_orders - 1))
+    return [list(range(num_references)), *drawn] if num_orders > 0 else []

@@ -1,0 +1,130 @@
+"""A run of clusters as files for notebooks: who is in which cluster, and what each cluster is."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from storage.cluster_records import Cluster
+from storage.clusters import ClusterStore
+
+FORMATS = ("parquet", "csv")
+
+_ROWS_AT_ONCE = 10_000
+_MEMBER_COLUMNS = ("user_id", "cluster_id", "similarity")
+_CLUSTER_COLUMNS = (
+    *("cluster_id", "size", "cohesion", "medoid", "typical_members"),
+    *("liked_images", "disliked_images", "words", "distance", "num_joined", "num_left"),
+)
+
+Row = tuple[Any, ...]
+
+
+def export_run(
+    store: ClusterStore, run_id: int, folder: Path, *, format: str = "parquet"
+) -> list[Path]:
+    """Write members.* and clusters.*; each file appears when it is whole, in place of an old one.
+
+    Members are read and written page by page. In CSV, lists are JSON.
+
+    Args:
+        store: of the run.
+        run_id: of a finished run.
+        folder: made if it is not there.
+        format: "parquet" or "csv".
+
+    Returns:
+        The files.
+
+    Raises:
+        UnknownCluster: if there is no such run.
+        ValueError: if the format is neither.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format}")
+    clusters = [_cluster_row(cluster) for cluster in store.clusters(run_id)]
+    write = _write_parquet if format == "parquet" else _write_csv
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"members.{format}", folder / f"clusters.{format}"]
+    with _whole(paths[0]) as path:
+        write(path, _MEMBER_COLUMNS, _member_pages(store, run_id))
+    with _whole(paths[1]) as path:
+        write(path, _CLUSTER_COLUMNS, iter([clusters]))
+    return paths
+
+
+def _member_pages(store: ClusterStore, run_id: int) -> Iterator[list[Row]]:
+    after = ""
+    while page := store.members(run_id, after=after, limit=_ROWS_AT_ONCE):
+        yield [(member.user_id, member.cluster_id, member.similarity) for member in page]
+        after = page[-1].user_id
+
+
+def _cluster_row(cluster: Cluster) -> Row:
+    drift = cluster.drift
+    return (
+        cluster.cluster_id,
+        cluster.size,
+        cluster.cohesion,
+        cluster.medoid,
+        list(cluster.typical_members),
+        [image.sha256 for image in cluster.liked_images],
+        [image.sha256 for image in cluster.disliked_images],
+        [word.word for word in cluster.words],
+        drift.distance if drift else None,
+        drift.num_joined if drift else None,
+        drift.num_left if drift else None,
+    )
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], pages: Iterator[list[Row]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for page in pages:
+            writer.writerows([[_cell(value) for value in row] for row in page])
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+
+
+def _write_parquet(path: Path, columns: tuple[str, ...], pages: Iterator[list[Row]]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([(column, _arrow_type(column)) for column in columns])
+    with parquet.ParquetWriter(path, schema) as writer:
+        for page in pages:
+            arrays = [
+                pa.array([row[at] for row in page], type=schema.field(at).type)
+                for at in range(len(columns))
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _arrow_type(column: str) -> Any:
+    import pyarrow as pa
+
+    kinds: dict[str, Any] = {
+        "user_id": pa.string(),
+        "medoid": pa.string(),
+        "similarity": pa.float64(),
+        "cohesion": pa.float64(),
+        "distance": pa.float64(),
+    }
+    is_list = column in ("typical_members", "liked_images", "disliked_images", "words")
+    return pa.list_(pa.string()) if is_list else kinds.get(column, pa.int64())

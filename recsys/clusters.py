@@ -1,0 +1,252 @@
+"""Group users of near signatures: HDBSCAN where there are few, spherical k-means where many.
+
+Signatures are unit vectors, so that Euclidean distance orders pairs as the cosine does.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from recsys.errors import InvalidRequest, NotFound
+from storage.cluster_records import Parameter
+from storage.records import SignatureBatch
+
+METHODS = ("auto", "hdbscan", "kmeans")
+UNCLUSTERED = -1
+FEW_USERS = 20_000
+"""Up to so many, "auto" takes HDBSCAN: its time grows with the square of their number."""
+
+MAX_UNCLUSTERED = 0.5
+"""Where HDBSCAN leaves a larger share in no cluster, "auto" takes k-means instead, and says so."""
+
+_SEED = 0
+_ITERATIONS = 25
+_BEGINNINGS = 5  # of which the best is taken: one alone may leave two groups together
+_POINTS_A_CENTROID = 2000  # k-means learns from a sample of at most so many users a cluster
+_LEAST_SIZE = 5
+_MOST_BY_DEFAULT = 64  # more clusters than that nobody reads
+_ROWS_AT_ONCE = 10_000
+_SMALLEST_NORM = 1e-12
+
+Vectors = Float32[np.ndarray, "N E"]
+Labels = Int64[np.ndarray, " N"]
+
+
+@runtime_checkable
+class SignatureSource(Protocol):
+    """Where signatures come from; `storage.signatures.SignatureStore` is one."""
+
+    def count(self, model_version: str) -> int:
+        """Tell how many users have one."""
+
+    def last_sequence(self, model_version: str) -> int:
+        """Tell the last sequence given."""
+
+    def changes(self, model_version: str, *, after: int, limit: int) -> SignatureBatch:
+        """Read those put behind a sequence."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Signatures:
+    """All signatures of a model version in memory.
+
+    Attributes:
+        user_ids: N users, each once.
+        vectors: shape (N, E), float32, of length 1.
+    """
+
+    user_ids: tuple[str, ...]
+    vectors: Vectors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """Which users belong together.
+
+    Attributes:
+        labels: shape (N,), int64: 0 to num_clusters - 1, the largest cluster first; -1: in none.
+        centroids: shape (num_clusters, E), float32, of length 1.
+        similarity: shape (N,), float32: cosine of each user to their centroid; 0 for those in none.
+        method: "hdbscan" or "kmeans".
+        parameters: of the method, by name.
+    """
+
+    labels: Labels
+    centroids: Float32[np.ndarray, "num_clusters E"]
+    similarity: Float32[np.ndarray, " N"]
+    method: str
+    parameters: dict[str, Parameter]
+
+    @property
+    def num_clusters(self) -> int:
+        """How many clusters there are."""
+        return len(self.centroids)
+
+
+def read_signatures(source: SignatureSource, model_version: str) -> Signatures:
+    """Read all signatures of a model version into one array, page by page.
+
+    What is put while it reads may be missed; who comes twice is there as they came last.
+
+    Args:
+        source: of signatures.
+        model_version: of the signatures.
+
+    Raises:
+        NotFound: if there is none.
+    """
+    until, after = source.last_sequence(model_version), 0
+    vectors = np.zeros((0, 0), dtype=np.float32)
+    rows: dict[str, int] = {}
+    while after < until:
+        batch = source.changes(model_version, after=after, limit=_ROWS_AT_ONCE)
+        if not len(batch):
+            break
+        at = [rows.setdefault(user_id, len(rows)) for user_id in batch.user_ids]
+        if len(rows) > len(vectors):
+            num_rows = max(len(rows), source.count(model_version))
+            vectors = _grown(vectors, num_rows, batch.vectors.shape[1])
+        vectors[at] = batch.vectors
+        after = int(batch.sequences[-1])
+    if not rows:
+        raise NotFound(
+            f"no signatures of model version {model_version} are stored: run `recsys backfill`"
+        )
+    return Signatures(tuple(rows), _of_length_one(vectors[: len(rows)]))
+
+
+def group(
+    vectors: Vectors,
+    *,
+    method: str = "auto",
+    num_clusters: int | None = None,
+    min_size: int | None = None,
+) -> Grouping:
+    """Group users by their signatures; the same input gives the same groups.
+
+    HDBSCAN finds as many clusters as stand out and leaves out who is near none (Campello et al.
+    2013); min_size is by default half the square root of N, at least 5. k-means (FAISS, spherical)
+    puts everybody somewhere; num_clusters is by default the square root of N / 10, from 2 to 64.
+    Both defaults are rules of thumb: what an analyst can read.
+
+    Args:
+        vectors: of length 1, at least one.
+        method: "auto" takes HDBSCAN for up to `FEW_USERS` users and if num_clusters is not given;
+            and k-means else, and where HDBSCAN leaves more than `MAX_UNCLUSTERED` in no cluster.
+        num_clusters: of k-means, 1 to N; fewer come out where vectors are identical.
+        min_size: smaller groups are no clusters; at least 2.
+
+    Raises:
+        InvalidRequest: if the method is unknown or a number is out of range.
+    """
+    _check(len(vectors), method, num_clusters, min_size)
+    if method == "kmeans" or (method == "auto" and num_clusters is not None):
+        return _kmeans(vectors, num_clusters, min_size, reason="asked for")
+    if method == "auto" and len(vectors) > FEW_USERS:
+        return _kmeans(vectors, None, min_size, reason=f"more than {FEW_USERS} users")
+    dense = _hdbscan(vectors, min_size, asked=method)
+    unclustered = float((dense.labels == UNCLUSTERED).mean())
+    if method == "hdbscan" or unclustered <= MAX_UNCLUSTERED or len(vectors) < _LEAST_SIZE:
+        return dense
+    reason = f"HDBSCAN left {unclustered:.0%} of users in no cluster"
+    return _kmeans(vectors, None, min_size, reason=reason)
+
+
+def _hdbscan(vectors: Vectors, min_size: int | None, *, asked: str) -> Grouping:
+    size = min_size or max(_LEAST_SIZE, round(len(vectors) ** 0.5 / 2))
+    parameters: dict[str, Parameter] = {
+        "min_size": size,
+        "min_samples": min(size, _LEAST_SIZE),
+        "reason": "asked for" if asked == "hdbscan" else f"up to {FEW_USERS} users",
+    }
+    return _grouping(vectors, _dense_labels(vectors, size), "hdbscan", parameters)
+
+
+def _dense_labels(vectors: Vectors, size: int) -> Labels:
+    if len(vectors) < size:
+        return np.full(len(vectors), UNCLUSTERED, dtype=np.int64)
+    if np.ptp(vectors, axis=0).max() == 0:
+        return np.zeros(len(vectors), dtype=np.int64)  # all alike: a density without an end
+    from sklearn.cluster import HDBSCAN
+
+    model = HDBSCAN(min_cluster_size=size, min_samples=min(size, _LEAST_SIZE), copy=True, n_jobs=1)
+    # Its tree ranks distances: float32 would tie near vectors that differ.
+    labels: Labels = model.fit_predict(vectors.astype(np.float64)).astype(np.int64)
+    return labels
+
+
+def _kmeans(
+    vectors: Vectors, num_clusters: int | None, min_size: int | None, *, reason: str
+) -> Grouping:
+    import faiss
+
+    num_users, dimension = vectors.shape
+    k = num_clusters or min(num_users, _MOST_BY_DEFAULT, max(2, round((num_users / 10) ** 0.5)))
+    model = faiss.Kmeans(
+        dimension,
+        k,
+        niter=_ITERATIONS,
+        nredo=_BEGINNINGS,
+        seed=_SEED,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=_POINTS_A_CENTROID,
+    )
+    model.train(vectors)
+    _, nearest = model.index.search(vectors, 1)
+    labels = nearest[:, 0].astype(np.int64)
+    sizes = np.bincount(labels, minlength=k)
+    labels[sizes[labels] < (min_size or 1)] = UNCLUSTERED
+    parameters: dict[str, Parameter] = {"num": k, "seed": _SEED, "reason": reason}
+    if min_size is not None:
+        parameters["min_size"] = min_size
+    return _grouping(vectors, labels, "kmeans", parameters)
+
+
+def _grouping(
+    vectors: Vectors, labels: Labels, method: str, parameters: dict[str, Parameter]
+) -> Grouping:
+    """Number clusters by size; centroids are their members' means, of length 1."""
+    found, sizes = np.unique(labels[labels >= 0], return_counts=True)
+    places = np.full(labels.max(initial=0) + 2, UNCLUSTERED)  # the last one is that of label -1
+    places[found[np.argsort(-sizes, kind="stable")]] = np.arange(len(found))
+    renamed = places[labels]
+    centroids = np.zeros((len(found), vectors.shape[1]), dtype=np.float32)
+    similarity = np.zeros(len(vectors), dtype=np.float32)
+    for place in range(len(found)):
+        members = renamed == place
+        centroids[place] = _of_length_one(vectors[members].mean(axis=0, dtype=np.float64)[None])[0]
+        similarity[members] = np.clip(vectors[members] @ centroids[place], -1, 1)
+    return Grouping(renamed, centroids, similarity, method, parameters)
+
+
+def _check(num_users: int, method: str, num_clusters: int | None, min_size: int | None) -> None:
+    if method not in METHODS:
+        raise InvalidRequest(f"method must be one of {', '.join(METHODS)}, got {method}")
+    if num_users < 1:
+        raise InvalidRequest(
+            "one signature at least must be given, got none: run `recsys backfill`"
+        )
+    if num_clusters is not None and method == "hdbscan":
+        raise InvalidRequest("HDBSCAN finds the number of clusters: drop --num, or use kmeans")
+    if num_clusters is not None and not 1 <= num_clusters <= num_users:
+        raise InvalidRequest(
+            f"num must be 1 to {num_users}, the number of users, got {num_clusters}: pass another"
+            " --num"
+        )
+    if min_size is not None and min_size < 2:
+        raise InvalidRequest(f"min-size must be 2 or more, got {min_size}: pass another --min-size")
+
+
+def _grown(vectors: Any, num_rows: int, dimension: int) -> Any:
+    grown = np.zeros((num_rows, dimension), dtype=np.float32)
+    if len(vectors):
+        grown[: len(vectors)] = vectors
+    return grown
+
+
+def _of_length_one(vectors: Any) -> Any:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(norms, _SMALLEST_NORM)).astype(np.float32)

@@ -1,0 +1,71 @@
+"""Progress of work that takes hours: how fast it goes and how long it will take."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+LINE_EVERY_S = 20.0
+"""How often work that nobody looks on prints a line."""
+
+
+@contextmanager
+def pacing(what: str, count: Callable[[], int]) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how many are done, the rate and the time left.
+
+    A bar if a person looks on, else a line now and then.
+
+    Args:
+        what: is counted, as "Users".
+        count: tells how many there will be.
+
+    Yields:
+        What to call with how many are done so far.
+    """
+    from rich import progress as bars
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    total, began = count(), time.monotonic()
+    if not console.is_terminal:
+        yield _lines(what, total, began)
+        return
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("left"),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(
+        *columns, console=console, transient=True, speed_estimate_period=60
+    ) as progress:
+        task = progress.add_task(what, total=total, rate="")
+        yield lambda done: progress.update(
+            task, completed=done, total=max(total, done), rate=_rate(what, done, began)
+        )
+
+
+def _lines(what: str, total: int, began: float) -> Callable[[int], None]:
+    told_at = began
+
+    def tell(done: int) -> None:
+        nonlocal told_at
+        now = time.monotonic()
+        if now - told_at < LINE_EVERY_S:
+            return
+        told_at = now
+        left = max(0, total - done) * (now - began) / done
+        rate = _rate(what, done, began)
+        click.echo(
+            f"{done:,} of {total:,} {what.lower()}, {rate}, {left / 60:.0f} min left", err=True
+        )
+
+    return tell
+
+
+def _rate(what: str, done: int, began: float) -> str:
+    return f"{done / max(time.monotonic() - began, 1e-9):.1f} {what.lower()}/s"

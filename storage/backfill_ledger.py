@@ -1,0 +1,240 @@
+"""The ledger of backfills: how each user's last try under a model version ended, and when.
+
+What is up to date is told by the signatures alone. The ledger adds who was skipped or failed, so
+that they are not tried again before something changes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from storage.database import Database
+from storage.rules import check_limit
+from storage.tables import BackfillRow, ChoiceRow, SignatureRow, UserRow
+
+MAX_ERROR = 500
+"""Characters of an error that are kept."""
+
+T = TypeVar("T")
+_MANY = 100  # rows in one statement, well under SQLite's limit on parameters
+
+
+class BackfillState(StrEnum):
+    """How a try ended: well; with nothing to read; by the user's own data; by an outage."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    UNAVAILABLE = "unavailable"
+
+
+FAILURES = (BackfillState.FAILED, BackfillState.UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """How the last try to bring one signature up to date ended.
+
+    Attributes:
+        user_id: whose.
+        model_version: of the signature.
+        revision: of the history that was read.
+        job: the run that tried.
+        state: how it ended.
+        error: why not; empty when done.
+        updated_at: when, in UTC; None before it is stored.
+    """
+
+    user_id: str
+    model_version: str
+    revision: int
+    job: str
+    state: BackfillState
+    error: str = ""
+    updated_at: datetime | None = None
+
+
+class BackfillLedger:
+    """One entry a user and model version: the newest.
+
+    Args:
+        database: with a current schema.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def record(self, entries: Sequence[LedgerEntry]) -> None:
+        """Store entries in one transaction, each unless one of a later revision is there.
+
+        Left out are users who are gone, or have not reached the entry's revision, as those who
+        were erased and came again meanwhile.
+
+        Args:
+            entries: each user and model version once.
+        """
+        if not entries:
+            return
+        with self.database.writing() as session:
+            reached = _reached(session, sorted({entry.user_id for entry in entries}))
+            fit = [entry for entry in entries if entry.revision <= reached.get(entry.user_id, -1)]
+            now = datetime.now(UTC)
+            for part in _parts(fit):
+                _put_newer(session, [_row(entry, now) for entry in part])
+
+    def entries(self, model_version: str, user_ids: Sequence[str]) -> dict[str, LedgerEntry]:
+        """The entries of these users under a model version; who has none is absent."""
+        row = BackfillRow
+        found: dict[str, LedgerEntry] = {}
+        with self.database.session() as session:
+            for part in _parts(user_ids):
+                query = select(row).where(row.model_version == model_version, row.user_id.in_(part))
+                found |= {each.user_id: _entry(each) for each in session.scalars(query)}
+        return found
+
+    def failures(
+        self, model_version: str, *, after: str = "", limit: int = 1000
+    ) -> list[LedgerEntry]:
+        """A page of the users whose last try failed and who have chosen nothing since.
+
+        Args:
+            model_version: of their signatures.
+            after: only users behind this id, by code point.
+            limit: at most so many, at least 1.
+        """
+        row = BackfillRow
+        query = (
+            _stale(select(row), model_version)
+            .join(row, and_(_is_standing(model_version), row.state.in_(FAILURES)))
+            .where(row.user_id > after)
+            .order_by(row.user_id)
+            .limit(check_limit(limit))
+        )
+        with self.database.session() as session:
+            return [_entry(each) for each in session.scalars(query)]
+
+    def num_due(self, model_version: str, *, retry_failed: bool = False) -> int:
+        """How many users' signatures are missing or stale and worth a try.
+
+        Args:
+            model_version: of their signatures.
+            retry_failed: count those who failed and have chosen nothing since.
+        """
+        row = BackfillRow
+        is_out = row.state.in_(final_states(retry_failed=retry_failed))
+        query = (
+            _stale(select(func.count()), model_version)
+            .outerjoin(row, and_(_is_standing(model_version), is_out))
+            .where(row.user_id.is_(None))
+        )
+        with self.database.session() as session:
+            return session.scalar(query) or 0
+
+    def standing(self, choice_ids: Sequence[int]) -> set[int]:
+        """Those of these choices that are stored now.
+
+        A choice's number is never given twice. So this tells whether a user is still the one whose
+        history was read, where a revision does not: it begins anew when an erased user returns.
+        """
+        found: set[int] = set()
+        with self.database.session() as session:
+            for part in _parts(choice_ids):
+                query = select(ChoiceRow.choice_id).where(ChoiceRow.choice_id.in_(part))
+                found |= set(session.scalars(query))
+        return found
+
+
+def final_states(*, retry_failed: bool) -> tuple[BackfillState, ...]:
+    """The states that keep a user from being tried again at a revision; an outage does not."""
+    skipped = (BackfillState.SKIPPED,)
+    return skipped if retry_failed else (*skipped, BackfillState.FAILED)
+
+
+def _stale(query: Select[Any], model_version: str) -> Select[Any]:
+    is_theirs = and_(
+        SignatureRow.user_id == UserRow.user_id, SignatureRow.model_version == model_version
+    )
+    return (
+        query.select_from(UserRow)
+        .outerjoin(SignatureRow, is_theirs)
+        .where(
+            UserRow.revision > 0,
+            or_(SignatureRow.user_id.is_(None), SignatureRow.revision < UserRow.revision),
+        )
+    )
+
+
+def _is_standing(model_version: str) -> Any:
+    return and_(
+        BackfillRow.user_id == UserRow.user_id,
+        BackfillRow.model_version == model_version,
+        BackfillRow.revision >= UserRow.revision,
+    )
+
+
+def _reached(session: Session, user_ids: Sequence[str]) -> dict[str, int]:
+    """Revisions of those users that there are, who stay as they are until the transaction ends."""
+    reached: dict[str, int] = {}
+    for part in _parts(user_ids):
+        # In order of their ids, as all writers lock.
+        query = (
+            select(UserRow.user_id, UserRow.revision)
+            .where(UserRow.user_id.in_(part))
+            .order_by(UserRow.user_id)
+            .with_for_update()
+        )
+        reached |= {user_id: revision for user_id, revision in session.execute(query)}  # noqa: C416
+    return reached
+
+
+def _put_newer(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    given = insert(BackfillRow)
+    names = ("revision", "job", "state", "error", "updated_at")
+    session.execute(
+        given.on_conflict_do_update(
+            index_elements=["user_id", "model_version"],
+            set_={name: getattr(given.excluded, name) for name in names},
+            where=BackfillRow.revision <= given.excluded.revision,
+        ),
+        rows,
+    )
+
+
+def _row(entry: LedgerEntry, now: datetime) -> dict[str, Any]:
+    return {
+        "user_id": entry.user_id,
+        "model_version": entry.model_version,
+        "revision": entry.revision,
+        "job": entry.job,
+        "state": entry.state.value,
+        "error": _storable(entry.error),
+        "updated_at": now,
+    }
+
+
+def _storable(error: str) -> str:
+    """On one line, and without what a database refuses: NUL and halves of characters."""
+    return "".join(each if each.isprintable() else " " for each in error[:MAX_ERROR])
+
+
+def _entry(row: BackfillRow) -> LedgerEntry:
+    return LedgerEntry(
+        row.user_id,
+        row.model_version,
+        row.revision,
+        row.job,
+        BackfillState(row.state),
+        row.error,
+        row.updated_at,
+    )
+
+
+def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))

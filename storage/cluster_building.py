@@ -1,0 +1,254 @@
+"""One run of clusters on its way into SQL: begun, filled with members, finished with an identity.
+
+A run is seen once it is finished. One that was given up is swept away by a later one.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from sqlalchemy import and_, delete, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from storage.cluster_identity import Earlier, earlier_clusters
+from storage.cluster_records import ClusterDraft, ClusterImage, Parameter
+from storage.database import Database
+from storage.erasing import lock_blobs
+from storage.errors import InvalidRecord, UnknownCluster
+from storage.tables import (
+    ClusterCounterRow,
+    ClusterImageRow,
+    ClusterMemberRow,
+    ClusterRow,
+    ClusterRunRow,
+    ImageRow,
+    UserRow,
+)
+
+MAX_NAME = 128
+_FORMAT = np.dtype("<f4")
+_MANY = 500  # values in one IN (...)
+_MEMBERS_A_TRANSACTION = 5000
+_GIVEN_UP_AFTER = timedelta(days=1)
+_OWN_NAME = re.compile(r"run-\d+")
+
+
+class ClusterBuilder:
+    """Writes runs of clusters.
+
+    Args:
+        database: with a current schema.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def check_name(self, name: str | None) -> None:
+        """A new run's name is 1 to 128 printable characters and of no other run.
+
+        Raises:
+            InvalidRecord: otherwise.
+        """
+        if name is None:
+            return
+        if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+            raise InvalidRecord(
+                f"a run's name must be 1 to {MAX_NAME} printable characters, got {name[:200]!r}"
+            )
+        if _OWN_NAME.fullmatch(name):
+            raise InvalidRecord(
+                f"run-N names runs that were given no name, got {name}: take another"
+            )
+        with self.database.session() as session:
+            _check_free(session, name)
+
+    def begin(
+        self,
+        model_version: str,
+        method: str,
+        parameters: Mapping[str, Parameter],
+        *,
+        num_users: int,
+    ) -> int:
+        """Begin a run that nobody sees yet, and sweep away those given up a day ago.
+
+        Returns:
+            Its number.
+        """
+        now = datetime.now(UTC)
+        given_up = and_(
+            ClusterRunRow.created_at.is_(None), ClusterRunRow.begun_at < now - _GIVEN_UP_AFTER
+        )
+        row = ClusterRunRow(
+            model_version=model_version,
+            method=method,
+            parameters=json.dumps(dict(parameters)),
+            num_users=num_users,
+            num_clusters=0,
+            num_unclustered=num_users,
+            begun_at=now,
+        )
+        with self.database.writing() as session:
+            session.execute(delete(ClusterRunRow).where(given_up))
+            session.add(row)
+            session.flush()
+            return row.run_id
+
+    def add_members(
+        self,
+        run_id: int,
+        user_ids: Sequence[str],
+        places: Sequence[int],
+        similarity: Sequence[float],
+    ) -> None:
+        """Put users where they belong, some at a time; those erased meanwhile are left out.
+
+        Args:
+            run_id: of a run that is not finished.
+            user_ids: each once in a run.
+            places: of the cluster of each.
+            similarity: cosine of each to the cluster's centroid.
+        """
+        rows = [
+            {"run_id": run_id, "user_id": user_id, "place": int(place), "similarity": float(cosine)}
+            for user_id, place, cosine in zip(user_ids, places, similarity, strict=True)
+        ]
+        for start in range(0, len(rows), _MEMBERS_A_TRANSACTION):
+            part = sorted(
+                rows[start : start + _MEMBERS_A_TRANSACTION], key=lambda row: str(row["user_id"])
+            )
+            with self.database.writing() as session:
+                _begun(session, run_id)
+                there = _held(session, [str(row["user_id"]) for row in part])
+                stays = [row for row in part if row["user_id"] in there]
+                if stays:
+                    session.execute(insert(ClusterMemberRow), stays)
+
+    def finish(
+        self, run_id: int, drafts: Sequence[ClusterDraft], *, name: str | None = None
+    ) -> str:
+        """Give clusters their ids and let the run be seen, all in one transaction.
+
+        A cluster keeps the id of the cluster of the newest run before with which it shares more
+        than half of all users who are in either (Jaccard above 0.5): there is at most one, and it
+        is at most one's. Every other cluster gets an id that none ever had. Of two that finish at
+        once, the second is compared with the first.
+
+        Args:
+            run_id: of a run that is not finished.
+            drafts: all of its clusters.
+            name: by default "run-" and its number.
+
+        Returns:
+            The run's name.
+
+        Raises:
+            InvalidRecord: if another run got the name meanwhile.
+            UnknownCluster: if the run was given up and swept away meanwhile.
+        """
+        with self.database.writing() as session:
+            lock_blobs(session, alone=False)  # an erasure comes before all of this, or after
+            counter = _held_counter(session)
+            row = _begun(session, run_id)
+            row.name = name if name is not None else f"run-{run_id}"
+            _check_free(session, row.name, but=run_id)
+            sizes = _sizes(session, run_id)
+            earlier, is_comparable = earlier_clusters(session, row, sizes)
+            kept = [draft for draft in drafts if draft.place in sizes]  # else all are erased
+            for draft in kept:
+                before = earlier.get(draft.place)
+                if before is None:
+                    counter.last_cluster_id += 1
+                cluster_id = counter.last_cluster_id if before is None else before.cluster_id
+                size = sizes[draft.place]
+                session.add(_row(run_id, draft, cluster_id, size, before, is_comparable))
+                _put_images(session, run_id, draft)
+            row.num_clusters = len(kept)
+            row.num_unclustered = row.num_users - sum(sizes.values())
+            row.created_at = datetime.now(UTC)
+            return row.name
+
+    def remove(self, run_id: int) -> None:
+        """Remove a run with all its clusters; absent is fine."""
+        with self.database.writing() as session:
+            session.execute(delete(ClusterRunRow).where(ClusterRunRow.run_id == run_id))
+
+
+def _begun(session: Session, run_id: int) -> ClusterRunRow:
+    row = session.get(ClusterRunRow, run_id)
+    if row is None or row.created_at is not None:
+        raise UnknownCluster(f"run {run_id} is not being built (any more): build it anew")
+    return row
+
+
+def _check_free(session: Session, name: str, *, but: int | None = None) -> None:
+    query = select(ClusterRunRow.run_id).where(ClusterRunRow.name == name)
+    with session.no_autoflush:
+        taken = session.scalar(query)
+    if taken is not None and taken != but:
+        raise InvalidRecord(f"a run's name must be new, got {name!r} again: take another --name")
+
+
+def _held(session: Session, user_ids: Sequence[str]) -> set[str]:
+    """Those of these users that there are; none of them goes until the transaction ends."""
+    held: set[str] = set()
+    for part in _parts(user_ids):
+        query = select(UserRow.user_id).where(UserRow.user_id.in_(part)).order_by(UserRow.user_id)
+        held |= set(session.scalars(query.with_for_update(read=True, key_share=True)))
+    return held
+
+
+def _held_counter(session: Session) -> ClusterCounterRow:
+    """The counter of ids; other runs wait here until the transaction ends."""
+    session.execute(text("INSERT INTO cluster_counter VALUES (1, 0) ON CONFLICT DO NOTHING"))
+    return session.scalars(select(ClusterCounterRow).with_for_update()).one()
+
+
+def _sizes(session: Session, run_id: int) -> dict[int, int]:
+    row = ClusterMemberRow
+    query = select(row.place, func.count()).where(row.run_id == run_id).group_by(row.place)
+    return {place: size for place, size in session.execute(query)}  # noqa: C416
+
+
+def _row(
+    run_id: int,
+    draft: ClusterDraft,
+    cluster_id: int,
+    size: int,
+    before: Earlier | None,
+    is_comparable: bool,
+) -> ClusterRow:
+    centroid = draft.centroid.astype(_FORMAT)
+    distance = None
+    if before is not None and is_comparable:
+        earlier = np.frombuffer(before.centroid, dtype=_FORMAT)
+        distance = float(np.clip(1 - np.dot(centroid.astype(float), earlier.astype(float)), 0, 2))
+    return ClusterRow(
+        run_id=run_id,
+        place=draft.place,
+        cluster_id=cluster_id,
+        size=size,
+        cohesion=draft.cohesion,
+        centroid=centroid.tobytes(),
+        words=json.dumps([asdict(word) for word in draft.words]),
+        distance=distance,
+        num_joined=None if before is None else size - before.num_shared,
+        num_left=None if before is None else before.size - before.num_shared,
+    )
+
+
+def _put_images(session: Session, run_id: int, draft: ClusterDraft) -> None:
+    """Write a cluster's images, those gone with an erased user left out."""
+    images: dict[str, ClusterImage] = {
+        image.sha256: image for image in (*draft.liked_images, *draft.disliked_images)
+    }
+    there = select(ImageRow.sha256).where(ImageRow.sha256.in_(list(images)))
+    for sha256 in session.scalars(there).all():
+        session.add(ClusterImageRow(run_id=run_id, place=draft.place, **asdict(images[sha256])))
+
+
+def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))

@@ -1,0 +1,191 @@
+"""What is told of clusters of users: runs, clusters, members, and what sets a cluster apart.
+
+Plain frozen dataclasses: no SQLAlchemy, no tensors, no protobuf.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+Parameter = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRun:
+    """One clustering of all signatures of a model version, as it was when it was built.
+
+    Attributes:
+        run_id: storage's own number; a later run has a higher one.
+        name: unique, 1 to 128 characters.
+        model_version: of the signatures.
+        method: "hdbscan" or "kmeans".
+        parameters: of the method, by name; "reason" tells why "auto" took it.
+        created_at: when it was finished, UTC.
+        num_users: whose signatures were read.
+        num_clusters: found.
+        num_unclustered: users who are in none of them.
+    """
+
+    run_id: int
+    name: str
+    model_version: str
+    method: str
+    parameters: Mapping[str, Parameter]
+    created_at: datetime
+    num_users: int
+    num_clusters: int
+    num_unclustered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user in a cluster.
+
+    Attributes:
+        user_id: who.
+        similarity: cosine to the cluster's centroid, -1 to 1.
+        cluster_id: of which cluster.
+    """
+
+    user_id: str
+    similarity: float
+    cluster_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterImage:
+    """An image that a cluster likes more, or less, than everyone else does.
+
+    Attributes:
+        sha256: which.
+        num_likes: choices of members that liked it.
+        num_passes: choices of members that passed it over.
+        overall_rate: of all choices that show it, the share that liked it, 0 to 1.
+        z: log-odds ratio of likes against everyone else, in standard errors; above 0: liked more.
+    """
+
+    sha256: str
+    num_likes: int
+    num_passes: int
+    overall_rate: float
+    z: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterWord:
+    """A word that a cluster's prompts hold more often than everyone else's.
+
+    Attributes:
+        word: in lower case; two members at least used it.
+        rate: of members' choices with a prompt, the share that holds it, 0 to 1.
+        overall_rate: of everyone's choices with a prompt, likewise.
+        z: log-odds ratio against everyone else, in standard errors; 2 or more.
+    """
+
+    word: str
+    rate: float
+    overall_rate: float
+    z: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What became of a cluster since the run before.
+
+    Attributes:
+        distance: 1 - cosine of the two centroids, 0 to 2; None where model versions differ, for
+            their vectors do not compare.
+        num_joined: members now who were not in it then.
+        num_left: members then who are not in it now; erased users do not count.
+    """
+
+    distance: float | None
+    num_joined: int
+    num_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A group of users of like taste, as the run found it.
+
+    Attributes:
+        cluster_id: the same from run to run where the members are; never given to another.
+        size: members; those erased since do not count.
+        cohesion: mean cosine of members to the centroid, -1 to 1, when it was built.
+        medoid: the member with the highest mean cosine to all members; None once all are erased.
+        typical_members: user ids nearest the centroid, the nearest first; the medoid is the first.
+        liked_images: liked more than by everyone else, the clearest first.
+        disliked_images: liked less than by everyone else, the clearest first.
+        words: in members' prompts more often than in everyone else's, the clearest first.
+        drift: since the run before; None for a cluster that is new.
+    """
+
+    cluster_id: int
+    size: int
+    cohesion: float
+    medoid: str | None
+    typical_members: tuple[str, ...]
+    liked_images: tuple[ClusterImage, ...]
+    disliked_images: tuple[ClusterImage, ...]
+    words: tuple[ClusterWord, ...]
+    drift: Drift | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterDraft:
+    """A cluster before it has an id.
+
+    Attributes:
+        place: its number within the run, from 0.
+        cohesion: mean cosine of members to the centroid.
+        centroid: shape (E,), float32, of length 1.
+        liked_images: as in `Cluster`.
+        disliked_images: as in `Cluster`.
+        words: as in `Cluster`.
+    """
+
+    place: int
+    cohesion: float
+    centroid: npt.NDArray[np.float32]
+    liked_images: Sequence[ClusterImage] = field(default=())
+    disliked_images: Sequence[ClusterImage] = field(default=())
+    words: Sequence[ClusterWord] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOpinion:
+    """What one cluster thinks of one image.
+
+    Attributes:
+        sha256: of the image.
+        place: of the cluster within its run; -1 for those who are in none.
+        num_likes: choices that liked it.
+        num_passes: choices that passed it over.
+    """
+
+    sha256: str
+    place: int
+    num_likes: int
+    num_passes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromptUse:
+    """How often one cluster wrote one prompt.
+
+    Attributes:
+        prompt: not empty.
+        place: of the cluster within its run; -1 for those who are in none.
+        num_choices: with this prompt.
+        first_user: of those who wrote it, the first by id.
+        last_user: the last; the same if there is but one.
+    """
+
+    prompt: str
+    place: int
+    num_choices: int
+    first_user: str
+    last_user: str

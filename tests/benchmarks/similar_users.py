@@ -1,0 +1,288 @@
+"""Search of similar users among synthetic signatures, beside other ways, in one run.
+
+    numpy        all compared by NumPy
+    faiss exact  all compared by faiss.IndexFlatIP
+    faiss hnsw   faiss.IndexHNSWFlat, 16 links, built with 80
+    hnswlib      16 links, built with 80
+    usearch      16 links, built with 80
+    recsys       what `SignatureIndex` builds, compared by full vectors: positions, as all above
+    recsys+sql   `SignatureIndex.search`: users, each checked in SQLite
+
+Vectors are drawn from a mixture on the sphere: one of `NUM_CENTRES` uniform centres c, plus noise,
+normalised: c + spread g, where g is normal with E[|g|^2] = 1. Queries are fresh draws. The graphs
+search with the least effort of `BREADTHS` that has the recall. Searches run on one core, one query
+at a time; builds on `--threads`. Claims are ratios of one run.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+from search_ways import (
+    K,
+    Tunable,
+    Vectors,
+    Way,
+    built,
+    user_ids,
+    with_faiss_exact,
+    with_faiss_hnsw,
+    with_hnswlib,
+    with_numpy,
+    with_recsys,
+    with_usearch,
+)
+from sqlalchemy import insert
+
+from recsys import index_kinds
+from recsys.index_rows import Main
+from recsys.index_snapshot import save_snapshot
+from recsys.neighbours import SignatureIndex
+from storage.database import Database, upgrade
+from storage.records import Signature
+from storage.signatures import SignatureStore
+from storage.tables import SignatureCounterRow, SignatureRow, UserRow
+
+NUM_CENTRES = 1000
+NUM_QUERIES = 1000
+NUM_SLOW_QUERIES = 30
+NUM_UPSERTS = 10_000
+BREADTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+RECALL = 0.99
+SLOW = ("numpy", "faiss exact")
+VERSION = "benchmark"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way on one set of vectors.
+
+    `bytes_per_user` is of vectors and index; with recsys also of ids and sequences. CPU time leaves
+    out what other programs on the machine took. `times_exact` compares medians with faiss exact.
+    """
+
+    num_users: int
+    dimension: int
+    spread: float
+    way: str
+    note: str
+    build_s: float
+    bytes_per_user: float
+    recall: float
+    p50_ms: float
+    p99_ms: float
+    cpu_p99_ms: float
+    queries_per_s: float
+    times_exact: float = 1.0
+
+
+def mixture(number: int, dimension: int, *, spread: float, seed: int) -> Vectors:
+    """Unit vectors around common centres; the seed is of the draws alone."""
+    centres = np.random.default_rng(0).standard_normal((NUM_CENTRES, dimension))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((number, dimension)) / np.sqrt(dimension)
+    vectors = centres[rng.integers(0, NUM_CENTRES, number)] + spread * noise
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def fill(store: SignatureStore, vectors: Vectors, ids: list[str]) -> None:
+    """Put all users and vectors into SQL at once, past the rules."""
+    now = datetime.now(UTC)
+    with store.database.writing() as session:
+        for start in range(0, len(ids), 10_000):
+            part = range(start, min(start + 10_000, len(ids)))
+            users = [{"user_id": ids[i], "revision": 1, "created_at": now} for i in part]
+            rows = [
+                {
+                    "user_id": ids[i],
+                    "model_version": VERSION,
+                    "revision": 0,
+                    "vector": vectors[i].tobytes(),
+                    "created_at": now,
+                    "sequence": i + 1,
+                }
+                for i in part
+            ]
+            session.execute(insert(UserRow), users)
+            session.execute(insert(SignatureRow), rows)
+        counter = {"model_version": VERSION, "last_sequence": len(ids)}
+        session.execute(insert(SignatureCounterRow), [counter])
+
+
+def upsert_s(
+    index: SignatureIndex, ids: list[str], changed: npt.NDArray[np.int64], vectors: Vectors
+) -> float:
+    """Seconds until new vectors of some users are in SQL and searchable."""
+    began = time.perf_counter()
+    given = [Signature(ids[place], VERSION, 1, vectors[place]) for place in changed]
+    for start in range(0, len(given), 1000):
+        assert not index.store.put_many(given[start : start + 1000])
+    index.sync()
+    took = time.perf_counter() - began
+    assert index.search(given[-1].vector, 1)[0].user_id == given[-1].user_id
+    return took
+
+
+def measure(way: Way, vectors: Vectors, queries: Vectors, spread: float) -> Measured:
+    """Recall and time of one query at a time."""
+    asked = queries[:NUM_SLOW_QUERIES] if way.name in SLOW else queries
+    way.search(queries[-1])
+    found, times, cpu_times = [], [], []
+    for query in asked:
+        began, cpu_began = time.perf_counter(), time.process_time()
+        found.append(way.search(query))
+        times.append(time.perf_counter() - began)
+        cpu_times.append(time.process_time() - cpu_began)
+    return Measured(
+        num_users=len(vectors),
+        dimension=vectors.shape[1],
+        spread=spread,
+        way=way.name,
+        note=way.note,
+        build_s=way.build_s,
+        bytes_per_user=way.num_bytes / len(vectors),
+        recall=recall(vectors, asked, found),
+        p50_ms=float(np.median(times)) * 1e3,
+        p99_ms=float(np.quantile(times, 0.99)) * 1e3,
+        cpu_p99_ms=float(np.quantile(cpu_times, 0.99)) * 1e3,
+        queries_per_s=len(times) / sum(times),
+    )
+
+
+def recall(vectors: Vectors, queries: Vectors, found: list[npt.NDArray[np.int64]]) -> float:
+    """The share of the true `K` nearest that were found."""
+    truth = index_kinds.exact_nearest(vectors, queries, K)
+    return index_kinds.recall_of(vectors, queries, np.stack(found), truth)
+
+
+def with_recall(made: Tunable, vectors: Vectors, queries: Vectors) -> Way:
+    """A graph with the least breadth that has the recall."""
+    way, widen = made
+    queries = queries[:300]
+    for breadth in BREADTHS:
+        widen(breadth)
+        if recall(vectors, queries, [way.search(query) for query in queries]) >= RECALL:
+            break
+    return replace(way, note=f"breadth {breadth}")
+
+
+def measure_all(
+    number: int, dimension: int, spread: float, threads: int, console: Console
+) -> Iterator[Measured]:
+    """Every way on one set of vectors."""
+    vectors = mixture(number, dimension, spread=spread, seed=1)
+    queries = mixture(NUM_QUERIES, dimension, spread=spread, seed=2)
+    yield measure(with_numpy(vectors), vectors, queries, spread)
+    yield measure(with_faiss_exact(vectors, threads), vectors, queries, spread)
+    ours, main = with_recsys(vectors, threads)
+    yield measure(ours, vectors, queries, spread)
+    yield from through_sql(ours, main, vectors, queries, spread, console)
+    for make in (with_faiss_hnsw, with_hnswlib, with_usearch):
+        try:
+            way = with_recall(make(vectors, threads), vectors, queries)
+            yield measure(way, vectors, queries, spread)
+        except ImportError as error:
+            console.print(f"left out: {error}")
+
+
+def through_sql(
+    ours: Way, main: Main, vectors: Vectors, queries: Vectors, spread: float, console: Console
+) -> Iterator[Measured]:
+    """The whole search with SQLite, before and after an upsert."""
+    ids = user_ids(len(vectors))
+    rng = np.random.default_rng(3)
+    changed = rng.choice(len(vectors), min(NUM_UPSERTS, len(vectors) // 10), replace=False)
+    after = vectors.copy()
+    after[changed] = mixture(len(changed), vectors.shape[1], spread=spread, seed=4)
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/recsys.db")
+        upgrade(database)
+        store = SignatureStore(database)
+        fill(store, vectors, ids)
+
+        save_snapshot(main, VERSION, Path(folder, "index"))
+        index, restart_s = built(
+            lambda: SignatureIndex(store, VERSION, folder=Path(folder, "index"), rebuilds=False), 1
+        )
+
+        def search(query: Vectors) -> npt.NDArray[np.int64]:
+            # An id ends with its user's place.
+            return np.array([int(each.user_id[5:]) for each in index.search(query, K)])
+
+        note = f"restart from the snapshot {restart_s:.2f} s"
+        way = Way("recsys+sql", note, ours.build_s, ours.num_bytes, search)
+        yield measure(way, vectors, queries, spread)
+        upsert = upsert_s(index, ids, changed, after)
+        note = f"{len(changed)} users upserted in {upsert:.2f} s"
+        yield measure(
+            Way("after upsert", note, ours.build_s, ours.num_bytes, search), after, queries, spread
+        )
+        database.dispose()
+
+
+def show(records: list[Measured], console: Console) -> None:
+    """All figures by size and way."""
+    table = Table(
+        *("users", "E", "spread", "way", "build s", "bytes", "recall@10"),
+        *("p50 ms", "p99 ms", "CPU p99", "queries/s", "times exact", "note"),
+    )
+    for each in records:
+        table.add_row(
+            f"{each.num_users:,}",
+            str(each.dimension),
+            f"{each.spread}",
+            each.way,
+            f"{each.build_s:.1f}",
+            f"{each.bytes_per_user:.0f}",
+            f"{each.recall:.4f}",
+            f"{each.p50_ms:.3f}",
+            f"{each.p99_ms:.3f}",
+            f"{each.cpu_p99_ms:.3f}",
+            f"{each.queries_per_s:.0f}",
+            f"{each.times_exact:.1f}",
+            each.note,
+        )
+    console.print(table)
+
+
+@click.command()
+@click.option("--sizes", multiple=True, type=click.IntRange(100), default=(10_000, 100_000))
+@click.option("--dimension", multiple=True, type=click.IntRange(2), default=(32,))
+@click.option("--spread", multiple=True, type=click.FloatRange(0), default=(0.8,))
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="To build.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default="similar.json")
+def main(
+    sizes: tuple[int, ...],
+    dimension: tuple[int, ...],
+    spread: tuple[float, ...],
+    threads: int,
+    out: Path,
+) -> None:
+    """Print the table and write the records; give options several times for several cases."""
+    console = Console(width=160)
+    records: list[Measured] = []
+    cases = [(n, e, s) for n in sizes for e in dimension for s in spread]
+    for number, each, wide in cases:
+        exact = float("nan")
+        for record in measure_all(number, each, wide, threads, console):
+            exact = record.p50_ms if record.way == "faiss exact" else exact
+            ratio = exact / record.p50_ms
+            records.append(Measured(**(asdict(record) | {"times_exact": ratio})))
+            console.print(f"{record.way}: {record.recall:.4f}, {record.p50_ms:.3f} ms")
+            out.write_text(json.dumps([asdict(r) for r in records], indent=2) + "\n")
+    show(records, console)
+    console.print(f"records written to {out}")
+
+
+if __name__ == "__main__":
+    main()

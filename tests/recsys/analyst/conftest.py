@@ -1,0 +1,154 @@
+"""A small storage to look at: 24 users in three groups of taste, signatures, clusters, a scorer."""
+
+import io
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from recsys.cluster_building import build_clusters
+from recsys.images import inspect
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+from storage.records import Choice, Signature
+from storage.signatures import SignatureStore
+from training.tiny_base import TinyShape, build_model, train_tokenizer
+
+NUM_USERS = 24
+NUM_CHOICES = 3
+BEGUN_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+COLOURS = ((200, 60, 60), (60, 160, 90), (60, 90, 200))
+NAMES = ("red", "green", "blue")
+SHAPE = TinyShape(
+    image_px=16,
+    patch_px=8,
+    vision_width=16,
+    vision_layers=1,
+    vision_heads=2,
+    num_latents=2,
+    width=32,
+    layers=2,
+    heads=4,
+    mlp_width=32,
+    vocabulary=400,
+)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scorer of random weights with three preference tokens, which reads two references."""
+    tokenizer = train_tokenizer(["three small fish", "a house"], vocabulary=SHAPE.vocabulary)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=3)
+    base = tmp_path_factory.mktemp("base")
+    model.save_pretrained(base)
+    backbone = Backbone(model)
+    torch.manual_seed(1)
+    scorer = PreferenceScorer(
+        backbone,
+        Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens),
+        geometry=SHAPE.geometry,
+        config=ScorerConfig(num_references=2, num_preference_tokens=3),
+    )
+    folder = tmp_path_factory.mktemp("checkpoints") / "small"
+    save_scorer(scorer, folder, base=BaseModel("base"), tokenizer=tokenizer, base_files=base)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scorer(small_checkpoint: Path) -> PreferenceScorer:
+    """The same, loaded."""
+    return load_scorer(small_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory, scorer: PreferenceScorer) -> Path:
+    """A folder with a filled storage; nothing may be written to it."""
+    folder = tmp_path_factory.mktemp("filled")
+    database = Database(f"sqlite:///{folder}/recsys.db")
+    upgrade(database)
+    _fill(HistoryStore(database, BlobStore(f"file://{folder}/blobs")), scorer.model_version)
+    build_clusters(database, scorer.model_version, method="kmeans", num_clusters=3)
+    database.dispose()
+    return folder
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
+    """A home without anything in it, and no setting from outside but the small scorer."""
+    for name in [name for name in os.environ if name.upper().startswith("RECSYS_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment(tmp_path, small_checkpoint).items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def environment(folder: Path, checkpoint: Path) -> dict[str, str]:
+    """Variables that lead to a storage in a folder."""
+    return {
+        "HOME": str(folder),
+        "XDG_DATA_HOME": str(folder / "data"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "RECSYS_DATABASE_URL": f"sqlite:///{folder}/recsys.db",
+        "RECSYS_BLOB_URL": f"file://{folder}/blobs",
+        "RECSYS_CHECKPOINT": str(checkpoint),
+    }
+
+
+def picture(group: int, seed: int) -> bytes:
+    """A PNG in a group's colour with a pattern of its own."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((48, 48, 3), COLOURS[group], np.float64)
+    pixels += rng.normal(scale=60, size=(6, 6, 1)).repeat(8, axis=0).repeat(8, axis=1)
+    file = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def user_name(number: int) -> str:
+    """The id of the user of a number."""
+    return f"user-{number:02}"
+
+
+def _fill(store: HistoryStore, version: str) -> None:
+    """Three groups; user 0 has chosen since the signature, the last one has none."""
+    rng = np.random.default_rng(0)
+    signatures = []
+    for number in range(NUM_USERS):
+        group = number % 3
+        for turn in range(NUM_CHOICES):
+            _choose(store, number, group, turn)
+        vector = rng.normal(scale=0.1, size=8)
+        vector[group] += 1
+        unit = (vector / np.linalg.norm(vector)).astype(np.float32)
+        signatures.append(Signature(user_name(number), version, NUM_CHOICES, unit))
+    SignatureStore(store.database).put_many(signatures[:-1])
+    _choose(store, 0, 0, NUM_CHOICES)
+
+
+def _choose(store: HistoryStore, number: int, group: int, turn: int) -> None:
+    # Images are shared within a group, so that clusters have opinions of them.
+    images = [picture(group, 10 * group + turn), picture((group + 1) % 3, 100 + 10 * group + turn)]
+    facts = [inspect(data) for data in images]
+    choice = Choice(
+        user_id=user_name(number),
+        liked=facts[0].sha256,
+        passed_over=(facts[1].sha256,),
+        prompt=f"a {NAMES[group]} house <{turn}>",
+        chosen_at=BEGUN_AT + timedelta(days=number, minutes=turn),
+        source="test",
+    )
+    new = {fact.sha256: (fact, data) for fact, data in zip(facts, images, strict=True)}
+    store.append(choice, new)

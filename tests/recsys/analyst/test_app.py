@@ -1,0 +1,205 @@
+"""The page without a browser: what it says and offers in each state of storage."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from recsys import analyst
+from recsys.analyst_page import sources
+from recsys.commands.opened import opened_store, read_settings
+from storage.database import Database, downgrade
+
+TIMEOUT_S = 60
+
+
+@pytest.fixture
+def page(place):
+    """Draws the page at an address; storage is as the test made it."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+    def draw(**parameters: str) -> AppTest:
+        app = AppTest.from_file(str(analyst.SCRIPT), default_timeout=TIMEOUT_S)
+        app.query_params.update(parameters)
+        app.run()
+        assert not app.exception, app.exception
+        return app
+
+    return draw
+
+
+@pytest.fixture
+def storage(tmp_path, filled):
+    """A copy of the filled storage, where the settings look for one."""
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def _html(app: AppTest) -> str:
+    return " ".join(element.proto.body for element in app.get("html"))
+
+
+def test_without_a_database_it_tells_what_to_run_and_creates_none(page, tmp_path):
+    app = page()
+
+    text = _html(app)
+    assert "Nothing is stored yet" in text
+    assert all(name in text for name in ("recsys import", "recsys backfill", "recsys clusters"))
+    assert not (tmp_path / "recsys.db").exists()
+
+
+def test_a_database_without_people_is_empty_too(page):
+    with opened_store(read_settings(), creates=True):
+        pass
+
+    assert "Nothing is stored yet" in _html(page())
+
+
+def test_an_old_schema_is_a_sentence(page, storage):
+    database = Database(f"sqlite:///{storage}/recsys.db")
+    downgrade(database, "0001")
+    database.dispose()
+
+    (error,) = page().error
+
+    assert "recsys db upgrade" in error.value
+
+
+def test_people_without_signatures_are_found_and_told_of_backfill(page, storage):
+    _execute(storage, "DELETE FROM signatures")
+
+    app = page()
+    text = _html(app)
+
+    assert "No signatures yet" in text
+    assert "user-00" in text
+
+
+@pytest.mark.parametrize("view", ["map", "clusters", "freshness", "compare"])
+def test_each_view_stands_without_signatures(page, storage, view):
+    _execute(storage, "DELETE FROM signatures")
+
+    assert "recsys" in _html(page(view=view))
+
+
+def test_signatures_without_clusters_are_told_of_clusters_build(page, storage):
+    _execute(storage, "DELETE FROM cluster_runs")
+
+    assert "recsys clusters build" in _html(page(view="clusters"))
+    assert "Neighbours" in _html(page(user="user-03"))
+    assert "Map of tastes" in _html(page(view="map"))
+
+
+def test_a_search_shows_those_whose_id_begins_so(page, storage):
+    app = page()
+    app.text_input(key="search").set_value("user-1").run()
+
+    names = [button.key for button in app.button if button.key.startswith("open ")]
+    assert names == [f"open user-{number}" for number in range(10, 20)]
+
+
+def test_an_unknown_user_is_a_sentence(page, storage):
+    (info,) = page(user="nobody").info
+
+    assert "nobody" in info.value
+
+
+def test_an_unknown_cluster_is_a_sentence(page, storage):
+    (info,) = page(view="clusters", cluster="99999999999999999999").info
+
+    assert "no cluster" in info.value
+
+
+def test_a_window_leaves_out_who_chose_at_another_time(page, storage):
+    app = page()
+    app.session_state["chosen_from"] = None
+    app.date_input(key="chosen_from").set_value("2026-01-23").run()
+
+    shown = [button.key for button in app.button if button.key.startswith("open ")]
+    assert shown == ["open user-22"], "user 23 chose then, but has no signature"
+    assert "last choice from 2026-01-23" in _html(app)
+
+
+def test_another_model_version_can_be_taken(page, storage):
+    _execute(
+        storage,
+        "INSERT INTO signatures SELECT user_id, 'older', revision, vector, '2025-01-01 00:00:00',"
+        " sequence FROM signatures WHERE user_id < 'user-05'",
+    )
+
+    app = page(view="freshness", version="older")
+
+    assert app.selectbox(key="version").value == "older"
+    assert "model older" in _html(app)
+    assert "By model version" in _html(app)
+
+
+def test_an_erased_user_is_gone_at_once(page, storage):
+    assert "user-05" in _html(page(user="user-05"))
+    with opened_store(read_settings(), creates=False) as store:
+        store.erase("user-05")
+
+    assert page(user="user-05").info
+    assert "user-05" not in _html(page(user="user-02"))
+    for view in ("map", "clusters", "freshness"):
+        assert "user-05" not in _html(page(view=view))
+
+
+def test_images_that_are_gone_do_not_stop_the_page(page, storage):
+    shutil.rmtree(storage / "blobs")
+
+    assert "cannot be read" in _html(page(user="user-03"))
+
+
+def test_ids_like_html_and_markdown_are_shown_as_they_are(page, storage):
+    name = "<b>*x*</b>"
+    _execute(storage, f"UPDATE users SET user_id = '{name}' WHERE user_id = 'user-23'")
+
+    app = page(user=name)
+    text = _html(app)
+
+    assert "&lt;b&gt;*x*&lt;/b&gt;" in text
+    assert name not in text
+
+
+def test_a_user_who_liked_nothing_has_neighbours_and_no_reason(page, storage):
+    _execute(storage, "UPDATE choices SET liked = NULL WHERE user_id = 'user-03'")
+
+    assert "Neighbours" in _html(page(user="user-03"))
+
+
+def test_reading_leaves_storage_as_it_was(page, storage):
+    before = _dump(storage)
+
+    for view in ("users", "map", "clusters", "compare", "freshness"):
+        page(view=view)
+    page(user="user-01")
+
+    assert _dump(storage) == before
+
+
+def test_storage_is_opened_for_reading(place, storage):
+    opened = sources.open_sources()
+
+    with pytest.raises(Exception, match=r"readonly|busy"):
+        opened.histories.erase("user-01")
+
+
+def _execute(folder: Path, statement: str) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(folder / "recsys.db")) as connection, connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute(statement)
+
+
+def _dump(folder: Path) -> list[str]:
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(folder / "recsys.db")) as connection:
+        return list(connection.iterdump())

@@ -1,0 +1,268 @@
+"""The page in a headless Chromium: every act that a person can do on it."""
+
+import csv
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location("browsing", Path(__file__).with_name("browsing.py"))
+browsing = importlib.util.module_from_spec(_spec)
+sys.modules["browsing"] = browsing
+_spec.loader.exec_module(browsing)
+
+CHROMIUM = browsing.chromium()
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no system Chromium: apt-get install chromium"),
+    pytest.mark.xdist_group("browser"),
+]
+WAITS_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, filled, small_checkpoint):
+    """The page over the filled storage."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "RECSYS_DATABASE_URL": f"sqlite:///{filled}/recsys.db",
+        "RECSYS_BLOB_URL": f"file://{filled}/blobs",
+        "RECSYS_CHECKPOINT": str(small_checkpoint),
+    }
+    with browsing.serving(environment, home / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=list(browsing.FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def window(chromium):
+    """One window for all tests, so that the script of the page is loaded once."""
+    window = chromium.new_page(viewport={"width": 1280, "height": 900})
+    window.set_default_timeout(WAITS_MS)
+    return window
+
+
+@pytest.fixture
+def visit(site, window):
+    """Go to an address of the page and wait until all of it is there."""
+    window.set_viewport_size({"width": 1280, "height": 900})
+
+    def visit(query=""):
+        window.goto(f"{site}/{query}")
+        window.wait_for_function(browsing.READY)
+        return window
+
+    return visit
+
+
+def _settle(window, text):
+    window.get_by_text(text, exact=False).first.wait_for()
+    window.wait_for_function(browsing.READY)
+
+
+def _downloaded(window, label):
+    with window.expect_download() as download:
+        window.get_by_role("button", name=label).click()
+    text = Path(download.value.path()).read_text("utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _view(window, name):
+    window.get_by_role("radio", name=name, exact=True).click()
+
+
+def test_search_a_user_and_see_what_they_chose(visit):
+    window = visit()
+    search = window.get_by_placeholder("Search a user")
+    search.fill("user-07")
+    search.press("Enter")
+    window.get_by_text("Found", exact=True).wait_for()
+    window.locator(".st-key-open-user-07").get_by_role("button").click()
+    _settle(window, "What they chose")
+
+    assert window.locator(".rs-choice .rs-liked img").count() == 3
+    assert window.locator(".rs-choice .rs-passed img").count() == 3
+    assert "a green house <2>" in window.locator(".rs-choice").first.inner_text()
+    assert "view=users" in window.url
+    assert "user=user-07" in window.url
+    sizes = window.locator(".rs-choice img").evaluate_all("all => all.map(i => i.naturalWidth)")
+    assert set(sizes) == {48}
+    rows = _downloaded(window, "Choices as CSV")
+    assert [row["prompt"] for row in rows] == [f"a green house <{turn}>" for turn in (2, 1, 0)]
+
+
+def test_neighbours_are_of_the_same_group_and_lead_on(visit):
+    window = visit("?view=users&user=user-07")
+    window.get_by_text("Why near", exact=False).wait_for()
+    cards = window.locator("[class*='st-key-card-neighbour']")
+
+    names = cards.locator(".rs-card-head b").all_inner_texts()
+    assert len(names) == 6
+    assert all(int(name[-2:]) % 3 == 1 for name in names)
+    assert cards.locator(".rs-chips").count() == 6, "each tells which tokens are shared"
+    assert [row["user_id"] for row in _downloaded(window, "Neighbours as CSV")] == names
+    cards.first.get_by_role("button", name="Open").click()
+    window.locator("h2", has_text=names[0]).wait_for()
+    assert f"user={names[0]}" in window.url
+
+
+def test_the_map_is_zoomed_and_a_click_leads_to_the_user(visit):
+    window = visit("?view=map")
+    window.locator(".js-plotly-plot .point").first.wait_for()
+    assert window.locator(".js-plotly-plot .point").count() == 23
+    before = _range(window)
+    window.locator(".js-plotly-plot .nsewdrag").hover()
+    window.mouse.wheel(0, -400)
+    window.wait_for_function(f"() => ({_RANGE}) < {before * 0.99}")
+    window = visit("?view=map")
+    window.locator(".js-plotly-plot .point").first.wait_for()
+    x, y = window.evaluate(_FIRST_POINT)
+    window.mouse.click(x, y)
+    card = window.locator(".st-key-card-clicked")
+    card.wait_for()
+    name = card.locator(".rs-card-head b").inner_text()
+    card.get_by_role("button", name="Open user").click()
+    window.locator("h2", has_text=name).wait_for()
+    assert f"user={name}" in window.url
+
+
+def test_the_map_tells_its_points(visit):
+    rows = _downloaded(visit("?view=map"), "Points as CSV")
+
+    assert len(rows) == 23
+    assert len({row["cluster_id"] for row in rows}) == 3
+
+
+def test_a_cluster_is_opened(visit):
+    window = visit()
+    _view(window, "Clusters")
+    _settle(window, "Groups of users of like taste")
+    cards = window.locator("[class*='st-key-card-cluster']")
+    assert cards.count() == 3
+    cards.first.get_by_role("button", name="Open").click()
+    _settle(window, "Typical members")
+
+    assert window.locator(".rs-gallery.rs-m .rs-liked img").count() > 0
+    assert window.locator(".rs-gallery.rs-m .rs-passed img").count() > 0
+    assert window.locator(".rs-bar").count() > 0, "words of their prompts"
+    members = _downloaded(window, "members as CSV")
+    assert len({int(row["user_id"][-2:]) % 3 for row in members}) == 1
+
+
+def test_two_users_are_compared_on_one_target(visit):
+    window = visit("?view=compare")
+    for label, name in (("First user", "user-01"), ("Second user", "user-02")):
+        box = window.get_by_label(label)
+        box.fill(name)
+        box.press("Enter")
+        window.wait_for_url(re.compile(name))
+        window.wait_for_function(browsing.READY)
+    _settle(window, "Maps alike")
+
+    window.locator(".js-plotly-plot").nth(1).locator(".scatterlayer .point").last.wait_for()
+    assert window.locator(".js-plotly-plot").count() == 2
+    # Three bars, and five dots for each of three tokens: five orders of the references.
+    assert window.locator(".js-plotly-plot").first.locator(".bars .point").count() == 3
+    assert window.locator(".js-plotly-plot").first.locator(".scatterlayer .point").count() == 15
+    rows = _downloaded(window, "Maps as CSV")
+    assert [row["order"] for row in rows] == [*"01234"] * 2
+    assert sum(float(rows[0][token]) for token in ("P1", "P2", "P3")) == pytest.approx(1, abs=1e-4)
+    window.get_by_role("radio", name="As it is").click()
+    window.get_by_text("cosine of the two means").wait_for()
+
+
+def test_freshness_counts_the_stale_and_names_them(visit):
+    window = visit("?view=freshness")
+
+    tiles = window.locator(".rs-tile").all_inner_texts()
+    assert "91.6%" in tiles[0]
+    assert tiles[1].splitlines()[1] == "2"
+    rows = _downloaded(window, "Stale users as CSV")
+    assert [row["user_id"] for row in rows] == ["user-00", "user-23"]
+    assert "recsys backfill" in window.locator(".rs-hint").inner_text()
+
+
+def test_a_filter_by_time_bounds_what_is_shown(visit):
+    window = visit()
+    window.get_by_role("button", name="Filters").click()
+    window.get_by_label("From").first.get_by_role("spinbutton").first.click()
+    window.keyboard.type("20260120")
+    for _ in range(3):  # out of the day, past its two buttons
+        window.keyboard.press("Tab")
+    window.get_by_text("Only last choice from 2026-01-20").wait_for()
+    window.wait_for_function(browsing.READY)
+
+    names = window.locator("[class*='st-key-card-user'] b").all_inner_texts()
+    assert sorted(names) == ["user-19", "user-20", "user-21", "user-22"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?user=user-04",
+        "?view=map",
+        "?view=clusters",
+        "?view=clusters&cluster=1",
+        "?view=compare&a=user-01&b=user-02",
+        "?view=freshness",
+    ],
+)
+def test_each_view_fits_a_phone(visit, window, query):
+    visit(query)
+    window.set_viewport_size({"width": 390, "height": 844})
+    window.wait_for_timeout(300)
+
+    spill = window.evaluate(
+        "() => { const m = document.querySelector('[data-testid=\"stMain\"]');"
+        " return m.scrollWidth - m.clientWidth; }"
+    )
+    assert spill == 0
+    right = window.get_by_role("radio", name="Freshness").bounding_box()
+    assert right["x"] + right["width"] <= 390, "the navigation is on the screen as a whole"
+
+
+def test_the_page_asks_nobody_else_for_anything(visit, window):
+    asked = []
+    window.on("request", lambda request: asked.append(request.url))
+    visit("?view=map")
+
+    assert [url for url in asked if "//127.0.0.1:" not in url and not url.startswith("data:")] == []
+
+
+def test_an_empty_storage_tells_what_to_run(chromium, tmp_path, small_checkpoint):
+    environment = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    with browsing.serving(environment, tmp_path / "log") as url:
+        window = chromium.new_page(viewport={"width": 390, "height": 844})
+        window.goto(url)
+        window.wait_for_function(browsing.READY, timeout=WAITS_MS)
+
+        text = window.locator(".rs-empty").inner_text()
+        assert "Nothing is stored yet" in text
+        assert "recsys backfill" in text
+        window.close()
+    assert not list(tmp_path.glob("**/*.db"))
+
+
+_RANGE = "(r => r[1] - r[0])(document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range)"
+_FIRST_POINT = """() => {
+  const box = document.querySelector('.js-plotly-plot .point').getBoundingClientRect();
+  return [box.x + box.width / 2, box.y + box.height / 2];
+}"""
+
+
+def _range(window):
+    return window.evaluate(f"() => {_RANGE}")

@@ -1,0 +1,158 @@
+"""The page's pure pieces: HTML, files, windows of time, layouts, shared tokens."""
+
+import csv
+import io
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pytest
+
+from recsys.analyst_page.attention import cosine, shared_tokens
+from recsys.analyst_page.comparison import attention_figure
+from recsys.analyst_page.downloads import csv_of
+from recsys.analyst_page.filters import described, window_of
+from recsys.analyst_page.freshness import share
+from recsys.analyst_page.layouts import Layout, Method, cached_layout, keep_layout, lay_out
+from recsys.analyst_page.markup import Opinion, Picture, choice_card, picture, title
+from recsys.analyst_page.thumbnails import thumbnail
+from recsys.analyst_page.user_map import cluster_sizes, figure
+from storage.browsing import SeenUser, Window
+
+
+def test_what_people_wrote_is_escaped():
+    evil = "<script>alert('x')</script>"
+    shown = Picture("data:,'onerror='x", Opinion.LIKED, evil, evil)
+
+    text = choice_card(evil, shown, [shown], when=evil) + title(evil, over=evil, below=evil)
+
+    assert "<script" not in text
+    assert "'onerror" not in text
+
+
+def test_liked_and_passed_over_differ_in_mark_and_word_not_in_colour_alone():
+    liked, passed = (picture(Picture("data:,", each)) for each in list(Opinion)[:2])
+
+    assert ("♥" in liked, "Liked" in liked) == (True, True)
+    assert ("✕" in passed, "Passed over" in passed) == (True, True)
+
+
+def test_an_image_that_cannot_be_read_says_so():
+    assert "cannot be read" in picture(Picture(None))
+    assert thumbnail(b"no image") is None
+
+
+def test_a_file_keeps_commas_quotes_and_instants():
+    rows = [("a,b", 'say "x"', None, datetime(2026, 1, 2, 3, tzinfo=UTC))]
+
+    text = csv_of(["one", "two", "three", "at"], rows)
+
+    assert list(csv.reader(io.StringIO(text)))[1] == [
+        *("a,b", 'say "x"', "", "2026-01-02T03:00:00+00:00")
+    ]
+
+
+def test_a_window_of_days_has_the_last_one_whole():
+    window = window_of(date(2026, 1, 1), date(2026, 1, 1), None, date.max)
+
+    assert window == Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))
+    assert described(window) == "last choice from 2026-01-01 to 2026-01-01"
+    assert described(Window()) == ""
+
+
+def _groups(count=60):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(scale=0.05, size=(count, 8)) + np.eye(8)[np.arange(count) % 3]
+    return np.arange(count, dtype=np.int64), vectors.astype(np.float32)
+
+
+@pytest.mark.parametrize("method", [Method.PCA, Method.TSNE])
+def test_a_layout_keeps_groups_together(method):
+    sequences, vectors = _groups()
+
+    points = lay_out(sequences, vectors, method).points
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+
+    assert points.shape == (60, 2)
+    assert (distances.argmin(axis=1) % 3 == sequences % 3).mean() > 0.9
+
+
+def test_the_plane_of_pca_is_that_of_most_variance():
+    sequences, vectors = _groups()
+    spectrum = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False) ** 2
+
+    layout = lay_out(sequences, vectors, Method.PCA)
+
+    assert layout.kept == pytest.approx(spectrum[:2].sum() / spectrum.sum(), rel=1e-4)
+    spread = (layout.points.astype(float) ** 2).sum(axis=0)
+    np.testing.assert_allclose(spread, spectrum[:2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("method", list(Method))
+def test_few_or_equal_vectors_have_a_layout(count, method):
+    vectors = np.ones((count, 4), np.float32) if count else np.zeros((0, 0), np.float32)
+
+    layout = lay_out(np.arange(count, dtype=np.int64), vectors, method)
+
+    assert layout.points.shape == (count, 2)
+    assert np.isfinite(layout.points).all()
+
+
+def test_a_kept_layout_comes_back_and_a_cut_one_does_not(tmp_path):
+    layout = Layout(np.array([3, 5]), np.array([[0, 1], [2, 3]], np.float32), 0.5)
+
+    keep_layout(tmp_path, "name", layout)
+    found = cached_layout(tmp_path, "name")
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+
+    assert found.sequences.tolist() == [3, 5]
+    np.testing.assert_array_equal(found.points, layout.points)
+    assert cached_layout(tmp_path, "name") is None
+    assert cached_layout(tmp_path, "another") is None
+
+
+def test_shared_tokens_are_those_above_the_average_for_both():
+    average = np.array([0.25, 0.25, 0.25, 0.25], np.float32)
+    mine = np.array([0.50, 0.30, 0.10, 0.10], np.float32)
+    theirs = np.array([0.30, 0.10, 0.30, 0.30], np.float32)
+
+    assert shared_tokens(mine, theirs, average) == [(0, pytest.approx(0.2, abs=1e-6))]
+    assert shared_tokens(average, average, average) == []
+    assert cosine(mine, mine) == pytest.approx(1)
+    assert cosine(mine, np.zeros(4, np.float32)) == 0
+
+
+def test_the_map_names_the_largest_clusters_and_greys_the_rest():
+    points = [
+        (SeenUser(f"u{n}", 1, None, 1, None, n), float(n), 0.0, None if n == 0 else n % 10)
+        for n in range(40)
+    ]
+    sizes = cluster_sizes(points)
+
+    drawn = figure(points, list(sizes))
+
+    names = [trace["name"] for trace in drawn["data"]]
+    assert names[0] == "Other clusters, or none"
+    assert len(names) == 9
+    assert sum(len(trace["x"]) for trace in drawn["data"]) == 40
+    assert len(drawn["layout"]["annotations"]) == 8
+
+
+def test_attention_is_drawn_as_means_with_a_dot_for_each_order():
+    maps = np.array([[0.2, 0.8], [0.4, 0.6]], np.float32)
+
+    bars, dots = attention_figure(maps, colour="red", top=1.0, is_against=False)["data"]
+
+    assert bars["y"] == pytest.approx([0.3, 0.7])
+    assert dots["x"] == ["P1", "P2", "P1", "P2"]
+    assert dots["y"] == pytest.approx([0.2, 0.8, 0.4, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(0, 0, "0.0%"), (100_109, 100_120, "99.9%"), (3, 3, "100.0%"), (22, 24, "91.6%")],
+)
+def test_only_all_of_them_are_a_hundred_per_cent(part, whole, text):
+    assert share(part, whole) == text

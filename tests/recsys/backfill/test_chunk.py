@@ -1,0 +1,111 @@
+"""One chunk: each user gets a signature or a reason, and nobody stops the others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from recsys.backfill_chunk import MAX_ERRORS_IN_A_ROW, ChunkUser, WatchedImages, compute_chunk
+from recsys.errors import Unavailable
+from recsys.references import ReferencePair
+from storage.backfill_ledger import BackfillState
+from storage.errors import UnknownImage
+
+VERSION = "v1"
+
+
+def pair(name: str, prompt: str = "") -> ReferencePair:
+    return ReferencePair(f"liked {name}", f"disliked {name}", prompt)
+
+
+def user(name: str, *pairs: ReferencePair) -> ChunkUser:
+    return ChunkUser(name, 3, 7, pairs)
+
+
+def all_of(pairs: Sequence[ReferencePair]) -> Sequence[ReferencePair]:
+    return pairs
+
+
+def test_a_chunk_is_its_users_signatures_and_nothing_else(reader, vector_of) -> None:
+    users = [user("ann", pair("a")), user("bob", pair("b"), pair("c"))]
+    found = compute_chunk(users, reader, all_of)
+    assert found.left_out == ()
+    assert found.partly_read == frozenset()
+    for each, signature in zip(users, found.signatures, strict=True):
+        assert (signature.user_id, signature.revision) == (each.user_id, 3)
+        assert signature.model_version == VERSION
+        assert signature.vector.tolist() == vector_of(each.pairs).tolist()
+    again = compute_chunk(users[::-1], reader, all_of)
+    for first, second in zip(found.signatures, again.signatures[::-1], strict=True):
+        assert first.vector.tolist() == second.vector.tolist()
+    assert compute_chunk([], reader, all_of).signatures == ()
+
+
+def test_who_fails_or_has_no_pair_does_not_stop_the_rest(reader, fail_for) -> None:
+    reader.before = fail_for("broken")
+    users = [
+        user("no pair"),
+        user("unreadable", pair("lost", "lost")),
+        user("broken", pair("x", "broken")),
+        user("partly", pair("lost", "lost"), pair("a", "fine")),
+        user("fine", pair("a", "fine")),
+    ]
+    found = compute_chunk(
+        users, reader, lambda pairs: [each for each in pairs if each.prompt != "lost"]
+    )
+    assert [each.user_id for each in found.signatures] == ["partly", "fine"]
+    assert found.partly_read == {"partly"}
+    states = {each.user_id: (each.state, each.revision) for each in found.left_out}
+    assert states == {
+        "no pair": (BackfillState.SKIPPED, 3),
+        "unreadable": (BackfillState.FAILED, 3),
+        "broken": (BackfillState.FAILED, 3),
+    }
+    errors = {each.user_id: each.error for each in found.left_out}
+    assert "likes an image and passes one over" in errors["no pair"]
+    assert "none of the 1 references" in errors["unreadable"]
+    assert "liked lost and disliked lost" in errors["unreadable"]
+    assert errors["broken"] == "ValueError: no broken"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_vector_that_is_no_number_is_a_failure(bad: float, reader) -> None:
+    reader.read = lambda references: np.full(8, bad, dtype=np.float32)
+    (left_out,) = compute_chunk([user("ann", pair("a"))], reader, all_of).left_out
+    assert (left_out.state, left_out.error) == (BackfillState.FAILED, "the signature is not finite")
+
+
+def test_a_model_that_fails_for_everybody_stops_the_chunk(reader, fail_for) -> None:
+    reader.before = fail_for("x", kind=RuntimeError)
+    bad = [user(f"u{number}", pair("a", "x")) for number in range(MAX_ERRORS_IN_A_ROW)]
+    with pytest.raises(Unavailable, match=r"16 users in a row.*RuntimeError \(no x\)"):
+        compute_chunk([user("fine", pair("a")), *bad], reader, all_of)
+    between = [*bad[1:], user("fine", pair("a")), *bad[1:]]
+    assert len(compute_chunk(between, reader, all_of).signatures) == 1
+
+
+def test_no_memory_left_is_nobodys_failure(reader, fail_for) -> None:
+    reader.before = fail_for("x", kind=MemoryError)
+    with pytest.raises(MemoryError):
+        compute_chunk([user("ann", pair("a", "x"))], reader, all_of)
+
+
+def test_a_store_of_images_that_fails_is_told_from_an_image_that_is_bad() -> None:
+    class Images:
+        def image(self, sha256: str) -> bytes:
+            if sha256 == "unknown":
+                raise UnknownImage("no such image")
+            if sha256 == "far":
+                raise OSError(5, "the disk does not answer")
+            return b"bytes"
+
+    images = WatchedImages(Images())
+    assert images.image("a") == b"bytes"
+    with pytest.raises(UnknownImage):
+        images.image("unknown")
+    images.check()
+    with pytest.raises(OSError, match="does not answer"):
+        images.image("far")
+    with pytest.raises(Unavailable, match="does not answer"):
+        images.check()
+    images.check()

@@ -1,0 +1,287 @@
+"""`recsys similar`, with real images, a real index and a reader that needs no model."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+import torch
+
+from recsys import cli
+from recsys.commands import backfill
+from recsys.commands.opened import read_settings
+from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
+from recsys.service.service import LoadedModel, Service
+from recsys.signature import Projection
+from recsys.signature_files import Probe, write_signature
+from storage.signatures import SignatureStore
+
+GIVE_UP_S = 60.0
+LOAD_SIGNING = backfill.load_signing  # the real one; most tests load a fake
+
+
+class Reader:
+    model_version = "v1"
+
+    def read(self, references: Sequence[Any]) -> np.ndarray:
+        pixels = references[-1].liked.flatten()[:8].numpy() + 0.01
+        return (pixels / np.linalg.norm(pixels)).astype(np.float32)
+
+
+class Scorer:
+    model_version = "v1"
+
+    def prefix(self, references: Sequence[Any]) -> Any:
+        return SimpleNamespace(num_references=len(references), num_bytes=1)
+
+    def score(self, prefix: Any, targets: Sequence[Any]) -> torch.Tensor:
+        return torch.full((len(targets),), 0.5)
+
+
+@pytest.fixture(autouse=True)
+def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
+    reader = Reader()
+    monkeypatch.setattr(backfill, "load_signing", lambda _: backfill.SigningModel(reader, 2, None))
+    monkeypatch.setitem(cli.COMMANDS, "similar", ("recsys.commands.similar", "Similar."))
+    monkeypatch.setitem(cli.COMMANDS, "backfill", ("recsys.commands.backfill", "Backfill."))
+    return reader
+
+
+@pytest.fixture
+def like(home: Path, run, picture, store) -> Callable[..., None]:
+    """Let a user like an image of their own on a prompt, and pass another one over."""
+
+    def like(user: str, prompt: str, *, passed_over: bool = True) -> None:
+        names = []
+        for which in ("liked", "passed"):
+            path = home / f"{which}.png"
+            path.write_bytes(picture(crc32(f"{user} {prompt} {which}".encode())))
+            names.append(path.name)
+        passed = ("--passed-over", names[1]) if passed_over else ()
+        result = run("choose", "--user", user, "--prompt", prompt, "--liked", names[0], *passed)
+        assert result.exit_code == 0
+
+    return like
+
+
+@pytest.fixture
+def people(like, run) -> None:
+    """Four users with choices; all have a signature."""
+    for user in ("ann", "bob", "cid", "dan"):
+        like(user, "a fox")
+        like(user, f"the house of {user}")
+    like("bob", "A fox")
+    assert run("backfill").exit_code == 0
+
+
+@pytest.fixture
+def server(people: None, store, reader: Reader) -> Iterator[str]:
+    """The address of a server over the same storage."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def do(coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(GIVE_UP_S)
+
+    async def build() -> Service:
+        return Service(read_settings(address="127.0.0.1:0"), store)
+
+    service = do(build())
+    address = do(service.start())
+    do(service.load(lambda _: LoadedModel(Scorer(), 2, signing=reader)))
+    yield address
+    do(service.drain(GIVE_UP_S))
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(GIVE_UP_S)
+    loop.close()
+
+
+def expected(store: Any, user: str) -> list[str]:
+    """Everybody else by the product of signatures, the nearest first."""
+    batch = SignatureStore(store.database).changes("v1", after=0, limit=100)
+    own = batch.vectors[batch.user_ids.index(user)]
+    order = np.argsort(-batch.vectors @ own)
+    return [batch.user_ids[place] for place in order if batch.user_ids[place] != user]
+
+
+@pytest.mark.usefixtures("people")
+def test_the_nearest_are_told_with_what_both_like(run, store) -> None:
+    found = json.loads(run("similar", "--user", "ann", "--json").stdout)
+
+    assert (found["user_id"], found["revision"], found["is_stale"]) == ("ann", 2, False)
+    assert found["model_version"] == "v1"
+    assert [each["user_id"] for each in found["users"]] == expected(store, "ann")
+    assert [each["rank"] for each in found["users"]] == [1, 2, 3]
+    by_user = {each["user_id"]: each for each in found["users"]}
+    assert by_user["cid"]["shared_prompts"] == ["a fox"]
+    assert [by_user["bob"]["num_choices"], by_user["cid"]["num_choices"]] == [3, 2]
+    similarities = [each["similarity"] for each in found["users"]]
+    assert similarities == sorted(similarities, reverse=True)
+
+
+@pytest.mark.usefixtures("people")
+def test_people_get_a_table(run) -> None:
+    result = run("similar", "--user", "ann", "-k", "1")
+
+    assert result.exit_code == 0
+    assert "revision 2" in result.stdout
+    assert "both liked images of" in result.stdout
+    assert "fox" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows if row and row[0].isdigit()] == ["1"]
+
+
+def test_a_server_tells_the_same(run, server: str) -> None:
+    there = run("similar", "--user", "ann", "--server", server, "--json")
+    here = run("similar", "--user", "ann", "--json")
+
+    assert there.exit_code == 0
+    there, here = json.loads(there.stdout), json.loads(here.stdout)
+    for told in (there, here):
+        for each in told["users"]:
+            each["similarity"] = pytest.approx(each["similarity"], abs=1e-6)
+    assert there == here
+
+
+def test_a_server_tells_an_unknown_user(run, server: str) -> None:
+    result = run("similar", "--user", "nobody", "--server", server)
+
+    assert result.exit_code == 3
+    assert "nobody" in result.stderr
+
+
+def test_a_new_user_needs_no_backfill(run, people, like, store) -> None:
+    like("eve", "a fox")
+
+    found = json.loads(run("similar", "--user", "eve", "-k", "10000", "--json").stdout)
+
+    assert [each["user_id"] for each in found["users"]] == expected(store, "eve")
+    assert len(found["users"]) == 4
+
+
+def test_alone_one_is_told_what_to_run(run, like) -> None:
+    like("ann", "a fox")
+
+    result = run("similar", "--user", "ann")
+
+    assert result.exit_code == 0
+    assert "recsys backfill" in result.stdout
+    assert json.loads(run("similar", "--user", "ann", "--json").stdout)["users"] == []
+
+
+def test_a_user_without_a_pair_is_one_sentence(run, like) -> None:
+    like("ann", "a fox", passed_over=False)
+
+    result = run("similar", "--user", "ann")
+
+    assert result.exit_code == 1
+    assert "record one first" in result.stderr
+
+
+@pytest.mark.usefixtures("people")
+def test_a_stale_signature_is_told(run, like, monkeypatch) -> None:
+    like("ann", "a hat")
+    monkeypatch.setattr("storage.blobs.BlobStore.get", away)
+
+    shown = run("similar", "--user", "ann")
+    told = json.loads(run("similar", "--user", "ann", "--json").stdout)
+
+    assert shown.exit_code == 0
+    assert "revision 2, which is stale" in shown.stdout
+    assert told["is_stale"] is True
+    assert len(told["users"]) == 3
+
+
+def away(blobs: Any, sha256: str) -> bytes:
+    raise OSError("the disk is away")
+
+
+@pytest.mark.usefixtures("people")
+def test_an_unknown_user_is_not_found(run, reader, monkeypatch) -> None:
+    """And need not wait for the model."""
+    monkeypatch.setattr(backfill, "load_signing", None)
+
+    result = run("similar", "--user", "nobody")
+
+    assert result.exit_code == 3
+    assert "nobody" in result.stderr
+
+
+def test_before_anything_is_stored_nothing_is_created(home: Path, run) -> None:
+    result = run("similar", "--user", "ann")
+
+    assert result.exit_code == 3
+    assert "nothing is stored yet" in result.stderr
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["--user", "ann", "-k", "0"]])
+def test_what_is_missing_or_out_of_range_is_a_slip(run, arguments: list[str]) -> None:
+    assert run("similar", *arguments).exit_code == 2
+
+
+@pytest.mark.usefixtures("people")
+def test_what_is_shown_cannot_steer_a_terminal(run, like) -> None:
+    for user in ("ann", "bob"):
+        like(user, "\x1b[2J" + "x" * 100)
+
+    shown = run("similar", "--user", "ann", "-k", "3").stdout
+
+    assert "\x1b" not in shown
+    assert "x" * 100 not in shown
+    assert "…" in shown
+
+
+@pytest.fixture
+def signing_checkpoint(checkpoint: Path, tmp_path: Path, picture) -> Path:
+    """The small scorer with three probes and a projection of their scores to 8 numbers."""
+    scorer = load_scorer(checkpoint)
+    weights = np.random.default_rng(5).normal(size=(3, 8))
+    projections = {"scores": Projection(np.zeros(3), np.ones(3), weights)}
+    probes = [Probe(picture(seed), prompt) for seed, prompt in enumerate(["", "a hat", "a hill"])]
+    folder = tmp_path / "signing"
+    save_scorer(
+        scorer,
+        folder,
+        base=BaseModel("base"),
+        tokenizer=scorer.template._tokenizer,
+        base_files=checkpoint / "base",
+        write_more=lambda work: write_signature(work, probes, projections, num_orders=1),
+    )
+    return folder
+
+
+def test_a_real_checkpoint_finds_near_users(
+    run, like, store, signing_checkpoint: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(backfill, "load_signing", LOAD_SIGNING)
+    for user in ("ann", "bob", "cid"):
+        like(user, "a fox")
+    with_it = ("--set", f"checkpoint={signing_checkpoint}")
+    assert run(*with_it, "backfill").exit_code == 0
+
+    found = json.loads(run(*with_it, "similar", "--user", "ann", "--json").stdout)
+
+    assert found["model_version"] == load_scorer(signing_checkpoint).model_version
+    assert sorted(each["user_id"] for each in found["users"]) == ["bob", "cid"]
+    first, last = (each["similarity"] for each in found["users"])
+    assert 1 >= first >= last >= -1
+
+
+def test_a_checkpoint_that_ships_no_probes_is_refused(
+    run, like, checkpoint: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(backfill, "load_signing", LOAD_SIGNING)
+    like("ann", "a fox")
+
+    result = run("--set", f"checkpoint={checkpoint}", "similar", "--user", "ann")
+
+    assert result.exit_code == 1
+    assert "probes" in result.stderr

@@ -1,0 +1,277 @@
+"""Snapshots: what is damaged, foreign or half written is never served, whoever is killed when."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.index_kinds import build_candidates
+from recsys.index_rows import Main, Rows
+from recsys.index_snapshot import SnapshotRefused, load_snapshot, save_snapshot
+from recsys.neighbours import SignatureIndex
+from storage.database import Database, upgrade
+from storage.records import Signature
+from storage.signatures import SignatureStore
+from storage.tables import SignatureCounterRow, UserRow
+
+ROOT = Path(__file__).parents[2]
+E = 8
+
+
+def unit(seed: int, number: int) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((number, E))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def main_of(number: int, sequence: int, *, exact_max: int = 100_000) -> Main:
+    names = [f"user {place:05d}" for place in range(number)]
+    rows = Rows.of(names, np.arange(1, number + 1), unit(1, number))
+    return Main(rows, sequence, build_candidates(rows.vectors, exact_max=exact_max))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def signatures(sqlite_url) -> SignatureStore:
+    """300 users with a vector each."""
+    database = Database(sqlite_url)
+    upgrade(database)
+    now = datetime.now(UTC)
+    users = [f"user {place:05d}" for place in range(300)]
+    with database.writing() as session:
+        session.add_all([UserRow(user_id=u, revision=9, created_at=now) for u in users])
+    store = SignatureStore(database)
+    store.put_many([Signature(u, "v1", 1, v) for u, v in zip(users, unit(1, 300), strict=True)])
+    yield store
+    database.dispose()
+
+
+def serves_what_sql_says(store: SignatureStore, folder: Path) -> None:
+    index = SignatureIndex(store, "v1", folder=folder, exact_max=100, rebuilds=False)
+    batch = store.changes("v1", after=0, limit=100_000)
+    expected = dict(zip(batch.user_ids, batch.sequences.tolist(), strict=True))
+    found = index.search(unit(2, 1)[0], 100_000)
+    assert {each.user_id: each.sequence for each in found} == expected
+    near = dict(zip(batch.user_ids, batch.vectors @ unit(2, 1)[0], strict=True))
+    for each in found:
+        assert each.similarity == pytest.approx(near[each.user_id], abs=1e-5)
+
+
+@pytest.mark.parametrize("exact_max", [100, 100_000])
+def test_a_snapshot_comes_back_as_it_was(folder, exact_max: int) -> None:
+    main = main_of(1500, 1700, exact_max=exact_max)
+    save_snapshot(main, "v1", folder)
+    found = load_snapshot("v1", folder)
+    assert found.sequence == 1700
+    assert found.rows.names() == main.rows.names()
+    assert np.array_equal(found.rows.vectors, main.rows.vectors)
+    assert np.array_equal(found.rows.sequences, main.rows.sequences)
+    assert isinstance(found.rows.vectors.base, np.memmap)
+    if main.candidates is not None:
+        assert found.candidates.effort == main.candidates.effort
+        queries = unit(2, 20)
+        assert np.array_equal(
+            found.candidates.nearest(queries, 10), main.candidates.nearest(queries, 10)
+        )
+
+
+def test_there_is_none_until_one_is_saved(folder) -> None:
+    assert load_snapshot("v1", folder) is None
+
+
+def test_old_ones_and_remains_are_removed(folder) -> None:
+    save_snapshot(main_of(10, 10), "v1", folder)
+    save_snapshot(main_of(10, 30), "v2", folder)
+    (folder / ".new-v1-11-dead").mkdir()
+    save_snapshot(main_of(20, 20), "v1", folder)
+    names = sorted(path.name.rsplit("-", 1)[0] for path in folder.iterdir() if path.is_dir())
+    assert names == ["v1-20", "v2-30"]
+    assert load_snapshot("v1", folder).sequence == 20
+    assert load_snapshot("v2", folder).sequence == 30
+
+
+def test_the_last_writer_wins(folder) -> None:
+    save_snapshot(main_of(20, 20), "v1", folder)
+    save_snapshot(main_of(10, 10), "v1", folder)
+    assert load_snapshot("v1", folder).sequence == 10
+
+
+@pytest.mark.parametrize("text", [b"", b"..", b"a/../../b", b"\xff\xfe"])
+def test_a_pointer_to_nowhere_is_refused_and_mended(
+    signatures, folder, caplog, text: bytes
+) -> None:
+    SignatureIndex(signatures, "v1", folder=folder)
+    (folder / "CURRENT-v1").write_bytes(text)
+    serves_what_sql_says(signatures, folder)
+    assert "building the index from SQL" in caplog.text
+    caplog.clear()
+    serves_what_sql_says(signatures, folder)
+    assert caplog.text == ""
+
+
+def test_a_version_cannot_leave_the_folder(folder) -> None:
+    save_snapshot(main_of(10, 10), "../../x", folder)
+    assert load_snapshot("../../x", folder).sequence == 10
+    assert [path.name for path in folder.parent.iterdir()] == ["index"]
+
+
+def damage(name: str, change) -> None:
+    def damaged(snapshot: Path) -> None:
+        path = snapshot / name
+        change(path)
+
+    return damaged
+
+
+def cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def meta(**changed):
+    def change(path: Path) -> None:
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+    return change
+
+
+DAMAGES = {
+    **{f"cut {name}": damage(name, cut) for name in ("meta.json", "vectors.npy", "index.faiss")},
+    **{f"flip {name}": damage(name, flip) for name in ("ids.npy", "index.faiss")},
+    **{f"no {name}": damage(name, Path.unlink) for name in ("meta.json", "ends.npy")},
+    "format": damage("meta.json", meta(format=2)),
+    "version": damage("meta.json", meta(model_version="v2")),
+    "kind": damage("meta.json", meta(kind="pickle")),
+    "users": damage("meta.json", meta(num_users=7)),
+    "gone": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_one_is_refused_and_built_anew(signatures, folder, caplog, name: str) -> None:
+    SignatureIndex(signatures, "v1", folder=folder, exact_max=100)
+    (snapshot,) = [path for path in folder.iterdir() if path.is_dir()]
+    DAMAGES[name](snapshot)
+    with pytest.raises(SnapshotRefused):
+        load_snapshot("v1", folder)
+    serves_what_sql_says(signatures, folder)
+    assert "building the index from SQL" in caplog.text
+    caplog.clear()
+    serves_what_sql_says(signatures, folder)
+    assert caplog.text == ""  # mended
+
+
+def test_a_restart_reads_only_what_came_since(signatures, folder, caplog, monkeypatch) -> None:
+    SignatureIndex(signatures, "v1", folder=folder, exact_max=100)
+    signatures.put_many([Signature("user 00003", "v1", 2, unit(9, 1)[0])])
+    read: list[int] = []
+    changes = signatures.changes
+
+    def counted(version, *, after, limit):
+        read.append(after)
+        return changes(version, after=after, limit=limit)
+
+    monkeypatch.setattr(signatures, "changes", counted)
+    index = SignatureIndex(signatures, "v1", folder=folder, exact_max=100)
+    assert min(read) > 200
+    assert index.search(unit(9, 1)[0], 1)[0].user_id == "user 00003"
+    assert caplog.text == ""
+    serves_what_sql_says(signatures, folder)
+
+
+@pytest.mark.parametrize("put_again", [0, 150])
+def test_a_snapshot_of_a_database_that_was_restored(
+    signatures, folder, caplog, put_again: int
+) -> None:
+    """Restored to when it was half as long, and perhaps grown again past the snapshot since."""
+    from sqlalchemy import delete
+
+    from storage.tables import SignatureRow
+
+    SignatureIndex(signatures, "v1", folder=folder)
+    with signatures.database.writing() as session:
+        session.execute(delete(SignatureRow).where(SignatureRow.sequence > 150))
+        session.get(SignatureCounterRow, "v1").last_sequence = 150
+    again = [
+        Signature(f"user {place:05d}", "v1", 2, vector)
+        for place, vector in enumerate(unit(5, put_again))
+    ]
+    signatures.put_many(again)
+    serves_what_sql_says(signatures, folder)
+    assert "building the index from SQL" in caplog.text
+    caplog.clear()
+    serves_what_sql_says(signatures, folder)
+    assert caplog.text == ""  # mended
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_search(
+    signatures, tmp_path, caplog
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    index = SignatureIndex(signatures, "v1", folder=tmp_path / "file")
+    assert index.size == 300
+    assert "could not be written" in caplog.text
+
+
+WRITER = """
+import sys, numpy as np
+from pathlib import Path
+from recsys.neighbours import SignatureIndex
+from storage.database import Database
+from storage.records import Signature
+from storage.signatures import SignatureStore
+url, folder, seed = sys.argv[1:]
+store = SignatureStore(Database(url))
+index = SignatureIndex(store, "v1", folder=Path(folder), exact_max=100, rebuilds=False)
+rng = np.random.default_rng(int(seed))
+print("ready", flush=True)
+while True:
+    vectors = rng.standard_normal((20, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    users = [f"user {each:05d}" for each in rng.choice(300, 20, replace=False)]
+    store.put_many([Signature(u, "v1", 2, v) for u, v in zip(users, vectors)])
+    index.rebuild()
+"""
+
+
+def writer(store: SignatureStore, folder: Path, seed: int) -> subprocess.Popen:
+    url = store.database.url.render_as_string(hide_password=False)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, url, str(folder), str(seed)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def test_killed_at_any_instant_and_two_at_once(signatures, folder, caplog) -> None:
+    rng = np.random.default_rng(1)
+    for round_ in range(3):
+        processes = [writer(signatures, folder, 10 * round_ + each) for each in range(2)]
+        for process in processes:
+            time.sleep(float(rng.uniform(0.05, 0.4)))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            process.stdout.close()
+        serves_what_sql_says(signatures, folder)
+    assert "building the index from SQL" not in caplog.text
+    assert signatures.last_sequence("v1") > 300

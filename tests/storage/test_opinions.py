@@ -1,0 +1,72 @@
+"""What clusters liked, passed over and wrote: the counts of a naive reading of all histories."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from storage import opinions
+from storage.cluster_building import ClusterBuilder
+from storage.opinions import NOBODYS, count_opinions, image_opinions, prompt_uses
+
+PLACES = {"ann": 0, "bob": 0, "cyd": 1}  # eve is in no cluster, fay is in one of another run
+
+
+@pytest.fixture
+def run_id(store, choose) -> int:
+    """A run of two clusters over users who chose at random among six images."""
+    rng = np.random.default_rng(0)
+    for user_id in ("ann", "bob", "cyd", "eve", "fay"):
+        for _ in range(8):
+            names = [str(each) for each in rng.permutation(6)[:3]]
+            liked = names[0] if rng.random() < 0.8 else None
+            prompt = str(rng.choice(["a fox", "a castle", ""]))
+            store.append(
+                *choose(user_id=user_id, liked=liked, passed_over=names[1:], prompt=prompt)
+            )
+    builder = ClusterBuilder(store.database)
+    other = builder.begin("v1", "kmeans", {}, num_users=1)
+    builder.add_members(other, ["fay", "ann"], [0, 1], [1.0, 1.0])
+    run_id = builder.begin("v1", "kmeans", {}, num_users=3)
+    builder.add_members(run_id, list(PLACES), list(PLACES.values()), [1.0] * 3)
+    return run_id
+
+
+def choices(store):
+    for user_id in store.user_ids():
+        for stored in store.read(user_id).choices:
+            yield PLACES.get(user_id, NOBODYS), stored.choice
+
+
+def test_images_are_counted_by_cluster(store, run_id: int, monkeypatch) -> None:
+    monkeypatch.setattr(opinions, "_ROWS_AT_ONCE", 2)
+    likes, passes = Counter(), Counter()
+    for place, choice in choices(store):
+        likes.update([(choice.liked, place)] if choice.liked else [])
+        passes.update((sha256, place) for sha256 in choice.passed_over)
+    found = list(image_opinions(store.database, run_id))
+    assert {(each.sha256, each.place) for each in found} == set(likes) | set(passes)
+    assert len(found) == len(set(likes) | set(passes))
+    for each in found:
+        assert each.num_likes == likes[each.sha256, each.place]
+        assert each.num_passes == passes[each.sha256, each.place]
+    digests = [each.sha256 for each in found]
+    assert digests == sorted(digests)  # all of an image's together
+    assert count_opinions(store.database) == (likes.total(), passes.total())
+
+
+def test_prompts_are_counted_by_cluster(store, run_id: int) -> None:
+    uses, users = Counter(), {}
+    for place, choice in choices(store):
+        if choice.prompt:
+            uses[choice.prompt, place] += 1
+            users.setdefault((choice.prompt, place), set()).add(choice.user_id)
+    found = {(each.prompt, each.place): each for each in prompt_uses(store.database, run_id)}
+    assert {key: each.num_choices for key, each in found.items()} == uses
+    for key, each in found.items():
+        assert (each.first_user, each.last_user) == (min(users[key]), max(users[key]))
+
+
+def test_nothing_is_counted_where_nothing_is(database) -> None:
+    assert list(image_opinions(database, 1)) == list(prompt_uses(database, 1)) == []
+    assert count_opinions(database) == (0, 0)
