@@ -68,9 +68,14 @@ proto-check: $(STAMP) ## Is recsys/v1 what proto/ generates?
 	diff -r --brief -x __init__.py -x __pycache__ "$$fresh/recsys/v1" recsys/v1 \
 	|| { echo "recsys/v1 is not what proto/ generates: run \`make proto\` and commit the result" >&2; exit 1; }
 
-bench: $(STAMP) ## Measure packed scoring and learning against full passes; writes bench*.json
+# Users among whom neighbours are searched: make bench SIMILAR_ARGS="--sizes 1000000". What is compared
+# with it is the extra `bench`; ways that are not installed are left out, in a line each.
+SIMILAR_ARGS ?=
+
+bench: $(STAMP) ## Measure packed scoring, learning and the search of similar users; writes bench*.json
 	@$(PY) tests/benchmarks/ranking.py $(ARGS)
 	@$(PY) tests/benchmarks/learning.py $(ARGS)
+	@$(PY) tests/benchmarks/similar_users.py --out bench-similar.json $(SIMILAR_ARGS)
 
 # Each step resumes where it was stopped; to begin anew, remove runs/tiny. Learners are a world of seed 1;
 # people, prompts and images that the checkpoint is judged on come from a world of seed 2.
@@ -110,7 +115,7 @@ lock: ## Resolve the dependencies anew and write requirements.lock
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@echo "torch==$(TORCH)" > build/lock/pins.txt
 	@echo "Resolving the dependencies of pyproject.toml in build/lock: several minutes"
-	@build/lock/bin/python -m pip install -q -c build/lock/pins.txt -e ".[cpu,postgres,train,dev]" \
+	@build/lock/bin/python -m pip install -q -c build/lock/pins.txt -e ".[cpu,postgres,train,analyst,dev]" \
 		2> >(grep -v -e "is ignored: it is" >&2)
 	@build/lock/bin/python -m pip check
 	@{ grep '^#' $(LOCK); build/lock/bin/python -m pip freeze --all --exclude pip --exclude recsys \

@@ -67,6 +67,24 @@ class RankedCandidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Borrowed:
+    """What of an answer is other people's; never whose.
+
+    Attributes:
+        num_references: other people's pairs that it rests on.
+        num_neighbours: how many people they are of.
+        population_version: digest of what was learned from them; scores of two do not compare.
+    """
+
+    num_references: int
+    num_neighbours: int
+    population_version: str
+
+
+NOTHING_BORROWED = Borrowed(0, 0, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """Candidates in one user's order.
 
@@ -78,6 +96,7 @@ class Ranking:
             would have been.
         candidates: best first, equal scores in the order of the request; then those that could not
             be scored, in the order of the request.
+        borrowed: what of the scores rests on other people's choices.
     """
 
     user_id: str
@@ -85,6 +104,7 @@ class Ranking:
     personalization: Personalization
     num_references: int
     candidates: tuple[RankedCandidate, ...]
+    borrowed: Borrowed = NOTHING_BORROWED
 
 
 def check_request(

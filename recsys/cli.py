@@ -31,6 +31,10 @@ COMMANDS = {
         "recsys.commands.clusters",
         "Find groups of users of like taste, and what they like.",
     ),
+    "coldstart": (
+        "recsys.commands.coldstart",
+        "Learn from everybody's choices what helps people who have made few.",
+    ),
     "analyst": ("recsys.commands.analyst", "Serve a page on who likes what."),
     "serve": ("recsys.commands.serve", "Serve rankings over gRPC."),
     "db": ("recsys.commands.database", "Check the database's schema, or bring it up to date."),

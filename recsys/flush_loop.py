@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from recsys.candidates import NOTHING_BORROWED, Borrowed
 from recsys.errors import DeadlinePassed, Unavailable
 from recsys.model_thread import ModelThread, UserPrefix
 from recsys.prefix_cache import PrefixCache
@@ -24,10 +25,12 @@ class Scored:
     Attributes:
         scores: Q of each target, in the order of the targets, each in [0, 1].
         num_references: how many references the user's prefix was made from.
+        borrowed: what of the scores rests on other people's choices.
     """
 
     scores: tuple[float, ...]
     num_references: int
+    borrowed: Borrowed = NOTHING_BORROWED
 
 
 class FlushLoop:
@@ -188,7 +191,8 @@ class FlushLoop:
             _fail(item, error)
         else:
             if not item.answer.done():
-                item.answer.set_result(Scored(scores, prefix.num_references))
+                borrowed = getattr(prefix, "borrowed", NOTHING_BORROWED)  # most scorers borrow none
+                item.answer.set_result(Scored(scores, prefix.num_references, borrowed))
 
     def _start_loading(self, group: Group) -> None:
         loop = asyncio.get_running_loop()

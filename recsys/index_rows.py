@@ -4,9 +4,10 @@ A view is what a search reads: one large part with an index and one small part w
 since. Changes make another view, so that searches that are under way go on undisturbed.
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -142,11 +143,13 @@ class Main:
         rows: of all users at `sequence`.
         sequence: the model version's last one when they were read.
         candidates: finds near ones; None: comparing with all is as good.
+        read_at: when the reading began, in seconds since 1970.
     """
 
     rows: Rows
     sequence: int
     candidates: Candidates | None
+    read_at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, eq=False)

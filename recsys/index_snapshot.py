@@ -8,7 +8,8 @@ folder/<version>-<sequence>-<random>/ never changed once it has this name
 
 A snapshot is written under another name, flushed to the disk, renamed, and then pointed at; so
 whenever a writer is killed, the pointer names a whole one. One process writes at a time.
-What is in a snapshot is not the truth: who reads it asks SQL what has happened since.
+What is in a snapshot is not the truth: who reads it asks SQL what has happened since. The vectors
+of users who have been erased stay in it until there is another; see `SignatureIndex`.
 """
 
 import fcntl
@@ -17,6 +18,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -31,6 +33,7 @@ from recsys.index_kinds import Candidates, Effort, Graph, InvertedFile, Vectors,
 from recsys.index_rows import Main, Rows, UserIds
 
 FORMAT = 1
+MAX_AGE_S = 24 * 3600.0
 _INDEX = "index.faiss"
 _META = "meta.json"
 _UNFINISHED = ".new-"
@@ -42,7 +45,7 @@ class SnapshotRefused(RecsysError):
 
 
 def save_snapshot(main: Main, model_version: str, folder: Path) -> Path:
-    """Write a snapshot, point at it, and remove those before it.
+    """Write a snapshot, point at it, and remove those before it and old ones of other versions.
 
     Of several writers the last one wins, whichever knows more: who reads it catches up.
 
@@ -73,6 +76,12 @@ def save_snapshot(main: Main, model_version: str, folder: Path) -> Path:
         _point_at(final, model_version)
         _sweep(model_version, folder, keep=final.name)
     return final
+
+
+def remove_snapshot(model_version: str, folder: Path) -> None:
+    """Remove what is there of a model version; whoever has it loaded keeps it."""
+    with _alone(folder):
+        _sweep(model_version, folder, keep=None)
 
 
 def load_snapshot(model_version: str, folder: Path) -> Main | None:
@@ -113,6 +122,7 @@ def _write(main: Main, model_version: str, folder: Path) -> None:
         "format": FORMAT,
         "model_version": model_version,
         "sequence": main.sequence,
+        "read_at": main.read_at,
         "num_users": len(rows),
         "dimension": rows.vectors.shape[1],
         "kind": None if main.candidates is None else main.candidates.kind,
@@ -143,7 +153,7 @@ def _read(path: Path, model_version: str) -> Main:
     candidates = None
     if meta["kind"] is not None:
         candidates = _read_candidates(meta["kind"], path / _INDEX, meta["settings"], vectors)
-    return Main(rows, int(meta["sequence"]), candidates)
+    return Main(rows, int(meta["sequence"]), candidates, float(meta["read_at"]))
 
 
 def _write_candidates(candidates: Candidates, path: Path) -> dict[str, Any]:
@@ -219,12 +229,21 @@ def _short(model_version: str) -> str:
     return hashlib.sha256(model_version.encode()).hexdigest()[:_NAME_CHARACTERS]
 
 
-def _sweep(model_version: str, folder: Path, *, keep: str) -> None:
-    """Remove this version's other snapshots, and what killed writers left; nobody else writes."""
+def _sweep(model_version: str, folder: Path, *, keep: str | None) -> None:
+    """Remove this version's other snapshots, and what killed writers left; nobody else writes.
+
+    Those of other versions too, once they are as old as vectors of erased users may get here.
+    """
+    own = f"{_short(model_version)}-"
     for path in folder.iterdir():
-        is_old = path.name.startswith(f"{_short(model_version)}-") and path.name != keep
-        if path.is_dir() and (is_old or path.name.startswith(_UNFINISHED)):
+        if not path.is_dir() or path.name == keep:
+            continue
+        is_old = time.time() - path.stat().st_mtime > MAX_AGE_S
+        if is_old or path.name.startswith((own, _UNFINISHED)):
             shutil.rmtree(path, ignore_errors=True)
+    for pointer in folder.glob("CURRENT-*"):
+        if not (folder / pointer.read_text(errors="replace").strip()).is_dir():
+            pointer.unlink()
 
 
 @contextmanager

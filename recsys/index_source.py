@@ -1,6 +1,7 @@
 """The large part of an index from SQL, or from a snapshot that agrees with SQL."""
 
 import logging
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def built(store: SignatureStore, model_version: str, *, exact_max: int) -> Main:
         model_version: whose vectors.
         exact_max: up to so many users there is no index.
     """
+    read_at = time.time()
     last = store.last_sequence(model_version)
     rows = read_rows(store, model_version, after=0, last=last)
-    return Main(rows, last, build_candidates(rows.vectors, exact_max=exact_max))
+    return Main(rows, last, build_candidates(rows.vectors, exact_max=exact_max), read_at)
 
 
 def read_rows(store: SignatureStore, model_version: str, *, after: int, last: int) -> Rows:

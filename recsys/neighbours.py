@@ -18,7 +18,7 @@ import numpy.typing as npt
 from recsys.index_answers import Answers, tries
 from recsys.index_kinds import EXACT_MAX
 from recsys.index_rows import Main, Neighbour, View
-from recsys.index_snapshot import save_snapshot
+from recsys.index_snapshot import MAX_AGE_S, remove_snapshot, save_snapshot
 from recsys.index_source import built, check_dimensions, read_rows, restored
 from storage.errors import StorageError
 from storage.signatures import SignatureStore
@@ -55,6 +55,11 @@ class SignatureIndex:
     One large part is built at a time and never changed; what has come since is a small part that
     is compared as a whole. When that is past its share, a new large part is built beside.
 
+    The vector of a user who was erased is never found again, but stays in memory and in the
+    snapshot until the large part is built anew. An index that is searched or synced sees to that
+    within a day: it builds anew, or removes the snapshot where `rebuilds` is False. A folder that
+    no index uses keeps what it has: remove it.
+
     Args:
         store: the truth.
         model_version: whose vectors; no others are ever read.
@@ -84,6 +89,7 @@ class SignatureIndex:
         self._building = threading.Lock()
         self._builder: threading.Thread | None = None
         self._known_at = -float("inf")
+        self._clean_at = -float("inf")
         main = None if folder is None else restored(store, model_version, folder)
         self._view = View.of(self._built() if main is None else main)
         if main is None:
@@ -238,11 +244,28 @@ class SignatureIndex:
 
     def _build_if_worn(self) -> None:
         view = self._view
+        is_overdue = self._is_overdue(view)
+        if is_overdue and self.folder is not None and not self._rebuilds:
+            remove_snapshot(self.model_version, self.folder)
+            self._clean_at = time.time()
         allowed = self._share * max(len(view.main.rows), self._exact_max)
-        if not self._rebuilds or view.num_changed <= allowed or self._building.locked():
+        is_worn = is_overdue or view.num_changed > allowed
+        if not self._rebuilds or not is_worn or self._building.locked():
             return
         self._builder = threading.Thread(target=self._rebuild_beside, daemon=True)
         self._builder.start()
+
+    def _is_overdue(self, view: View) -> bool:
+        """Whether somebody who was erased or changed has been kept for too long; asked once a day.
+
+        Everybody in SQL is in the view, so whoever is in the view alone was erased.
+        """
+        if time.time() - max(view.main.read_at, self._clean_at) <= MAX_AGE_S:
+            return False
+        if view.num_gone or view.size != self.store.count(self.model_version):
+            return True
+        self._clean_at = time.time()
+        return False
 
     def _rebuild_beside(self) -> None:
         if not self._building.acquire(blocking=False):

@@ -243,6 +243,7 @@ class Ranker:
             personalization=self._personalization(scored.num_references),
             num_references=scored.num_references,
             candidates=(*order_candidates(ids, scored.scores), *failed),
+            borrowed=scored.borrowed,
         )
 
     def _personalization(self, num_references: int) -> Personalization:

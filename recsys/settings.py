@@ -53,6 +53,10 @@ class Settings(BaseSettings):
         description="where snapshots of the index of signatures are: a folder; may be lost",
     )
     checkpoint: str = Field("tiny", description="scorer: a folder, or the name of a shipped one")
+    cold_start: bool = Field(
+        True,
+        description="borrow from other people's choices for who has made few (`coldstart fit`)",
+    )
     device: str = Field("cpu", description="where the model runs: cpu or cuda")
     address: str = Field(
         "127.0.0.1:50051", description="HOST:PORT that the server listens on and clients call"

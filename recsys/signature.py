@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -40,6 +40,10 @@ class Projection:
         heads: of an attention reading, the (layer, head) that are read, in this order; empty for
             scores.
         normalisation: of an attention reading, as in `record_preference_attention`.
+
+    Raises:
+        ValueError: if the shapes do not fit, a number is not finite, a scale is not above 0, or
+            the normalisation is unknown.
     """
 
     mean: Float[np.ndarray, " F"]
@@ -47,6 +51,24 @@ class Projection:
     matrix: Float[np.ndarray, "F E"]
     heads: tuple[tuple[int, int], ...] = ()
     normalisation: Normalisation = "log_ratio"
+
+    def __post_init__(self) -> None:
+        width = self.mean.shape
+        if self.scale.shape != width or self.matrix.shape[:-1] != width or not self.matrix.size:
+            raise ValueError(
+                "mean, scale and matrix of a projection must have shapes (F,), (F,) and (F, E),"
+                f" got {width}, {self.scale.shape} and {self.matrix.shape}: fit it again"
+            )
+        finite = all(np.isfinite(each).all() for each in (self.mean, self.scale, self.matrix))
+        if not finite or self.scale.min() <= 0:
+            raise ValueError(
+                "a projection must hold finite numbers and scales above 0, got others: fit it again"
+            )
+        if self.normalisation not in get_args(Normalisation):
+            raise ValueError(
+                f"normalisation must be {', '.join(get_args(Normalisation))},"
+                f" got {self.normalisation}"
+            )
 
     @property
     def dimension(self) -> int:
@@ -97,6 +119,13 @@ class SignatureReader:
                 f"a projection of {readout} must read {width} numbers, got one of"
                 f" {projection.mean.size}: fit it for this checkpoint"
             )
+        text: Any = scorer.backbone.idefics2.config.text_config
+        layers, each = text.num_hidden_layers, text.num_attention_heads
+        if not all(0 <= at < layers and 0 <= head < each for at, head in projection.heads):
+            raise ValueError(
+                f"a projection must read among {layers} layers of {each} heads, got"
+                f" {projection.heads}: fit it for this checkpoint"
+            )
         if num_orders < 1:
             raise ValueError(f"num_orders must be at least 1, got {num_orders}")
         self.readout = readout
@@ -104,8 +133,8 @@ class SignatureReader:
         self.model_version = signature_version(scorer.model_version, readout)
         self.dimension = projection.dimension
         self._scorer = scorer
-        self._probes = probes
-        self._projection = projection
+        self.probes = probes
+        self.projection = projection
 
     def read(self, references: Sequence[Reference]) -> Float[np.ndarray, " E"]:
         """One user's signature, a float32 unit vector of length E.
@@ -135,7 +164,7 @@ class SignatureReader:
             ValueError: if there is no reference.
         """
         reading = self.reading(prompts, features)
-        return self._projection(reading)
+        return self.projection(reading)
 
     def reading(
         self, prompts: Sequence[str], features: Float[Tensor, "N T D"]
@@ -157,17 +186,17 @@ class SignatureReader:
         told = [[prompts[place] for place in order] for order in orders]
         rows = [row for order in orders for place in order for row in (2 * place, 2 * place + 1)]
         if self.readout == "scores":
-            scores = probe_scores(self._scorer, told, features[rows], self._probes)
+            scores = probe_scores(self._scorer, told, features[rows], self.probes)
             mean: Float[np.ndarray, " F"] = scores.mean(axis=0)
             return mean
         attention = probe_attention(
             self._scorer,
             told,
             features[rows],
-            self._probes,
-            normalisation=self._projection.normalisation,
+            self.probes,
+            normalisation=self.projection.normalisation,
         ).mean(axis=0)
-        return attention_reading(attention, self._projection.heads)
+        return attention_reading(attention, self.projection.heads)
 
 
 def attention_reading(

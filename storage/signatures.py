@@ -36,8 +36,9 @@ class SignatureStore:
         """Store a vector, unless one of a later revision is there.
 
         Raises:
-            InvalidRecord: if it breaks a rule, or is of a revision the user has not reached, as one
-                is that was computed before the user was erased and came again.
+            InvalidRecord: if it breaks a rule, or is of another dimension than those stored under
+                its model version, or of a revision the user has not reached, as one is that was
+                computed before the user was erased and came again.
             UnknownUser: if there is no such user (any more).
         """
         check_signature(signature)
@@ -62,7 +63,7 @@ class SignatureStore:
             Users left out, for they are gone or were erased and came again meanwhile.
 
         Raises:
-            InvalidRecord: if one breaks a rule.
+            InvalidRecord: if one breaks a rule, or is of another dimension; none is stored.
             ValueError: if a user comes twice or model versions differ.
         """
         for signature in signatures:
@@ -126,14 +127,18 @@ class SignatureStore:
 
     def sequences(self, model_version: str, user_ids: Sequence[str]) -> dict[str, int]:
         """The sequence of each of these users' vectors; who has none (any more) is absent."""
-        row = SignatureRow
         found: dict[str, int] = {}
-        with self.database.session() as session:
-            for part in _parts(user_ids):
-                query = select(row.user_id, row.sequence).where(
-                    row.model_version == model_version, row.user_id.in_(part)
-                )
-                found |= {user_id: sequence for user_id, sequence in session.execute(query)}  # noqa: C416
+        # Every search asks this: building the query by SQLAlchemy takes twice as long as SQL does.
+        mark = "?" if self.database.is_sqlite else "%s"
+        for part in _parts(user_ids):
+            marks = ", ".join([mark] * len(part))
+            query = (
+                "SELECT user_id, sequence FROM signatures"
+                f" WHERE model_version = {mark} AND user_id IN ({marks})"
+            )
+            with self.database.glance() as connection:
+                rows = connection.exec_driver_sql(query, (model_version, *part)).all()
+            found |= {user_id: sequence for user_id, sequence in rows}  # noqa: C416
         return found
 
     def stale(
@@ -202,6 +207,7 @@ def _put_newer(session: Session, signatures: Sequence[Signature]) -> None:
         return
     version = signatures[0].model_version
     begun = _begin_sequence(session, version, len(signatures))
+    _check_dimension(session, signatures)
     now = datetime.now(UTC)
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     for start in range(0, len(signatures), _MANY):
@@ -229,6 +235,20 @@ def _put_newer(session: Session, signatures: Sequence[Signature]) -> None:
             ),
             rows,
         )
+
+
+def _check_dimension(session: Session, signatures: Sequence[Signature]) -> None:
+    """All vectors of a model version have one length; its other writers wait meanwhile."""
+    row, version = SignatureRow, signatures[0].model_version
+    any_one = select(func.length(row.vector)).where(row.model_version == version)
+    num_bytes = session.scalar(any_one.order_by(row.sequence).limit(1))
+    expected = num_bytes // _FORMAT.itemsize if num_bytes else signatures[0].vector.size
+    for signature in signatures:
+        if signature.vector.size != expected:
+            raise InvalidRecord(
+                f"signatures of model version {version} must have shape ({expected},), got"
+                f" {signature.vector.shape}: compute it with that version's checkpoint"
+            )
 
 
 def _begin_sequence(session: Session, model_version: str, count: int) -> int:

@@ -231,3 +231,15 @@ class ClusterCounterRow(Table):
 
     counter_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     last_cluster_id: Mapped[int] = mapped_column(Number)
+
+
+class ColdStartRow(Table):
+    """What is borrowed for new users under a model version; names nobody."""
+
+    __tablename__ = "cold_starts"
+
+    model_version: Mapped[str] = mapped_column(String(64), primary_key=True)
+    num_users: Mapped[int] = mapped_column(Number)
+    num_pairs: Mapped[int] = mapped_column(Number)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(Instant)

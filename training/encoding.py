@@ -89,6 +89,10 @@ class Encoder(Protocol):
         """Image tokens of any rows, without gradients."""
         ...
 
+    def find_bad(self, rows: Sequence[int]) -> set[int]:
+        """Of any rows, those that cannot be read; `bad` has them from now on."""
+        ...
+
     def figures(self) -> dict[str, float]:
         """What of reading belongs in the log."""
         ...
@@ -120,6 +124,10 @@ class Encoded:
     def rows(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
         """Look up image tokens."""
         return self.table[torch.as_tensor(rows, dtype=torch.long)]
+
+    def find_bad(self, rows: Sequence[int]) -> set[int]:
+        """Of any rows, those that could not be read."""
+        return self.bad & set(rows)
 
     def figures(self) -> dict[str, float]:
         """Nothing is read during the run."""
@@ -175,6 +183,17 @@ class Fresh:
         """Read and encode rows."""
         decoded = self._read(sorted(set(rows)))
         return self._scorer.image_features([decoded[row].float() / 255 for row in rows])
+
+    def find_bad(self, rows: Sequence[int]) -> set[int]:
+        """Decode rows, some at a time, and say which cannot be.
+
+        Raises:
+            TooManyBadImages: as `ImageCount.take`.
+        """
+        asked = sorted(set(rows))
+        for start in range(0, len(asked), ENCODE_AT_ONCE):
+            self._read(asked[start : start + ENCODE_AT_ONCE])
+        return self.bad & set(asked)
 
     def figures(self) -> dict[str, float]:
         """How many images were bad so far, and the share of the time spent waiting for images."""

@@ -21,6 +21,7 @@ from training.metrics import Figure
 from training.predictors import ImageReader, Predictor, WeightsMissing
 from training.samples import read_histories
 from training.scorer_predictor import ScorerPredictor
+from training.signature_judge import judge_signatures
 from training.trained_on import histories_digest, read_trained_on
 from training.truth import WorldTruth
 
@@ -41,6 +42,7 @@ def evaluate(
     truth: WorldTruth | None = None,
     seed: int = 0,
     with_baselines: bool = True,
+    with_signatures: bool = True,
 ) -> Results:
     """Judge a checkpoint on the users in storage.
 
@@ -57,6 +59,7 @@ def evaluate(
         truth: of a synthetic world, for its bounds.
         seed: decides questions, controls and bootstrap draws.
         with_baselines: whether baselines are asked too.
+        with_signatures: whether signatures are judged too.
 
     Returns:
         What `training.report.write_report` takes.
@@ -97,6 +100,19 @@ def evaluate(
         temperature=scorer.config.temperature,
     )
 
+    signatures: Results | None = None
+    if with_signatures:
+        signatures = judge_signatures(
+            scorer,
+            folder,
+            histories,
+            features,
+            list(asked.unseen),
+            truth=truth,
+            seed=seed,
+            tell=tell,
+        )
+
     def stored(row: int) -> bytes:
         return store.image(histories.images[row])
 
@@ -109,6 +125,7 @@ def evaluate(
         "num_references": scorer.config.num_references,
         **_plain(found),
         **_inside(scorer, folder, features, asked, stored, seed=seed),
+        "signatures": _plain(signatures),
         "missing": missing,
     }
 

@@ -9,6 +9,7 @@ import click
 
 from recsys.commands.opened import opened_store, read_settings
 from recsys.commands.shown import show_json, show_table
+from training.signature_table import show_signatures
 from training.terminal import (
     FILE,
     FOLDER,
@@ -54,6 +55,7 @@ def _named_folders(
 )
 @click.option("--weights", type=FOLDER, help="A folder of public weights for each baseline.")
 @click.option("--no-baselines", is_flag=True, help="Judge the checkpoint alone.")
+@click.option("--no-signatures", is_flag=True, help="Leave out the table of signatures.")
 @click.option("--truth", type=FILE, help="True tastes of a synthetic world, for the bounds.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
@@ -70,6 +72,7 @@ def evaluate(
     against: dict[str, str],
     weights: Path | None,
     no_baselines: bool,
+    no_signatures: bool,
     truth: Path | None,
     seed: int,
     is_json: bool,
@@ -103,6 +106,7 @@ def evaluate(
                 truth=read_truth(found) if found.exists() else None,
                 seed=seed,
                 with_baselines=not no_baselines,
+                with_signatures=not no_signatures,
             )
         if out is not None:
             write_report(results, out)
@@ -117,9 +121,11 @@ def evaluate(
             f["n_users"],
             f["n_pairs"],
         )
-        for name, f in flat_figures(results)
+        for name, f in flat_figures({**results, "signatures": None})
     ]
     show_table(["figure", "value", "95 % interval", "users", "pairs"], rows)
+    if results["signatures"] is not None:
+        show_signatures(results["signatures"])
     for each in results["missing"]:
         click.echo(f"not measured: {each['what']}: {each['why']}", err=True)
     if out is not None:

@@ -60,6 +60,20 @@ def difference_plot(rows: Sequence[tuple[str, Told]]) -> str:
     return _svg(canvas)
 
 
+def signature_plot(rows: Sequence[tuple[str, Told]]) -> str:
+    """How near in taste the nearest users are, a dot with its interval for each signature.
+
+    Args:
+        rows: name and figure, at least one; the first is ours.
+    """
+    canvas, axes = _canvas(0.32 * len(rows) + 0.9)
+    colours = [BLUE, *[GREY] * (len(rows) - 1)]
+    _dots(axes, rows, colours, [f"{figure['value']:.2f}" for _, figure in rows])
+    axes.axvline(0.0, color=GREY, linestyle=":", linewidth=1)
+    axes.set_xlabel("taste of the 10 nearest users: 0 random users, 1 the true nearest")
+    return _svg(canvas)
+
+
 def reference_plot(ours: Mapping[str, Told], best: Mapping[str, Told] | None = None) -> str:
     """Accuracy by number of references, with a band for its interval (paper, Fig. 5).
 

@@ -16,6 +16,7 @@ from training.plots import (
     difference_plot,
     reference_plot,
     reliability_plot,
+    signature_plot,
 )
 
 Results = Mapping[str, Any]
@@ -33,12 +34,23 @@ NAMES = {
     "gap_closed": "share of that gap closed",
     "spread": "spread of Q over re-orderings",
     "averaged_gain": "gain from averaging them",
+    "shipped": "shipped: the probes' scores, projected",
+    "shipped_whole": "shipped, of the whole history",
+    "attention": "attention signature: log-ratios, projected",
+    "attention_eq6": "attention as in Eq. 6",
+    "attention_full": "attention sliced from the full softmax",
+    "attention_log_ratio": "attention as log-ratios",
+    "probe_scores": "scores of the probes",
+    "image_difference": "mean liked less mean disliked image tokens",
+    "last_hidden": "last hidden state of the references",
+    "posterior": "mean taste given the references: the ceiling",
+    "true_taste": "true tastes: the ceiling",
 }
 
 
 BLOCKS = (
     *("unseen", "seen", "seen_minus_unseen", "world", "by_references", "baselines", "order"),
-    *("calibration", "ablations", "nearest_words", "attention", "missing", "notes"),
+    *("calibration", "ablations", "nearest_words", "attention", "signatures", "missing", "notes"),
 )
 """Parts of the page that results may lack."""
 
@@ -92,9 +104,9 @@ def points(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:+.1f}"
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, digits: int = 2) -> str:
     """1.912 -> "1.91"; a dash for nothing."""
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def interval(figure: Mapping[str, Any]) -> str:
@@ -127,6 +139,9 @@ def _plots(results: Results) -> Iterator[tuple[str, str]]:
     if results.get("calibration"):
         block = results["calibration"]
         yield "reliability", reliability_plot(block["bins"], block.get("bins_scaled", ()))
+    table = (results["signatures"] or {}).get("rivals") or {}
+    if rows := _known((NAMES.get(n, n), row.get("taste")) for n, row in table.items()):
+        yield "signatures", signature_plot(rows)
 
 
 def _known(

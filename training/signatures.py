@@ -28,6 +28,7 @@ from training.recipes import SignatureRecipe
 from training.samples import Histories, Pair
 
 AT_ONCE = 8
+FEWEST_USERS = 4
 _NOISE = 3.0
 
 Reading = Float[np.ndarray, "N F"]
@@ -103,11 +104,18 @@ def choose_heads(
         one, other = first[:, layer, head], second[:, layer, head]
         projection = fit_projection(one[fitted], other[fitted], dimension=1, ridge=ridge)
         direction = projection.matrix[:, 0] / projection.scale
-        found = np.corrcoef(one[judged] @ direction, other[judged] @ direction)[0, 1]
-        agreement[layer, head] = float(np.nan_to_num(found))
+        agreement[layer, head] = _correlation(one[judged] @ direction, other[judged] @ direction)
     ranked = sorted(agreement, key=lambda place: -agreement[place])
     least = _NOISE / np.sqrt(len(first[judged]))
     return tuple(place for place in ranked if agreement[place] > least) or tuple(ranked[:1])
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's; 0 where one of them does not vary."""
+    spread = float(first.std() * second.std())
+    if not spread:
+        return 0.0
+    return float(((first - first.mean()) * (second - second.mean())).mean() / spread)
 
 
 def fit_signatures(
@@ -140,11 +148,7 @@ def fit_signatures(
         most_users=recipe.most_users,
         seed=seed,
     )
-    if len(first) < 4:
-        raise ValueError(
-            f"signatures are fitted on users with at least 4 pairs, got {len(first)} such users:"
-            " import more choices"
-        )
+    check_enough(len(first))
     one, other = (
         read_all(
             scorer, half, features, probes, num_orders=recipe.num_orders, tell=_bar(console, what)
@@ -160,6 +164,19 @@ def fit_signatures(
     return found
 
 
+def check_enough(num_users: int) -> None:
+    """Refuse to fit on too few users who have two halves.
+
+    Raises:
+        ValueError: if there are fewer than four.
+    """
+    if num_users < FEWEST_USERS:
+        raise ValueError(
+            f"signatures must be fitted on at least {FEWEST_USERS} users with 4 pairs apart,"
+            f" got {num_users} such users: import more choices"
+        )
+
+
 def draw_halves(
     histories: Histories, *, num_references: int, most_users: int, seed: int
 ) -> tuple[list[tuple[Pair, ...]], list[tuple[Pair, ...]]]:
@@ -168,9 +185,11 @@ def draw_halves(
     order = np.random.default_rng([seed, 33]).permutation(len(users))
     found: list[tuple[tuple[Pair, ...], tuple[Pair, ...]]] = []
     for index in order:
+        if len(found) == most_users:
+            break
         user = users[index]
         cut = halves(histories.pairs[user], user_rng(seed, user), num_references=num_references)
-        if cut is not None and len(found) < most_users:
+        if cut is not None:
             found.append(cut)
     return [one for one, _ in found], [other for _, other in found]
 

@@ -11,12 +11,14 @@ from recsys.scorer.model import PreferenceScorer
 from recsys.signature_files import Probe, write_signature
 from storage.histories import HistoryStore
 from training.assembly import inference
+from training.batches import without_rows
 from training.encoding import Encoder
 from training.predictors import Candidate
 from training.probe_choice import choose_probes
+from training.questions import images_of
 from training.recipes import Recipe
 from training.samples import Histories
-from training.signatures import fit_signatures
+from training.signatures import FEWEST_USERS, check_enough, draw_halves, fit_signatures
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,34 @@ class Signing:
     Attributes:
         recipe: of the run.
         store: where the probes' bytes are.
-        learned: the training part, without unreadable images.
+        learned: the training part, without images that are known to be unreadable.
     """
 
     recipe: Recipe
     store: HistoryStore
     learned: Histories
+
+    def check(self) -> None:
+        """Refuse before training what would be refused after it.
+
+        Raises:
+            ValueError: if there are too few users to fit on, or stage 2's samples are too short
+                for its objective.
+        """
+        recipe = self.recipe
+        first, _ = draw_halves(
+            self.learned,
+            num_references=recipe.scorer.num_references,
+            most_users=FEWEST_USERS,
+            seed=recipe.split.seed,
+        )
+        check_enough(len(first))
+        if recipe.signature.weight and 2 * recipe.second.num_pairs < recipe.scorer.num_references:
+            raise ValueError(
+                "stage 2 compares references with as many target pairs, and second.num_pairs is"
+                f" {recipe.second.num_pairs} beside {recipe.scorer.num_references} references:"
+                " raise it, or set signature.weight to 0"
+            )
 
     def writer(
         self, scorer: PreferenceScorer, encoder: Encoder, console: Console
@@ -47,14 +71,15 @@ class Signing:
             ValueError: if there are too few users to fit on.
         """
         recipe = self.recipe.signature
-        candidates = probes_of(self.recipe, self.learned)
-        images = [self.store.image(self.learned.images[each.row]) for each in candidates]
+        learned = readable(self.learned, encoder, self._drawn)
+        candidates = probes_of(self.recipe, learned)
+        images = [self.store.image(learned.images[each.row]) for each in candidates]
         prompts = tuple(each.prompt for each in candidates)
         with inference(scorer):
             probes = Probes(prompts, encoder.rows([each.row for each in candidates]))
             projections = fit_signatures(
                 scorer,
-                self.learned,
+                learned,
                 encoder.rows,
                 probes,
                 recipe,
@@ -66,7 +91,45 @@ class Signing:
             folder, stored, projections, num_orders=recipe.num_orders
         )
 
+    def _drawn(self, learned: Histories) -> set[int]:
+        """Rows of all images that `writer` reads."""
+        halves = draw_halves(
+            learned,
+            num_references=self.recipe.scorer.num_references,
+            most_users=self.recipe.signature.most_users,
+            seed=self.recipe.split.seed,
+        )
+        probes = {each.row for each in probes_of(self.recipe, learned)}
+        return probes.union(*(images_of(pairs) for side in halves for pairs in side))
+
 
 def probes_of(recipe: Recipe, learned: Histories) -> tuple[Candidate, ...]:
-    """The probes of a run: the same in stage 2 as in the checkpoint."""
+    """The probes of a run: the same in stage 2 as in the checkpoint, unless some prove unreadable.
+
+    Raises:
+        ValueError: if there is no image to choose from.
+    """
     return choose_probes(learned, num_probes=recipe.signature.num_probes, seed=recipe.split.seed)
+
+
+def readable_probes(recipe: Recipe, learned: Histories, encoder: Encoder) -> tuple[Candidate, ...]:
+    """The same, chosen anew until all of them can be read."""
+    found = readable(learned, encoder, lambda left: {p.row for p in probes_of(recipe, left)})
+    return probes_of(recipe, found)
+
+
+def readable(
+    learned: Histories, encoder: Encoder, drawn: Callable[[Histories], set[int]]
+) -> Histories:
+    """What was learned from, less all images that are drawn from it and cannot be read.
+
+    Training may never have come upon them; one of them would end the run with nothing saved.
+
+    Args:
+        learned: what is drawn from.
+        encoder: reads.
+        drawn: the rows that would be drawn from histories.
+    """
+    while bad := encoder.find_bad(sorted(drawn(learned))):
+        learned = without_rows(learned, bad)
+    return learned

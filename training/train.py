@@ -34,7 +34,7 @@ from training.recipes import Recipe, Stage
 from training.run_record import run_identity, write_run
 from training.samples import read_histories
 from training.scorer_predictor import ScorerPredictor
-from training.signing import Signing, probes_of
+from training.signing import Signing, readable_probes
 from training.split_half import Finding, SplitHalf
 from training.splits import Split, prompt_weights, split, write_split
 from training.trained_on import read_trained_on, trained_on, write_trained_on
@@ -86,6 +86,7 @@ class Training:
         self.folder.mkdir(parents=True, exist_ok=True)
         histories = read_histories(self.store, self.users)
         parts = split(histories, self.recipe.split)
+        Signing(self.recipe, self.store, parts.train).check()
         identity = run_identity(self.recipe, self.base, parts, stage1=self.stage1)
         if self.processes.is_main:
             write_split(parts, self.folder / "split.json")
@@ -121,8 +122,15 @@ class Training:
         scorer = build_scorer(
             self.recipe, self.base, device=self.device, adapter=self.stage1 / "adapter"
         )
+        tokens = read_preference_tokens(self.stage1)
+        if tokens.shape != scorer.preference_tokens.shape:
+            raise ValueError(
+                f"{self.stage1} must have preference tokens of the recipe's shape"
+                f" {tuple(scorer.preference_tokens.shape)}, has {tuple(tokens.shape)}: train"
+                " stage 1 anew"
+            )
         with torch.no_grad():
-            scorer.preference_tokens.copy_(read_preference_tokens(self.stage1))
+            scorer.preference_tokens.copy_(tokens)
         return scorer
 
     def _stage(
@@ -233,12 +241,6 @@ class Training:
         recipe, config = self.recipe.signature, scorer.config
         if not recipe.weight:
             return None
-        if 2 * self.recipe.second.num_pairs < config.num_references:
-            raise ValueError(
-                "stage 2 compares references with as many target pairs, and second.num_pairs is"
-                f" {self.recipe.second.num_pairs} beside {config.num_references} references:"
-                " raise it, or set signature.weight to 0"
-            )
         text: Any = scorer.backbone.idefics2.config.text_config
         num_heads = text.num_hidden_layers * text.num_attention_heads
         seed = self.recipe.second.plan.seed
@@ -248,7 +250,7 @@ class Training:
             SplitHalf(num_heads * config.num_preference_tokens, recipe.dimension).to(
                 scorer.backbone.device
             ),
-            probes_of(self.recipe, without_rows(parts.train, encoder.bad)),
+            readable_probes(self.recipe, without_rows(parts.train, encoder.bad), encoder),
             probes_a_step=recipe.probes_a_step,
             weight=recipe.weight,
             seed=seed,

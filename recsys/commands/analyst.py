@@ -20,10 +20,11 @@ DEFAULT_ADDRESS = "127.0.0.1:8501"
 @click.option("--checkpoint", help="The scorer that tells why users are near.")
 @click.pass_context
 def command(ctx: click.Context, address: str, opens_browser: bool, checkpoint: str | None) -> None:
-    """Serve the analyst's page: users, neighbours, map, clusters, comparison, freshness.
+    """Serve a page on who likes what.
 
-    It only reads. It asks nobody who they are: leave it on this machine, or put it behind a proxy
-    that does. Ends on SIGTERM or Ctrl-C.
+    It shows users, neighbours, a map, clusters, comparisons and freshness, and only reads. It asks
+    nobody who they are: leave it on this machine, or put it behind a proxy that does. Ends on
+    SIGTERM or Ctrl-C.
     """
     read_settings(checkpoint=checkpoint)
     flags = dict(ctx.find_root().obj or {})

@@ -214,6 +214,15 @@ def _assemble(folder: Path, backbone: Backbone, config: dict[str, Any]) -> Prefe
     return scorer
 
 
+def checkpoint_version(checkpoint: str | Path) -> str:
+    """The model version that a checkpoint signs, without loading it.
+
+    Raises:
+        CheckpointRefused: if there is none, or its config is damaged.
+    """
+    return str(_read_config(find_checkpoint(checkpoint))["model_version"])
+
+
 def read_preference_tokens(folder: Path) -> torch.Tensor:
     """P_v of a checkpoint, float32 (K, D).
 

@@ -168,12 +168,19 @@ class PreferenceScorer(nn.Module):
                 f"at most {self.config.num_references} references are read, "
                 f"got {len(references)}: pass the newest"
             )
-        tokens = self.template.prefix([reference.prompt for reference in references])
-        packed = self._pack(tokens, [])
         images = [image for each in references for image in (each.liked, each.disliked)]
-        embeddings = torch.cat(
-            [self._preference(1), self._embed(packed, self.image_features(images))], dim=1
-        )
+        return self.prefix_of([each.prompt for each in references], self.image_features(images))
+
+    @torch.no_grad()
+    def prefix_of(self, prompts: Sequence[str], features: Float[Tensor, "N T D"]) -> Prefix:
+        """The same of image tokens.
+
+        Args:
+            prompts: of R references.
+            features: of each reference's liked and disliked image: N = 2R.
+        """
+        packed = self._pack(self.template.prefix(prompts), [])
+        embeddings = torch.cat([self._preference(1), self._embed(packed, features)], dim=1)
         num_positions = embeddings.shape[1]
         segments = torch.full((1, num_positions), SHARED, device=embeddings.device)
         key_values = self.backbone.decode_prefix(
@@ -181,7 +188,7 @@ class PreferenceScorer(nn.Module):
             mask=attention_mask(segments, segments, dtype=embeddings.dtype),
             positions=torch.arange(num_positions, device=embeddings.device)[None],
         )
-        return Prefix(key_values, num_positions, len(references))
+        return Prefix(key_values, num_positions, len(prompts))
 
     @torch.no_grad()
     def score(self, prefix: Prefix, targets: Sequence[Target]) -> Float[Tensor, " C"]:
@@ -198,10 +205,17 @@ class PreferenceScorer(nn.Module):
 
     def target_logits(self, prefix: Prefix, targets: Sequence[Target]) -> Float[Tensor, "C 2"]:
         """M+ and M- of targets behind a prefix in one packed pass; differentiable to the pixels."""
-        pieces = [self.template.target(target.prompt) for target in targets]
+        features = self.image_features([each.image for each in targets])
+        return self.target_logits_of(prefix, [each.prompt for each in targets], features)
+
+    def target_logits_of(
+        self, prefix: Prefix, prompts: Sequence[str], features: Float[Tensor, "C T D"]
+    ) -> Float[Tensor, "C 2"]:
+        """The same of image tokens."""
+        pieces = [self.template.target(prompt) for prompt in prompts]
         packed = pack([Tokens((), ())], [pieces], first_position=prefix.num_positions)
         packed = packed.to(self.backbone.device)
-        embeddings = self._embed(packed, self.image_features([each.image for each in targets]))
+        embeddings = self._embed(packed, features)
         shared = packed.segments.new_full((1, prefix.num_positions), SHARED)
         hidden = self.backbone.decode(
             embeddings,

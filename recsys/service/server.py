@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.backfill_chunk import Signing
-from recsys.errors import SettingsRefused
+from recsys.engine import Scorer
+from recsys.errors import CheckpointRefused, SettingsRefused
 from recsys.service.service import LoadedModel, LoadModel, Service
 from recsys.settings import Settings
 from storage.blobs import BlobStore
@@ -68,7 +69,34 @@ def load_model(settings: Settings) -> LoadedModel:
         torch.set_num_threads(settings.num_threads)
     scorer = load_scorer(settings.checkpoint, device=settings.device)
     signing = signing_of(find_checkpoint(settings.checkpoint), scorer)
-    return LoadedModel(scorer, scorer.config.num_references, scorer.geometry, signing)
+    served = borrowing(settings, scorer)
+    return LoadedModel(served, scorer.config.num_references, scorer.geometry, signing)
+
+
+def borrowing(settings: Settings, scorer: "PreferenceScorer") -> Scorer:
+    """Let a scorer borrow what `recsys coldstart fit` has learned; else return it as it is.
+
+    Raises:
+        CheckpointRefused: if what was learned is damaged or does not fit.
+    """
+    from recsys.coldstart import BorrowingScorer, ColdStart
+    from storage.cold_starts import ColdStartStore
+    from storage.database import check
+
+    if not settings.cold_start:
+        return scorer
+    database = Database(settings.database_url)
+    try:
+        is_current = check(database).is_current  # a new database has nothing to lend
+        stored = ColdStartStore(database).get(scorer.model_version) if is_current else None
+    finally:
+        database.dispose()
+    if stored is None:
+        return scorer
+    try:
+        return BorrowingScorer(scorer, ColdStart.from_bytes(stored.data))
+    except ValueError as error:
+        raise CheckpointRefused(str(error)) from error
 
 
 def signing_of(checkpoint: Path, scorer: "PreferenceScorer") -> Signing | None:

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from recsys.candidates import (
+    Borrowed,
     Candidate,
     CandidateStatus,
     Personalization,
@@ -68,6 +69,9 @@ def ranking_to_wire(ranking: Ranking) -> ranking_service_pb2.RankCandidatesRespo
         model_version=ranking.model_version,
         num_references=ranking.num_references,
         personalization=_wire_name(ranking.personalization),
+        num_borrowed_references=ranking.borrowed.num_references,
+        num_neighbours=ranking.borrowed.num_neighbours,
+        population_version=ranking.borrowed.population_version,
     )
 
 
@@ -84,6 +88,11 @@ def ranking_from_wire(response: ranking_service_pb2.RankCandidatesResponse) -> R
             ranking_service_pb2.Personalization, response.personalization, Personalization
         ),
         num_references=response.num_references,
+        borrowed=Borrowed(
+            response.num_borrowed_references,
+            response.num_neighbours,
+            response.population_version,
+        ),
         candidates=tuple(
             RankedCandidate(
                 id=each.id,

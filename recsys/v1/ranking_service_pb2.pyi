@@ -51,18 +51,24 @@ class Candidate(_message.Message):
     def __init__(self, id: _Optional[str] = ..., prompt: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ...) -> None: ...
 
 class RankCandidatesResponse(_message.Message):
-    __slots__ = ("user_id", "candidates", "model_version", "num_references", "personalization")
+    __slots__ = ("user_id", "candidates", "model_version", "num_references", "personalization", "num_borrowed_references", "num_neighbours", "population_version")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     NUM_REFERENCES_FIELD_NUMBER: _ClassVar[int]
     PERSONALIZATION_FIELD_NUMBER: _ClassVar[int]
+    NUM_BORROWED_REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    NUM_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    POPULATION_VERSION_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     candidates: _containers.RepeatedCompositeFieldContainer[RankedCandidate]
     model_version: str
     num_references: int
     personalization: Personalization
-    def __init__(self, user_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RankedCandidate, _Mapping]]] = ..., model_version: _Optional[str] = ..., num_references: _Optional[int] = ..., personalization: _Optional[_Union[Personalization, str]] = ...) -> None: ...
+    num_borrowed_references: int
+    num_neighbours: int
+    population_version: str
+    def __init__(self, user_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RankedCandidate, _Mapping]]] = ..., model_version: _Optional[str] = ..., num_references: _Optional[int] = ..., personalization: _Optional[_Union[Personalization, str]] = ..., num_borrowed_references: _Optional[int] = ..., num_neighbours: _Optional[int] = ..., population_version: _Optional[str] = ...) -> None: ...
 
 class RankedCandidate(_message.Message):
     __slots__ = ("id", "score", "rank", "status", "message")

@@ -8,10 +8,9 @@
     recsys       what `SignatureIndex` builds, compared by full vectors: positions, as all above
     recsys+sql   `SignatureIndex.search`: users, each checked in SQLite
 
-Vectors are drawn from a mixture on the sphere: one of `NUM_CENTRES` uniform centres c, plus noise,
-normalised: c + spread g, where g is normal with E[|g|^2] = 1. Queries are fresh draws. The graphs
-search with the least effort of `BREADTHS` that has the recall. Searches run on one core, one query
-at a time; builds on `--threads`. Claims are ratios of one run.
+Vectors and queries are draws of `signature_draws`: 1000 groups on the sphere, or with `--like` as
+real signatures are. The graphs search with the least effort of `BREADTHS` that has the recall.
+Searches run on one core, one query at a time; builds on `--threads`. Claims are ratios of one run.
 """
 
 import json
@@ -41,6 +40,7 @@ from search_ways import (
     with_recsys,
     with_usearch,
 )
+from signature_draws import Draw, alike, grouped, tenth_nearest
 from sqlalchemy import insert
 
 from recsys import index_kinds
@@ -52,14 +52,22 @@ from storage.records import Signature
 from storage.signatures import SignatureStore
 from storage.tables import SignatureCounterRow, SignatureRow, UserRow
 
-NUM_CENTRES = 1000
 NUM_QUERIES = 1000
 NUM_SLOW_QUERIES = 30
 NUM_UPSERTS = 10_000
 BREADTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 RECALL = 0.99
+Existing = click.Path(exists=True, dir_okay=False, path_type=Path)
 SLOW = ("numpy", "faiss exact")
 VERSION = "benchmark"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way of drawing vectors, and its name in the table."""
+
+    name: str
+    draw: Draw
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,13 @@ class Measured:
     """One way on one set of vectors.
 
     `bytes_per_user` is of vectors and index; with recsys also of ids and sequences. CPU time leaves
-    out what other programs on the machine took. `times_exact` compares medians with faiss exact.
+    out what other programs on the machine took; queries a second are of it, and `times_exact` and
+    `times_numpy` compare its medians.
     """
 
     num_users: int
     dimension: int
-    spread: float
+    drawn: str
     way: str
     note: str
     build_s: float
@@ -80,19 +89,11 @@ class Measured:
     recall: float
     p50_ms: float
     p99_ms: float
+    cpu_p50_ms: float
     cpu_p99_ms: float
     queries_per_s: float
     times_exact: float = 1.0
-
-
-def mixture(number: int, dimension: int, *, spread: float, seed: int) -> Vectors:
-    """Unit vectors around common centres; the seed is of the draws alone."""
-    centres = np.random.default_rng(0).standard_normal((NUM_CENTRES, dimension))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((number, dimension)) / np.sqrt(dimension)
-    vectors = centres[rng.integers(0, NUM_CENTRES, number)] + spread * noise
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    times_numpy: float = 1.0
 
 
 def fill(store: SignatureStore, vectors: Vectors, ids: list[str]) -> None:
@@ -133,7 +134,7 @@ def upsert_s(
     return took
 
 
-def measure(way: Way, vectors: Vectors, queries: Vectors, spread: float) -> Measured:
+def measure(way: Way, vectors: Vectors, queries: Vectors, drawn: str) -> Measured:
     """Recall and time of one query at a time."""
     asked = queries[:NUM_SLOW_QUERIES] if way.name in SLOW else queries
     way.search(queries[-1])
@@ -146,7 +147,7 @@ def measure(way: Way, vectors: Vectors, queries: Vectors, spread: float) -> Meas
     return Measured(
         num_users=len(vectors),
         dimension=vectors.shape[1],
-        spread=spread,
+        drawn=drawn,
         way=way.name,
         note=way.note,
         build_s=way.build_s,
@@ -154,8 +155,9 @@ def measure(way: Way, vectors: Vectors, queries: Vectors, spread: float) -> Meas
         recall=recall(vectors, asked, found),
         p50_ms=float(np.median(times)) * 1e3,
         p99_ms=float(np.quantile(times, 0.99)) * 1e3,
+        cpu_p50_ms=float(np.median(cpu_times)) * 1e3,
         cpu_p99_ms=float(np.quantile(cpu_times, 0.99)) * 1e3,
-        queries_per_s=len(times) / sum(times),
+        queries_per_s=len(cpu_times) / sum(cpu_times),
     )
 
 
@@ -177,33 +179,32 @@ def with_recall(made: Tunable, vectors: Vectors, queries: Vectors) -> Way:
 
 
 def measure_all(
-    number: int, dimension: int, spread: float, threads: int, console: Console
+    number: int, case: Case, threads: int, console: Console, *, alone: bool
 ) -> Iterator[Measured]:
     """Every way on one set of vectors."""
-    vectors = mixture(number, dimension, spread=spread, seed=1)
-    queries = mixture(NUM_QUERIES, dimension, spread=spread, seed=2)
-    yield measure(with_numpy(vectors), vectors, queries, spread)
-    yield measure(with_faiss_exact(vectors, threads), vectors, queries, spread)
+    vectors, queries = case.draw(number, 1), case.draw(NUM_QUERIES, 2)
+    yield measure(with_numpy(vectors), vectors, queries, case.name)
+    yield measure(with_faiss_exact(vectors, threads), vectors, queries, case.name)
     ours, main = with_recsys(vectors, threads)
-    yield measure(ours, vectors, queries, spread)
-    yield from through_sql(ours, main, vectors, queries, spread, console)
-    for make in (with_faiss_hnsw, with_hnswlib, with_usearch):
+    yield measure(ours, vectors, queries, case.name)
+    yield from through_sql(ours, main, vectors, queries, case)
+    for make in () if alone else (with_faiss_hnsw, with_hnswlib, with_usearch):
         try:
             way = with_recall(make(vectors, threads), vectors, queries)
-            yield measure(way, vectors, queries, spread)
+            yield measure(way, vectors, queries, case.name)
         except ImportError as error:
             console.print(f"left out: {error}")
 
 
 def through_sql(
-    ours: Way, main: Main, vectors: Vectors, queries: Vectors, spread: float, console: Console
+    ours: Way, main: Main, vectors: Vectors, queries: Vectors, case: Case
 ) -> Iterator[Measured]:
     """The whole search with SQLite, before and after an upsert."""
     ids = user_ids(len(vectors))
     rng = np.random.default_rng(3)
     changed = rng.choice(len(vectors), min(NUM_UPSERTS, len(vectors) // 10), replace=False)
     after = vectors.copy()
-    after[changed] = mixture(len(changed), vectors.shape[1], spread=spread, seed=4)
+    after[changed] = case.draw(len(changed), 4)
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/recsys.db")
         upgrade(database)
@@ -221,11 +222,14 @@ def through_sql(
 
         note = f"restart from the snapshot {restart_s:.2f} s"
         way = Way("recsys+sql", note, ours.build_s, ours.num_bytes, search)
-        yield measure(way, vectors, queries, spread)
+        yield measure(way, vectors, queries, case.name)
         upsert = upsert_s(index, ids, changed, after)
         note = f"{len(changed)} users upserted in {upsert:.2f} s"
         yield measure(
-            Way("after upsert", note, ours.build_s, ours.num_bytes, search), after, queries, spread
+            Way("after upsert", note, ours.build_s, ours.num_bytes, search),
+            after,
+            queries,
+            case.name,
         )
         database.dispose()
 
@@ -233,23 +237,25 @@ def through_sql(
 def show(records: list[Measured], console: Console) -> None:
     """All figures by size and way."""
     table = Table(
-        *("users", "E", "spread", "way", "build s", "bytes", "recall@10"),
-        *("p50 ms", "p99 ms", "CPU p99", "queries/s", "times exact", "note"),
+        *("users", "E", "drawn", "way", "build s", "bytes", "recall@10"),
+        *("p50 ms", "p99 ms", "CPU p50", "CPU p99", "queries/s", "x faiss", "x numpy", "note"),
     )
     for each in records:
         table.add_row(
             f"{each.num_users:,}",
             str(each.dimension),
-            f"{each.spread}",
+            each.drawn,
             each.way,
             f"{each.build_s:.1f}",
             f"{each.bytes_per_user:.0f}",
             f"{each.recall:.4f}",
             f"{each.p50_ms:.3f}",
             f"{each.p99_ms:.3f}",
+            f"{each.cpu_p50_ms:.3f}",
             f"{each.cpu_p99_ms:.3f}",
             f"{each.queries_per_s:.0f}",
             f"{each.times_exact:.1f}",
+            f"{each.times_numpy:.1f}",
             each.note,
         )
     console.print(table)
@@ -257,27 +263,35 @@ def show(records: list[Measured], console: Console) -> None:
 
 @click.command()
 @click.option("--sizes", multiple=True, type=click.IntRange(100), default=(10_000, 100_000))
-@click.option("--dimension", multiple=True, type=click.IntRange(2), default=(32,))
+@click.option("--dimension", multiple=True, type=click.IntRange(2), default=(16,))
 @click.option("--spread", multiple=True, type=click.FloatRange(0), default=(0.8,))
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="To build.")
+@click.option("--like", type=Existing, help="Of real signatures (N, E), in place of groups.")
+@click.option("--alone", is_flag=True, help="Without the other graphs.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default="similar.json")
 def main(
     sizes: tuple[int, ...],
     dimension: tuple[int, ...],
     spread: tuple[float, ...],
     threads: int,
+    like: Path | None,
+    alone: bool,
     out: Path,
 ) -> None:
     """Print the table and write the records; give options several times for several cases."""
     console = Console(width=160)
     records: list[Measured] = []
-    cases = [(n, e, s) for n in sizes for e in dimension for s in spread]
-    for number, each, wide in cases:
-        exact = float("nan")
-        for record in measure_all(number, each, wide, threads, console):
-            exact = record.p50_ms if record.way == "faiss exact" else exact
-            ratio = exact / record.p50_ms
-            records.append(Measured(**(asdict(record) | {"times_exact": ratio})))
+    cases = [Case(f"spread {s}", grouped(e, s)) for e in dimension for s in spread]
+    if like is not None:
+        cases = [Case(f"like {like.stem}", alike(like))]
+        densities = tenth_nearest(np.load(like)), tenth_nearest(cases[0].draw(2000, 5))
+        console.print("10th nearest of 2000: real {:.4f}, drawn {:.4f}".format(*densities))
+    for number, case in [(number, case) for number in sizes for case in cases]:
+        medians = {way: float("nan") for way in SLOW}
+        for record in measure_all(number, case, threads, console, alone=alone):
+            medians[record.way] = record.cpu_p50_ms
+            numpy, exact = (medians[way] / record.cpu_p50_ms for way in SLOW)
+            records.append(replace(record, times_exact=exact, times_numpy=numpy))
             console.print(f"{record.way}: {record.recall:.4f}, {record.p50_ms:.3f} ms")
             out.write_text(json.dumps([asdict(r) for r in records], indent=2) + "\n")
     show(records, console)

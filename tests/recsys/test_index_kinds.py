@@ -48,7 +48,7 @@ def test_groups_get_lists_with_the_recall_that_is_promised(dimension: int) -> No
     vectors, queries = grouped(6000, dimension), grouped(300, dimension, seed=1)
     made = build_candidates(vectors, exact_max=1000)
     assert isinstance(made, InvertedFile)
-    assert made.effort.recall >= 0.995
+    assert made.effort.recall >= 0.993
     assert recall(made, vectors, queries) >= 0.99
 
 
@@ -63,8 +63,18 @@ def test_where_lists_miss_neighbours_there_is_a_graph(monkeypatch) -> None:
     vectors = scattered(5000, 16)
     made = build_candidates(vectors, exact_max=1000)
     assert isinstance(made, Graph)
-    assert made.effort.recall >= 0.995
+    assert made.effort.recall >= 0.993
     assert recall(made, vectors, scattered(200, 16, seed=1)) >= 0.98  # none of them is stored
+
+
+@pytest.mark.parametrize("quicker", ["ivf-pq", "hnsw"])
+def test_where_lists_are_slow_the_quicker_kind_is_kept(monkeypatch, quicker: str) -> None:
+    vectors = scattered(3000, 16)
+    monkeypatch.setattr("recsys.index_kinds._LIST_EFFORTS", ((32, 400),))
+    monkeypatch.setattr("recsys.index_kinds._seconds", lambda made, _: made.kind != quicker)
+    assert build_candidates(vectors, exact_max=1000).kind == quicker
+    monkeypatch.setattr("recsys.index_kinds.GRAPH_MAX", 2999)
+    assert build_candidates(vectors, exact_max=1000).kind == "ivf-pq"
 
 
 def test_where_nothing_has_the_recall_all_are_compared(monkeypatch, caplog) -> None:

@@ -12,15 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import delete
 
 from recsys.index_kinds import build_candidates
 from recsys.index_rows import Main, Rows
-from recsys.index_snapshot import SnapshotRefused, load_snapshot, save_snapshot
+from recsys.index_snapshot import (
+    MAX_AGE_S,
+    SnapshotRefused,
+    load_snapshot,
+    save_snapshot,
+)
 from recsys.neighbours import SignatureIndex
 from storage.database import Database, upgrade
 from storage.records import Signature
 from storage.signatures import SignatureStore
-from storage.tables import SignatureCounterRow, UserRow
+from storage.tables import SignatureCounterRow, SignatureRow, UserRow
 
 ROOT = Path(__file__).parents[2]
 E = 8
@@ -99,6 +105,50 @@ def test_old_ones_and_remains_are_removed(folder) -> None:
     assert names == ["v1-20", "v2-30"]
     assert load_snapshot("v1", folder).sequence == 20
     assert load_snapshot("v2", folder).sequence == 30
+
+
+def test_those_of_other_versions_go_when_they_are_old(folder) -> None:
+    old = save_snapshot(main_of(10, 10), "v1", folder)
+    save_snapshot(main_of(10, 20), "v2", folder)
+    os.utime(old, (time.time() - MAX_AGE_S - 1,) * 2)
+    save_snapshot(main_of(10, 30), "v3", folder)
+    names = sorted(path.name.rsplit("-", 1)[0] for path in folder.iterdir() if path.is_dir())
+    assert names == ["v2-20", "v3-30"]
+    assert load_snapshot("v1", folder) is None  # and no word of one that is missing
+
+
+@pytest.mark.parametrize("rebuilds", [True, False])
+def test_who_was_erased_leaves_the_disk_within_a_day(
+    signatures, folder, monkeypatch, rebuilds: bool
+) -> None:
+    def stored() -> bytes:
+        return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+    index = SignatureIndex(signatures, "v1", folder=folder, rebuilds=rebuilds)
+    later = time.time() + MAX_AGE_S + 1
+    gone = unit(1, 300)[7]
+    with signatures.database.writing() as session:
+        session.execute(delete(SignatureRow).where(SignatureRow.user_id == "user 00007"))
+    index.sync()
+    index.close()
+    assert gone.tobytes() in stored()
+    monkeypatch.setattr(time, "time", lambda: later)
+    index.sync()
+    index.close()
+    assert gone.tobytes() not in stored()
+    assert (load_snapshot("v1", folder) is not None) == rebuilds
+    assert gone.tobytes() not in stored()
+    assert len(index.search(gone, 300)) == 299
+
+
+def test_an_old_snapshot_that_nobody_has_left_is_kept(signatures, folder, monkeypatch) -> None:
+    index = SignatureIndex(signatures, "v1", folder=folder)
+    before = sorted(path.name for path in folder.iterdir())
+    later = time.time() + MAX_AGE_S + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    index.sync()
+    index.close()
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_the_last_writer_wins(folder) -> None:

@@ -85,7 +85,7 @@ def test_references_hold(database) -> None:
         session.execute(
             text(
                 "INSERT INTO signatures VALUES "
-                "('nobody', 'v1', 1, :vector, '2026-01-01 00:00:00+00')"
+                "('nobody', 'v1', 1, :vector, '2026-01-01 00:00:00+00', 1)"
             ),
             {"vector": b"1234"},
         )

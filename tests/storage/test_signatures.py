@@ -50,6 +50,22 @@ def test_the_newest_stands(signatures) -> None:
     assert signatures.get("ann", "v1").vector.tolist() == [7.0]
 
 
+def test_a_model_version_has_one_dimension(signatures, store, choose) -> None:
+    store.append(*choose(user_id="bob"))
+    with pytest.raises(InvalidRecord, match=r"must have shape \(2,\), got \(3,\)"):
+        signatures.put_many([of(1, 1.0, 2.0), of(1, 1.0, 2.0, 3.0, user_id="bob")])
+    assert signatures.count("v1") == 0
+    signatures.put(of(1, 1.0, 2.0))
+    last = signatures.last_sequence("v1")
+    odd = of(1, 1.0, 2.0, 3.0, user_id="bob")
+    for put in (signatures.put, lambda one: signatures.put_many([one])):
+        with pytest.raises(InvalidRecord, match="must have shape"):
+            put(odd)
+    assert signatures.get("bob", "v1") is None
+    assert signatures.last_sequence("v1") == last
+    signatures.put(of(1, 1.0, 2.0, 3.0, user_id="bob", version="v2"))
+
+
 def test_model_versions_and_users_stand_apart(signatures, store, choose) -> None:
     store.append(*choose(user_id="bob"))
     for user_id, version, value in [("ann", "v1", 1.0), ("ann", "v2", 2.0), ("bob", "v1", 3.0)]:

@@ -168,6 +168,20 @@ def test_a_corrupt_image_in_the_middle_of_training_is_left_out(tmp_path: Path) -
     assert fresh.bad == {2}
 
 
+def test_images_that_are_about_to_be_read_can_be_tried_first(tmp_path: Path) -> None:
+    place = Place(tmp_path, 300)
+    place.spoil(place.names[2])
+    quiet = Console(quiet=True)
+
+    fresh = Fresh(small_scorer(), place.store, place.names)
+    assert fresh.find_bad(range(50, 250)) == set()
+    assert fresh.find_bad([4, 2, 2, 3]) == {2}
+    assert fresh.bad == {2}
+    once = encode_all(small_scorer(), place.store, place.names, range(300), console=quiet)
+    assert once.find_bad([4, 2]) == {2}
+    assert once.find_bad([4]) == set()
+
+
 def test_console_is_told_of_bad_images(tmp_path: Path) -> None:
     place = Place(tmp_path, 300)
     place.spoil(place.names[7])

@@ -4,11 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
 from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.model import Reference
+from recsys.signature_files import has_signature, load_signature_reader
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
@@ -86,9 +89,9 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def learn(store: HistoryStore, base: Path, folder: Path) -> Path:
-    users = [f"s3-u{n:05d}" for n in range(12)]
-    return Training(toy_recipe(), base, store, folder, console=QUIET, users=users).run()
+def learn(store: HistoryStore, base: Path, folder: Path, **changes) -> Path:
+    asked = {"recipe": toy_recipe(), "users": [f"s3-u{n:05d}" for n in range(12)], **changes}
+    return Training(base=base, store=store, folder=folder, console=QUIET, **asked).run()
 
 
 def open_store(folder: Path) -> HistoryStore:
@@ -130,6 +133,67 @@ def test_a_temperature_was_fitted_on_validation_users(road) -> None:
     first, final = (load_scorer(road / "run" / name) for name in ("stage1", "final"))
     assert first.config.temperature == 1.0
     assert final.config.temperature != 1.0
+
+
+@pytest.mark.parametrize("readout", ["scores", "attention"])
+def test_the_final_checkpoint_reads_signatures(road, readout) -> None:
+    assert not has_signature(road / "run/stage1")
+    final = road / "run/final"
+    reader = load_signature_reader(final, load_scorer(final), readout=readout)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = reader.read([Reference(*images, "a fish")])
+    assert found.shape == (reader.dimension,)
+    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
+    if readout == "scores":
+        other = reader.read([Reference(*images.flip(0), "a fish")])
+        assert np.abs(found - other).max() > 1e-5, "likes and dislikes change places"
+
+
+def test_the_second_stage_descends_the_objective_too(road) -> None:
+    told = [json.loads(line) for line in (road / "run/stage2.log.jsonl").read_text().splitlines()]
+    figures = [each["split_half"] for each in told]
+    assert len(figures) == 3
+    assert min(figures) >= 0, "a step in which too few have references enough costs nothing"
+    assert max(figures) > 0
+    first = (road / "run/stage1.log.jsonl").read_text()
+    assert "split_half" not in first
+
+
+def test_a_stage_1_of_the_same_choices_saves_training_it_again(road, tmp_path) -> None:
+    store = open_store(road)
+    base = road / "pretrain/base"
+    again = learn(store, base, tmp_path / "run", stage1=road / "run/stage1")
+    store.database.dispose()
+    assert not (tmp_path / "run/stage1").exists()
+    assert load_scorer(again).model_version == load_scorer(road / "run/final").model_version
+
+
+def test_a_stage_1_that_does_not_fit_is_refused(road, tmp_path) -> None:
+    store = open_store(road)
+    base, stage1 = road / "pretrain/base", road / "run/stage1"
+    shorter = replace(toy_recipe().scorer, num_preference_tokens=1)
+    others = [f"s3-u{n:05d}" for n in range(11)]
+    for changes, message in [
+        ({"users": others}, "must have learned from the same choices"),
+        ({"stage1": tmp_path / "nothing"}, "must have learned from the same choices"),
+        ({"recipe": replace(toy_recipe(), scorer=shorter)}, r"shape \(1, 32\), has \(3, 32\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            learn(store, base, tmp_path / "run", **{"stage1": stage1, **changes})
+    store.database.dispose()
+
+
+def test_what_signatures_cannot_be_made_of_is_refused_before_training(road, tmp_path) -> None:
+    store, whole = open_store(road), toy_recipe()
+    base = road / "pretrain/base"
+    long = replace(whole.scorer, num_references=8)
+    short = replace(whole, scorer=long, second=replace(whole.second, num_pairs=3))
+    with pytest.raises(ValueError, match=r"second\.num_pairs is 3 beside 8 references"):
+        learn(store, base, tmp_path / "run", recipe=short)
+    with pytest.raises(ValueError, match="at least 4 users with 4 pairs apart, got 3 such"):
+        learn(store, base, tmp_path / "run", users=["s3-u00000", "s3-u00001", "s3-u00002"])
+    store.database.dispose()
+    assert not list(tmp_path.glob("run/stage1*"))
 
 
 @pytest.fixture(scope="module")

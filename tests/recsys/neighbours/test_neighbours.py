@@ -11,7 +11,7 @@ from recsys.current_index import CurrentIndex
 from recsys.index_rows import UserIds
 from recsys.neighbours import FRESH_S, Neighbour, SignatureIndex
 from storage.signatures import SignatureStore
-from storage.tables import SignatureCounterRow
+from storage.tables import SignatureCounterRow, SignatureRow
 
 E = 8
 
@@ -147,10 +147,13 @@ def test_what_is_no_vector_is_refused(signatures, put, vector: np.ndarray) -> No
         index.search(unit(1)[0], 0)
 
 
-def test_two_dimensions_under_one_version_are_refused(signatures, put) -> None:
+def test_two_dimensions_under_one_version_are_refused(signatures, put, database) -> None:
     put(ids(20), unit(1, 20))
     index = SignatureIndex(signatures, "v1")
-    put(["odd one"], unit(1, dimension=9))
+    put(["odd one"], unit(1))
+    with database.writing() as session:  # past the rules
+        row = session.get(SignatureRow, ("odd one", "v1"))
+        row.vector = unit(1, dimension=9).tobytes()
     with pytest.raises(ValueError, match="of one dimension, got"):
         index.sync()
 

@@ -57,6 +57,42 @@ def test_eq_6_is_a_softmax_over_the_preference_tokens(scorer, references, target
     assert torch.allclose(record.stacked()[..., num_tokens:, :], expected, atol=1e-5)
 
 
+@torch.no_grad()
+def test_the_log_ratio_is_the_log_of_eq_6_less_its_mean(scorer, references, targets) -> None:
+    num_tokens = scorer.config.num_preference_tokens
+    packed, features = packed_inputs(scorer, references, targets)
+    with record_preference_attention(num_tokens, normalisation="preference") as record:
+        scorer.logits(packed, features)
+    # The first K are P_v themselves, which see only those before them.
+    logs = record.stacked()[..., num_tokens:, :].log()
+    with record_preference_attention(num_tokens, normalisation="log_ratio") as record:
+        scorer.logits(packed, features)
+    found = record.stacked()[..., num_tokens:, :]
+    assert torch.allclose(found, logs - logs.mean(dim=-1, keepdim=True), atol=1e-5)
+    assert torch.allclose(found.sum(dim=-1), torch.zeros(()), atol=1e-5)
+    assert found.std() > 1e-3
+
+
+def test_the_log_ratio_still_tells_apart_where_the_softmax_has_saturated(
+    scorer, references, targets
+) -> None:
+    """Queries and keys so long that all of Eq. 6 lies on one token, and gives no gradient."""
+    for layer in scorer.backbone.idefics2.model.text_model.layers:
+        layer.self_attn.q_proj.weight.data *= 1e5
+    num_tokens = scorer.config.num_preference_tokens
+    packed, features = packed_inputs(scorer, references, targets)
+    steepness = {}
+    for normalisation in ("preference", "log_ratio"):
+        scorer.zero_grad()
+        with record_preference_attention(num_tokens, normalisation=normalisation) as record:
+            scorer.logits(packed, features.detach())
+        first = record.layers[0][:, :, num_tokens:]
+        assert torch.isfinite(first).all()
+        first[..., 0].mean().backward()
+        steepness[normalisation] = scorer.preference_tokens.grad.norm().item()
+    assert steepness["preference"] < 1e-3 * steepness["log_ratio"]
+
+
 def test_behind_a_kept_prefix_targets_show_the_same_attention(scorer, references, targets) -> None:
     num_tokens = scorer.config.num_preference_tokens
     packed, features = packed_inputs(scorer, references, targets[:3])

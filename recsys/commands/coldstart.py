@@ -1,0 +1,130 @@
+"""`recsys coldstart`: what is borrowed from other people's choices for who has made few."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from recsys.commands.failures import ExitCode, Failure
+from recsys.commands.opened import opened_store, read_settings
+from recsys.commands.shown import show_json, show_table, waiting
+
+if TYPE_CHECKING:
+    from recsys.settings import Settings
+
+
+@click.group("coldstart")
+def command() -> None:
+    """Learn from everybody's choices what helps people who have made few.
+
+    `recsys serve` and `recsys rank --local` use what was learned last when they start; the setting
+    cold_start=false switches it off.
+    """
+
+
+@command.command("fit")
+@click.option(
+    "--users",
+    "max_users",
+    type=click.IntRange(4),
+    default=2000,
+    show_default=True,
+    help="Learn from at most so many, drawn at random.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--checkpoint", help="The scorer that it is learned for.")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> None:
+    """Learn classes of taste and how far to trust them.
+
+    A fifth of the people is kept apart and decides: what does not help them gets no weight. Nothing
+    that is stored names anybody.
+    """
+    settings = read_settings(checkpoint=checkpoint)
+    with opened_store(settings, creates=False) as store, waiting("Learning from choices"):
+        from recsys.coldstart_data import read_people, token_reader
+        from recsys.coldstart_fit import fit_cold_start
+        from recsys.scorer.checkpoint import load_scorer
+        from storage.cold_starts import ColdStartStore, StoredColdStart
+
+        scorer = load_scorer(settings.checkpoint, device=settings.device)
+        people = read_people(store, max_users=max_users, seed=seed)
+        if len(people.histories) < 4:
+            raise Failure(
+                "learning from other people takes at least 4 with a liked and a passed-over image,"
+                f" got {len(people.histories)}: import more choices"
+            )
+        read = token_reader(scorer, store, people.images)
+        learned, report = fit_cold_start(scorer, people.histories, read, seed=seed)
+        stored = StoredColdStart(
+            scorer.model_version, report.num_users, report.num_pairs, learned.to_bytes()
+        )
+        ColdStartStore(store.database).put(stored)
+    told = {
+        "model_version": scorer.model_version,
+        "population_version": learned.version,
+        "num_users": report.num_users,
+        "num_pairs": report.num_pairs,
+        "num_classes": report.num_classes,
+        "blends": [[round(float(value), 4) for value in row] for row in learned.blends],
+    }
+    _tell(told, is_json=is_json)
+
+
+@command.command("show")
+@click.option("--checkpoint", help="The scorer that it was learned for.")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+def show(checkpoint: str | None, is_json: bool) -> None:
+    """Show what was learned last; exit code 3 if nothing was."""
+    settings = read_settings(checkpoint=checkpoint)
+    with opened_store(settings, creates=False) as store:
+        from recsys.coldstart import ColdStart
+        from storage.cold_starts import ColdStartStore
+
+        version = _model_version(settings)
+        stored = ColdStartStore(store.database).get(version)
+    if stored is None:
+        raise Failure(
+            "nothing was learned for this model version: run `recsys coldstart fit`",
+            ExitCode.NOT_FOUND,
+        )
+    learned = ColdStart.from_bytes(stored.data)
+    told = {
+        "model_version": version,
+        "population_version": learned.version,
+        "created_at": stored.created_at.isoformat() if stored.created_at else None,
+        "num_users": stored.num_users,
+        "num_pairs": stored.num_pairs,
+        "num_classes": len(learned.classes.shares),
+        "blends": [[round(float(value), 4) for value in row] for row in learned.blends],
+    }
+    _tell(told, is_json=is_json)
+
+
+@command.command("remove")
+@click.option("--checkpoint", help="The scorer that it was learned for.")
+def remove(checkpoint: str | None) -> None:
+    """Forget what was learned."""
+    settings = read_settings(checkpoint=checkpoint)
+    with opened_store(settings, creates=False) as store:
+        from storage.cold_starts import ColdStartStore
+
+        was_there = ColdStartStore(store.database).remove(_model_version(settings))
+    click.echo("forgotten" if was_there else "there was nothing to forget")
+
+
+def _model_version(settings: "Settings") -> str:
+    from recsys.scorer.checkpoint import checkpoint_version
+
+    return checkpoint_version(settings.checkpoint)
+
+
+def _tell(told: dict[str, object], *, is_json: bool) -> None:
+    if is_json:
+        show_json(told)
+        return
+    blends = told.pop("blends")
+    show_table(["of what is borrowed", ""], [(name, str(value)) for name, value in told.items()])
+    assert isinstance(blends, list)
+    click.echo("\nWeights by number of own references:")
+    rows = [(str(count), *map(str, blend)) for count, blend in enumerate(blends)]
+    show_table(["own", "others' taste", "model", "model for nobody"], rows)

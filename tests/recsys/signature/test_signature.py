@@ -1,0 +1,173 @@
+"""Signatures: unit vectors of a person alone, whatever the length of the history."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.attention_maps import reorderings
+from recsys.probing import probe_attention, probe_scores
+from recsys.references import SIGNATURE_REFERENCES
+from recsys.signature import (
+    Projection,
+    SignatureReader,
+    attention_reading,
+    parts,
+    signature_version,
+)
+
+HEADS = ((1, 2), (0, 3))
+
+
+@pytest.fixture
+def reader(scorer, probes, projection) -> SignatureReader:
+    return SignatureReader(scorer, probes, projection(5), num_orders=2)
+
+
+@pytest.fixture
+def attentive(scorer, probes, projection) -> SignatureReader:
+    made = projection(len(HEADS) * 3, HEADS)
+    return SignatureReader(scorer, probes, made, readout="attention", num_orders=2)
+
+
+def tokens(scorer, references):
+    images = [image for each in references for image in (each.liked, each.disliked)]
+    return [each.prompt for each in references], scorer.image_features(images)
+
+
+def test_the_projection_is_what_its_docstring_says() -> None:
+    project = Projection(np.array([1.0, 2.0]), np.array([2.0, 0.5]), np.diag([3.0, 1.0]))
+    # ((5 - 1) / 2, (6 - 2) / 0.5) = (2, 8); by the matrix (6, 8); of length 10.
+    found = project(np.array([5.0, 6.0]))
+    np.testing.assert_allclose(found, [0.6, 0.8], rtol=1e-6)
+    assert found.dtype == np.float32
+    assert project.dimension == 2
+
+
+def test_the_mean_itself_becomes_the_first_axis() -> None:
+    project = Projection(np.array([1.0, 2.0]), np.ones(2), np.eye(2))
+    np.testing.assert_array_equal(
+        project(np.array([[1.0, 2.0], [1.0, 3.0]])), [[1.0, 0.0], [0.0, 1.0]]
+    )
+
+
+numbers = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+@given(rows=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=4))
+def test_all_that_is_projected_is_of_length_one(rows) -> None:
+    rng = np.random.default_rng(0)
+    project = Projection(rng.normal(size=3), np.array([1e-3, 1.0, 50.0]), rng.normal(size=(3, 2)))
+    found = project(np.array(rows))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    for row, expected in zip(rows, found, strict=True):
+        np.testing.assert_allclose(project(np.array(row)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("readout", ["reader", "attentive"])
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
+def test_a_signature_is_a_unit_vector(request, readout, person, count) -> None:
+    read = request.getfixturevalue(readout)
+    found = read.read(person(1, count))
+    assert found.shape == (3,) == (read.dimension,)
+    assert found.dtype == np.float32
+    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
+
+
+def test_people_differ_and_a_second_reading_does_not(reader, attentive, person) -> None:
+    for read in (reader, attentive):
+        first, other, again = (read.read(person(seed, 4)) for seed in (1, 2, 1))
+        np.testing.assert_array_equal(first, again)
+        assert np.abs(first - other).max() > 1e-4
+
+
+def test_scores_are_averaged_over_reorderings_of_single_passes(
+    reader, scorer, probes, projection, person
+) -> None:
+    references = person(5, 4)
+    prompts, features = tokens(scorer, references)
+    rows = []
+    for order in reorderings(4, num_orders=2, seed=0):
+        turned = tokens(scorer, [references[place] for place in order])
+        rows.append(probe_scores(scorer, [turned[0]], turned[1], probes)[0])
+    assert np.abs(rows[0] - rows[1]).max() > 1e-5, "order must matter to the passes"
+    expected = np.mean(rows, axis=0)
+    np.testing.assert_allclose(reader.reading(prompts, features), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(reader.read(references), projection(5)(expected), atol=1e-3)
+    np.testing.assert_array_equal(reader.read(references), reader.read_tokens(prompts, features))
+
+
+@pytest.mark.parametrize("normalisation", ["preference", "full", "log_ratio"])
+def test_attention_is_read_from_the_projections_heads_as_it_says(
+    scorer, probes, projection, person, normalisation
+) -> None:
+    made = replace(projection(6, HEADS), normalisation=normalisation)
+    read = SignatureReader(scorer, probes, made, readout="attention")
+    prompts, features = tokens(scorer, person(5, 3))
+    seen = probe_attention(scorer, [prompts], features, probes, normalisation=normalisation)[0]
+    np.testing.assert_allclose(
+        read.reading(prompts, features), [*seen[1, 2], *seen[0, 3]], rtol=1e-6
+    )
+
+
+def test_a_long_history_is_the_mean_of_its_parts(reader, scorer, person) -> None:
+    references = person(6, 6)  # the model reads 4 at once
+    halves = [reader.reading(*tokens(scorer, part)) for part in (references[:3], references[3:])]
+    found = reader.reading(*tokens(scorer, references))
+    np.testing.assert_allclose(found, np.mean(halves, axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_newest_references_are_read(reader, scorer, person) -> None:
+    references = person(7, SIGNATURE_REFERENCES + 3)
+    prompts, features = tokens(scorer, references)
+    newest = reader.read_tokens(prompts[3:], features[6:])
+    np.testing.assert_array_equal(reader.read_tokens(prompts, features), newest)
+    without_one = reader.read_tokens(prompts[4:], features[8:])
+    assert not np.array_equal(newest, without_one)
+
+
+def test_no_references_is_a_callers_slip(reader, attentive) -> None:
+    nothing = torch.zeros(0, 2, 32)
+    for read in (reader, attentive):
+        with pytest.raises(ValueError, match="at least one reference, got none"):
+            read.read([])
+        with pytest.raises(ValueError, match="at least one reference, got none"):
+            read.read_tokens([], nothing)
+
+
+def test_what_does_not_fit_is_refused(scorer, probes, projection) -> None:
+    with pytest.raises(ValueError, match="scores must read 5 numbers, got one of 6"):
+        SignatureReader(scorer, probes, projection(6))
+    with pytest.raises(ValueError, match="attention must read 6 numbers, got one of 5"):
+        SignatureReader(scorer, probes, projection(5, HEADS), readout="attention")
+    with pytest.raises(ValueError, match="num_orders must be at least 1, got 0"):
+        SignatureReader(scorer, probes, projection(5), num_orders=0)
+
+
+def test_vectors_of_two_readouts_never_meet(scorer, reader, attentive) -> None:
+    assert reader.model_version == scorer.model_version
+    assert attentive.model_version == signature_version(scorer.model_version, "attention")
+    versions = {signature_version(v, r) for v in ("a", "b") for r in ("scores", "attention")}
+    assert len(versions) == 4
+
+
+def test_heads_stand_side_by_side_in_the_order_given() -> None:
+    attention = np.arange(2 * 2 * 3 * 4.0).reshape(2, 2, 3, 4)  # (N, layers, H, K)
+    found = attention_reading(attention, [(1, 0), (0, 2)])
+    np.testing.assert_array_equal(found[1], [*attention[1, 1, 0], *attention[1, 0, 2]])
+    np.testing.assert_array_equal(attention_reading(attention[1], [(1, 0), (0, 2)]), found[1])
+
+
+@given(num_references=st.integers(1, 100), size=st.integers(1, 40))
+def test_parts_cover_the_newest_once_and_evenly(num_references, size) -> None:
+    found = parts(num_references, size)
+    count = min(num_references, SIGNATURE_REFERENCES)
+    covered = [place for part in found for place in part]
+    assert covered == list(range(num_references - count, num_references))
+    lengths = [len(part) for part in found]
+    assert 1 <= min(lengths) <= max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
+    assert len(found) == -(-count // size)

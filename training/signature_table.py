@@ -1,0 +1,55 @@
+"""The signature table of `recsys evaluate` in the terminal."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from recsys.commands.shown import show_table
+
+COLUMNS = ("taste", "of_ceiling", "mrr")
+
+
+def show_signatures(block: Mapping[str, Any]) -> None:
+    """Print what was measured of signatures, or why nothing was.
+
+    Args:
+        block: of `training.signature_judge.judge_signatures`, as plain JSON.
+    """
+    if "why" in block:
+        click.echo(f"signatures not measured: {block['why']}", err=True)
+        return
+    click.echo(
+        f"\nSignatures of {block['num_users']} users never learned from,"
+        f" read from {block['num_references']} references of each"
+    )
+    heads = ["signature", "taste of the 10 nearest", "of the ceiling", "rank of the other half"]
+    rows = [
+        (name, *(_told(row.get(column)) for column in COLUMNS))
+        for name, row in block["rivals"].items()
+    ]
+    less = block["shipped_minus"]
+    rows.append(("shipped less image_difference", _told(less.get("taste")), "", _told(less["mrr"])))
+    show_table(heads, rows)
+    click.echo(
+        "taste: mean cosine of true taste, 0 random users, 1 the true nearest; rank: mean"
+        f" reciprocal, {block['chance_mrr']:.3f} by chance\n"
+    )
+    show_table(["how settled, and communities", "value"], list(_settled(block)))
+
+
+def _settled(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "cosine to the same references in other orders", _told(block["stability"])
+    for count, figure in block["drift"].items():
+        yield f"cosine of {count} references to the whole history", _told(figure)
+    communities = block.get("communities", {})
+    for name in ("shipped", "shipped_whole", "true_taste"):
+        if name in communities:
+            what = f"adjusted Rand index of {communities['num_clusters']} clusters with communities"
+            yield f"{what}: {name}", f"{communities[name]:.3f}"
+
+
+def _told(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return ""
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
