@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "coldstart": (
         "recsys.commands.coldstart",
-        "Learn from everybody's choices what helps people who have made few.",
+        "Learn from everybody what helps people who have chosen little.",
     ),
     "analyst": ("recsys.commands.analyst", "Serve a page on who likes what."),
     "serve": ("recsys.commands.serve", "Serve rankings over gRPC."),

@@ -36,7 +36,10 @@ DOORS: list[tuple[set[str], list[str]]] = [
     ({"tensorboard", "torch.utils.tensorboard"}, ["training/run_log.py"]),
     (
         {"sklearn"},
-        ["recsys/clusters.py", "recsys/analyst_page/layouts.py", "training/baselines/*.py"],
+        [
+            *("recsys/clusters.py", "recsys/latent_classes.py"),
+            *("recsys/analyst_page/layouts.py", "training/baselines/*.py"),
+        ],
     ),
     ({"implicit"}, ["training/baselines/*.py"]),
     ({"streamlit", "plotly"}, ["recsys/analyst_page/*.py"]),

@@ -14,6 +14,7 @@ from storage.histories import HistoryStore
 from training.asked import Asked, NamedPairs, ask
 from training.baselines.registry import WEIGHTED
 from training.baselines.unweighted import without_weights
+from training.coldstart_judge import judge_cold_start
 from training.features import ImageFeatures, stored_images
 from training.interpretation import attention_block, nearest_words
 from training.judge import Judge, judge_all
@@ -43,6 +44,7 @@ def evaluate(
     seed: int = 0,
     with_baselines: bool = True,
     with_signatures: bool = True,
+    with_cold_start: bool = True,
 ) -> Results:
     """Judge a checkpoint on the users in storage.
 
@@ -60,6 +62,7 @@ def evaluate(
         seed: decides questions, controls and bootstrap draws.
         with_baselines: whether baselines are asked too.
         with_signatures: whether signatures are judged too.
+        with_cold_start: whether borrowing from others is judged too.
 
     Returns:
         What `training.report.write_report` takes.
@@ -88,10 +91,8 @@ def evaluate(
     missing: list[dict[str, str]] = []
     baselines: Iterable[Predictor] = ()
     if with_baselines:
-        baselines = chain(
-            without_weights(asked.known(), features, seed=seed),
-            _weighted(weights, read, missing),
-        )
+        plain = without_weights(asked.known(), features, seed=seed)
+        baselines = chain(plain, _weighted(weights, read, missing))
     found = judge_all(
         judge,
         baselines=baselines,
@@ -99,19 +100,6 @@ def evaluate(
         truth=truth,
         temperature=scorer.config.temperature,
     )
-
-    signatures: Results | None = None
-    if with_signatures:
-        signatures = judge_signatures(
-            scorer,
-            folder,
-            histories,
-            features,
-            list(asked.unseen),
-            truth=truth,
-            seed=seed,
-            tell=tell,
-        )
 
     def stored(row: int) -> bytes:
         return store.image(histories.images[row])
@@ -125,7 +113,10 @@ def evaluate(
         "num_references": scorer.config.num_references,
         **_plain(found),
         **_inside(scorer, folder, features, asked, stored, seed=seed),
-        "signatures": _plain(signatures),
+        "signatures": _signatures(scorer, folder, judge, features, truth)
+        if with_signatures
+        else None,
+        "cold_start": _cold_start(scorer, judge, features, truth) if with_cold_start else None,
         "missing": missing,
     }
 
@@ -171,6 +162,49 @@ def _inside(
         "nearest_words": nearest_words(scorer, _vocabulary(folder)),
         "attention": attention_block(scorer, features, samples, stored=stored, seed=seed),
     }
+
+
+def _signatures(
+    scorer: PreferenceScorer,
+    folder: Path,
+    judge: Judge,
+    features: ImageFeatures,
+    truth: WorldTruth | None,
+) -> Results:
+    """Signatures of the unseen users, or why there are none."""
+    asked = judge.asked
+    found: Results = _plain(
+        judge_signatures(
+            scorer,
+            folder,
+            asked.histories,
+            features,
+            list(asked.unseen),
+            truth=truth,
+            seed=judge.seed,
+            tell=judge.tell,
+        )
+    )
+    return found
+
+
+def _cold_start(
+    scorer: PreferenceScorer, judge: Judge, features: ImageFeatures, truth: WorldTruth | None
+) -> Results | None:
+    """What borrowing is worth to unseen users; None where nobody is left to borrow from."""
+    asked = judge.asked
+    found: Results | None = _plain(
+        judge_cold_start(
+            scorer,
+            asked.histories,
+            features,
+            asked.unseen,
+            truth=truth,
+            seed=judge.seed,
+            tell=judge.tell,
+        )
+    )
+    return found
 
 
 def _vocabulary(folder: Path) -> list[str]:

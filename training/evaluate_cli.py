@@ -9,6 +9,7 @@ import click
 
 from recsys.commands.opened import opened_store, read_settings
 from recsys.commands.shown import show_json, show_table
+from training.coldstart_table import show_cold_start
 from training.signature_table import show_signatures
 from training.terminal import (
     FILE,
@@ -56,6 +57,7 @@ def _named_folders(
 @click.option("--weights", type=FOLDER, help="A folder of public weights for each baseline.")
 @click.option("--no-baselines", is_flag=True, help="Judge the checkpoint alone.")
 @click.option("--no-signatures", is_flag=True, help="Leave out the table of signatures.")
+@click.option("--no-cold-start", is_flag=True, help="Leave out what borrowing is worth.")
 @click.option("--truth", type=FILE, help="True tastes of a synthetic world, for the bounds.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
@@ -73,6 +75,7 @@ def evaluate(
     weights: Path | None,
     no_baselines: bool,
     no_signatures: bool,
+    no_cold_start: bool,
     truth: Path | None,
     seed: int,
     is_json: bool,
@@ -107,6 +110,7 @@ def evaluate(
                 seed=seed,
                 with_baselines=not no_baselines,
                 with_signatures=not no_signatures,
+                with_cold_start=not no_cold_start,
             )
         if out is not None:
             write_report(results, out)
@@ -121,11 +125,13 @@ def evaluate(
             f["n_users"],
             f["n_pairs"],
         )
-        for name, f in flat_figures({**results, "signatures": None})
+        for name, f in flat_figures({**results, "signatures": None, "cold_start": None})
     ]
     show_table(["figure", "value", "95 % interval", "users", "pairs"], rows)
     if results["signatures"] is not None:
         show_signatures(results["signatures"])
+    if results["cold_start"] is not None:
+        show_cold_start(results["cold_start"])
     for each in results["missing"]:
         click.echo(f"not measured: {each['what']}: {each['why']}", err=True)
     if out is not None:

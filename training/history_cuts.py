@@ -64,8 +64,9 @@ def reordered(pairs: Pairs, turn: int) -> Pairs:
     """The same references in another order, the same for everybody.
 
     Args:
-        pairs: as given.
+        pairs: as given, at least two.
         turn: which order, 0 or more.
     """
-    order = reorderings(len(pairs), num_orders=2, seed=turn + 1)[1]
+    given, drawn = reorderings(len(pairs), num_orders=2, seed=turn + 1)
+    order = drawn if drawn != given else given[::-1]
     return tuple(pairs[place] for place in order)

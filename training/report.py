@@ -50,7 +50,16 @@ NAMES = {
 
 BLOCKS = (
     *("unseen", "seen", "seen_minus_unseen", "world", "by_references", "baselines", "order"),
-    *("calibration", "ablations", "nearest_words", "attention", "signatures", "missing", "notes"),
+    *(
+        "calibration",
+        "ablations",
+        "nearest_words",
+        "attention",
+        "signatures",
+        "cold_start",
+        "missing",
+        "notes",
+    ),
 )
 """Parts of the page that results may lack."""
 

@@ -6,7 +6,6 @@ Axes: N users, E any width, A attributes of a taste.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float, Int
 
 from training.metrics import Figure
@@ -117,6 +116,8 @@ def ratio_of_means(
 ) -> Figure:
     """Mean of one over mean of the other, its interval by bootstrap over users.
 
+    Each user's numbers are drawn as they are: who was near to them is not looked for again.
+
     Args:
         above, below: one number a user, paired by position.
         n_pairs: pairs behind all of them.
@@ -143,15 +144,12 @@ def adjusted_rand(one: Int[np.ndarray, " N"], other: Int[np.ndarray, " N"]) -> f
     _, columns = np.unique(other, return_inverse=True)
     table = np.zeros((rows.max() + 1, columns.max() + 1))
     np.add.at(table, (rows, columns), 1)
-    together = _pairs(table).sum()
-    in_one, in_other = _pairs(table.sum(axis=1)).sum(), _pairs(table.sum(axis=0)).sum()
-    by_chance = in_one * in_other / max(float(_pairs(np.array(len(one)))), 1.0)
-    most = (in_one + in_other) / 2
-    return 1.0 if most == by_chance else float((together - by_chance) / (most - by_chance))
-
-
-def _pairs(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return counts * (counts - 1) / 2
+    together, in_one, in_other, among_all = (
+        float((counts * (counts - 1) / 2).sum())
+        for counts in (table, table.sum(axis=1), table.sum(axis=0), table.sum())
+    )
+    by_chance, most = in_one * in_other / max(among_all, 1.0), (in_one + in_other) / 2
+    return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)
 
 
 def _unit(vectors: Vectors) -> Vectors:

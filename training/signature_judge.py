@@ -248,7 +248,8 @@ def _add_tastes(
     for name, gain in gains.items():
         row = found["rivals"].setdefault(name, {})
         row["taste"] = ratio_of_means(gain, span, n_pairs=n_pairs, seed=seed)
-        row["of_ceiling"] = ratio_of_means(gain, gains[CEILING], n_pairs=n_pairs, seed=seed)
+        if name != WHOLE:  # the ceiling is of one half
+            row["of_ceiling"] = ratio_of_means(gain, gains[CEILING], n_pairs=n_pairs, seed=seed)
     less = gains[SHIPPED] - gains[BASELINE]
     found["shipped_minus"]["taste"] = ratio_of_means(less, span, n_pairs=n_pairs, seed=seed)
 

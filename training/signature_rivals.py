@@ -28,7 +28,7 @@ AT_ONCE = 8
 SHIPPED = "shipped"
 
 References = Sequence[Pair]
-Vectors = Float[np.ndarray, "N E"]
+Vectors = Float[np.ndarray, "N _"]
 Attention = Float[np.ndarray, "N layers H K"]
 
 
@@ -116,18 +116,20 @@ def rivals(
         first, second: of the two halves, paired by position.
         projections: the checkpoint's, by readout.
     """
-    both = (first, second)
     found = {}
     for readout, projection in projections.items():
         name = SHIPPED if readout == "scores" else readout
-        found[name] = _both(both, lambda half, p=projection, r=readout: _projected(half, p, r))
+        found[name] = (
+            _projected(first, projection, readout),
+            _projected(second, projection, readout),
+        )
     kinds: dict[str, Normalisation] = {
         "attention_eq6": "preference",
         "attention_full": "full",
         "attention_log_ratio": "log_ratio",
     }
     raw = {
-        name: _both(both, lambda half, k=kind: _flat(half.attention[k]))
+        name: (_flat(first.attention[kind]), _flat(second.attention[kind]))
         for name, kind in kinds.items()
         if kind in first.attention
     }
@@ -135,10 +137,6 @@ def rivals(
     raw["image_difference"] = (first.image_difference, second.image_difference)
     raw["last_hidden"] = (first.last_hidden, second.last_hidden)
     return found | {name: _centred(*vectors) for name, vectors in raw.items()}
-
-
-def _both(halves: tuple[Shown, Shown], read: Callable[[Shown], Vectors]) -> tuple[Vectors, Vectors]:
-    return read(halves[0]), read(halves[1])
 
 
 def _projected(shown: Shown, projection: Projection, readout: Readout) -> Vectors:
@@ -201,7 +199,8 @@ def _show_some(
             for kind, layers in record.attention.items()
         },
         _mean(hidden[torch.arange(len(hidden)), last.to(hidden.device)], num_orders),
-        _mean(torch.stack(differences), num_orders),
+        # Up to a million numbers a user with a large model.
+        _mean(torch.stack(differences), num_orders).astype(np.float32),
     )
 
 

@@ -7,8 +7,6 @@ import click
 
 from recsys.commands.shown import show_table
 
-COLUMNS = ("taste", "of_ceiling", "mrr")
-
 
 def show_signatures(block: Mapping[str, Any]) -> None:
     """Print what was measured of signatures, or why nothing was.
@@ -23,17 +21,17 @@ def show_signatures(block: Mapping[str, Any]) -> None:
         f"\nSignatures of {block['num_users']} users never learned from,"
         f" read from {block['num_references']} references of each"
     )
-    heads = ["signature", "taste of the 10 nearest", "of the ceiling", "rank of the other half"]
+    heads = ["signature", "taste", "of ceiling", "other half"]
     rows = [
-        (name, *(_told(row.get(column)) for column in COLUMNS))
+        (name, _told(row.get("taste")), _share(row.get("of_ceiling")), _told(row.get("mrr")))
         for name, row in block["rivals"].items()
     ]
     less = block["shipped_minus"]
     rows.append(("shipped less image_difference", _told(less.get("taste")), "", _told(less["mrr"])))
     show_table(heads, rows)
     click.echo(
-        "taste: mean cosine of true taste, 0 random users, 1 the true nearest; rank: mean"
-        f" reciprocal, {block['chance_mrr']:.3f} by chance\n"
+        "taste: of the 10 nearest users, 0 random users, 1 the true nearest; other half: mean"
+        f" reciprocal rank, {block['chance_mrr']:.3f} by chance\n"
     )
     show_table(["how settled, and communities", "value"], list(_settled(block)))
 
@@ -45,7 +43,7 @@ def _settled(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     communities = block.get("communities", {})
     for name in ("shipped", "shipped_whole", "true_taste"):
         if name in communities:
-            what = f"adjusted Rand index of {communities['num_clusters']} clusters with communities"
+            what = f"{communities['num_clusters']} clusters with communities, adjusted Rand index"
             yield f"{what}: {name}", f"{communities[name]:.3f}"
 
 
@@ -53,3 +51,7 @@ def _told(figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return ""
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def _share(figure: Mapping[str, Any] | None) -> str:
+    return "" if figure is None else f"{100 * figure['value']:.1f} %"

@@ -16,7 +16,7 @@ from training.truth import WorldTruth
 
 CEILING = "posterior"
 
-Vectors = Float[np.ndarray, "N E"]
+Vectors = Float[np.ndarray, "N _"]
 
 
 def posterior_tastes(

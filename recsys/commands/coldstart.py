@@ -1,5 +1,8 @@
 """`recsys coldstart`: what is borrowed from other people's choices for who has made few."""
 
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,11 +13,13 @@ from recsys.commands.shown import show_json, show_table, waiting
 
 if TYPE_CHECKING:
     from recsys.settings import Settings
+    from storage.histories import HistoryStore
+    from storage.onboarding_records import OnboardingPair
 
 
 @click.group("coldstart")
 def command() -> None:
-    """Learn from everybody's choices what helps people who have made few.
+    """Learn from everybody what helps people who have chosen little.
 
     `recsys serve` and `recsys rank --local` use what was learned last when they start; the setting
     cold_start=false switches it off.
@@ -43,6 +48,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
     with opened_store(settings, creates=False) as store, waiting("Learning from choices"):
         from recsys.coldstart_data import read_people, token_reader
         from recsys.coldstart_fit import fit_cold_start
+        from recsys.onboarding_pool import choose_onboarding
         from recsys.scorer.checkpoint import load_scorer
         from storage.cold_starts import ColdStartStore, StoredColdStart
 
@@ -55,8 +61,13 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
             )
         read = token_reader(scorer, store, people.images)
         learned, report = fit_cold_start(scorer, people.histories, read, seed=seed)
+        onboarding = choose_onboarding(learned, people.histories, people.images, read, seed=seed)
         stored = StoredColdStart(
-            scorer.model_version, report.num_users, report.num_pairs, learned.to_bytes()
+            scorer.model_version,
+            report.num_users,
+            report.num_pairs,
+            learned.to_bytes(),
+            onboarding,
         )
         ColdStartStore(store.database).put(stored)
     told = {
@@ -88,7 +99,7 @@ def show(checkpoint: str | None, is_json: bool) -> None:
             ExitCode.NOT_FOUND,
         )
     learned = ColdStart.from_bytes(stored.data)
-    told = {
+    told: dict[str, object] = {
         "model_version": version,
         "population_version": learned.version,
         "created_at": stored.created_at.isoformat() if stored.created_at else None,
@@ -98,6 +109,56 @@ def show(checkpoint: str | None, is_json: bool) -> None:
         "blends": [[round(float(value), 4) for value in row] for row in learned.blends],
     }
     _tell(told, is_json=is_json)
+
+
+@command.command("suggest")
+@click.option(
+    "-k",
+    "num_pairs",
+    type=click.IntRange(1, 8),
+    default=4,
+    show_default=True,
+    help="How many pairs.",
+)
+@click.option(
+    "--images",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the images into this folder, as 1a.png, 1b.png, 2a.png, ...",
+)
+@click.option("--checkpoint", help="The scorer that they were learned for.")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json: bool) -> None:
+    """Suggest pairs of images to show a new user.
+
+    Those whose answers tell most about taste come first. They were chosen by `recsys coldstart fit`
+    from images that people were shown; images and prompts of several people's choices where there
+    are such.
+    """
+    settings = read_settings(checkpoint=checkpoint)
+    with opened_store(settings, creates=False) as store:
+        from recsys.suggestions import learned_onboarding
+        from storage.cold_starts import ColdStartStore
+
+        learned = learned_onboarding(ColdStartStore(store.database), _model_version(settings))
+        pairs = learned.pairs[:num_pairs]
+        if folder is not None:
+            _write_images(store, pairs, folder)
+    if is_json:
+        show_json(
+            {
+                "population_version": learned.population_version,
+                "pairs": [dataclasses.asdict(pair) for pair in pairs],
+            }
+        )
+        return
+    show_table(
+        ["pair", "first", "second", "prompt", "bits so far"],
+        [
+            (place, pair.first_sha256, pair.second_sha256, pair.prompt, pair.information_bits)
+            for place, pair in enumerate(pairs, start=1)
+        ],
+    )
 
 
 @command.command("remove")
@@ -110,6 +171,14 @@ def remove(checkpoint: str | None) -> None:
 
         was_there = ColdStartStore(store.database).remove(_model_version(settings))
     click.echo("forgotten" if was_there else "there was nothing to forget")
+
+
+def _write_images(store: "HistoryStore", pairs: "Sequence[OnboardingPair]", folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, pair in enumerate(pairs, start=1):
+        for letter, sha256 in (("a", pair.first_sha256), ("b", pair.second_sha256)):
+            kind = store.image_facts(sha256).media_type.removeprefix("image/")
+            (folder / f"{place}{letter}.{kind}").write_bytes(store.image(sha256))
 
 
 def _model_version(settings: "Settings") -> str:

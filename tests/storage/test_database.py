@@ -65,6 +65,29 @@ def test_a_database_that_answers_is_healthy(database) -> None:
     assert healthy(database)
 
 
+def test_a_connection_that_was_glanced_through_holds_transactions_as_before(database) -> None:
+    def half() -> None:
+        with database.writing() as session:
+            add(session, "half")
+            raise ZeroDivisionError
+
+    with database.writing() as session:
+        add(session, "ann")
+    for _ in range(2):  # one connection, used again and again
+        with database.glance() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM users").scalar() == 1
+        with pytest.raises(ZeroDivisionError):
+            half()
+        assert names(database) == ["ann"]
+
+
+def test_a_glance_at_a_server_that_is_not_there_says_so() -> None:
+    database = Database("postgresql://ann@127.0.0.1:1/x")
+    with pytest.raises(StorageUnavailable), database.glance():
+        pass
+    database.dispose()
+
+
 def test_sqlite_is_told_what_it_must_hold(sqlite_url: str) -> None:
     database = Database(sqlite_url)
     upgrade(database)

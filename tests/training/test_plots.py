@@ -11,6 +11,7 @@ from training.plots import (
     difference_plot,
     reference_plot,
     reliability_plot,
+    signature_plot,
 )
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -32,6 +33,7 @@ PLOTS = {
     "difference": lambda: difference_plot(
         [("no <tokens>", figure(-0.02)), ("x & y", figure(0.01))]
     ),
+    "signatures": lambda: signature_plot([("shipped", figure(0.45)), ("<raw>", figure(-0.01))]),
     "references": lambda: reference_plot({"0": figure(0.5), "8": figure(0.7)}),
     "bounded": lambda: reference_plot({"0": figure(0.5)}, {"0": figure(0.6)}),
     "reliability": lambda: reliability_plot([{"score": 0.5, "liked": 0.4, "count": 3}]),
@@ -72,6 +74,10 @@ def test_differences_are_told_in_points_with_their_sign() -> None:
     told = texts(PLOTS["difference"]())
     assert {"-2.0", "+1.0", "no <tokens>", "percentage points"} <= set(told)
     assert not [each for each in told if "%" in each]
+
+
+def test_signatures_are_told_as_they_are() -> None:
+    assert {"0.45", "-0.01", "shipped", "<raw>"} <= set(texts(PLOTS["signatures"]()))
 
 
 def test_the_best_possible_is_named_where_it_is_known() -> None:

@@ -62,6 +62,21 @@ WHOLE = results(
             "maps": [[0.5, 0.5]] * 5,
         }
     ],
+    signatures={
+        **{"num_users": 7, "num_references": 8, "num_whole": 24, "num_probes": 32},
+        **{"num_orders": 2, "dimension": 16, "chance_mrr": 0.0123},
+        "rivals": {
+            "shipped": {"taste": figure(0.456), "of_ceiling": figure(0.9), "mrr": figure(0.3)},
+            "last_hidden": {"taste": figure(0.1), "of_ceiling": figure(0.2), "mrr": figure(0.1)},
+            "shipped_whole": {"taste": figure(0.6)},
+        },
+        "shipped_minus": {"taste": figure(0.078), "mrr": figure(0.02)},
+        "stability": figure(0.987),
+        "drift": {"2": figure(0.6), "16": figure(0.95)},
+        "communities": {
+            **{"num_clusters": 12, "shipped": 0.21, "shipped_whole": 0.32, "true_taste": 0.93}
+        },
+    },
     missing=[{"what": "pick_score", "why": "no folder & no luck"}],
     notes=["A <note>."],
 )
@@ -88,9 +103,13 @@ def test_every_block_is_on_the_page() -> None:
         "spread of Q",
         "temperature 1.90",
         "among the first 1",
+        "0.456",
+        "last hidden state of the references",
+        "0.012 by chance",
+        "0.32 (shipped, of the whole history)",
     ):
         assert text in page, text
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7
 
 
 def test_every_figure_tells_its_users_and_pairs() -> None:
@@ -161,6 +180,12 @@ def test_what_is_not_there_is_left_out() -> None:
     for text in ("Baselines", "Calibration", "What this world allows", "Ablations", "Not measured"):
         assert f"<h2>{text}" not in page
     assert "One liked against one disliked" in page
+
+
+def test_why_signatures_were_not_measured_is_on_the_page() -> None:
+    page = render(results(signatures={"why": "no <part>"}))
+    assert "Not measured: no &lt;part&gt;." in page
+    assert "nearest users" not in page
 
 
 def test_nothing_is_fetched_and_everything_is_escaped() -> None:
