@@ -20,7 +20,12 @@ from recsys.service.history_wire import (
     user_from_wire,
 )
 from recsys.service.statuses import error_of
-from recsys.service.wire import ImageSource, rank_request_to_wire, ranking_from_wire
+from recsys.service.wire import (
+    ImageSource,
+    onboarding_from_wire,
+    rank_request_to_wire,
+    ranking_from_wire,
+)
 from recsys.similarity_client import SimilarityCalls
 from recsys.v1 import (
     feedback_service_pb2_grpc,
@@ -28,7 +33,9 @@ from recsys.v1 import (
     similarity_service_pb2_grpc,
     user_service_pb2_grpc,
 )
+from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
+from storage.onboarding_records import Onboarding
 from storage.records import Appended, Erased, StoredChoice, UserSummary
 
 _SERVICES = ("RankingService", "FeedbackService", "UserService", "SimilarityService")
@@ -123,6 +130,19 @@ class RecsysClient:
         with _sendable():
             request = rank_request_to_wire(user_id, candidates, request_id=request_id)
         return ranking_from_wire(self._call(self._ranking.RankCandidates, request, timeout_s))
+
+    def suggest_onboarding(
+        self, num_pairs: int = 0, *, timeout_s: float | None = None
+    ) -> Onboarding:
+        """Ask which pairs of images to show a new user, those that tell most about taste first.
+
+        Args:
+            num_pairs: 1 to 8; 0 for the server's default, 4.
+            timeout_s: for this call; None for the client's.
+        """
+        with _sendable():
+            request = SuggestOnboardingRequest(num_pairs=num_pairs)
+        return onboarding_from_wire(self._call(self._ranking.SuggestOnboarding, request, timeout_s))
 
     def record_choice(
         self,

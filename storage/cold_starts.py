@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqlalchemy import select
+
 from storage.database import Database
+from storage.onboarding import from_json, living, to_json
+from storage.onboarding_records import Onboarding
 from storage.tables import ColdStartRow
 
 
@@ -16,6 +20,7 @@ class StoredColdStart:
         num_users: learned from.
         num_pairs: theirs.
         data: as their owner wrote them.
+        onboarding: the pairs that new users are shown; None: none were chosen.
         created_at: when, UTC; None before it is stored.
     """
 
@@ -23,6 +28,7 @@ class StoredColdStart:
     num_users: int
     num_pairs: int
     data: bytes
+    onboarding: Onboarding | None = None
     created_at: datetime | None = None
 
 
@@ -37,14 +43,16 @@ class ColdStartStore:
         self.database = database
 
     def put(self, stored: StoredColdStart) -> None:
-        """Store in place of what was there."""
+        """Store in place of what was there, without pairs whose images were erased meanwhile."""
         with self.database.writing() as session:
+            onboarding = stored.onboarding and living(session, stored.onboarding)
             session.merge(
                 ColdStartRow(
                     model_version=stored.model_version,
                     num_users=stored.num_users,
                     num_pairs=stored.num_pairs,
                     data=stored.data,
+                    onboarding=to_json(onboarding),
                     created_at=datetime.now(UTC),
                 )
             )
@@ -53,11 +61,27 @@ class ColdStartStore:
         """What was last learned for a model version, if anything."""
         with self.database.session() as session:
             row = session.get(ColdStartRow, model_version)
-        if row is None:
-            return None
-        return StoredColdStart(
-            row.model_version, row.num_users, row.num_pairs, row.data, row.created_at
-        )
+            if row is None:
+                return None
+            onboarding = from_json(row.onboarding)
+            return StoredColdStart(
+                row.model_version,
+                row.num_users,
+                row.num_pairs,
+                row.data,
+                onboarding and living(session, onboarding),
+                row.created_at,
+            )
+
+    def onboarding(self, model_version: str) -> Onboarding | None:
+        """The pairs to show a new user whose images still are there; None if nothing was learned.
+
+        Reads none of the numbers.
+        """
+        query = select(ColdStartRow.onboarding).where(ColdStartRow.model_version == model_version)
+        with self.database.session() as session:
+            onboarding = from_json(session.scalar(query) or "")
+            return onboarding and living(session, onboarding)
 
     def remove(self, model_version: str) -> bool:
         """Forget it; False if there was nothing."""

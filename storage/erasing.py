@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.errors import UnknownUser
+from storage.onboarding import forget_pairs
 from storage.records import Erased
 from storage.tables import (
     BackfillRow,
@@ -69,6 +70,7 @@ def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:
     num_signatures = _remove(session, SignatureRow, user_id)
     num_choices = _remove(session, ChoiceRow, user_id)
     _remove(session, UserRow, user_id)
+    forget_pairs(session, named)
     gone = _remove_unnamed(session, named)
     return Erased(num_choices, num_signatures, len(gone), sum(gone.values())), list(gone)
 

@@ -17,6 +17,7 @@ from recsys.scorer.model import PreferenceScorer, Prefix
 from training.bounds import gap_closed, of_this_world, world_accuracies
 from training.features import Features
 from training.metrics import Figure, accuracy, over_users
+from training.onboarding_judge import judge_onboarding
 from training.questions import Samples, with_references
 from training.samples import Histories, Pair, Sample
 from training.truth import WorldTruth
@@ -70,12 +71,25 @@ def judge_cold_start(
             best = world_accuracies(fewer, histories, truth, seed=seed)
             rights["best_possible"] = dict(best["best_possible"])
         found[str(count)] = _figures(rights, fewer)
+    first_questions = None
+    if known and truth is not None:
+        tell("cold start: first questions")
+        first_questions = judge_onboarding(
+            cold_start,
+            lenders,
+            judged,
+            histories=histories,
+            features=features,
+            truth=truth,
+            seed=seed,
+        )
     return {
         "num_lenders": report.num_users,
         "num_lent_pairs": report.num_pairs,
         "num_classes": report.num_classes,
         "by_references": found,
         "blends": cold_start.blends.tolist(),
+        "onboarding": first_questions,
     }
 
 
@@ -142,7 +156,10 @@ def _figures(rights: Rights, samples: Samples) -> dict[str, Figure]:
     gain = np.subtract(columns["borrowing"], columns["alone"])
     figures["gain"] = over_users(gain.tolist(), n_pairs=n_pairs)
     if "best_possible" in columns:
-        figures["closed"] = gap_closed(
-            columns["borrowing"], columns["alone"], columns["best_possible"]
+        closed = gap_closed(columns["borrowing"], columns["alone"], columns["best_possible"])
+        distance = over_users(
+            np.subtract(columns["best_possible"], columns["alone"]).tolist(), n_pairs=n_pairs
         )
+        if distance.low > 0:  # else there may be none to close
+            figures["closed"] = closed
     return figures

@@ -33,11 +33,21 @@ def show_cold_start(block: Mapping[str, Any]) -> None:
         if way in first
     ]
     rows.append(("gain, points", *(_percent(each["gain"]) for each in found.values())))
-    if "closed" in first:
-        rows.append(
-            ("share of the distance", *(_percent(each["closed"]) for each in found.values()))
-        )
+    if any("closed" in each for each in found.values()):
+        closed = (_percent(each["closed"]) if "closed" in each else "" for each in found.values())
+        rows.append(("share of the distance, %", *closed))
     show_table(["pairs told right by own references", *found], rows)
+    if block["onboarding"] is not None:
+        _show_onboarding(block["onboarding"]["by_answers"])
+
+
+def _show_onboarding(found: Mapping[str, Any]) -> None:
+    click.echo("\nFirst questions to a new user, answers to pairs of images; others' taste alone")
+    ways = {"suggested": "suggested pairs", "random": "random pairs", "gain": "gain, points"}
+    rows = [
+        (label, *(_percent(each[way]) for each in found.values())) for way, label in ways.items()
+    ]
+    show_table(["pairs told right by answers", *map(str, found)], rows)
 
 
 def _percent(figure: Mapping[str, Any]) -> str:

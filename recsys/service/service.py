@@ -38,6 +38,7 @@ from recsys.v1 import (
     user_service_pb2_grpc,
 )
 from storage.clusters import ClusterStore
+from storage.cold_starts import ColdStartStore
 from storage.histories import HistoryStore
 
 logger = logging.getLogger(__name__)
@@ -198,7 +199,13 @@ class Service:
             self._store, _image_limits(settings), max_images=settings.max_candidates
         )
         ranking_service_pb2_grpc.add_RankingServiceServicer_to_server(
-            RankingServicer(self._model, self.metrics), server
+            RankingServicer(
+                self._model,
+                self.metrics,
+                cold_starts=ColdStartStore(self._store.database),
+                threads=self._threads,
+            ),
+            server,
         )
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(
             FeedbackServicer(recorder, self._threads), server

@@ -26,7 +26,8 @@ from recsys.service.metrics import ServiceMetrics
 from recsys.service.neighbourhood import Neighbourhood
 from recsys.service.pages import after_of, page_size, token_of
 from recsys.service.recording import Recorder, check_request_id
-from recsys.service.wire import candidates_from_wire, ranking_to_wire
+from recsys.service.wire import candidates_from_wire, onboarding_to_wire, ranking_to_wire
+from recsys.suggestions import checked_num_pairs, learned_onboarding
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,
@@ -35,6 +36,7 @@ from recsys.v1 import (
     user_service_pb2,
     user_service_pb2_grpc,
 )
+from storage.cold_starts import ColdStartStore
 from storage.histories import HistoryStore
 
 Result = TypeVar("Result")
@@ -61,6 +63,8 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
     Args:
         model: what to rank with.
         metrics: counts rankings.
+        cold_starts: what was learned for new users.
+        threads: to block in.
         clock: the ranker's.
     """
 
@@ -69,10 +73,14 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         model: Model,
         metrics: ServiceMetrics,
         *,
+        cold_starts: ColdStartStore,
+        threads: Executor,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model = model
         self._metrics = metrics
+        self._cold_starts = cold_starts
+        self._threads = threads
         self._clock = clock
 
     async def RankCandidates(
@@ -90,6 +98,18 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         )
         self._metrics.observe_ranking(ranking)
         return ranking_to_wire(ranking)
+
+    async def SuggestOnboarding(
+        self, request: ranking_service_pb2.SuggestOnboardingRequest, context: CallContext
+    ) -> ranking_service_pb2.SuggestOnboardingResponse:
+        """Tell which pairs to show a new user first."""
+        num_pairs = checked_num_pairs(request.num_pairs)
+        if self._model.engine is None:
+            raise Unavailable("the model is loading: call again later")
+        onboarding = await _in_thread(
+            self._threads, learned_onboarding, self._cold_starts, self._model.engine.model_version
+        )
+        return onboarding_to_wire(onboarding, num_pairs=num_pairs)
 
 
 class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):

@@ -1,6 +1,7 @@
 """Rankings and images: protobuf <-> the dataclasses that everything else speaks. No tensors."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from recsys.candidates import (
 )
 from recsys.errors import RecsysError
 from recsys.v1 import image_pb2, ranking_service_pb2
+from storage.onboarding_records import Onboarding, OnboardingPair
 
 Named = TypeVar("Named", bound=Enum)
 
@@ -102,6 +104,32 @@ def ranking_from_wire(response: ranking_service_pb2.RankCandidatesResponse) -> R
                 message=each.message,
             )
             for each in response.candidates
+        ),
+    )
+
+
+def onboarding_to_wire(
+    onboarding: Onboarding, *, num_pairs: int
+) -> ranking_service_pb2.SuggestOnboardingResponse:
+    """Write the first so many pairs."""
+    return ranking_service_pb2.SuggestOnboardingResponse(
+        pairs=[
+            ranking_service_pb2.OnboardingPair(**asdict(pair))
+            for pair in onboarding.pairs[:num_pairs]
+        ],
+        population_version=onboarding.population_version,
+    )
+
+
+def onboarding_from_wire(response: ranking_service_pb2.SuggestOnboardingResponse) -> Onboarding:
+    """Read suggested pairs."""
+    return Onboarding(
+        response.population_version,
+        tuple(
+            OnboardingPair(
+                each.first_sha256, each.second_sha256, each.prompt, each.information_bits
+            )
+            for each in response.pairs
         ),
     )
 

@@ -83,3 +83,29 @@ class RankedCandidate(_message.Message):
     status: CandidateStatus
     message: str
     def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., rank: _Optional[int] = ..., status: _Optional[_Union[CandidateStatus, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class SuggestOnboardingRequest(_message.Message):
+    __slots__ = ("num_pairs",)
+    NUM_PAIRS_FIELD_NUMBER: _ClassVar[int]
+    num_pairs: int
+    def __init__(self, num_pairs: _Optional[int] = ...) -> None: ...
+
+class SuggestOnboardingResponse(_message.Message):
+    __slots__ = ("pairs", "population_version")
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    POPULATION_VERSION_FIELD_NUMBER: _ClassVar[int]
+    pairs: _containers.RepeatedCompositeFieldContainer[OnboardingPair]
+    population_version: str
+    def __init__(self, pairs: _Optional[_Iterable[_Union[OnboardingPair, _Mapping]]] = ..., population_version: _Optional[str] = ...) -> None: ...
+
+class OnboardingPair(_message.Message):
+    __slots__ = ("first_sha256", "second_sha256", "prompt", "information_bits")
+    FIRST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SECOND_SHA256_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    INFORMATION_BITS_FIELD_NUMBER: _ClassVar[int]
+    first_sha256: str
+    second_sha256: str
+    prompt: str
+    information_bits: float
+    def __init__(self, first_sha256: _Optional[str] = ..., second_sha256: _Optional[str] = ..., prompt: _Optional[str] = ..., information_bits: _Optional[float] = ...) -> None: ...

@@ -40,6 +40,11 @@ class RankingServiceStub(object):
                 request_serializer=recsys_dot_v1_dot_ranking__service__pb2.RankCandidatesRequest.SerializeToString,
                 response_deserializer=recsys_dot_v1_dot_ranking__service__pb2.RankCandidatesResponse.FromString,
                 _registered_method=True)
+        self.SuggestOnboarding = channel.unary_unary(
+                '/recsys.v1.RankingService/SuggestOnboarding',
+                request_serializer=recsys_dot_v1_dot_ranking__service__pb2.SuggestOnboardingRequest.SerializeToString,
+                response_deserializer=recsys_dot_v1_dot_ranking__service__pb2.SuggestOnboardingResponse.FromString,
+                _registered_method=True)
 
 
 class RankingServiceServicer(object):
@@ -64,6 +69,21 @@ class RankingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuggestOnboarding(self, request, context):
+        """Tells which pairs of images to show a new user, those whose answers tell most about taste first.
+
+        The same for everybody: what somebody answers does not change what is asked. Both images and
+        the prompt are of other people's choices, and both are still stored. Record each answer by
+        FeedbackService.RecordChoice, and rankings rest on it from then on.
+
+        INVALID_ARGUMENT     num_pairs is out of range; google.rpc.BadRequest names it
+        FAILED_PRECONDITION  nothing was learned for the model that is served: run `recsys coldstart fit`
+        UNAVAILABLE          as above
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RankingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -71,6 +91,11 @@ def add_RankingServiceServicer_to_server(servicer, server):
                     servicer.RankCandidates,
                     request_deserializer=recsys_dot_v1_dot_ranking__service__pb2.RankCandidatesRequest.FromString,
                     response_serializer=recsys_dot_v1_dot_ranking__service__pb2.RankCandidatesResponse.SerializeToString,
+            ),
+            'SuggestOnboarding': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuggestOnboarding,
+                    request_deserializer=recsys_dot_v1_dot_ranking__service__pb2.SuggestOnboardingRequest.FromString,
+                    response_serializer=recsys_dot_v1_dot_ranking__service__pb2.SuggestOnboardingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -101,6 +126,33 @@ class RankingService(object):
             '/recsys.v1.RankingService/RankCandidates',
             recsys_dot_v1_dot_ranking__service__pb2.RankCandidatesRequest.SerializeToString,
             recsys_dot_v1_dot_ranking__service__pb2.RankCandidatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuggestOnboarding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.RankingService/SuggestOnboarding',
+            recsys_dot_v1_dot_ranking__service__pb2.SuggestOnboardingRequest.SerializeToString,
+            recsys_dot_v1_dot_ranking__service__pb2.SuggestOnboardingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,8 +48,20 @@ def test_groups_get_lists_with_the_recall_that_is_promised(dimension: int) -> No
     vectors, queries = grouped(6000, dimension), grouped(300, dimension, seed=1)
     made = build_candidates(vectors, exact_max=1000)
     assert isinstance(made, InvertedFile)
-    assert made.effort.recall >= 0.993
+    assert made.effort.recall >= 0.995
     assert recall(made, vectors, queries) >= 0.99
+
+
+def test_vectors_that_lie_close_are_told_apart() -> None:
+    """Of few true dimensions: codes are coarser than distances, so more are compared again."""
+    rng = np.random.default_rng(5)
+    plane = rng.standard_normal((4, 16))
+    vectors = unit(rng.standard_normal((30_000, 4)) @ plane)
+    queries = unit(rng.standard_normal((200, 4)) @ plane)
+    for build in (inverted_file, graph):
+        made = tune(build(vectors), vectors)
+        assert made is not None
+        assert recall(made, vectors, queries) >= 0.99
 
 
 def test_more_neighbours_are_looked_for_harder() -> None:
@@ -63,8 +75,8 @@ def test_where_lists_miss_neighbours_there_is_a_graph(monkeypatch) -> None:
     vectors = scattered(5000, 16)
     made = build_candidates(vectors, exact_max=1000)
     assert isinstance(made, Graph)
-    assert made.effort.recall >= 0.993
-    assert recall(made, vectors, scattered(200, 16, seed=1)) >= 0.98  # none of them is stored
+    assert made.effort.recall >= 0.995
+    assert recall(made, vectors, scattered(200, 16, seed=1)) >= 0.99  # none of them is stored
 
 
 @pytest.mark.parametrize("quicker", ["ivf-pq", "hnsw"])
@@ -86,7 +98,7 @@ def test_where_nothing_has_the_recall_all_are_compared(monkeypatch, caplog) -> N
 
 
 def test_tune_takes_the_least_effort_that_will_do() -> None:
-    vectors = grouped(6000, 16)
+    vectors = scattered(6000, 16)
     easy = tune(inverted_file(vectors), vectors, target=0.5)
     hard = tune(inverted_file(vectors), vectors, target=0.999)
     assert easy.effort.breadth * easy.effort.depth < hard.effort.breadth * hard.effort.depth

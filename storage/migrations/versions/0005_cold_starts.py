@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("num_users", NUMBER, nullable=False),
         sa.Column("num_pairs", NUMBER, nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("onboarding", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("model_version", name="pk_cold_starts"),
     )

@@ -3,11 +3,7 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +19,9 @@ from recsys.index_snapshot import (
     save_snapshot,
 )
 from recsys.neighbours import SignatureIndex
-from storage.database import Database, upgrade
 from storage.records import Signature
-from storage.signatures import SignatureStore
-from storage.tables import SignatureCounterRow, SignatureRow, UserRow
+from storage.tables import SignatureCounterRow, SignatureRow
 
-ROOT = Path(__file__).parents[2]
 E = 8
 
 
@@ -41,37 +34,6 @@ def main_of(number: int, sequence: int, *, exact_max: int = 100_000) -> Main:
     names = [f"user {place:05d}" for place in range(number)]
     rows = Rows.of(names, np.arange(1, number + 1), unit(1, number))
     return Main(rows, sequence, build_candidates(rows.vectors, exact_max=exact_max))
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    return tmp_path / "index"
-
-
-@pytest.fixture
-def signatures(sqlite_url) -> SignatureStore:
-    """300 users with a vector each."""
-    database = Database(sqlite_url)
-    upgrade(database)
-    now = datetime.now(UTC)
-    users = [f"user {place:05d}" for place in range(300)]
-    with database.writing() as session:
-        session.add_all([UserRow(user_id=u, revision=9, created_at=now) for u in users])
-    store = SignatureStore(database)
-    store.put_many([Signature(u, "v1", 1, v) for u, v in zip(users, unit(1, 300), strict=True)])
-    yield store
-    database.dispose()
-
-
-def serves_what_sql_says(store: SignatureStore, folder: Path) -> None:
-    index = SignatureIndex(store, "v1", folder=folder, exact_max=100, rebuilds=False)
-    batch = store.changes("v1", after=0, limit=100_000)
-    expected = dict(zip(batch.user_ids, batch.sequences.tolist(), strict=True))
-    found = index.search(unit(2, 1)[0], 100_000)
-    assert {each.user_id: each.sequence for each in found} == expected
-    near = dict(zip(batch.user_ids, batch.vectors @ unit(2, 1)[0], strict=True))
-    for each in found:
-        assert each.similarity == pytest.approx(near[each.user_id], abs=1e-5)
 
 
 @pytest.mark.parametrize("exact_max", [100, 100_000])
@@ -159,7 +121,7 @@ def test_the_last_writer_wins(folder) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"..", b"a/../../b", b"\xff\xfe"])
 def test_a_pointer_to_nowhere_is_refused_and_mended(
-    signatures, folder, caplog, text: bytes
+    signatures, folder, caplog, text: bytes, serves_what_sql_says
 ) -> None:
     SignatureIndex(signatures, "v1", folder=folder)
     (folder / "CURRENT-v1").write_bytes(text)
@@ -215,7 +177,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_one_is_refused_and_built_anew(signatures, folder, caplog, name: str) -> None:
+def test_a_damaged_one_is_refused_and_built_anew(
+    signatures, folder, caplog, name: str, serves_what_sql_says
+) -> None:
     SignatureIndex(signatures, "v1", folder=folder, exact_max=100)
     (snapshot,) = [path for path in folder.iterdir() if path.is_dir()]
     DAMAGES[name](snapshot)
@@ -228,7 +192,9 @@ def test_a_damaged_one_is_refused_and_built_anew(signatures, folder, caplog, nam
     assert caplog.text == ""  # mended
 
 
-def test_a_restart_reads_only_what_came_since(signatures, folder, caplog, monkeypatch) -> None:
+def test_a_restart_reads_only_what_came_since(
+    signatures, folder, caplog, monkeypatch, serves_what_sql_says
+) -> None:
     SignatureIndex(signatures, "v1", folder=folder, exact_max=100)
     signatures.put_many([Signature("user 00003", "v1", 2, unit(9, 1)[0])])
     read: list[int] = []
@@ -248,7 +214,7 @@ def test_a_restart_reads_only_what_came_since(signatures, folder, caplog, monkey
 
 @pytest.mark.parametrize("put_again", [0, 150])
 def test_a_snapshot_of_a_database_that_was_restored(
-    signatures, folder, caplog, put_again: int
+    signatures, folder, caplog, put_again: int, serves_what_sql_says
 ) -> None:
     """Restored to when it was half as long, and perhaps grown again past the snapshot since."""
     from sqlalchemy import delete
@@ -278,50 +244,3 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_search(
     index = SignatureIndex(signatures, "v1", folder=tmp_path / "file")
     assert index.size == 300
     assert "could not be written" in caplog.text
-
-
-WRITER = """
-import sys, numpy as np
-from pathlib import Path
-from recsys.neighbours import SignatureIndex
-from storage.database import Database
-from storage.records import Signature
-from storage.signatures import SignatureStore
-url, folder, seed = sys.argv[1:]
-store = SignatureStore(Database(url))
-index = SignatureIndex(store, "v1", folder=Path(folder), exact_max=100, rebuilds=False)
-rng = np.random.default_rng(int(seed))
-print("ready", flush=True)
-while True:
-    vectors = rng.standard_normal((20, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    users = [f"user {each:05d}" for each in rng.choice(300, 20, replace=False)]
-    store.put_many([Signature(u, "v1", 2, v) for u, v in zip(users, vectors)])
-    index.rebuild()
-"""
-
-
-def writer(store: SignatureStore, folder: Path, seed: int) -> subprocess.Popen:
-    url = store.database.url.render_as_string(hide_password=False)
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, url, str(folder), str(seed)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert process.stdout.readline() == b"ready\n"
-    return process
-
-
-def test_killed_at_any_instant_and_two_at_once(signatures, folder, caplog) -> None:
-    rng = np.random.default_rng(1)
-    for round_ in range(3):
-        processes = [writer(signatures, folder, 10 * round_ + each) for each in range(2)]
-        for process in processes:
-            time.sleep(float(rng.uniform(0.05, 0.4)))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            process.stdout.close()
-        serves_what_sql_says(signatures, folder)
-    assert "building the index from SQL" not in caplog.text
-    assert signatures.last_sequence("v1") > 300

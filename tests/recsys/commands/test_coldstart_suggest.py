@@ -1,0 +1,76 @@
+"""`recsys coldstart suggest` after a fit: what it prints, the images, and what it tells before."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def people(home: Path, run, picture):
+    """Six people, each with two images of one prompt."""
+    for n in range(6):
+        names = []
+        for which in range(2):
+            path = home / f"{n}-{which}.png"
+            path.write_bytes(picture(10 * n + which))
+            names.append(path.name)
+        command = ["choose", "--user", f"u{n}", "--liked", names[0], "--passed-over", names[1]]
+        assert run(*command, "--prompt", f"hill {n}").exit_code == 0
+
+
+@pytest.fixture
+def fitted(run, people, checkpoint: Path) -> list[str]:
+    """Flags that name the checkpoint for which it was learned."""
+    flags = ["--checkpoint", str(checkpoint)]
+    result = run("coldstart", "fit", *flags)
+    assert result.exit_code == 0, result.output
+    return flags
+
+
+def test_pairs_and_their_images(run, home: Path, fitted: list[str]) -> None:
+    arguments = ["coldstart", "suggest", "-k", "3", "--images", "shown", "--json", *fitted]
+    told = json.loads(run(*arguments).stdout)
+    shown = json.loads(run("coldstart", "show", "--json", *fitted).stdout)
+    assert told["population_version"] == shown["population_version"]
+    assert len(told["pairs"]) == 3
+    written = sorted(path.name for path in (home / "shown").iterdir())
+    assert written == ["1a.png", "1b.png", "2a.png", "2b.png", "3a.png", "3b.png"]
+    for place, pair in enumerate(told["pairs"], start=1):
+        for letter, name in (("a", "first_sha256"), ("b", "second_sha256")):
+            data = (home / "shown" / f"{place}{letter}.png").read_bytes()
+            assert hashlib.sha256(data).hexdigest() == pair[name]
+    bits = [pair["information_bits"] for pair in told["pairs"]]
+    assert bits == sorted(bits)
+    assert bits[0] >= 0
+
+
+def test_a_table_of_four_by_default(run, fitted: list[str]) -> None:
+    result = run("coldstart", "suggest", *fitted)
+    assert result.exit_code == 0
+    assert "bits so far" in result.stdout
+    first_words = [line.split()[0] for line in result.stdout.splitlines() if line.strip()]
+    assert first_words[2:] == ["1", "2", "3", "4"]
+
+
+def test_an_erased_pair_is_left_out(run, fitted: list[str]) -> None:
+    def suggested() -> list:
+        return json.loads(run("coldstart", "suggest", "-k", "8", "--json", *fitted).stdout)["pairs"]
+
+    before = suggested()
+    assert run("users", "erase", "u1", "--yes").exit_code == 0
+    after = suggested()
+    assert 0 < len(after) < len(before)
+    assert [pair for pair in before if pair in after] == after
+
+
+def test_before_the_fit_it_tells_what_to_run(run, people, checkpoint: Path) -> None:
+    result = run("coldstart", "suggest", "--checkpoint", str(checkpoint))
+    assert result.exit_code == 1
+    assert "run `recsys coldstart fit`" in result.stderr
+
+
+@pytest.mark.parametrize("num_pairs", ["0", "9"])
+def test_a_number_out_of_range_is_refused(run, num_pairs: str) -> None:
+    assert run("coldstart", "suggest", "-k", num_pairs).exit_code == 2

@@ -1,0 +1,58 @@
+"""300 users with a vector each, and what must hold of an index whatever happened to its files."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.neighbours import SignatureIndex
+from storage.database import Database, upgrade
+from storage.records import Signature
+from storage.signatures import SignatureStore
+from storage.tables import UserRow
+
+E = 8
+
+
+def unit(seed: int, number: int) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((number, E))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def signatures(sqlite_url) -> SignatureStore:
+    """300 users with a vector each."""
+    database = Database(sqlite_url)
+    upgrade(database)
+    now = datetime.now(UTC)
+    users = [f"user {place:05d}" for place in range(300)]
+    with database.writing() as session:
+        session.add_all([UserRow(user_id=u, revision=9, created_at=now) for u in users])
+    store = SignatureStore(database)
+    store.put_many([Signature(u, "v1", 1, v) for u, v in zip(users, unit(1, 300), strict=True)])
+    yield store
+    database.dispose()
+
+
+@pytest.fixture
+def serves_what_sql_says() -> Callable[[SignatureStore, Path], None]:
+    """Open the index of a folder and compare its whole answer with SQL."""
+
+    def serves_what_sql_says(store: SignatureStore, folder: Path) -> None:
+        index = SignatureIndex(store, "v1", folder=folder, exact_max=100, rebuilds=False)
+        batch = store.changes("v1", after=0, limit=100_000)
+        expected = dict(zip(batch.user_ids, batch.sequences.tolist(), strict=True))
+        found = index.search(unit(2, 1)[0], 100_000)
+        assert {each.user_id: each.sequence for each in found} == expected
+        near = dict(zip(batch.user_ids, batch.vectors @ unit(2, 1)[0], strict=True))
+        for each in found:
+            assert each.similarity == pytest.approx(near[each.user_id], abs=1e-5)
+
+    return serves_what_sql_says

@@ -1,0 +1,221 @@
+"""The pairs that tell most: against a naive twin, the laws of information, ties, the pool."""
+
+from itertools import combinations, pairwise, product
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.coldstart import ColdStart
+from recsys.latent_classes import LatentClasses
+from recsys.onboarding import MAX_PAIRS, choose_pairs, expected_information
+from recsys.onboarding_pool import MAX_IMAGES, choose_onboarding, differences_of, draw_pool
+
+SEED = st.integers(0, 2**32 - 1)
+
+
+def classes_of(tastes: np.ndarray, shares: np.ndarray) -> LatentClasses:
+    some = np.ones(len(shares))
+    return LatentClasses(tastes, shares, some, some)
+
+
+def drawn(
+    seed: int, *, num_pairs: int = 5, num_classes: int = 3
+) -> tuple[LatentClasses, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    tastes = rng.normal(0, 2, (num_classes, 4))
+    return classes_of(tastes, rng.dirichlet(np.ones(num_classes))), rng.normal(0, 1, (num_pairs, 4))
+
+
+def naive_bits(classes: LatentClasses, differences: np.ndarray) -> float:
+    """Sum p(k, answers) log2 p(answers | k) / p(answers), answer by answer."""
+    bits = 0.0
+    for signs in product((1, -1), repeat=len(differences)):
+        given_class = [
+            np.prod(
+                [
+                    1 / (1 + np.exp(-s * (taste @ d)))
+                    for s, d in zip(signs, differences, strict=True)
+                ]
+            )
+            for taste in classes.tastes
+        ]
+        told = sum(share * p for share, p in zip(classes.shares, given_class, strict=True))
+        bits += sum(
+            share * p * np.log2(p / told)
+            for share, p in zip(classes.shares, given_class, strict=True)
+            if p > 0
+        )
+    return bits
+
+
+def apart(num_pairs: int) -> np.ndarray:
+    return np.arange(2 * num_pairs).reshape(-1, 2)
+
+
+@settings(deadline=None, max_examples=25)
+@given(SEED, st.integers(1, 5), st.integers(1, 4))
+def test_information_is_that_of_the_naive_twin(seed: int, num_pairs: int, num_classes: int) -> None:
+    classes, differences = drawn(seed, num_pairs=num_pairs, num_classes=num_classes)
+    found = expected_information(classes, differences)
+    assert found == pytest.approx(naive_bits(classes, differences), abs=1e-9)
+
+
+@settings(deadline=None, max_examples=25)
+@given(SEED)
+def test_information_is_never_negative_grows_and_is_bounded(seed: int) -> None:
+    classes, differences = drawn(seed, num_pairs=MAX_PAIRS)
+    bits = [expected_information(classes, differences[:count]) for count in range(MAX_PAIRS + 1)]
+    assert bits[0] == 0
+    assert all(more >= less - 1e-12 for less, more in pairwise(bits))
+    assert bits[-1] <= -(classes.shares @ np.log2(classes.shares)) + 1e-9
+
+
+def test_by_hand_two_opposite_certain_classes_are_told_apart_by_one_answer() -> None:
+    classes = classes_of(np.array([[1000.0], [-1000.0]]), np.array([0.5, 0.5]))
+    assert expected_information(classes, np.array([[1.0]])) == pytest.approx(1.0)
+    assert expected_information(classes, np.array([[0.0]])) == 0
+    assert expected_information(classes, np.array([[1.0], [1.0]])) == pytest.approx(1.0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(SEED)
+def test_each_pick_adds_most_and_the_first_is_the_best_single_one(seed: int) -> None:
+    classes, differences = drawn(seed, num_pairs=7)
+    chosen = choose_pairs(classes, differences, apart(7), num_pairs=4)
+    picked: list[int] = []
+    for each in chosen:
+        others = [index for index in range(7) if index not in picked]
+        best = max(naive_bits(classes, differences[[*picked, index]]) for index in others)
+        picked.append(each.index)
+        assert each.information_bits == pytest.approx(best, abs=1e-9)
+        assert naive_bits(classes, differences[picked]) == pytest.approx(best, abs=1e-9)
+
+
+def test_the_first_few_of_a_choice_are_the_choice_of_that_few() -> None:
+    classes, differences = drawn(3, num_pairs=30)
+    eight = choose_pairs(classes, differences, apart(30), num_pairs=8)
+    assert len({each.index for each in eight}) == 8
+    for count in range(1, 8):
+        assert choose_pairs(classes, differences, apart(30), num_pairs=count) == eight[:count]
+
+
+def test_ties_go_to_the_pair_given_first() -> None:
+    classes, differences = drawn(5, num_pairs=1)
+    # The same pair, also the other way round, tells as much.
+    same = np.concatenate([differences * 0, differences, -differences, differences])
+    assert choose_pairs(classes, same, apart(4), num_pairs=1)[0].index == 1
+    alone = classes_of(np.ones((1, 4)), np.ones(1))
+    chosen = choose_pairs(alone, same, apart(4), num_pairs=4)
+    assert [(each.index, each.information_bits) for each in chosen] == [(n, 0.0) for n in range(4)]
+
+
+def test_no_image_is_shown_twice() -> None:
+    classes, differences = drawn(1, num_pairs=10)
+    images = np.array(list(combinations(range(5), 2)))
+    chosen = choose_pairs(classes, differences, images, num_pairs=8)
+    shown = images[[each.index for each in chosen]].ravel()
+    assert len(chosen) == 2
+    assert len(set(shown)) == 4
+
+
+def test_nothing_to_choose_from() -> None:
+    classes, differences = drawn(1)
+    assert choose_pairs(classes, differences[:0], apart(0), num_pairs=3) == []
+
+
+@pytest.mark.parametrize("num_pairs", [0, 9])
+def test_numbers_out_of_range_are_refused(num_pairs: int) -> None:
+    classes, differences = drawn(1, num_pairs=9)
+    with pytest.raises(ValueError, match=f"1 to 8, got {num_pairs}"):
+        choose_pairs(classes, differences, apart(9), num_pairs=num_pairs)
+    with pytest.raises(ValueError, match="got 9"):
+        expected_information(classes, differences)
+
+
+def pair(liked: int, disliked: int, prompt: str) -> SimpleNamespace:
+    return SimpleNamespace(liked=liked, disliked=disliked, prompt=prompt)
+
+
+def histories_of(num_prompts: int, images_each: int, *, people: int = 2) -> list[list]:
+    """Everybody is shown everything: images n * each ... of prompt n."""
+    shown = [
+        pair(n * images_each + a, n * images_each + a + 1, f"prompt {n}")
+        for n in range(num_prompts)
+        for a in range(images_each - 1)
+    ]
+    return [shown for _ in range(people)]
+
+
+def test_a_pool_pairs_images_of_one_prompt_and_of_many_prompts() -> None:
+    pool = draw_pool(histories_of(300, 6))
+    assert len(np.unique(pool.images)) == MAX_IMAGES
+    assert len(set(pool.prompts)) == 50
+    assert (pool.images // 6 == pool.images[:, :1] // 6).all()
+    assert [f"prompt {first // 6}" for first in pool.images[:, 0]] == list(pool.prompts)
+
+
+def test_what_several_people_chose_from_comes_first() -> None:
+    own = [[pair(1000 + n, 2000 + n, f"own {n}")] for n in range(300)]
+    pool = draw_pool(histories_of(60, 4) + own)
+    assert set(pool.images.ravel()) < set(range(240))
+
+
+def test_few_images_of_each_prompt_are_paired_with_any() -> None:
+    pool = draw_pool([[pair(0, 1, "a hill"), pair(2, 3, "a cat")]])
+    told = {
+        frozenset(images): prompt
+        for images, prompt in zip(pool.images.tolist(), pool.prompts, strict=True)
+    }
+    assert told.pop(frozenset({0, 1})) == "a hill"
+    assert told.pop(frozenset({2, 3})) == "a cat"
+    assert len(told) == 4
+    assert set(told.values()) == {""}
+
+
+def test_one_prompt_for_all_is_room_enough() -> None:
+    pool = draw_pool(histories_of(1, 300))
+    assert len(np.unique(pool.images)) == MAX_IMAGES
+    assert set(pool.prompts) == {"prompt 0"}
+
+
+def test_a_pool_is_the_same_again_and_another_with_another_seed() -> None:
+    histories = histories_of(300, 4)
+    first, again, other = (draw_pool(histories, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.images, again.images)
+    assert first.prompts == again.prompts
+    assert not np.array_equal(first.images, other.images)
+
+
+def test_the_chosen_pairs_carry_digests_prompts_and_bits() -> None:
+    rng = np.random.default_rng(0)
+    classes = classes_of(rng.normal(0, 2, (4, 3)), np.full(4, 0.25))
+    cold_start = ColdStart(np.zeros(6), rng.normal(0, 1, (6, 3)), classes, np.zeros((1, 3)))
+    tokens = torch.from_numpy(rng.normal(0, 1, (200, 2, 3))).float()
+    reads: list[list[int]] = []
+
+    def features(rows) -> torch.Tensor:
+        reads.append(list(rows))
+        return tokens[list(rows)]
+
+    histories = histories_of(50, 4)
+    found = choose_onboarding(cold_start, histories, [f"{n:064x}" for n in range(200)], features)
+    assert sorted(row for rows in reads for row in rows) == list(range(200))
+    assert found.population_version == cold_start.version
+    rows = [(int(p.first_sha256, 16), int(p.second_sha256, 16)) for p in found.pairs]
+    assert len(set(np.ravel(rows))) == 16
+    assert all(p.prompt == f"prompt {a // 4}" for p, (a, _) in zip(found.pairs, rows, strict=True))
+    read = cold_start.features(tokens)
+    differences = np.array([read[a] - read[b] for a, b in rows])
+    for count, each in enumerate(found.pairs, start=1):
+        expected = expected_information(classes, differences[:count])
+        assert each.information_bits == pytest.approx(expected)
+    pool = draw_pool(histories)
+    best = max(
+        expected_information(classes, each[None])
+        for each in differences_of(pool, cold_start, lambda rows: tokens[list(rows)])
+    )
+    assert found.pairs[0].information_bits == pytest.approx(best)

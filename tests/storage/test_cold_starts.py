@@ -1,0 +1,105 @@
+"""What was learned for new users, and the pairs they are shown, whoever is erased meanwhile."""
+
+import pytest
+from sqlalchemy import select
+
+from storage.cold_starts import ColdStartStore, StoredColdStart
+from storage.onboarding_records import Onboarding, OnboardingPair
+from storage.tables import ColdStartRow
+
+
+@pytest.fixture
+def cold_starts(store) -> ColdStartStore:
+    return ColdStartStore(store.database)
+
+
+@pytest.fixture
+def pair(digest):
+    return lambda first, second, prompt="a hill": OnboardingPair(
+        digest(first), digest(second), prompt, 0.5
+    )
+
+
+@pytest.fixture
+def learned(cold_starts):
+    """Store pairs for a model version."""
+
+    def learned(*pairs: OnboardingPair, version: str = "v1") -> Onboarding:
+        onboarding = Onboarding("a population", pairs)
+        cold_starts.put(StoredColdStart(version, 3, 7, b"numbers", onboarding))
+        return onboarding
+
+    return learned
+
+
+def kept(store) -> str:
+    """All that the database holds of pairs."""
+    with store.database.session() as session:
+        return "".join(session.scalars(select(ColdStartRow.onboarding)))
+
+
+def test_what_is_put_is_read(store, cold_starts, choose, learned, pair) -> None:
+    store.append(*choose())
+    onboarding = learned(pair("a", "b"))
+    assert cold_starts.onboarding("v1") == onboarding
+    found = cold_starts.get("v1")
+    assert found is not None
+    assert found.created_at is not None
+    assert (found.num_users, found.num_pairs, found.data) == (3, 7, b"numbers")
+    assert found.onboarding == onboarding
+    assert cold_starts.onboarding("v2") is None
+    assert cold_starts.get("v2") is None
+    assert cold_starts.remove("v1")
+    assert not cold_starts.remove("v1")
+    assert cold_starts.onboarding("v1") is None
+
+
+def test_no_pairs_were_chosen(cold_starts) -> None:
+    cold_starts.put(StoredColdStart("v1", 3, 7, b"numbers"))
+    assert cold_starts.onboarding("v1") is None
+    found = cold_starts.get("v1")
+    assert found is not None
+    assert found.onboarding is None
+
+
+def test_an_erased_image_takes_its_pair_along_from_that_very_moment(
+    store, cold_starts, choose, learned, pair
+) -> None:
+    store.append(*choose("ann", "a", ("b",)))
+    store.append(*choose("bob", "c", ("d",)))
+    learned(pair("a", "b"), pair("c", "d"))
+    store.erase("ann")
+    assert cold_starts.onboarding("v1").pairs == (pair("c", "d"),)
+    assert pair("a", "b").first_sha256 not in kept(store)
+
+
+def test_images_that_others_chose_from_too_stay(store, cold_starts, choose, learned, pair) -> None:
+    for user in ("ann", "bob"):
+        store.append(*choose(user, "a", ("b",)))
+    onboarding = learned(pair("a", "b"))
+    store.erase("ann")
+    assert cold_starts.onboarding("v1") == onboarding
+
+
+def test_an_erased_prompt_goes_though_its_images_stay(
+    store, cold_starts, choose, learned, pair
+) -> None:
+    store.append(*choose("ann", "a", ("b",), prompt="ann's own words"))
+    store.append(*choose("bob", "b", ("a",), prompt="a hill"))
+    learned(pair("a", "b", "ann's own words"), pair("a", "b", ""))
+    learned(pair("a", "b", "a hill"), version="v2")
+    store.erase("ann")
+    assert cold_starts.onboarding("v1").pairs == (pair("a", "b", ""),)
+    assert "own words" not in kept(store)
+    assert cold_starts.onboarding("v2").pairs == (pair("a", "b", "a hill"),)
+
+
+def test_pairs_whose_images_went_while_they_were_learned_are_not_stored(
+    store, cold_starts, choose, learned, pair
+) -> None:
+    store.append(*choose("ann", "a", ("b",)))
+    store.append(*choose("bob", "c", ("d",)))
+    store.erase("ann")
+    learned(pair("a", "b"), pair("c", "d"), pair("c", "b", ""))
+    assert cold_starts.onboarding("v1").pairs == (pair("c", "d"),)
+    assert pair("a", "b").first_sha256 not in kept(store)
