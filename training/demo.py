@@ -1,7 +1,9 @@
 """`make demo`: from nothing to three people's own orders of the same images, over gRPC.
 
-A throw-away database in a temporary folder, a server in a process of its own on a free port, and
-the shipped checkpoint. `--data FOLDER` takes real people's ratings instead of the synthetic world.
+Then what everybody's choices tell: near users, clusters, and help for somebody new. The data stays
+beside the picture, for the commands that are printed in the end. A server in a process of its own
+on a free port, and the shipped checkpoint. `--data FOLDER` takes real people's ratings instead of
+the synthetic world.
 """
 
 import subprocess
@@ -18,18 +20,21 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from recsys.candidates import Candidate, Ranking
+from recsys.candidates import NOTHING_BORROWED, Candidate, Ranking
 from recsys.client import RecsysClient
 from recsys.images import decode
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.contact_sheet import LIKED, PASSED_OVER, Row, Tile, contact_sheet, save_png
+from training.demo_commands import DemoStorage, learn, run, show_next
 from training.demo_people import Cast, Person, agreement, rated_cast, synthetic_cast
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 
 _NUM_SHOWN = 8
+_NUM_NEIGHBOURS = 5
+_NEWCOMER = "newcomer"
 
 _ON_PHOTOGRAPHS = (
     "The shipped model learned on drawn scenes: on photographs expect little more than chance, "
@@ -48,32 +53,50 @@ _ON_PHOTOGRAPHS = (
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("demo-out/demo.png"),
     show_default=True,
-    help="Where the picture goes.",
+    help="Where the picture goes; a folder data/ beside it gets the choices and the images.",
 )
 def main(data: Path | None, out: Path) -> None:
-    """Rank the same generated images for three people of different taste."""
+    """Rank the same generated images for three people of different taste, and find who is alike."""
     console = Console()
-    with tempfile.TemporaryDirectory(prefix="recsys-demo-") as temporary:
-        folder = Path(temporary)
-        database_url = f"sqlite:///{folder / 'recsys.db'}"
-        blob_url = f"file://{folder / 'blobs'}"
-        database = Database(database_url)
+    storage = DemoStorage(out.parent / "data")
+    storage.begin()
+    database = Database(storage.settings["database_url"])
+    try:
         upgrade(database)
-        store = HistoryStore(database, BlobStore(blob_url))
-        cast = _people(data, store, folder, console)
-        with (
-            _serving(database_url, blob_url, console) as address,
-            RecsysClient(address) as client,
-        ):
-            rankings = [client.rank(person.user_id, cast.candidates) for person in cast.people]
-            _show_orders(cast, rankings, console)
-            if data is not None:
-                console.print(_ON_PHOTOGRAPHS, soft_wrap=True)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            save_png(_sheet(store, cast, rankings), out)  # before a new choice joins the histories
-            _choose_and_rank_again(client, cast, rankings, console)
+        store = HistoryStore(database, BlobStore(storage.settings["blob_url"]))
+        with tempfile.TemporaryDirectory(prefix="recsys-demo-") as temporary:
+            cast = _people(data, store, Path(temporary), console)
+        before = _rank_for_three(storage, store, cast, out, console, is_real=data is not None)
+    finally:
         database.dispose()
+    someone = cast.people[0].user_id
+    has_signatures = learn(storage, console)
+    if has_signatures:
+        run(storage, console, "similar", "--user", someone, "-k", str(_NUM_NEIGHBOURS))
+    with _serving(storage, console) as address, RecsysClient(address) as client:
+        _show_newcomer(cast, before, client.rank(_NEWCOMER, cast.candidates), console)
     console.print(f"Histories and rankings as a picture: [bold]{out}[/bold]")
+    show_next(storage, console, user_id=someone, has_signatures=has_signatures)
+
+
+def _rank_for_three(
+    storage: DemoStorage,
+    store: HistoryStore,
+    cast: Cast,
+    out: Path,
+    console: Console,
+    *,
+    is_real: bool,
+) -> Ranking:
+    """Rank for each person and paint it; returns the order for who has chosen nothing."""
+    with _serving(storage, console) as address, RecsysClient(address) as client:
+        rankings = [client.rank(person.user_id, cast.candidates) for person in cast.people]
+        _show_orders(cast, rankings, console)
+        if is_real:
+            console.print(_ON_PHOTOGRAPHS, soft_wrap=True)
+        save_png(_sheet(store, cast, rankings), out)  # before a new choice joins the histories
+        _choose_and_rank_again(client, cast, rankings, console)
+        return client.rank(_NEWCOMER, cast.candidates)
 
 
 def _people(data: Path | None, store: HistoryStore, folder: Path, console: Console) -> Cast:
@@ -95,11 +118,10 @@ def _people(data: Path | None, store: HistoryStore, folder: Path, console: Conso
 
 
 @contextmanager
-def _serving(database_url: str, blob_url: str, console: Console) -> Iterator[str]:
+def _serving(storage: DemoStorage, console: Console) -> Iterator[str]:
     """A server in a process of its own, as in production; yields its address."""
-    settings = (f"database_url={database_url}", f"blob_url={blob_url}")
-    flags = [word for setting in settings for word in ("--set", setting)]
-    command = [sys.executable, "-m", "recsys.cli", *flags, "serve", "--address", "127.0.0.1:0"]
+    serve = ("serve", "--address", "127.0.0.1:0")
+    command = [sys.executable, "-m", "recsys.cli", *storage.flags, *serve]
     with (
         tempfile.TemporaryFile("w+") as log,  # a pipe that nobody reads would fill and stop it
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as run,
@@ -163,6 +185,25 @@ def _choose_and_rank_again(
     for title, order in (("before", before), ("after", _order(again))):
         line = f"  {title:>6}: {', '.join(order)}  ({agreement(order, person.worth):.0%})"
         console.print(line, soft_wrap=True)
+    console.print()
+
+
+def _show_newcomer(cast: Cast, before: Ranking, after: Ranking, console: Console) -> None:
+    """Somebody without a choice: the model alone, and with what was learned from the others."""
+    borrowed = after.borrowed
+    lent = f"borrowed: {borrowed.num_references} pairs of {borrowed.num_neighbours} people"
+    if borrowed == NOTHING_BORROWED:
+        lent = "nothing borrowed, for it did not help those whom it was not learned from"
+    console.print(
+        f"Somebody new, who has chosen nothing: {after.personalization.value}, {lent}. In brackets:"
+        " the share of pairs as everybody's mean taste has them.",
+        soft_wrap=True,
+    )
+    for title, ranking in (("model alone", before), ("with the others", after)):
+        order = _order(ranking)
+        line = f"  {title:>15}: {', '.join(order)}  ({agreement(order, cast.general):.0%})"
+        console.print(line, soft_wrap=True)
+    console.print()
 
 
 def _order(ranking: Ranking) -> list[str]:

@@ -29,6 +29,9 @@ from training.world_sheet import describe_taste
 
 NUM_PEOPLE = 3
 NUM_CANDIDATES = 8
+NUM_USERS = 160
+"""Of the synthetic world: enough for near users and clusters, drawn and read within a minute."""
+
 WORLD_SEED = 20_000
 """A world that no shipped model was trained on."""
 
@@ -54,10 +57,17 @@ class Person:
 
 @dataclass(frozen=True)
 class Cast:
-    """The demonstration's people and the images that all of them are shown."""
+    """The demonstration's people and the images that all of them are shown.
+
+    Attributes:
+        people: three, unlike each other.
+        candidates: the images.
+        general: how much everybody in storage truly likes each candidate, on the mean, by its id.
+    """
 
     people: tuple[Person, ...]
     candidates: tuple[Candidate, ...]
+    general: Mapping[str, float]
 
 
 def agreement(order: Sequence[str], worth: Mapping[str, float]) -> float:
@@ -74,10 +84,11 @@ def synthetic_cast(store: HistoryStore, folder: Path, *, progress: Progress) -> 
     truth_path = folder / "truth.npz"
     create_world(
         store,
-        num_users=40,
+        num_users=NUM_USERS,
         seed=WORLD_SEED,
         truth_path=truth_path,
         num_choices=12,
+        num_prompts=100,
         progress=progress,
     )
     truth = read_truth(truth_path)
@@ -89,12 +100,16 @@ def synthetic_cast(store: HistoryStore, folder: Path, *, progress: Progress) -> 
         for place, scene in enumerate(scenes, start=1)
     )
     shown = np.stack([attributes(scene) for scene in scenes])
-    people = []
-    for index in most_unlike(truth.tastes):
-        taste = truth.tastes[index]
-        worth = dict(zip((c.id for c in candidates), (shown @ taste).tolist(), strict=True))
-        people.append(Person(truth.user_ids[index], describe_taste(taste), worth))
-    return Cast(tuple(people), candidates)
+
+    def worth(taste: npt.NDArray[np.floating]) -> dict[str, float]:
+        return dict(zip((c.id for c in candidates), (shown @ taste).tolist(), strict=True))
+
+    people = tuple(
+        Person(truth.user_ids[index], describe_taste(taste), worth(taste))
+        for index in most_unlike(truth.tastes)
+        for taste in [truth.tastes[index]]
+    )
+    return Cast(people, candidates, worth(truth.tastes.mean(axis=0)))
 
 
 def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
@@ -149,7 +164,11 @@ def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
         )
         for index in most_unlike(centred)
     )
-    return Cast(people, candidates)
+    general = {
+        image: float(np.mean([given[image] for given in ratings.values() if image in given]))
+        for image in asked
+    }
+    return Cast(people, candidates, general)
 
 
 def most_unlike(tastes: npt.NDArray[np.floating]) -> list[int]:

@@ -67,7 +67,7 @@ BOUNDS = ("known_taste", "best_possible", "average_taste")
 
 
 def write_report(results: Results, folder: Path) -> None:
-    """Write report.json, then report.html, each whole or not at all.
+    """Write report.json and report.html, each whole or not at all.
 
     Numbers that are none become null in JSON, and a dash on the page.
 
@@ -77,9 +77,9 @@ def write_report(results: Results, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain = _finite(results)
-    # The numbers first: whatever is wrong with the page, what was measured is kept.
+    page = render(plain)
     _replace(folder / "report.json", json.dumps(plain, indent=2, allow_nan=False) + "\n")
-    _replace(folder / "report.html", render(plain))
+    _replace(folder / "report.html", page)
 
 
 def render(results: Results) -> str:

@@ -1,0 +1,137 @@
+"""What `make demo` leaves behind: storage in a folder, the commands run on it, those to go on with.
+
+The commands are called as a person would call them, with the demonstration's storage set.
+"""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from recsys.cli import cli
+
+_NOTE = "README.txt"
+_NOTE_TEXT = """\
+Made by `make demo`, which removes this folder and makes it anew each time.
+
+recsys.db   choices, signatures, clusters, and what is borrowed for new users (SQLite)
+blobs/      the images
+index/      snapshots of the index of signatures, where one is large enough to need them
+
+To use it:
+
+"""
+
+
+@dataclass(frozen=True)
+class DemoStorage:
+    """Where the demonstration's data is.
+
+    Attributes:
+        folder: of all of it.
+    """
+
+    folder: Path
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """By name, the settings that point at it."""
+        folder = self.folder.resolve()
+        return {
+            "database_url": f"sqlite:///{folder / 'recsys.db'}",
+            "blob_url": f"file://{folder / 'blobs'}",
+            "index_folder": str(folder / "index"),
+        }
+
+    @property
+    def flags(self) -> list[str]:
+        """The same as words of a `recsys` command."""
+        return [w for name, value in self.settings.items() for w in ("--set", f"{name}={value}")]
+
+    def begin(self) -> None:
+        """Make the folder, in place of that of an earlier run.
+
+        Raises:
+            ClickException: if there is a folder that no earlier run made.
+        """
+        is_own = (self.folder / _NOTE).exists()
+        if not is_own and self.folder.exists() and any(self.folder.iterdir()):
+            raise click.ClickException(
+                f"{self.folder} must be empty or of an earlier demonstration, and holds other"
+                " files: name another place with --out"
+            )
+        if is_own:
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / _NOTE).write_text(_NOTE_TEXT + "\n".join(exports(self)) + "\n", "utf-8")
+
+
+def exports(storage: DemoStorage, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Lines of a shell that point `recsys` at the data, and at the checkpoint that was used."""
+    values = dict(storage.settings)
+    if checkpoint := environment.get("RECSYS_CHECKPOINT"):
+        values["checkpoint"] = checkpoint
+    return [f"export RECSYS_{name.upper()}={shlex.quote(v)}" for name, v in values.items()]
+
+
+def learn(storage: DemoStorage, console: Console) -> bool:
+    """Read everybody's signature, group them, and learn what is borrowed for new users.
+
+    Returns:
+        Whether there are signatures; where the checkpoint ships nothing to read them by, the
+        command has said so.
+    """
+    has_signatures = run(storage, console, "backfill")
+    if has_signatures:
+        run(storage, console, "clusters", "build")
+        run(storage, console, "clusters", "list")
+    else:
+        console.print("Near users and clusters are left out.\n")
+    run(storage, console, "coldstart", "fit")
+    return has_signatures
+
+
+def run(storage: DemoStorage, console: Console, *words: str) -> bool:
+    """Show and run a command on the data; whether it succeeded. A failure is told and survived."""
+    console.print(f"[bold]$ recsys {shlex.join(words)}[/bold]", soft_wrap=True)
+    try:
+        code = cli.main([*storage.flags, *words], prog_name="recsys", standalone_mode=False)
+    except click.ClickException as error:
+        console.print(error.format_message(), markup=False, soft_wrap=True)
+        return False
+    finally:
+        console.print()
+    return not code
+
+
+def show_next(
+    storage: DemoStorage, console: Console, *, user_id: str, has_signatures: bool
+) -> None:
+    """Print the commands to go on with, ready to be copied."""
+    recsys = _program()
+    about = shlex.quote(user_id)
+    lines = [*exports(storage), f"{recsys} users show {about}", f"{recsys} coldstart show"]
+    if has_signatures:
+        lines += [
+            f"{recsys} similar --user {about} -k 5",
+            f"{recsys} clusters list    # of one of them more: clusters show NUMBER",
+            f"{recsys} analyst",
+        ]
+    console.print("To go on with these people, copy into a shell:\n")
+    for line in lines:
+        console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """The `recsys` of this Python, as short as it can be named from here."""
+    path = Path(sys.executable).parent / "recsys"
+    if not path.exists():
+        return "recsys"
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
