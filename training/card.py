@@ -40,8 +40,9 @@ works on a laptop; it knows drawn scenes, not photographs, and English words of 
   choice is seen there
 - Stage 1 ({first_steps} steps): LoRA of rank {rank} on the decoder, and the preference tokens, by
   L_base + L+ + L- on the choices of {num_users} people (`recsys world create --seed 1`)
-- Stage 2 ({second_steps} steps): the preference tokens alone
-- The weights of each stage that did best on people held out for that; Q at temperature
+- Stage 2 ({second_steps} steps): the preference tokens alone, by the same loss and by two halves of
+  a history finding each other; then probes and projections of signatures
+- The weights of stage 1 that did best on people held out for that; Q at temperature
   {temperature:.2f}, fitted on the same people
 - Seeds: base {base_seed}, stages {first_seed} and {second_seed}; commit {commit}
 - Duration on two shared cores, one thread: {duration}

@@ -193,7 +193,7 @@ def _show_newcomer(cast: Cast, before: Ranking, after: Ranking, console: Console
     borrowed = after.borrowed
     lent = f"borrowed: {borrowed.num_references} pairs of {borrowed.num_neighbours} people"
     if borrowed == NOTHING_BORROWED:
-        lent = "nothing borrowed, for it did not help those whom it was not learned from"
+        lent = "nothing borrowed"
     console.print(
         f"Somebody new, who has chosen nothing: {after.personalization.value}, {lent}. In brackets:"
         " the share of pairs as everybody's mean taste has them.",

@@ -15,6 +15,9 @@ import click
 from rich.console import Console
 
 from recsys.cli import cli
+from recsys.commands.failures import ExitCode
+from storage.database import Database
+from storage.signatures import SignatureStore
 
 _NOTE = "README.txt"
 _NOTE_TEXT = """\
@@ -87,8 +90,8 @@ def learn(storage: DemoStorage, console: Console) -> bool:
         Whether there are signatures; where the checkpoint ships nothing to read them by, the
         command has said so.
     """
-    has_signatures = run(storage, console, "backfill")
-    if has_signatures:
+    run(storage, console, "backfill")
+    if has_signatures := _has_signatures(storage):
         run(storage, console, "clusters", "build")
         run(storage, console, "clusters", "list")
     else:
@@ -98,11 +101,17 @@ def learn(storage: DemoStorage, console: Console) -> bool:
 
 
 def run(storage: DemoStorage, console: Console, *words: str) -> bool:
-    """Show and run a command on the data; whether it succeeded. A failure is told and survived."""
+    """Show and run a command on the data; whether it succeeded. A failure is told and survived.
+
+    Raises:
+        ClickException: if it was stopped by Ctrl-C.
+    """
     console.print(f"[bold]$ recsys {shlex.join(words)}[/bold]", soft_wrap=True)
     try:
         code = cli.main([*storage.flags, *words], prog_name="recsys", standalone_mode=False)
     except click.ClickException as error:
+        if error.exit_code == ExitCode.INTERRUPTED:
+            raise
         console.print(error.format_message(), markup=False, soft_wrap=True)
         return False
     finally:
@@ -126,6 +135,14 @@ def show_next(
     console.print("To go on with these people, copy into a shell:\n")
     for line in lines:
         console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _has_signatures(storage: DemoStorage) -> bool:
+    database = Database(storage.settings["database_url"])
+    try:
+        return bool(SignatureStore(database).summaries())
+    finally:
+        database.dispose()
 
 
 def _program() -> str:

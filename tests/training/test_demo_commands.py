@@ -1,6 +1,7 @@
 """What the demonstration leaves behind, and the commands it runs on it."""
 
 import shlex
+import shutil
 import subprocess
 from io import StringIO
 
@@ -8,6 +9,8 @@ import click
 import pytest
 from rich.console import Console
 
+from recsys.commands.failures import ExitCode, Failure
+from recsys.scorer.checkpoint import find_checkpoint
 from recsys.settings import load_settings
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
@@ -64,11 +67,35 @@ def test_a_command_that_fails_is_told_and_survived(storage, console, capsys) -> 
     assert str(storage.folder) in capsys.readouterr().out
 
 
+def test_ctrl_c_in_a_command_ends_the_demonstration(storage, console, monkeypatch) -> None:
+    def stopped(*words, **options):
+        raise Failure("stopped by Ctrl-C", ExitCode.INTERRUPTED)
+
+    monkeypatch.setattr("training.demo_commands.cli.main", stopped)
+    with pytest.raises(Failure, match="Ctrl-C"):
+        run(storage, console, "backfill")
+
+
+def test_a_checkpoint_without_signatures_is_told_in_a_sentence(
+    storage, console, tmp_path, monkeypatch
+) -> None:
+    shutil.copytree(find_checkpoint("tiny"), tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "signature")
+    monkeypatch.setenv("RECSYS_CHECKPOINT", str(tmp_path / "bare"))
+    assert not learn(storage, console)
+    told = console.file.getvalue()
+    assert "must ship probes and a projection to read signatures by" in told
+    assert "Near users and clusters are left out." in told
+    assert "clusters build" not in told
+    assert "$ recsys coldstart fit" in told
+
+
 def test_without_signatures_their_commands_are_not_named(storage, console) -> None:
     show_next(storage, console, user_id="an n", has_signatures=False)
     told = console.file.getvalue()
     assert "users show 'an n'" in told
-    assert "similar" not in told and "analyst" not in told
+    assert "similar" not in told
+    assert "analyst" not in told
     show_next(storage, console, user_id="an n", has_signatures=True)
     named = [shlex.split(line, comments=True)[1:] for line in console.file.getvalue().split("\n")]
     assert ["analyst"] in [words[:1] for words in named if words]
@@ -89,5 +116,6 @@ def test_learning_on_a_few_people_and_then_asking_who_is_near(
     assert run(storage, console, "similar", "--user", user, "-k", "3", "--json")
     assert run(storage, console, "coldstart", "show", "--json")
     out = capsys.readouterr().out
-    assert '"similarity"' in out and '"num_users": 12' in out
+    assert '"similarity"' in out
+    assert '"num_users": 12' in out
     database.dispose()
