@@ -29,7 +29,7 @@ from training.world_sheet import describe_taste
 
 NUM_PEOPLE = 3
 NUM_CANDIDATES = 8
-NUM_USERS = 160
+NUM_USERS = 150
 """Of the synthetic world: enough for near users and clusters, drawn and read within a minute."""
 
 WORLD_SEED = 20_000
@@ -87,7 +87,7 @@ def synthetic_cast(store: HistoryStore, folder: Path, *, progress: Progress) -> 
         num_users=NUM_USERS,
         seed=WORLD_SEED,
         truth_path=truth_path,
-        num_choices=12,
+        num_choices=10,
         num_prompts=100,
         progress=progress,
     )

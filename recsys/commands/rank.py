@@ -100,6 +100,10 @@ def as_json(ranking: "Ranking") -> dict[str, Any]:
         "user_id": ranking.user_id,
         "model_version": ranking.model_version,
         "personalization": ranking.personalization.value,
+        "num_references": ranking.num_references,
+        "num_borrowed_references": ranking.borrowed.num_references,
+        "num_neighbours": ranking.borrowed.num_neighbours,
+        "population_version": ranking.borrowed.population_version,
         "candidates": [_candidate_json(each) for each in ranking.candidates],
     }
 
@@ -129,9 +133,11 @@ def _named(ranking: "Ranking", pictures: list[Picture]) -> "Ranking":
 
 def _show(ranking: "Ranking") -> None:
     how = ranking.personalization.value.lower().replace("_", " ")
+    borrowed = ranking.borrowed
+    lent = f" and {borrowed.num_references:,} borrowed of {borrowed.num_neighbours:,} people"
     click.echo(
-        f"{printable(ranking.user_id)}: {how}, {ranking.num_references} references, model"
-        f" {ranking.model_version[:12]}"
+        f"{printable(ranking.user_id)}: {how}, {ranking.num_references} references"
+        f"{lent if borrowed.num_references else ''}, model {ranking.model_version[:12]}"
     )
     rows = [
         (each.rank or "-", "-" if each.score is None else each.score, each.id, each.message)

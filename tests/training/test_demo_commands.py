@@ -1,7 +1,6 @@
 """What the demonstration leaves behind, and the commands it runs on it."""
 
 import shlex
-import shutil
 import subprocess
 from io import StringIO
 
@@ -10,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from recsys.commands.failures import ExitCode, Failure
-from recsys.scorer.checkpoint import find_checkpoint
 from recsys.settings import load_settings
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
@@ -77,11 +75,9 @@ def test_ctrl_c_in_a_command_ends_the_demonstration(storage, console, monkeypatc
 
 
 def test_a_checkpoint_without_signatures_is_told_in_a_sentence(
-    storage, console, tmp_path, monkeypatch
+    storage, console, monkeypatch
 ) -> None:
-    shutil.copytree(find_checkpoint("tiny"), tmp_path / "bare")
-    shutil.rmtree(tmp_path / "bare" / "signature")
-    monkeypatch.setenv("RECSYS_CHECKPOINT", str(tmp_path / "bare"))
+    monkeypatch.setattr("recsys.service.server.signing_of", lambda *_: None)
     assert not learn(storage, console)
     told = console.file.getvalue()
     assert "must ship probes and a projection to read signatures by" in told

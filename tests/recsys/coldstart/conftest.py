@@ -1,0 +1,98 @@
+"""A small random scorer, people with random pairs, and something learned to be borrowed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.coldstart import ColdStart
+from recsys.latent_classes import LatentClasses
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
+from recsys.scorer.template import Template, TemplateConfig
+from training.tiny_base import TinyShape, build_model, train_tokenizer
+
+SMALL = TinyShape(
+    image_px=16,
+    patch_px=8,
+    vision_width=16,
+    vision_layers=1,
+    vision_heads=2,
+    num_latents=2,
+    width=32,
+    layers=2,
+    heads=4,
+    mlp_width=32,
+    vocabulary=400,
+)
+WIDTH = SMALL.num_latents * SMALL.width
+NUM_FEATURES = 5
+NUM_CLASSES = 3
+
+
+@pytest.fixture(scope="session")
+def scorer() -> PreferenceScorer:
+    tokenizer = train_tokenizer(["three small fish", "a large house"], vocabulary=SMALL.vocabulary)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    torch.manual_seed(5)
+    backbone = Backbone(build_model(SMALL, vocabulary=len(tokenizer), image_token=image, seed=3))
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
+    config = ScorerConfig(
+        num_references=3, num_preference_tokens=3, max_packed_targets=4, temperature=1.7
+    )
+    made = PreferenceScorer(backbone, template, geometry=SMALL.geometry, config=config)
+    return made.eval().requires_grad_(False)
+
+
+def drawn_image(seed: int) -> torch.Tensor:
+    shade = torch.rand(3, 1, 1, generator=torch.Generator().manual_seed(seed))
+    noise = torch.rand(3, 20, 18, generator=torch.Generator().manual_seed(seed + 10_000))
+    return (shade + noise) / 2
+
+
+@pytest.fixture
+def references() -> list[Reference]:
+    prompts = ["three small fish", "", "a house " * 6]
+    return [
+        Reference(drawn_image(2 * n), drawn_image(2 * n + 1), prompt)
+        for n, prompt in enumerate(prompts)
+    ]
+
+
+@pytest.fixture
+def targets() -> list[Target]:
+    return [Target(drawn_image(100 + n), "word " * n) for n in range(7)]
+
+
+@pytest.fixture
+def make_cold_start() -> Callable[..., ColdStart]:
+    """Something learned, by a random hand; `blends` are its weights by number of references."""
+
+    def make(*blends: tuple[float, float, float], width: int = WIDTH) -> ColdStart:
+        rng = np.random.default_rng(7)
+        classes = LatentClasses(
+            rng.normal(0, 1, (NUM_CLASSES, NUM_FEATURES)),
+            np.array([0.5, 0.3, 0.2]),
+            np.array([10.0, 6.0, 4.0]),
+            np.array([100.0, 30.0, 20.0]),
+        )
+        components = rng.normal(0, 0.3, (width, NUM_FEATURES))
+        return ColdStart(rng.normal(0, 0.1, width), components, classes, np.array(blends))
+
+    return make
+
+
+@dataclass(frozen=True)
+class RowPair:
+    """By rows of an image table."""
+
+    liked: int
+    disliked: int
+    prompt: str = "a hill"
+
+
+@pytest.fixture
+def row_pair() -> type[RowPair]:
+    return RowPair
