@@ -98,10 +98,14 @@ class ColdStart:
         """
         try:
             arrays = {name: each.astype(np.float64) for name, each in load(data).items()}
+            _check(arrays)
             classes = LatentClasses(**{f.name: arrays.pop(f.name) for f in fields(LatentClasses)})
             return cls(classes=classes, **arrays)
-        except (SafetensorError, KeyError, TypeError) as error:
-            raise ValueError(f"what is borrowed for new users is damaged: {error}") from error
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"what is borrowed for new users is damaged: {error}:"
+                " run `recsys coldstart fit` again"
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,14 +158,23 @@ class BorrowingScorer:
 
     @torch.no_grad()
     def prefix(self, references: Sequence[Reference]) -> BlendedPrefix:
-        """Read one user's references once, for the model and for the classes."""
+        """Read one user's references once, for the model and for the classes.
+
+        Raises:
+            ValueError: if there are more references than the model is trained with.
+        """
+        most = self._scorer.config.num_references
+        if len(references) > most:
+            raise ValueError(
+                f"at most {most} references are read, got {len(references)}: pass the newest"
+            )
         images = [image for each in references for image in (each.liked, each.disliked)]
         tokens = self._scorer.image_features(images)
-        own = self._scorer.prefix_of([each.prompt for each in references], tokens)
+        prompts = [each.prompt for each in references]
         features = self._cold_start.features(tokens)
         belonging = self._cold_start.classes.belonging(features[0::2] - features[1::2])
         return BlendedPrefix(
-            own if references else self._nobody,
+            self._scorer.prefix_of(prompts, tokens) if references else self._nobody,
             belonging @ self._cold_start.classes.tastes,
             self._cold_start.borrowed(belonging, len(references)),
         )
@@ -169,26 +182,29 @@ class BorrowingScorer:
     @torch.no_grad()
     def score(self, prefix: BlendedPrefix, targets: Sequence[Target]) -> Float[Tensor, " C"]:
         """Q of each target: the sigmoid of the blended logit, in [0, 1], on the CPU."""
-        scorer = self._scorer
-        size = scorer.config.max_packed_targets
-        logits = []
-        for start in range(0, len(targets), size):
-            chunk = targets[start : start + size]
-            tokens = scorer.image_features([target.image for target in chunk])
-            prompts = [target.prompt for target in chunk]
-            margins = [
-                _margin(scorer.target_logits_of(each, prompts, tokens))
-                for each in (prefix.own, self._nobody)
-            ]
-            taste = self._cold_start.features(tokens) @ prefix.taste
-            logits.append(
-                blended(
-                    self._cold_start.blend(prefix.num_references),
-                    taste,
-                    *(margin / scorer.config.temperature for margin in margins),
-                )
-            )
+        size = self._scorer.config.max_packed_targets
+        chunks = [targets[start : start + size] for start in range(0, len(targets), size)]
+        logits = [self._logits(prefix, chunk) for chunk in chunks]
+        if not logits:
+            return torch.zeros(0)
         return torch.sigmoid(torch.from_numpy(np.concatenate(logits)).float())
+
+    def _logits(self, prefix: BlendedPrefix, targets: Sequence[Target]) -> Float[np.ndarray, " C"]:
+        tokens = self._scorer.image_features([target.image for target in targets])
+        prompts = [target.prompt for target in targets]
+        blend = self._cold_start.blend(prefix.num_references)
+        own = self._margin(prefix.own, prompts, tokens)
+        # A second pass costs as much as the first: none for nobody, and none that weighs nothing.
+        is_same = prefix.own is self._nobody or blend[2] == 0
+        nobody = own if is_same else self._margin(self._nobody, prompts, tokens)
+        return blended(blend, self._cold_start.features(tokens) @ prefix.taste, own, nobody)
+
+    def _margin(
+        self, prefix: Prefix, prompts: Sequence[str], tokens: Float[Tensor, "C T D"]
+    ) -> Float[np.ndarray, " C"]:
+        logits = self._scorer.target_logits_of(prefix, prompts, tokens).double().cpu().numpy()
+        margin: Float[np.ndarray, " C"] = logits[:, 0] - logits[:, 1]
+        return margin / self._scorer.config.temperature
 
 
 def blended(
@@ -202,6 +218,18 @@ def blended(
     return logit
 
 
-def _margin(logits: Float[Tensor, "C 2"]) -> Float[np.ndarray, " C"]:
-    margin: Float[np.ndarray, " C"] = (logits[:, 0] - logits[:, 1]).double().cpu().numpy()
-    return margin
+def _check(arrays: dict[str, np.ndarray]) -> None:
+    """Raise ValueError or KeyError unless the arrays fit each other and hold numbers."""
+    num_classes, num_features = arrays["tastes"].shape
+    shapes = {
+        "mean": arrays["components"].shape[:1],
+        "components": (len(arrays["mean"]), num_features),
+        "blends": (max(1, len(arrays["blends"])), 3),
+        **dict.fromkeys(("shares", "num_users", "num_pairs"), (num_classes,)),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} must have the shape {shape}, got {arrays[name].shape}")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must hold numbers, got some that are not finite")

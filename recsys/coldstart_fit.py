@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recsys.coldstart import ColdStart, pooled
-from recsys.latent_classes import LatentClasses, fit_classes, log_likelihood
+from recsys.latent_classes import LatentClasses, drawn_weights, fit_classes, log_likelihood
 from recsys.scorer.model import PreferenceScorer
 
 MAX_FEATURES = 64
@@ -244,10 +244,5 @@ def fit_blend(margins: Float[np.ndarray, "C 3"], *, pull: float = _PULL) -> Floa
         pull: above 0, in pairs.
     """
     alone = np.array([0.0, 1.0, 0.0])
-    weights = alone
-    for _ in range(12):
-        wrong = np.exp(-np.logaddexp(0, margins @ weights))
-        gradient = margins.T @ wrong - pull * (weights - alone)
-        curvature = (margins.T * (wrong * (1 - wrong))) @ margins + pull * np.eye(3)
-        weights = weights + np.linalg.solve(curvature, gradient)
+    weights = drawn_weights(margins, np.ones(len(margins)), alone, pull=pull)
     return weights if weights[0] > 0 else alone

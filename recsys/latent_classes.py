@@ -14,7 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 NUM_ROUNDS = 6
-_NEWTON_STEPS = 6
+_NEWTON_STEPS = 12
+_HALVINGS = 30
+_SMALL_STEP = 1e-9
 _TOO_LITTLE = 0.02
 """Pairs of a user who belongs to a class by less than this do not move the class."""
 
@@ -70,7 +72,7 @@ def fit_classes(
     Args:
         differences: features of liked less disliked, of standardised features.
         users: whose each pair is, 0 to U - 1, each with at least one.
-        num_classes: K, at least 1; at most U are made.
+        num_classes: K, at least 1; at most as many are made as users' mean differences differ.
         ridge: weight of the pull, above 0, in pairs.
         num_rounds: of expectation and maximisation, at least 0.
         seed: of k-means.
@@ -78,16 +80,15 @@ def fit_classes(
     Raises:
         ValueError: if there is no pair, or a number is out of range.
     """
-    if len(differences) == 0 or num_classes < 1 or ridge <= 0:
+    if len(differences) == 0 or num_classes < 1 or ridge <= 0 or num_rounds < 0:
         raise ValueError(
-            "classes need pairs, at least one class and a ridge above 0, got"
-            f" {len(differences)} pairs, {num_classes} classes, ridge {ridge}"
+            "classes need pairs, at least one class, a ridge above 0 and no negative rounds, got"
+            f" {len(differences)} pairs, {num_classes} classes, ridge {ridge}, {num_rounds} rounds"
         )
     num_users = int(users.max()) + 1
-    everybody = _fit_taste(
-        differences, np.ones(len(differences)), np.zeros(differences.shape[1]), ridge
-    )
-    belonging = _begin(differences, users, num_classes=min(num_classes, num_users), seed=seed)
+    nothing = np.zeros(differences.shape[1])
+    everybody = drawn_weights(differences, np.ones(len(differences)), nothing, pull=ridge)
+    belonging = _begin(differences, users, num_classes=num_classes, seed=seed)
     for round_ in range(num_rounds + 1):
         shares = (belonging.sum(axis=0) + 1) / (num_users + belonging.shape[1])
         tastes = _fit_tastes(differences, belonging[users], everybody, ridge)
@@ -98,7 +99,7 @@ def fit_classes(
 
 
 def log_likelihood(
-    classes: LatentClasses, differences: Sequence[Float[np.ndarray, "N F"]]
+    classes: LatentClasses, differences: Sequence[Float[np.ndarray, "_ F"]]
 ) -> float:
     """Mean log-probability that people who were not learned from chose as they did, per person."""
     shares = np.log(classes.shares)
@@ -106,6 +107,45 @@ def log_likelihood(
         np.logaddexp.reduce(shares + _log_likelihoods(classes.tastes, each)) for each in differences
     ]
     return float(np.mean(told))
+
+
+def drawn_weights(
+    differences: Float[np.ndarray, "N F"],
+    weights: Float[np.ndarray, " N"],
+    prior: Float[np.ndarray, " F"],
+    *,
+    pull: float,
+) -> Float[np.ndarray, " F"]:
+    """Weighted logistic regression without intercept, drawn towards `prior`, by Newton's method.
+
+    The w of least sum_n weights_n log(1 + exp(-w d_n)) + pull / 2 |w - prior|^2. A step is halved
+    until it does no harm: where the logits saturate, a whole one leaps over the best and back.
+
+    Args:
+        differences: features of what was preferred less those of the other.
+        weights: of each pair, at least 0.
+        prior: w without any pair, where the search begins.
+        pull: above 0, in pairs.
+    """
+
+    def loss(found: np.ndarray) -> float:
+        away = found - prior
+        return float(weights @ np.logaddexp(0, -(differences @ found)) + pull / 2 * (away @ away))
+
+    found, least = prior, loss(prior)
+    for _ in range(_NEWTON_STEPS):
+        wrong = _sigmoid(-(differences @ found))
+        gradient = differences.T @ (weights * wrong) - pull * (found - prior)
+        curvature = (differences.T * (weights * wrong * (1 - wrong))) @ differences
+        step = np.linalg.solve(curvature + pull * np.eye(len(prior)), gradient)
+        for _ in range(_HALVINGS):
+            if (now := loss(found + step)) <= least:
+                found, least = found + step, now
+                break
+            step = step / 2
+        if np.abs(step).max(initial=0.0) < _SMALL_STEP:
+            break
+    return found
 
 
 def _begin(
@@ -121,6 +161,9 @@ def _begin(
     sums = np.zeros((num_users, differences.shape[1]))
     np.add.at(sums, users, differences)
     means = sums / np.bincount(users, minlength=num_users)[:, None]
+    num_classes = min(num_classes, len({tuple(mean) for mean in means.round(9)}))
+    if num_classes == 1:  # also where there is not one feature, which k-means would refuse
+        return np.ones((num_users, 1))
     labels = KMeans(num_classes, n_init=4, random_state=seed).fit(means).labels_
     belonging: Float[np.ndarray, "U K"] = np.eye(num_classes)[labels]
     return belonging
@@ -135,24 +178,9 @@ def _fit_tastes(
     tastes = []
     for weight in belonging.T:
         enough = weight > _TOO_LITTLE
-        tastes.append(_fit_taste(differences[enough], weight[enough], everybody, ridge))
+        mine, by_how_much = differences[enough], weight[enough]
+        tastes.append(drawn_weights(mine, by_how_much, everybody, pull=ridge))
     return np.stack(tastes)
-
-
-def _fit_taste(
-    differences: Float[np.ndarray, "N F"],
-    weights: Float[np.ndarray, " N"],
-    prior: Float[np.ndarray, " F"],
-    ridge: float,
-) -> Float[np.ndarray, " F"]:
-    """Weighted logistic regression without intercept, drawn towards `prior`, by Newton's method."""
-    taste = prior
-    for _ in range(_NEWTON_STEPS):
-        wrong = _sigmoid(-(differences @ taste))
-        gradient = differences.T @ (weights * wrong) - ridge * (taste - prior)
-        curvature = (differences.T * (weights * wrong * (1 - wrong))) @ differences
-        taste = taste + np.linalg.solve(curvature + ridge * np.eye(len(prior)), gradient)
-    return taste
 
 
 def _belonging_of_users(

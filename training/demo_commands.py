@@ -54,8 +54,12 @@ class DemoStorage:
 
     @property
     def flags(self) -> list[str]:
-        """The same as words of a `recsys` command."""
-        return [w for name, value in self.settings.items() for w in ("--set", f"{name}={value}")]
+        """The same as words of a `recsys` command, and one thread for a model as small as this.
+
+        Two threads that wait for each other on a busy machine take several times as long.
+        """
+        values = {**self.settings, "num_threads": "1"}
+        return [w for name, value in values.items() for w in ("--set", f"{name}={value}")]
 
     def begin(self) -> None:
         """Make the folder, in place of that of an earlier run.

@@ -46,12 +46,16 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
     """
     settings = read_settings(checkpoint=checkpoint)
     with opened_store(settings, creates=False) as store, waiting("Learning from choices"):
+        import torch
+
         from recsys.coldstart_data import read_people, token_reader
         from recsys.coldstart_fit import fit_cold_start
         from recsys.onboarding_pool import choose_onboarding
         from recsys.scorer.checkpoint import load_scorer
         from storage.cold_starts import ColdStartStore, StoredColdStart
 
+        if settings.num_threads is not None:
+            torch.set_num_threads(settings.num_threads)
         scorer = load_scorer(settings.checkpoint, device=settings.device)
         people = read_people(store, max_users=max_users, seed=seed)
         if len(people.histories) < 4:
@@ -98,7 +102,10 @@ def show(checkpoint: str | None, is_json: bool) -> None:
             "nothing was learned for this model version: run `recsys coldstart fit`",
             ExitCode.NOT_FOUND,
         )
-    learned = ColdStart.from_bytes(stored.data)
+    try:
+        learned = ColdStart.from_bytes(stored.data)
+    except ValueError as error:
+        raise Failure(str(error)) from error
     told: dict[str, object] = {
         "model_version": version,
         "population_version": learned.version,

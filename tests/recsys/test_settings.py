@@ -54,7 +54,12 @@ def test_flag_over_environment_over_file_over_default(
 
 def test_every_setting_can_be_set_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     values = dict.fromkeys(Settings.model_fields, "7")
-    values |= {"database_url": "sqlite:///x", "address": "[::1]:7", "metrics_address": "[::1]:8"}
+    values |= {
+        "cold_start": "False",
+        "database_url": "sqlite:///x",
+        "address": "[::1]:7",
+        "metrics_address": "[::1]:8",
+    }
     for name, value in values.items():
         monkeypatch.setenv(f"RECSYS_{name.upper()}", value)
     loaded = load_settings()

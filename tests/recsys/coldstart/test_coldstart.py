@@ -23,7 +23,9 @@ def own_scores(scorer, references, targets) -> torch.Tensor:
 
 def arrays_of(cold_start: ColdStart) -> dict[str, np.ndarray]:
     own = {name: getattr(cold_start, name) for name in ("mean", "components", "blends")}
-    return own | {each.name: getattr(cold_start.classes, each.name) for each in fields(LatentClasses)}
+    return own | {
+        each.name: getattr(cold_start.classes, each.name) for each in fields(LatentClasses)
+    }
 
 
 def test_bytes_hold_all_of_it_and_name_it(make_cold_start) -> None:
@@ -120,6 +122,23 @@ def test_company_and_chunks_do_not_matter(scorer, references, targets, make_cold
     assert together.dtype is torch.float32
     assert ((together > 0) & (together < 1)).all()
     assert len(set(together.tolist())) == len(targets)
+
+
+def test_the_model_is_run_no_oftener_than_there_is_something_to_learn(
+    scorer, references, targets, make_cold_start, monkeypatch
+) -> None:
+    borrowing = BorrowingScorer(scorer, make_cold_start(HALF, HALF, ALONE))
+    prefixes = [borrowing.prefix(references[:count]) for count in range(3)]
+    behind = []
+    run = scorer.target_logits_of
+    monkeypatch.setattr(
+        scorer, "target_logits_of", lambda prefix, *more: behind.append(prefix) or run(prefix, *more)
+    )
+    nobody, one, two = (each.own for each in prefixes)
+    for prefix, expected in zip(prefixes, ([nobody], [one, nobody], [two]), strict=True):
+        behind.clear()
+        borrowing.score(prefix, targets[:2])
+        assert [id(each) for each in behind] == [id(each) for each in expected]
 
 
 def test_no_targets_no_scores(scorer, make_cold_start) -> None:

@@ -1,0 +1,198 @@
+"""Learning what to borrow: who helps gets weight, who does not gets none, and judges are others."""
+
+import numpy as np
+import pytest
+import torch
+
+from recsys import coldstart_fit
+from recsys.coldstart_fit import FitReport, RowPair, fit_blend, fit_cold_start
+from recsys.scorer.model import PreferenceScorer
+
+NUM_IMAGES = 120
+TOKENS = (2, 32)  # of the small scorer: T, D
+
+
+def margins_of(*, others: float, own: float, nobody: float, num_pairs: int = 4000) -> np.ndarray:
+    """Pairs whose liked image was drawn by these true weights; margins are liked less disliked."""
+    rng = np.random.default_rng(3)
+    shown = rng.normal(0, 1, (num_pairs, 3))
+    likely = 1 / (1 + np.exp(-shown @ np.array([others, own, nobody])))
+    return shown * np.where(rng.random(num_pairs) < likely, 1.0, -1.0)[:, None]
+
+
+def test_a_blend_finds_the_weights_that_choices_were_made_by() -> None:
+    found = fit_blend(margins_of(others=0.9, own=0.7, nobody=-0.3))
+    assert found == pytest.approx([0.9, 0.7, -0.3], abs=0.12)
+
+
+def test_where_the_model_is_useless_the_classes_are_trusted() -> None:
+    of_others, of_own, of_nobody = fit_blend(margins_of(others=1.0, own=0.0, nobody=0.0))
+    assert of_others > 0.8
+    assert abs(of_own) < 0.15
+    assert abs(of_nobody) < 0.15
+
+
+def test_where_the_classes_are_useless_the_model_is_trusted() -> None:
+    of_others, of_own, _ = fit_blend(margins_of(others=0.0, own=1.0, nobody=0.0))
+    assert 0 <= of_others < 0.1
+    assert of_own == pytest.approx(1, abs=0.15)
+
+
+def test_where_the_classes_mislead_the_model_stands_alone() -> None:
+    assert fit_blend(margins_of(others=-0.5, own=1.0, nobody=0.3)).tolist() == [0.0, 1.0, 0.0]
+
+
+def test_without_a_pair_the_model_stands_alone() -> None:
+    assert fit_blend(np.zeros((0, 3))).tolist() == [0.0, 1.0, 0.0]
+
+
+def test_few_pairs_move_it_less_than_many() -> None:
+    margins = margins_of(others=2.0, own=0.0, nobody=0.0)
+    few, many = fit_blend(margins[:5]), fit_blend(margins)
+    assert np.linalg.norm(few - [0, 1, 0]) < np.linalg.norm(many - [0, 1, 0]) / 3
+    harder = fit_blend(margins, pull=1e9)
+    assert harder == pytest.approx([0, 1, 0], abs=1e-4)
+
+
+def test_margins_that_saturate_do_not_throw_it_off() -> None:
+    # A model that is sure and wrong: a whole Newton step from b = 1 would leap far over the best.
+    margins = np.array([[1.0, -60.0, 0.0]] * 300 + [[1.0, 60.0, 0.0]] * 300)
+    found = fit_blend(margins)
+    assert found[0] > 2
+    assert found[1] == pytest.approx(0, abs=0.1)
+
+
+@pytest.fixture
+def tokens() -> torch.Tensor:
+    return torch.randn(NUM_IMAGES, *TOKENS, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def population(tokens: torch.Tensor, row_pair):
+    """People of two opposite tastes along one direction of the tokens; `sure` is how firmly."""
+
+    def population(
+        num_users: int, *, sure: float = 4.0, num_pairs: int = 8, num_tastes: int = 2
+    ) -> list[list[RowPair]]:
+        rng = np.random.default_rng(5)
+        values = tokens.flatten(1).numpy() @ rng.normal(0, 0.2, tokens[0].numel())
+        histories = []
+        for user in range(num_users):
+            sign, pairs = (1, -1)[user % num_tastes], []
+            for _ in range(num_pairs):
+                a, b = rng.choice(NUM_IMAGES, 2, replace=False).tolist()
+                likes_a = rng.random() < 1 / (1 + np.exp(-sure * sign * (values[a] - values[b])))
+                pairs.append(row_pair(a, b) if likes_a else row_pair(b, a))
+            histories.append(pairs)
+        return histories
+
+    return population
+
+
+@pytest.fixture
+def fit(scorer: PreferenceScorer, tokens: torch.Tensor):
+    return lambda histories, **more: fit_cold_start(
+        scorer, histories, lambda rows: tokens[list(rows)], **more
+    )
+
+
+def test_what_people_share_is_learned_and_trusted_from_nobody_on(fit, population) -> None:
+    learned, report = fit(population(80, num_tastes=1))
+    assert learned.blends.shape == (4, 3)
+    assert learned.blends[:, 0].min() > 0.3
+    assert isinstance(report, FitReport)
+    assert (report.num_users, report.num_pairs) == (80, 640)
+    assert report.num_classes == len(learned.classes.shares)
+    assert learned.classes.num_users.sum() == pytest.approx(80)
+    assert learned.classes.num_pairs.sum() == pytest.approx(640)
+
+
+def test_two_tastes_are_two_classes_and_help_from_the_first_pair_on(fit, population) -> None:
+    learned, report = fit(population(120, num_pairs=12))
+    assert report.num_classes >= 2
+    assert report.log_likelihoods[report.num_classes] == max(report.log_likelihoods.values())
+    assert report.log_likelihoods[2] > report.log_likelihoods[1]
+    assert learned.blends[1:, 0].min() > 0.3
+
+
+def test_coin_tosses_lend_next_to_nothing(fit, population) -> None:
+    learned, _ = fit(population(80, sure=0.0))
+    trust = np.abs(learned.blends[:, 0] * np.linalg.norm(learned.classes.tastes, axis=1).max())
+    told, _ = fit(population(80, num_tastes=1))
+    sure = np.abs(told.blends[:, 0] * np.linalg.norm(told.classes.tastes, axis=1).max())
+    assert trust.max() < sure.min() / 5
+
+
+def test_judges_are_not_learned_from(fit, population, monkeypatch) -> None:
+    learned_from, judged_by = [], []
+    fit_classes, fit_blends = coldstart_fit.fit_classes, coldstart_fit._fit_blends
+
+    def watched_classes(differences, users, **more):
+        learned_from.append({tuple(each) for each in differences})
+        return fit_classes(differences, users, **more)
+
+    def watched_blends(scorer, view, classes, judges, rng):
+        judged_by.extend(tuple(d) for pairs in judges for d in view.differences(pairs))
+        return fit_blends(scorer, view, classes, judges, rng)
+
+    monkeypatch.setattr(coldstart_fit, "fit_classes", watched_classes)
+    monkeypatch.setattr(coldstart_fit, "_fit_blends", watched_blends)
+    histories = population(40)
+    fit(histories)
+    *before, final = learned_from
+    assert len(set(judged_by)) == 8 * 8  # a fifth of them, with 8 pairs each
+    assert before
+    assert all(not each & set(judged_by) for each in before)
+    assert len(final) == 40 * 8
+
+
+def test_images_of_the_references_are_not_asked_about(row_pair) -> None:
+    pairs = [row_pair(0, 1), row_pair(2, 3), row_pair(1, 4), row_pair(5, 6), row_pair(7, 2)]
+    references, asked = coldstart_fit._split(pairs, 2)
+    assert references == pairs[:2]
+    assert asked == [row_pair(5, 6)]
+
+
+def test_behind_more_references_than_anybody_has_pairs_for_the_model_stands_alone(
+    fit, population
+) -> None:
+    learned, _ = fit(population(30, num_pairs=2, num_tastes=1))
+    assert learned.blends[2].tolist() == [0.0, 1.0, 0.0]
+    assert learned.blends[3].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_the_same_again_with_the_same_seed_only(fit, population) -> None:
+    histories = population(20)
+    assert fit(histories, seed=1)[0].version == fit(histories, seed=1)[0].version
+    assert fit(histories, seed=1)[0].version != fit(histories, seed=2)[0].version
+
+
+def test_four_people_with_a_pair_are_enough_and_three_are_not(fit, population, row_pair) -> None:
+    learned, report = fit([[row_pair(n, n + 10)] for n in range(4)])
+    assert report.num_classes == 1
+    assert np.isfinite(learned.blends).all()
+    for few in ([], population(3), [*population(3), [], []]):
+        with pytest.raises(ValueError, match="at least 4 with choices, got"):
+            fit(few)
+
+
+def test_images_that_are_all_alike_teach_nothing(scorer, population) -> None:
+    grey = torch.zeros(NUM_IMAGES, *TOKENS)
+    learned, _ = fit_cold_start(scorer, population(8), lambda rows: grey[list(rows)])
+    assert learned.blends.tolist() == [[0.0, 1.0, 0.0]] * 4
+    assert type(learned).from_bytes(learned.to_bytes()).features(grey).shape == (NUM_IMAGES, 0)
+
+
+def test_everybody_with_the_same_history(fit, row_pair) -> None:
+    histories = [[row_pair(0, 1), row_pair(2, 3), row_pair(4, 5)] for _ in range(60)]
+    learned, report = fit(histories)
+    assert report.num_classes == 1
+    assert learned.blends[0, 0] > 0
+    assert np.isfinite(learned.blends).all()
+
+
+def test_features_are_whitened_principal_components(fit, tokens, population) -> None:
+    learned, _ = fit(population(60))
+    features = learned.features(tokens)
+    assert features.shape[1] <= coldstart_fit.MAX_FEATURES
+    assert np.cov(features.T) == pytest.approx(np.eye(features.shape[1]), abs=0.1)
