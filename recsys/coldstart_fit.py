@@ -131,7 +131,9 @@ class _View:
         """Features of the liked image less those of the other, by pair."""
         self.read([row for pair in pairs for row in (pair.liked, pair.disliked)])
         rows = [self.kept[pair.liked] - self.kept[pair.disliked] for pair in pairs]
-        found: Float[np.ndarray, "N F"] = np.array(rows).reshape(-1, self.components.shape[1])
+        found: Float[np.ndarray, "N F"] = np.array(rows).reshape(
+            len(pairs), self.components.shape[1]
+        )
         return found
 
     def stacked(self, people: Sequence[Sequence[Any]]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ Latent class conditional logit (Kamakura and Russell, 1989): a person belongs to
 probability pi_k and prefers x to y with probability sigmoid(w_k (phi(x) - phi(y))). From one choice
 on, Bayes tells which classes a person can be of, and so what others know of that taste.
 
-Axes: N pairs, U users, K classes, F features. Pure NumPy.
+Axes: N pairs, U users, K classes, F features. NumPy alone, but for k-means to begin with.
 """
 
 from collections.abc import Sequence

@@ -14,6 +14,7 @@ from recsys.current_signatures import CurrentSignature, CurrentSignatures, readi
 from recsys.engine import ScoringEngine
 from recsys.errors import Unavailable
 from recsys.images import ImageGeometry, ImageLimits
+from recsys.references import SIGNATURE_REFERENCES
 from storage.backfill_ledger import BackfillLedger
 from storage.histories import HistoryStore
 from storage.signatures import SignatureStore
@@ -35,7 +36,7 @@ class Neighbourhood:
         signing: of the same model.
         store: of choices and images.
         limits: of each image, bytes and pixels.
-        num_references: how many references the model was trained with.
+        num_references: how many references a signature reads.
         geometry: the model's; None: images are left in their own size.
         folder: of the index's snapshots; None: none are read or written.
         patience_s: how long a call waits for an index that is being built, seconds.
@@ -48,7 +49,7 @@ class Neighbourhood:
         store: HistoryStore,
         *,
         limits: ImageLimits,
-        num_references: int = 8,
+        num_references: int = SIGNATURE_REFERENCES,
         geometry: ImageGeometry | None = None,
         folder: Path | None = None,
         patience_s: float = _PATIENCE_S,

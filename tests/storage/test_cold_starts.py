@@ -1,5 +1,7 @@
 """What was learned for new users, and the pairs they are shown, whoever is erased meanwhile."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import select
 
@@ -52,6 +54,23 @@ def test_what_is_put_is_read(store, cold_starts, choose, learned, pair) -> None:
     assert cold_starts.remove("v1")
     assert not cold_starts.remove("v1")
     assert cold_starts.onboarding("v1") is None
+
+
+def test_the_newest_replaces_what_was_there_for_its_model_version_only(
+    cold_starts: ColdStartStore,
+) -> None:
+    for version, data in (("v1", b"old"), ("v2", b"other"), ("v1", bytes(range(256)) * 5000)):
+        cold_starts.put(StoredColdStart(version, 3, 7, data))
+    first, second = (cold_starts.get(version) for version in ("v1", "v2"))
+    assert first is not None
+    assert second is not None
+    assert (first.data, second.data) == (bytes(range(256)) * 5000, b"other")
+    assert first.created_at is not None
+    assert second.created_at is not None
+    assert first.created_at >= second.created_at
+    assert first.created_at.utcoffset() == timedelta(0)
+    assert cold_starts.remove("v1")
+    assert cold_starts.get("v2") == second
 
 
 def test_no_pairs_were_chosen(cold_starts) -> None:

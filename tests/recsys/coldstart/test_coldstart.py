@@ -132,7 +132,9 @@ def test_the_model_is_run_no_oftener_than_there_is_something_to_learn(
     behind = []
     run = scorer.target_logits_of
     monkeypatch.setattr(
-        scorer, "target_logits_of", lambda prefix, *more: behind.append(prefix) or run(prefix, *more)
+        scorer,
+        "target_logits_of",
+        lambda prefix, *more: behind.append(prefix) or run(prefix, *more),
     )
     nobody, one, two = (each.own for each in prefixes)
     for prefix, expected in zip(prefixes, ([nobody], [one, nobody], [two]), strict=True):

@@ -2,7 +2,6 @@
 
 import io
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -12,47 +11,113 @@ import torch
 from PIL import Image
 
 from recsys.coldstart_data import MAX_PAIRS, StoredPair, draw_users, read_people, token_reader
+from storage.histories import HistoryStore
 from storage.records import Choice, History, StoredChoice
 
 
-@dataclass
-class FakeStore:
+class MemoryStore(HistoryStore):
     """Histories in memory, with user ids in small pages."""
 
-    choices: dict[str, list[Choice]] = field(default_factory=dict)
-    images: dict[str, bytes] = field(default_factory=dict)
-    page: int = 7
+    def __init__(self, *choices: Choice, users: int = 0) -> None:
+        self.choices: dict[str, list[Choice]] = {f"u{n:04d}": [] for n in range(users)}
+        for each in choices:
+            self.choices.setdefault(each.user_id, []).append(each)
+        self.images: dict[str, bytes] = {}
 
-    def user_ids(self, *, after: str = "") -> list[str]:
-        return sorted(name for name in self.choices if name > after)[: self.page]
+    def user_ids(self, *, after: str = "", limit: int = 7) -> list[str]:
+        return sorted(name for name in self.choices if name > after)[:limit]
 
-    def read(self, user_id: str, *, limit: int | None = None) -> History:
+    def read(self, user_id: str, *, limit: int | None = None, **_: object) -> History:
         stored = [StoredChoice(n, n, each) for n, each in enumerate(self.choices[user_id], start=1)]
         return History(user_id, len(stored), tuple(stored[-limit if limit else 0 :]))
 
-    def image(self, digest: str) -> bytes:
-        return self.images[digest]
-
-
-@pytest.fixture(autouse=True)
-def any_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fake stands in for the store that annotations name."""
-    import recsys.coldstart_data
-
-    for function in ("read_people", "draw_users", "token_reader"):
-        real = getattr(recsys.coldstart_data, function)
-        assert callable(real)
-
-
-def crowd(count: int) -> FakeStore:
-    return FakeStore({f"u{n:04d}": [] for n in range(count)})
+    def image(self, sha256: str) -> bytes:
+        return self.images[sha256]
 
 
 def digest(name: object) -> str:
     return sha256(str(name).encode()).hexdigest()
 
 
-def chosen(user: str, liked: str | None, *passed_over: str, prompt: str = "a hill") -> Choice:
-    names = tuple(map(digest, passed_over))
+def chosen(user: str, liked: object, *passed_over: object, prompt: str = "a hill") -> Choice:
+    passed = tuple(map(digest, passed_over))
     first = digest(liked) if liked is not None else None
-    return Choice(user, first, names, prompt, datetime(2026, 1, 1, tzinfo=UTC), "test")
+    return Choice(user, first, passed, prompt, datetime(2026, 1, 1, tzinfo=UTC), "test")
+
+
+def test_a_draw_is_of_different_users_and_repeatable() -> None:
+    store = MemoryStore(users=50)
+    drawn = draw_users(store, max_users=20, seed=3)
+    assert drawn == sorted(set(drawn))
+    assert len(drawn) == 20
+    assert drawn == draw_users(store, max_users=20, seed=3)
+    assert drawn != draw_users(store, max_users=20, seed=4)
+
+
+@pytest.mark.parametrize("num_users", [0, 1, 6, 7, 8, 14])
+def test_a_draw_of_at_least_all_is_all(num_users: int) -> None:
+    store = MemoryStore(users=num_users)
+    everybody = [f"u{n:04d}" for n in range(num_users)]
+    assert draw_users(store, max_users=14, seed=0) == everybody
+    assert draw_users(store, max_users=max(1, num_users), seed=0) == everybody
+
+
+def test_each_user_is_drawn_as_likely_as_any_other() -> None:
+    store, num_draws = MemoryStore(users=30), 2000
+    drawn = Counter(
+        user for seed in range(num_draws) for user in draw_users(store, max_users=6, seed=seed)
+    )
+    expected = num_draws * 6 / 30
+    assert len(drawn) == 30
+    # Chi squared of 29 degrees of freedom, with the correction for a draw without replacement:
+    # above 59 once in a thousand times.
+    off = sum((count - expected) ** 2 / (expected * (1 - 6 / 30)) for count in drawn.values())
+    assert off * 29 / 30 < 59
+
+
+def test_people_are_pairs_by_rows_of_one_table() -> None:
+    store = MemoryStore(
+        chosen("ann", "a", "b", prompt="a cat"),
+        chosen("ann", "b", "c"),
+        chosen("bob", "c", "a"),
+        chosen("likes only", "z"),
+        chosen("passes only", None, "y"),
+    )
+    people = read_people(store, max_users=9, seed=0)
+    assert people.images == (digest("a"), digest("b"), digest("c"))
+    assert people.histories == (
+        (StoredPair(0, 1, "a cat"), StoredPair(1, 2, "a hill")),
+        (StoredPair(2, 0, "a hill"),),
+    )
+
+
+def test_nobody_gives_more_pairs_than_the_cap_and_those_are_the_newest() -> None:
+    store = MemoryStore(
+        *(chosen("ann", 2 * n, 2 * n + 1) for n in range(MAX_PAIRS + 5)),
+        chosen("bob", "liked", *(f"passed {n}" for n in range(MAX_PAIRS + 5))),
+    )
+    ann, bob = read_people(store, max_users=2, seed=0).histories
+    assert len(ann) == len(bob) == MAX_PAIRS
+    images = read_people(store, max_users=2, seed=0).images
+    assert images[ann[0].liked] == digest(2 * 5)
+    assert images[ann[-1].disliked] == digest(2 * (MAX_PAIRS + 4) + 1)
+
+
+def test_nobody_at_all() -> None:
+    people = read_people(MemoryStore(), max_users=3, seed=0)
+    assert (people.histories, people.images) == ((), ())
+
+
+def test_rows_are_read_as_the_model_sees_the_images(scorer) -> None:
+    store, pixels, told = MemoryStore(), {}, []
+    for name in "abc":
+        pixels[name] = np.random.default_rng(ord(name)).integers(0, 256, (12, 10, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels[name]).save(file, "PNG")
+        store.images[digest(name)] = file.getvalue()
+    read = token_reader(scorer, store, [digest(name) for name in "abc"], told.append)
+    wanted = [torch.from_numpy(pixels[name]).permute(2, 0, 1).float() / 255 for name in "cab"]
+    tokens = read([2, 0, 1])
+    assert torch.allclose(tokens, scorer.image_features(wanted), atol=1e-6)
+    assert not tokens.requires_grad
+    assert told == [3]

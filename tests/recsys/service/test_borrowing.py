@@ -1,0 +1,213 @@
+"""A stranger's ranking through a real channel: what is borrowed, what is told, and the switch."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.candidates import NOTHING_BORROWED, Candidate, Personalization
+from recsys.client import RecsysClient
+from recsys.coldstart import BorrowingScorer
+from recsys.coldstart_data import read_people, token_reader
+from recsys.coldstart_fit import fit_cold_start
+from recsys.errors import CheckpointRefused
+from recsys.images import inspect
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.model import PreferenceScorer, ScorerConfig, Target
+from recsys.scorer.template import Template, TemplateConfig
+from recsys.service.server import borrowing
+from recsys.service.service import LoadedModel
+from recsys.settings import Settings
+from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
+from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub
+from storage.cold_starts import ColdStartStore, StoredColdStart
+from storage.records import Choice
+from training.tiny_base import TinyShape, build_model, train_tokenizer
+
+SHAPE = TinyShape(
+    image_px=16,
+    patch_px=8,
+    vision_width=16,
+    vision_layers=1,
+    vision_heads=2,
+    num_latents=2,
+    width=32,
+    layers=2,
+    heads=4,
+    mlp_width=32,
+    vocabulary=400,
+)
+NUM_PEOPLE = 40
+NUM_PAIRS = 3
+
+
+@pytest.fixture(scope="module")
+def scorer() -> PreferenceScorer:
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["a cat"], vocabulary=SHAPE.vocabulary)
+    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image_token, seed=0)
+    backbone = Backbone(model)
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
+    config = ScorerConfig(num_references=2, num_preference_tokens=3)
+    return PreferenceScorer(
+        backbone, template, geometry=SHAPE.geometry, config=config, model_version="small"
+    ).eval()
+
+
+@pytest.fixture
+def settings_of(make_live):
+    """A service's storage, and settings that name its database."""
+    live = make_live()
+    url = live.store.database.engine.url.render_as_string(hide_password=False)
+    return live, lambda **more: Settings(database_url=url, **more)
+
+
+@pytest.fixture
+def serve(settings_of, scorer):
+    """Load the service's model as `recsys serve` does, with the settings given."""
+    live, settings = settings_of
+
+    def serve(**more):
+        served = borrowing(settings(**more), scorer)
+        loaded = LoadedModel(served, scorer.config.num_references, scorer.geometry)
+        live.run(live.service.load(lambda _: loaded))
+        return live
+
+    return serve
+
+
+@pytest.fixture
+def learn(settings_of, scorer, png):
+    """Forty people like the brighter image; that is learned and stored. Returns its version."""
+
+    def learn() -> str:
+        store = settings_of[0].store
+        rng = np.random.default_rng(4)
+        for n in range(NUM_PEOPLE):
+            for _ in range(NUM_PAIRS):
+                bright, dark = int(rng.integers(140, 256)), int(rng.integers(0, 110))
+                remember(store, f"u{n}", png(bright), png(dark))
+        people = read_people(store, max_users=NUM_PEOPLE, seed=0)
+        read = token_reader(scorer, store, people.images)
+        learned, report = fit_cold_start(scorer, people.histories, read)
+        stored = StoredColdStart("small", report.num_users, report.num_pairs, learned.to_bytes())
+        ColdStartStore(store.database).put(stored)
+        return learned.version
+
+    return learn
+
+
+def remember(store, user: str, liked: bytes, passed_over: bytes) -> None:
+    images = {}
+    for data in (liked, passed_over):
+        facts = inspect(data)
+        images[facts.sha256] = (facts, data)
+    first, second = images
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    store.append(Choice(user, first, (second,), "a cat", when, "test"), images)
+
+
+SHADES = {"dark": 20, "middle": 120, "light": 240}
+
+
+def candidates(candidate) -> list[Candidate]:
+    return [candidate(name, shade) for name, shade in SHADES.items()]
+
+
+def scores_of(ranking) -> dict[str, float]:
+    return {each.id: each.score for each in ranking.candidates}
+
+
+def own_scores(scorer) -> dict[str, float]:
+    targets = [Target(torch.full((3, 6, 8), shade / 255), "a cat") for shade in SHADES.values()]
+    found = scorer.score(scorer.prefix([]), targets)
+    return dict(zip(SHADES, found.tolist(), strict=True))
+
+
+def test_a_stranger_gets_what_people_like_and_is_told_how_many(
+    serve, learn, candidate, scorer
+) -> None:
+    version = learn()
+    with RecsysClient(serve().address) as client:
+        ranking = client.rank("new", candidates(candidate))
+    assert [each.id for each in ranking.candidates] == ["light", "middle", "dark"]
+    assert ranking.personalization is Personalization.COLD_START
+    assert ranking.num_references == 0
+    assert ranking.borrowed.num_references == NUM_PEOPLE * NUM_PAIRS
+    assert ranking.borrowed.num_neighbours == NUM_PEOPLE
+    assert ranking.borrowed.population_version == version
+    alone = own_scores(scorer)
+    assert max(abs(score - alone[name]) for name, score in scores_of(ranking).items()) > 0.01
+
+
+def test_with_one_pair_it_is_partial_and_still_borrowed(serve, learn, candidate, png) -> None:
+    version = learn()
+    with RecsysClient(serve().address) as client:
+        before = client.rank("new", candidates(candidate))
+        client.record_choice("new", liked=png(230), passed_over=[png(10)], prompt="a cat")
+        after = client.rank("new", candidates(candidate))
+    assert after.personalization is Personalization.PARTIAL
+    assert after.num_references == 1
+    assert 0 < after.borrowed.num_references <= NUM_PEOPLE * NUM_PAIRS
+    assert 0 < after.borrowed.num_neighbours <= NUM_PEOPLE
+    assert after.borrowed.population_version == version
+    assert scores_of(after) != scores_of(before)
+
+
+def test_switched_off_nothing_is_borrowed_and_scores_are_the_models_own(
+    serve, learn, candidate, scorer
+) -> None:
+    learn()
+    with RecsysClient(serve(cold_start=False).address) as client:
+        ranking = client.rank("new", candidates(candidate))
+    assert ranking.borrowed == NOTHING_BORROWED
+    assert ranking.personalization is Personalization.COLD_START
+    assert scores_of(ranking) == pytest.approx(own_scores(scorer), abs=1e-6)
+
+
+def test_before_anything_was_learned_nothing_is_borrowed(serve, candidate, scorer) -> None:
+    with RecsysClient(serve().address) as client:
+        ranking = client.rank("new", candidates(candidate))
+    assert ranking.borrowed == NOTHING_BORROWED
+    assert scores_of(ranking) == pytest.approx(own_scores(scorer), abs=1e-6)
+
+
+def test_on_the_wire_it_is_counts_and_never_names(serve, learn, candidate, connect, png) -> None:
+    learn()
+    request = RankCandidatesRequest(user_id="new")
+    request.candidates.add(id="light", image={"data": png(240)}, prompt="a cat")
+    answer = RankingServiceStub(connect(serve().address)).RankCandidates(request)
+    assert answer.num_borrowed_references == NUM_PEOPLE * NUM_PAIRS
+    assert answer.num_neighbours == NUM_PEOPLE
+    said = str(answer)
+    assert not [f"u{n}" for n in range(NUM_PEOPLE) if f'"u{n}"' in said]
+
+
+def test_what_was_learned_for_another_model_version_is_not_borrowed(settings_of, scorer) -> None:
+    live, settings = settings_of
+    ColdStartStore(live.store.database).put(StoredColdStart("another", 4, 4, b"junk"))
+    assert borrowing(settings(), scorer) is scorer
+
+
+def test_a_database_that_is_not_there_lends_nothing(tmp_path, scorer) -> None:
+    url = f"sqlite:///{tmp_path}/none.db"
+    assert borrowing(Settings(database_url=url), scorer) is scorer
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_damaged_it_is_refused_unless_it_is_switched_off(settings_of, scorer) -> None:
+    live, settings = settings_of
+    ColdStartStore(live.store.database).put(StoredColdStart("small", 4, 4, b"junk"))
+    with pytest.raises(CheckpointRefused, match="is damaged"):
+        borrowing(settings(), scorer)
+    assert borrowing(settings(cold_start=False), scorer) is scorer
+
+
+def test_what_was_learned_is_served_by_a_scorer_that_borrows(settings_of, learn, scorer) -> None:
+    _, settings = settings_of
+    learn()
+    served = borrowing(settings(), scorer)
+    assert isinstance(served, BorrowingScorer)
+    assert served.model_version == "small"
