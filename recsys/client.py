@@ -35,7 +35,7 @@ from recsys.v1 import (
 )
 from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
-from storage.onboarding_records import Onboarding
+from storage.coldstart.records import Onboarding
 from storage.records import Appended, Erased, StoredChoice, UserSummary
 
 _SERVICES = ("RankingService", "FeedbackService", "UserService", "SimilarityService")

@@ -6,11 +6,11 @@ import numpy as np
 
 from recsys.cluster_facts import image_facts, word_facts
 from recsys.clusters import UNCLUSTERED, Grouping, group, read_signatures
-from storage.cluster_building import ClusterBuilder
-from storage.cluster_records import ClusterDraft, ClusterRun
-from storage.clusters import ClusterStore
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.opinions import count_opinions, image_opinions, prompt_uses
+from storage.clusters.records import ClusterDraft, ClusterRun
+from storage.clusters.runs import ClusterStore
 from storage.database import Database
-from storage.opinions import count_opinions, image_opinions, prompt_uses
 from storage.signatures import SignatureStore
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from storage.cluster_records import Cluster
-from storage.clusters import ClusterStore
+from storage.clusters.records import Cluster
+from storage.clusters.runs import ClusterStore
 
 FORMATS = ("parquet", "csv")
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from storage.cluster_records import ClusterImage, ClusterWord, ImageOpinion, PromptUse
+from storage.clusters.records import ClusterImage, ClusterWord, ImageOpinion, PromptUse
 
 NUM_IMAGES = 12
 NUM_WORDS = 20

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from recsys.errors import InvalidRequest, NotFound
-from storage.cluster_records import Parameter
+from storage.clusters.records import Parameter
 from storage.records import SignatureBatch
 
 METHODS = ("auto", "hdbscan", "kmeans")

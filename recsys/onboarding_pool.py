@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from recsys.coldstart import ColdStart
 from recsys.coldstart_fit import AT_ONCE, Features
 from recsys.onboarding import MAX_PAIRS, choose_pairs
-from storage.onboarding_records import Onboarding, OnboardingPair
+from storage.coldstart.records import Onboarding, OnboardingPair
 
 MAX_IMAGES = 200
 IMAGES_A_PROMPT = 4

@@ -15,7 +15,7 @@ from recsys.service.similarity_wire import (
 )
 from recsys.similar import SimilarUsers
 from recsys.v1 import similarity_service_pb2 as pb2
-from storage.cluster_records import Cluster, ClusterRun, Member
+from storage.clusters.records import Cluster, ClusterRun, Member
 
 Call = Callable[..., Any]
 """Makes a request and sends it: method, kind of request, time, fields."""

@@ -2,8 +2,8 @@
 
 from recsys.errors import InvalidRequest, PreconditionFailed
 from recsys.onboarding import MAX_PAIRS
-from storage.cold_starts import ColdStartStore
-from storage.onboarding_records import Onboarding
+from storage.coldstart.populations import ColdStartStore
+from storage.coldstart.records import Onboarding
 
 DEFAULT_PAIRS = 4
 

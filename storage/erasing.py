@@ -20,9 +20,9 @@ from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from storage.blobs import BlobStore
+from storage.coldstart.first_questions import forget_pairs
 from storage.database import Database
 from storage.errors import UnknownUser
-from storage.onboarding import forget_pairs
 from storage.records import Erased
 from storage.tables import (
     BackfillRow,

@@ -242,5 +242,7 @@ class ColdStartRow(Table):
     num_users: Mapped[int] = mapped_column(Number)
     num_pairs: Mapped[int] = mapped_column(Number)
     data: Mapped[bytes] = mapped_column(LargeBinary)
-    onboarding: Mapped[str] = mapped_column(Text)  # JSON; storage/onboarding.py owns it
+    onboarding: Mapped[str] = mapped_column(
+        Text
+    )  # JSON; storage/coldstart/first_questions.py owns it
     created_at: Mapped[datetime] = mapped_column(Instant)

@@ -11,7 +11,7 @@ from recsys.analyst_page.markup import Opinion, Picture
 from recsys.analyst_page.navigation import View, go, link, parameter
 from recsys.analyst_page.page import Page
 from recsys.analyst_page.sources import newest_liked, shown
-from storage.cluster_records import Cluster, ClusterImage, ClusterRun, Drift
+from storage.clusters.records import Cluster, ClusterImage, ClusterRun, Drift
 from storage.errors import UnknownCluster
 
 NUM_CARDS = 60

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from recsys.analyst_page.sources import Sources
 from storage.browsing import Window
-from storage.cluster_records import ClusterRun
+from storage.clusters.records import ClusterRun
 from storage.records import VersionSummary
 
 

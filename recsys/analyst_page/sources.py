@@ -16,8 +16,8 @@ from recsys.settings import Settings, load_settings
 from storage.backfill_ledger import BackfillLedger
 from storage.blobs import BlobStore
 from storage.browsing import Browser
-from storage.cluster_records import ClusterRun
-from storage.clusters import ClusterStore
+from storage.clusters.records import ClusterRun
+from storage.clusters.runs import ClusterStore
 from storage.database import Database, require_current
 from storage.errors import UnknownImage
 from storage.histories import HistoryStore

@@ -14,8 +14,8 @@ from recsys.commands.shown import printable, show_json, show_table, waiting
 from recsys.errors import NotFound
 
 if TYPE_CHECKING:
-    from storage.cluster_records import Cluster, ClusterImage, ClusterRun
-    from storage.clusters import ClusterStore
+    from storage.clusters.records import Cluster, ClusterImage, ClusterRun
+    from storage.clusters.runs import ClusterStore
     from storage.histories import HistoryStore
     from storage.records import VersionSummary
 
@@ -181,7 +181,7 @@ def export(folder: Path, run_name: str | None, format: str) -> None:
 def remove(name: str) -> None:
     """Remove the run NAME with all its clusters; choices and signatures stay."""
     with _opened() as (store, clusters):
-        from storage.cluster_building import ClusterBuilder
+        from storage.clusters.building import ClusterBuilder
 
         ClusterBuilder(store.database).remove(clusters.run(name).run_id)
     click.echo(f"{printable(name)} is removed")
@@ -190,7 +190,7 @@ def remove(name: str) -> None:
 @contextmanager
 def _opened() -> "Iterator[tuple[HistoryStore, ClusterStore]]":
     """Yield storage and the clusters in it; what is not there is not found."""
-    from storage.clusters import ClusterStore
+    from storage.clusters.runs import ClusterStore
     from storage.errors import UnknownCluster
 
     with opened_store(read_settings(), creates=False) as store:

@@ -13,8 +13,8 @@ from recsys.commands.shown import show_json, show_table, waiting
 
 if TYPE_CHECKING:
     from recsys.settings import Settings
+    from storage.coldstart.records import OnboardingPair
     from storage.histories import HistoryStore
-    from storage.onboarding_records import OnboardingPair
 
 
 @click.group("coldstart")
@@ -52,7 +52,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
         from recsys.coldstart_fit import fit_cold_start
         from recsys.onboarding_pool import choose_onboarding
         from recsys.scorer.checkpoint import load_scorer
-        from storage.cold_starts import ColdStartStore, StoredColdStart
+        from storage.coldstart.populations import ColdStartStore, StoredColdStart
 
         if settings.num_threads is not None:
             torch.set_num_threads(settings.num_threads)
@@ -93,7 +93,7 @@ def show(checkpoint: str | None, is_json: bool) -> None:
     settings = read_settings(checkpoint=checkpoint)
     with opened_store(settings, creates=False) as store:
         from recsys.coldstart import ColdStart
-        from storage.cold_starts import ColdStartStore
+        from storage.coldstart.populations import ColdStartStore
 
         version = _model_version(settings)
         stored = ColdStartStore(store.database).get(version)
@@ -145,7 +145,7 @@ def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json
     settings = read_settings(checkpoint=checkpoint)
     with opened_store(settings, creates=False) as store:
         from recsys.suggestions import learned_onboarding
-        from storage.cold_starts import ColdStartStore
+        from storage.coldstart.populations import ColdStartStore
 
         learned = learned_onboarding(ColdStartStore(store.database), _model_version(settings))
         pairs = learned.pairs[:num_pairs]
@@ -174,7 +174,7 @@ def remove(checkpoint: str | None) -> None:
     """Forget what was learned."""
     settings = read_settings(checkpoint=checkpoint)
     with opened_store(settings, creates=False) as store:
-        from storage.cold_starts import ColdStartStore
+        from storage.coldstart.populations import ColdStartStore
 
         was_there = ColdStartStore(store.database).remove(_model_version(settings))
     click.echo("forgotten" if was_there else "there was nothing to forget")

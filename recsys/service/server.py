@@ -80,7 +80,7 @@ def borrowing(settings: Settings, scorer: "PreferenceScorer") -> Scorer:
         CheckpointRefused: if what was learned is damaged or does not fit.
     """
     from recsys.coldstart import BorrowingScorer, ColdStart
-    from storage.cold_starts import ColdStartStore
+    from storage.coldstart.populations import ColdStartStore
     from storage.database import check
 
     if not settings.cold_start:

@@ -37,8 +37,8 @@ from recsys.v1 import (
     user_service_pb2,
     user_service_pb2_grpc,
 )
-from storage.clusters import ClusterStore
-from storage.cold_starts import ColdStartStore
+from storage.clusters.runs import ClusterStore
+from storage.coldstart.populations import ColdStartStore
 from storage.histories import HistoryStore
 
 logger = logging.getLogger(__name__)

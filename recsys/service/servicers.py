@@ -36,7 +36,7 @@ from recsys.v1 import (
     user_service_pb2,
     user_service_pb2_grpc,
 )
-from storage.cold_starts import ColdStartStore
+from storage.coldstart.populations import ColdStartStore
 from storage.histories import HistoryStore
 
 Result = TypeVar("Result")

@@ -33,8 +33,8 @@ from recsys.service.similarity_wire import (
 from recsys.similar import find_similar
 from recsys.v1 import similarity_service_pb2 as pb2
 from recsys.v1 import similarity_service_pb2_grpc
-from storage.cluster_records import ClusterRun
-from storage.clusters import ClusterStore
+from storage.clusters.records import ClusterRun
+from storage.clusters.runs import ClusterStore
 
 Result = TypeVar("Result")
 

@@ -9,14 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from recsys.current_signatures import CurrentSignature
 from recsys.similar import SimilarUser, SimilarUsers
 from recsys.v1 import similarity_service_pb2 as pb2
-from storage.cluster_records import (
-    Cluster,
-    ClusterImage,
-    ClusterRun,
-    ClusterWord,
-    Drift,
-    Member,
-)
+from storage.clusters.records import Cluster, ClusterImage, ClusterRun, ClusterWord, Drift, Member
 from storage.records import Signature
 
 

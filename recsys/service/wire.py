@@ -15,7 +15,7 @@ from recsys.candidates import (
 )
 from recsys.errors import RecsysError
 from recsys.v1 import image_pb2, ranking_service_pb2
-from storage.onboarding_records import Onboarding, OnboardingPair
+from storage.coldstart.records import Onboarding, OnboardingPair
 
 Named = TypeVar("Named", bound=Enum)
 

@@ -14,9 +14,9 @@ from pyarrow import parquet
 from recsys import cluster_export
 from recsys.cluster_export import export_run
 from storage.blobs import BlobStore
-from storage.cluster_building import ClusterBuilder
-from storage.cluster_records import ClusterDraft, ClusterWord
-from storage.clusters import ClusterStore
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.records import ClusterDraft, ClusterWord
+from storage.clusters.runs import ClusterStore
 from storage.database import Database, upgrade
 from storage.errors import UnknownCluster
 from storage.histories import HistoryStore

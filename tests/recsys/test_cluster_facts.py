@@ -15,7 +15,7 @@ from recsys.cluster_facts import (
     word_facts,
     words_of,
 )
-from storage.cluster_records import ImageOpinion, PromptUse
+from storage.clusters.records import ImageOpinion, PromptUse
 
 COUNT = st.integers(0, 1000)
 

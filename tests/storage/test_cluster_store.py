@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from storage.cluster_building import ClusterBuilder
-from storage.cluster_records import ClusterDraft, ClusterImage, ClusterWord, Drift
-from storage.clusters import ClusterStore
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.records import ClusterDraft, ClusterImage, ClusterWord, Drift
+from storage.clusters.runs import ClusterStore
 from storage.errors import InvalidRecord, UnknownCluster
 
 Build = Callable[..., str]
@@ -168,7 +168,7 @@ def test_a_run_is_not_seen_before_it_is_finished(clusters, builder, people) -> N
 def test_what_was_given_up_is_swept_away(clusters, builder, people, monkeypatch) -> None:
     given_up, in_time = begin(builder, [people]), begin(builder, [people])
     builder.finish(in_time, [draft(0)])
-    monkeypatch.setattr("storage.cluster_building._GIVEN_UP_AFTER", timedelta(seconds=-1))
+    monkeypatch.setattr("storage.clusters.building._GIVEN_UP_AFTER", timedelta(seconds=-1))
     begin(builder, [])
     with pytest.raises(UnknownCluster, match="not being built"):
         builder.finish(given_up, [draft(0)])

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from storage.cold_starts import ColdStartStore, StoredColdStart
-from storage.onboarding_records import Onboarding, OnboardingPair
+from storage.coldstart.populations import ColdStartStore, StoredColdStart
+from storage.coldstart.records import Onboarding, OnboardingPair
 from storage.tables import ColdStartRow
 
 

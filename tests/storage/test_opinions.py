@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from storage import opinions
-from storage.cluster_building import ClusterBuilder
-from storage.opinions import NOBODYS, count_opinions, image_opinions, prompt_uses
+from storage.clusters import opinions
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.opinions import NOBODYS, count_opinions, image_opinions, prompt_uses
 
 PLACES = {"ann": 0, "bob": 0, "cyd": 1}  # eve is in no cluster, fay is in one of another run
 

@@ -13,8 +13,8 @@ from pyarrow import parquet
 from recsys.cli import COMMANDS
 from recsys.cluster_building import build_clusters
 from recsys.images import inspect
-from storage.cluster_building import ClusterBuilder
-from storage.clusters import ClusterStore
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.runs import ClusterStore
 from storage.errors import UnknownCluster
 from storage.records import Choice, Signature
 from storage.signatures import SignatureStore

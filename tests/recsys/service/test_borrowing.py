@@ -21,7 +21,7 @@ from recsys.service.service import LoadedModel
 from recsys.settings import Settings
 from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
 from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub
-from storage.cold_starts import ColdStartStore, StoredColdStart
+from storage.coldstart.populations import ColdStartStore, StoredColdStart
 from storage.records import Choice
 from training.tiny_base import TinyShape, build_model, train_tokenizer
 

@@ -7,8 +7,8 @@ from recsys.client import RecsysClient
 from recsys.errors import InvalidRequest, PreconditionFailed
 from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub
-from storage.cold_starts import ColdStartStore, StoredColdStart
-from storage.onboarding_records import Onboarding, OnboardingPair
+from storage.coldstart.populations import ColdStartStore, StoredColdStart
+from storage.coldstart.records import Onboarding, OnboardingPair
 
 NUM_LEARNED = 8
 

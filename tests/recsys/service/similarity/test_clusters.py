@@ -5,8 +5,8 @@ import pytest
 
 from recsys.errors import InvalidRequest, NotFound
 from recsys.v1.similarity_service_pb2 import GetClusterRequest, ListClustersRequest
-from storage.cluster_building import ClusterBuilder
-from storage.cluster_records import ClusterDraft, ClusterImage, ClusterWord
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.records import ClusterDraft, ClusterImage, ClusterWord
 
 VERSION = "fake-version"
 DIMENSION = 8

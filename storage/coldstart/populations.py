@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select
 
+from storage.coldstart.first_questions import from_json, living, to_json
+from storage.coldstart.records import Onboarding
 from storage.database import Database
-from storage.onboarding import from_json, living, to_json
-from storage.onboarding_records import Onboarding
 from storage.tables import ColdStartRow
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from sqlalchemy import select, true
 from sqlalchemy.orm import Session
 
-from storage.onboarding_records import Onboarding, OnboardingPair
+from storage.coldstart.records import Onboarding, OnboardingPair
 from storage.tables import ChoiceRow, ColdStartRow, PassedOverRow
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Integer, Select, and_, func, literal, select, union_all
 
-from storage.cluster_records import ImageOpinion, PromptUse
+from storage.clusters.records import ImageOpinion, PromptUse
 from storage.database import Database
 from storage.tables import ChoiceRow, ClusterMemberRow, PassedOverRow
 

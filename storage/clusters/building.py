@@ -13,8 +13,8 @@ import numpy as np
 from sqlalchemy import and_, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
-from storage.cluster_identity import Earlier, earlier_clusters
-from storage.cluster_records import ClusterDraft, ClusterImage, Parameter
+from storage.clusters.identity import Earlier, earlier_clusters
+from storage.clusters.records import ClusterDraft, ClusterImage, Parameter
 from storage.database import Database
 from storage.erasing import lock_blobs
 from storage.errors import InvalidRecord, UnknownCluster

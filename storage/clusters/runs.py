@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session
 
-from storage.cluster_records import Cluster, ClusterImage, ClusterRun, ClusterWord, Drift, Member
+from storage.clusters.records import Cluster, ClusterImage, ClusterRun, ClusterWord, Drift, Member
 from storage.database import Database
 from storage.errors import UnknownCluster
 from storage.rules import check_limit
