@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
-from recsys.candidates import Candidate, Ranking
 from recsys.errors import InvalidRequest
+from recsys.ranking.candidates import Candidate, Ranking
 from recsys.service.history_wire import (
     NewChoice,
     choice_from_wire,

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from recsys.current_signatures import CurrentSignature
 from recsys.errors import InvalidRequest
 from recsys.service.similarity_wire import (
     cluster_from_wire,
@@ -13,7 +12,8 @@ from recsys.service.similarity_wire import (
     signature_from_wire,
     similar_from_wire,
 )
-from recsys.similar import SimilarUsers
+from recsys.signatures.refresh import CurrentSignature
+from recsys.similarity.search import SimilarUsers
 from recsys.v1 import similarity_service_pb2 as pb2
 from storage.clusters.records import Cluster, ClusterRun, Member
 

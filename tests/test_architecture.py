@@ -37,24 +37,27 @@ DOORS: list[tuple[set[str], list[str]]] = [
     (
         {"sklearn"},
         [
-            *("recsys/clusters.py", "recsys/latent_classes.py"),
+            *("recsys/clusters/group.py", "recsys/coldstart/latent_classes.py"),
             *("recsys/analyst_page/layouts.py", "training/baselines/*.py"),
         ],
     ),
     ({"implicit"}, ["training/baselines/*.py"]),
     ({"streamlit", "plotly"}, ["recsys/analyst_page/*.py"]),
     ({"peft", "bitsandbytes"}, ["recsys/scorer/*.py"]),
-    ({"faiss"}, ["recsys/index_kinds.py", "recsys/index_snapshot.py", "recsys/clusters.py"]),
+    (
+        {"faiss"},
+        ["recsys/similarity/kinds.py", "recsys/similarity/snapshot.py", "recsys/clusters/group.py"],
+    ),
     (GRPC, ["recsys/service/*.py", "recsys/client.py", "recsys/similarity_client.py"]),
     ({"sqlalchemy", "alembic", "psycopg"}, ["storage/*.py"]),
     (
         {"PIL"},
         [
-            *("recsys/images.py", "recsys/analyst_page/thumbnails.py"),
+            *("recsys/images/decode.py", "recsys/analyst_page/thumbnails.py"),
             *("training/render.py", "training/contact_sheet.py"),
         ],
     ),
-    ({"pyarrow"}, ["storage/importers/*.py", "recsys/cluster_export.py"]),
+    ({"pyarrow"}, ["storage/importers/*.py", "recsys/clusters/export.py"]),
     ({"pydantic_settings"}, ["recsys/settings.py"]),
     (UNPICKLING, []),
 ]
@@ -168,8 +171,8 @@ SLIPS = {
         ("recsys/cli.py", "__import__('training')"),
     ],
     wrong_doors: [
-        ("recsys/ranking.py", "import transformers"),
-        ("recsys/ranking.py", "def f():\n    from transformers import AutoModel"),
+        ("recsys/ranking/ranker.py", "import transformers"),
+        ("recsys/ranking/ranker.py", "def f():\n    from transformers import AutoModel"),
         ("recsys/scorer/adapter.py", "import transformers.utils"),
         ("training/fit.py", "from peft import LoraConfig"),
         ("recsys/scorer.py", "import bitsandbytes"),
@@ -179,7 +182,7 @@ SLIPS = {
         ("recsys/cli.py", "from recsys import v1"),
         ("recsys/cli.py", "from . import v1"),
         ("recsys/scorer/model.py", "from ..v1 import ranking_pb2"),
-        ("recsys/ranking.py", "from sqlalchemy.orm import Session"),
+        ("recsys/ranking/ranker.py", "from sqlalchemy.orm import Session"),
         ("training/samples.py", "if TYPE_CHECKING:\n    import alembic"),
         ("training/scenes.py", "from PIL import Image"),
         ("storage/histories.py", "import pyarrow.parquet as pq"),
@@ -191,8 +194,8 @@ SLIPS = {
 }
 HONEST = {
     upward_imports: [
-        ("training/world.py", "from recsys.images import decode\nimport storage"),
-        ("recsys/ranking.py", "import storage.records\nimport recsysx, trainings"),
+        ("training/world.py", "from recsys.images.decode import decode\nimport storage"),
+        ("recsys/ranking/ranker.py", "import storage.records\nimport recsysx, trainings"),
         ("recsys/cli.py", "from importlib.metadata import entry_points"),
     ],
     wrong_doors: [
@@ -200,7 +203,7 @@ HONEST = {
         ("training/pretrain_captions.py", "import transformers"),
         ("recsys/service/server.py", "import grpc\nfrom recsys.v1 import ranking_pb2"),
         ("storage/migrations/versions/v0001_start.py", "from alembic import op"),
-        ("recsys/ranking.py", "import grpcx, faiss_like\ntext = 'import transformers'"),
+        ("recsys/ranking/ranker.py", "import grpcx, faiss_like\ntext = 'import transformers'"),
     ],
 }
 

@@ -184,7 +184,7 @@ HONEST = {
     long_functions: [("recsys/cli.py", f'def f():\n    """A.\n{LINE * 90}    """\n    return 1')],
     busy_init: [
         ("recsys/__init__.py", '"""A package."""\nfrom a import b\n\n__all__ = ["b"]'),
-        ("recsys/ranking.py", "LIMIT = 3"),
+        ("recsys/ranking/ranker.py", "LIMIT = 3"),
     ],
 }
 

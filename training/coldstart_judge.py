@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.coldstart import ColdStart, blended
-from recsys.coldstart_fit import fit_cold_start
+from recsys.coldstart.blend import ColdStart, blended
+from recsys.coldstart.fit import fit_cold_start
 from recsys.scorer.model import PreferenceScorer, Prefix
 from training.bounds import gap_closed, of_this_world, world_accuracies
 from training.features import Features

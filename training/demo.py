@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from recsys.candidates import NOTHING_BORROWED, Candidate, Ranking
 from recsys.client import RecsysClient
-from recsys.images import decode
+from recsys.images.decode import decode
+from recsys.ranking.candidates import NOTHING_BORROWED, Candidate, Ranking
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recsys.candidates import Candidate
-from recsys.images import inspect
+from recsys.images.decode import inspect
+from recsys.ranking.candidates import Candidate
 from storage.histories import HistoryStore
 from storage.importers.ratings import import_ratings
 from training.gallery import Progress

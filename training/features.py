@@ -7,7 +7,7 @@ from cachetools import LRUCache
 from jaxtyping import Float
 from torch import Tensor
 
-from recsys.images import decode
+from recsys.images.decode import decode
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.predictors import ImageReader

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from recsys.attention_maps import reorderings
-from recsys.references import SIGNATURE_REFERENCES
+from recsys.history import SIGNATURE_REFERENCES
+from recsys.signatures.attention_maps import reorderings
 from training.probe_choice import halves
 from training.questions import user_rng
 from training.samples import Histories, Pair, apart

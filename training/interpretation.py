@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recsys.images import inspect
+from recsys.images.decode import inspect
 from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import pack

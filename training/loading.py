@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from recsys.errors import ImageRefused
-from recsys.images import decode
+from recsys.images.decode import decode
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.errors import StorageError

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from recsys.coldstart import ColdStart
-from recsys.onboarding import MAX_PAIRS, choose_pairs, expected_information
-from recsys.onboarding_pool import Pool, differences_of, draw_pool
+from recsys.coldstart.blend import ColdStart
+from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs, expected_information
+from recsys.coldstart.pool import Pool, differences_of, draw_pool
 from training.bounds import of_this_world
 from training.features import Features
 from training.metrics import Figure, accuracy, over_users

@@ -6,7 +6,7 @@ published repository does where the paper is silent; "ours" is a choice of this 
 
 from typing import Any
 
-from recsys.images import ImageGeometry
+from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape
 from recsys.scorer.model import ScorerConfig
 from recsys.scorer.template import TemplateConfig

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 
-from recsys.images import ImageGeometry
+from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape
 from recsys.scorer.backbone import Quantization
 from recsys.scorer.model import ScorerConfig

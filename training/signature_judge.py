@@ -14,8 +14,8 @@ import numpy as np
 
 from recsys.errors import CheckpointRefused
 from recsys.scorer.model import PreferenceScorer
-from recsys.signature import Projection, Readout, SignatureReader
-from recsys.signature_files import has_signature, load_signature_reader
+from recsys.signatures.files import has_signature, load_signature_reader
+from recsys.signatures.reader import Projection, Readout, SignatureReader
 from training.bounds import of_this_world
 from training.features import Features
 from training.history_cuts import Cut, Pairs, cut_histories, in_parts, reordered

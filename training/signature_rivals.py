@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from recsys.attention_maps import reorderings
-from recsys.probing import Probes, probe_scores
 from recsys.scorer.attention import Normalisation, attention_scores
 from recsys.scorer.backbone import attention_hook
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed, pack
-from recsys.signature import Projection, Readout, attention_reading
+from recsys.signatures.attention_maps import reorderings
+from recsys.signatures.probes import Probes, probe_scores
+from recsys.signatures.reader import Projection, Readout, attention_reading
 from training.features import Features
 from training.samples import Pair
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from recsys.clusters import group
+from recsys.clusters.group import group
 from training.bounds import NUM_POSTERIOR_SAMPLES
 from training.history_cuts import Cut, Pairs
 from training.retrieval import adjusted_rand

@@ -16,11 +16,11 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 
-from recsys.attention_maps import reorderings
-from recsys.probing import Probes, probe_attention, probe_scores
 from recsys.scorer.attention import Normalisation
 from recsys.scorer.model import PreferenceScorer
-from recsys.signature import Projection, Readout, attention_reading
+from recsys.signatures.attention_maps import reorderings
+from recsys.signatures.probes import Probes, probe_attention, probe_scores
+from recsys.signatures.reader import Projection, Readout, attention_reading
 from training.features import Features
 from training.probe_choice import halves
 from training.questions import user_rng

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from recsys.probing import Probes
 from recsys.scorer.model import PreferenceScorer
-from recsys.signature_files import Probe, write_signature
+from recsys.signatures.files import Probe, write_signature
+from recsys.signatures.probes import Probes
 from storage.histories import HistoryStore
 from training.assembly import inference
 from training.batches import without_rows

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys.probing import Probes, mean_attention
 from recsys.scorer.model import PreferenceScorer
+from recsys.signatures.probes import Probes, mean_attention
 from training.encoding import At, Encode
 from training.predictors import Candidate
 from training.samples import Pair, Sample, apart

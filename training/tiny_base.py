@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from recsys.images import ImageGeometry
+from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import observe_attention
 from recsys.scorer.template import TemplateConfig
 from training.words import word_list

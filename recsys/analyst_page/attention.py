@@ -8,13 +8,13 @@ import numpy.typing as npt
 import streamlit as st
 
 from recsys.analyst_page.sources import Sources
-from recsys.attention_maps import NUM_ORDERS, attention_maps
-from recsys.image_reader import ImageReader
-from recsys.images import ImageLimits, decode
-from recsys.references import references_of
+from recsys.history import references_of
+from recsys.images.decode import ImageLimits, decode
+from recsys.images.reader import ImageReader
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer, Target
-from recsys.signature import READOUTS, signature_version
+from recsys.signatures.attention_maps import NUM_ORDERS, attention_maps
+from recsys.signatures.reader import READOUTS, signature_version
 
 NUM_OTHERS = 16
 """Users whose mean is the average that one user is held against."""

@@ -14,7 +14,7 @@ from recsys.analyst_page.navigation import View, link
 from recsys.analyst_page.page import Page
 from recsys.analyst_page.sources import Sources, cluster_of, newest_liked, shown
 from recsys.errors import CheckpointRefused
-from recsys.neighbours import Neighbour, SignatureIndex
+from recsys.similarity.index import Neighbour, SignatureIndex
 from storage.browsing import SeenUser
 from storage.errors import UnknownImage
 

@@ -15,10 +15,10 @@ from recsys.commands.pacing import pacing
 from recsys.commands.shown import printable, show_json, show_table, waiting
 
 if TYPE_CHECKING:
-    from recsys.backfill import Backfill, BackfillSummary
-    from recsys.backfill_chunk import ReadReferences, Signing
-    from recsys.images import ImageGeometry
+    from recsys.images.preprocess import ImageGeometry
     from recsys.settings import Settings
+    from recsys.signatures.backfill import Backfill, BackfillSummary
+    from recsys.signatures.chunk import ReadReferences, Signing
     from storage.backfill_ledger import BackfillLedger, LedgerEntry
     from storage.histories import HistoryStore
 
@@ -102,7 +102,7 @@ def load_signing(settings: "Settings") -> SigningModel:
         CheckpointRefused: if there is no fit model, or it ships nothing to read signatures by.
     """
     from recsys.errors import CheckpointRefused
-    from recsys.references import SIGNATURE_REFERENCES
+    from recsys.history import SIGNATURE_REFERENCES
     from recsys.service.server import load_model
 
     model = load_model(settings)
@@ -124,16 +124,16 @@ def _reading(
     settings: "Settings", store: "HistoryStore", model: SigningModel
 ) -> "Iterator[ReadReferences]":
     """Yield how to decode a user's references; its threads are ended."""
-    from recsys.backfill_chunk import WatchedImages
-    from recsys.image_reader import ImageReader
-    from recsys.images import ImageLimits
+    from recsys.images.decode import ImageLimits
+    from recsys.images.reader import ImageReader
+    from recsys.signatures.chunk import WatchedImages
 
     images = WatchedImages(store)
     limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
     reader = ImageReader(images, limits, model.geometry)
     threads = ThreadPoolExecutor(NUM_DECODERS, thread_name_prefix="recsys-decode")
     # A stack of calls for every bad image would bury the bar; the ledger and the counts tell.
-    logger = logging.getLogger("recsys.image_reader")
+    logger = logging.getLogger("recsys.images.reader")
     level = logger.level
     logger.setLevel(logging.ERROR)
 
@@ -158,7 +158,7 @@ def _backfill(
     *,
     retry_failed: bool,
 ) -> "Backfill":
-    from recsys.backfill import Backfill
+    from recsys.signatures.backfill import Backfill
     from storage.signatures import SignatureStore
 
     return Backfill(

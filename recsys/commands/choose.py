@@ -117,7 +117,7 @@ def _digest(picture: Picture) -> str:
 def _admit(picture: Picture, images: NewImages, settings: "Settings") -> str:
     """Return the picture's SHA-256; a file that is an image joins `images`."""
     from recsys.errors import ImageRefused
-    from recsys.images import ImageLimits, admit
+    from recsys.images.decode import ImageLimits, admit
 
     if picture.data is None:
         return _digest(picture)

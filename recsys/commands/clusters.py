@@ -67,7 +67,7 @@ def build(
     both; other ids are new, and none is given twice. Nothing of a run is seen before all of it is.
     """
     with _opened() as (store, _):
-        from recsys.cluster_building import build_clusters
+        from recsys.clusters.build import build_clusters
 
         version = _version(store, model_version)
         try:
@@ -169,7 +169,7 @@ def export(folder: Path, run_name: str | None, format: str) -> None:
         members.merge(pd.read_parquet("DIR/clusters.parquet"), on="cluster_id")
     """
     with _opened() as (_, clusters):
-        from recsys.cluster_export import export_run
+        from recsys.clusters.export import export_run
 
         run = clusters.run(run_name)
         for path in export_run(clusters, run.run_id, folder, format=format):

@@ -48,9 +48,9 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
     with opened_store(settings, creates=False) as store, waiting("Learning from choices"):
         import torch
 
-        from recsys.coldstart_data import read_people, token_reader
-        from recsys.coldstart_fit import fit_cold_start
-        from recsys.onboarding_pool import choose_onboarding
+        from recsys.coldstart.data import read_people, token_reader
+        from recsys.coldstart.fit import fit_cold_start
+        from recsys.coldstart.pool import choose_onboarding
         from recsys.scorer.checkpoint import load_scorer
         from storage.coldstart.populations import ColdStartStore, StoredColdStart
 
@@ -92,7 +92,7 @@ def show(checkpoint: str | None, is_json: bool) -> None:
     """Show what was learned last; exit code 3 if nothing was."""
     settings = read_settings(checkpoint=checkpoint)
     with opened_store(settings, creates=False) as store:
-        from recsys.coldstart import ColdStart
+        from recsys.coldstart.blend import ColdStart
         from storage.coldstart.populations import ColdStartStore
 
         version = _model_version(settings)
@@ -144,7 +144,7 @@ def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json
     """
     settings = read_settings(checkpoint=checkpoint)
     with opened_store(settings, creates=False) as store:
-        from recsys.suggestions import learned_onboarding
+        from recsys.coldstart.suggestions import learned_onboarding
         from storage.coldstart.populations import ColdStartStore
 
         learned = learned_onboarding(ColdStartStore(store.database), _model_version(settings))

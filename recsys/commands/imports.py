@@ -110,7 +110,7 @@ def pickapic(files: tuple[Path, ...], strict: bool, is_json: bool) -> None:
 def _run(
     import_rows: "Callable[..., ImportReport]", count_rows: Callable[[], int]
 ) -> "ImportReport":
-    from recsys.images import ImageLimits, admit
+    from recsys.images.decode import ImageLimits, admit
     from storage.errors import StorageFull
 
     settings = read_settings()

@@ -11,7 +11,7 @@ from recsys.commands.pictures import Picture, read_pictures
 from recsys.commands.shown import printable, show_json, show_table, waiting
 
 if TYPE_CHECKING:
-    from recsys.candidates import Candidate, RankedCandidate, Ranking
+    from recsys.ranking.candidates import Candidate, RankedCandidate, Ranking
     from recsys.settings import Settings
 
 
@@ -58,9 +58,9 @@ def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") ->
     import asyncio
 
     with waiting("Loading the scorer"):
-        from recsys.engine import ScoringEngine
-        from recsys.images import ImageLimits
-        from recsys.ranking import Ranker
+        from recsys.engine.engine import ScoringEngine
+        from recsys.images.decode import ImageLimits
+        from recsys.ranking.ranker import Ranker
         from recsys.service.server import load_model
 
         model = load_model(settings)
@@ -116,7 +116,7 @@ def _candidate_json(candidate: "RankedCandidate") -> dict[str, Any]:
 
 
 def _candidates(pictures: list[Picture], prompt: str) -> list["Candidate"]:
-    from recsys.candidates import Candidate
+    from recsys.ranking.candidates import Candidate
 
     # Numbered: a path may be longer than an id, or hold bytes that are no text.
     return [

@@ -13,9 +13,9 @@ from recsys.commands.shown import printable, show_json, show_table, waiting
 
 if TYPE_CHECKING:
     from recsys.client import RecsysClient
-    from recsys.current_signatures import CurrentSignatures
     from recsys.settings import Settings
-    from recsys.similar import SharedTaste, SimilarUsers
+    from recsys.signatures.refresh import CurrentSignatures
+    from recsys.similarity.search import SharedTaste, SimilarUsers
     from storage.histories import HistoryStore
     from storage.records import StoredChoice
 
@@ -60,8 +60,8 @@ def find_here(user: str, num_users: int, settings: "Settings") -> Found:
     with opened_store(settings, creates=False) as store:
         store.user(user)  # who is unknown need not wait for the model
         with _signatures(store, settings) as signatures, waiting("Finding"):
-            from recsys.neighbours import SignatureIndex
-            from recsys.similar import find_similar, shared_tastes
+            from recsys.similarity.index import SignatureIndex
+            from recsys.similarity.search import find_similar, shared_tastes
             from storage.signatures import SignatureStore
 
             current = signatures.of(user)
@@ -77,7 +77,7 @@ def find_here(user: str, num_users: int, settings: "Settings") -> Found:
 def find_there(user: str, num_users: int, settings: "Settings") -> Found:
     """Find by asking the server at the settings' address."""
     with waiting(f"Asking {settings.address}"), opened_client(settings) as client:
-        from recsys.similar import shared_tastes
+        from recsys.similarity.search import shared_tastes
 
         similar = client.similarity.find_similar_users(user, k=num_users)
         return similar, shared_tastes(similar, AskedChoices(client))
@@ -99,7 +99,7 @@ class StoredChoices:
 
     def some(self, user_id: str) -> "Iterable[StoredChoice]":
         """Return the newest."""
-        from recsys.similar import MAX_CHOICES_COMPARED
+        from recsys.similarity.search import MAX_CHOICES_COMPARED
 
         return self._store.read(user_id, limit=MAX_CHOICES_COMPARED).choices
 
@@ -120,7 +120,7 @@ class AskedChoices:
 
     def some(self, user_id: str) -> "Iterable[StoredChoice]":
         """Yield them, the oldest first."""
-        from recsys.similar import MAX_CHOICES_COMPARED
+        from recsys.similarity.search import MAX_CHOICES_COMPARED
 
         return self._client.list_choices(user_id, page_size=MAX_CHOICES_COMPARED)
 
@@ -150,8 +150,8 @@ def _signatures(store: "HistoryStore", settings: "Settings") -> "Iterator[Curren
     """Yield the signatures of the settings' checkpoint as of now; their threads are ended."""
     with waiting("Loading the scorer"):
         from recsys.commands.backfill import load_signing
-        from recsys.current_signatures import CurrentSignatures, reading
-        from recsys.images import ImageLimits
+        from recsys.images.decode import ImageLimits
+        from recsys.signatures.refresh import CurrentSignatures, reading
         from storage.backfill_ledger import BackfillLedger
         from storage.signatures import SignatureStore
 

@@ -5,7 +5,7 @@ preference_tokens.safetensors  P_v, float32 (K, D)
 tokenizer/                     as the base model's
 adapter/                       a PEFT adapter, where there is one
 base/                          the base model, where it travels along (the tiny one does)
-signature/                     probes and projections (recsys.signature_files), where it has any
+signature/                     probes and projections (recsys.signatures.files), where it has any
 """
 
 import json
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from recsys.errors import CheckpointRefused
-from recsys.images import ImageGeometry
+from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone, Quantization, load_model, load_tokenizer
 from recsys.scorer.digests import files_digest, model_version
 from recsys.scorer.model import PreferenceScorer, ScorerConfig

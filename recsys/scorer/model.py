@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from recsys.images import ImageGeometry, pad_batch, to_model_input
+from recsys.images.preprocess import ImageGeometry, pad_batch, to_model_input
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.key_values import KeyValues
 from recsys.scorer.packing import SHARED, Packed, Tokens, attention_mask, pack

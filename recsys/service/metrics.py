@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from recsys.candidates import Ranking
-from recsys.engine import EngineStats, ScoringEngine
+from recsys.engine.engine import EngineStats, ScoringEngine
+from recsys.ranking.candidates import Ranking
 
 _DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 

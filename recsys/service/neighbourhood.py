@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.backfill_chunk import Signing
-from recsys.current_signatures import CurrentSignature, CurrentSignatures, reading
-from recsys.engine import ScoringEngine
+from recsys.engine.engine import ScoringEngine
 from recsys.errors import Unavailable
-from recsys.images import ImageGeometry, ImageLimits
-from recsys.references import SIGNATURE_REFERENCES
+from recsys.history import SIGNATURE_REFERENCES
+from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import ImageGeometry
+from recsys.signatures.chunk import Signing
+from recsys.signatures.refresh import CurrentSignature, CurrentSignatures, reading
 from storage.backfill_ledger import BackfillLedger
 from storage.histories import HistoryStore
 from storage.signatures import SignatureStore
 
 if TYPE_CHECKING:
-    from recsys.neighbours import SignatureIndex
+    from recsys.similarity.index import SignatureIndex
 
 _PATIENCE_S = 2.0
 """How long a call waits for the index: longer, and calls that wait would keep others out."""
@@ -111,7 +112,7 @@ class Neighbourhood:
             return opening
 
     def _opened(self) -> "SignatureIndex":
-        from recsys.neighbours import SignatureIndex
+        from recsys.similarity.index import SignatureIndex
 
         return SignatureIndex(self._signatures, self.model_version, folder=self._folder)
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from recsys.candidates import MAX_PROMPT_CHARS, check_sha256, check_text, check_user_id
 from recsys.errors import ImageRefused, InvalidRequest
-from recsys.images import ImageLimits, admit
+from recsys.images.decode import ImageLimits, admit
+from recsys.ranking.candidates import MAX_PROMPT_CHARS, check_sha256, check_text, check_user_id
 from recsys.service.history_wire import NewChoice
 from recsys.service.wire import ImageSource
 from storage.histories import HistoryStore

@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys.backfill_chunk import Signing
-from recsys.engine import Scorer
+from recsys.engine.engine import Scorer
 from recsys.errors import CheckpointRefused, SettingsRefused
 from recsys.service.service import LoadedModel, LoadModel, Service
 from recsys.settings import Settings
+from recsys.signatures.chunk import Signing
 from storage.blobs import BlobStore
 from storage.database import Database, require_current
 from storage.histories import HistoryStore
@@ -79,7 +79,7 @@ def borrowing(settings: Settings, scorer: "PreferenceScorer") -> Scorer:
     Raises:
         CheckpointRefused: if what was learned is damaged or does not fit.
     """
-    from recsys.coldstart import BorrowingScorer, ColdStart
+    from recsys.coldstart.blend import BorrowingScorer, ColdStart
     from storage.coldstart.populations import ColdStartStore
     from storage.database import check
 
@@ -109,7 +109,7 @@ def signing_of(checkpoint: Path, scorer: "PreferenceScorer") -> Signing | None:
     Raises:
         CheckpointRefused: if what it ships is damaged.
     """
-    from recsys.signature_files import has_signature, load_signature_reader
+    from recsys.signatures.files import has_signature, load_signature_reader
 
     if not has_signature(checkpoint):
         logger.info("%s ships nothing to read signatures by: near users are unknown", checkpoint)

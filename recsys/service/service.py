@@ -12,12 +12,12 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from recsys.backfill_chunk import Signing
-from recsys.engine import Scorer, ScoringEngine
+from recsys.engine.engine import Scorer, ScoringEngine
 from recsys.errors import SettingsRefused
-from recsys.images import ImageGeometry, ImageLimits
-from recsys.ranking import Ranker
-from recsys.references import SIGNATURE_REFERENCES
+from recsys.history import SIGNATURE_REFERENCES
+from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import ImageGeometry
+from recsys.ranking.ranker import Ranker
 from recsys.service import health
 from recsys.service.admission import Admission
 from recsys.service.interceptors import CallInterceptor
@@ -27,6 +27,7 @@ from recsys.service.recording import Recorder
 from recsys.service.servicers import FeedbackServicer, Model, RankingServicer, UserServicer
 from recsys.service.similarity import SimilarityServicer
 from recsys.settings import Settings
+from recsys.signatures.chunk import Signing
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,

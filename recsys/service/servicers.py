@@ -10,10 +10,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from recsys.candidates import check_user_id
-from recsys.engine import ScoringEngine
+from recsys.coldstart.suggestions import checked_num_pairs, learned_onboarding
+from recsys.engine.engine import ScoringEngine
 from recsys.errors import Unavailable
-from recsys.ranking import Ranker
+from recsys.ranking.candidates import check_user_id
+from recsys.ranking.ranker import Ranker
 from recsys.service.call_context import CallContext
 from recsys.service.history_wire import (
     appended_to_wire,
@@ -27,7 +28,6 @@ from recsys.service.neighbourhood import Neighbourhood
 from recsys.service.pages import after_of, page_size, token_of
 from recsys.service.recording import Recorder, check_request_id
 from recsys.service.wire import candidates_from_wire, onboarding_to_wire, ranking_to_wire
-from recsys.suggestions import checked_num_pairs, learned_onboarding
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,

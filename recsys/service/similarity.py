@@ -8,9 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from recsys.candidates import check_text, check_user_id
-from recsys.current_signatures import CurrentSignature
 from recsys.errors import PreconditionFailed, Unavailable
+from recsys.ranking.candidates import check_text, check_user_id
 from recsys.service.call_context import CallContext
 from recsys.service.metrics import ServiceMetrics
 from recsys.service.neighbourhood import Neighbourhood
@@ -30,7 +29,8 @@ from recsys.service.similarity_wire import (
     signature_to_wire,
     similar_to_wire,
 )
-from recsys.similar import find_similar
+from recsys.signatures.refresh import CurrentSignature
+from recsys.similarity.search import find_similar
 from recsys.v1 import similarity_service_pb2 as pb2
 from recsys.v1 import similarity_service_pb2_grpc
 from storage.clusters.records import ClusterRun

@@ -6,8 +6,8 @@ from itertools import chain
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from recsys.current_signatures import CurrentSignature
-from recsys.similar import SimilarUser, SimilarUsers
+from recsys.signatures.refresh import CurrentSignature
+from recsys.similarity.search import SimilarUser, SimilarUsers
 from recsys.v1 import similarity_service_pb2 as pb2
 from storage.clusters.records import Cluster, ClusterImage, ClusterRun, ClusterWord, Drift, Member
 from storage.records import Signature

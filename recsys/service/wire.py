@@ -5,7 +5,8 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any, TypeVar
 
-from recsys.candidates import (
+from recsys.errors import RecsysError
+from recsys.ranking.candidates import (
     Borrowed,
     Candidate,
     CandidateStatus,
@@ -13,7 +14,6 @@ from recsys.candidates import (
     RankedCandidate,
     Ranking,
 )
-from recsys.errors import RecsysError
 from recsys.v1 import image_pb2, ranking_service_pb2
 from storage.coldstart.records import Onboarding, OnboardingPair
 

@@ -9,8 +9,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from recsys import index_kinds
-from recsys.index_rows import Main, Rows, View
+from recsys.similarity import kinds as index_kinds
+from recsys.similarity.rows import Main, Rows, View
 
 K = 10
 BREADTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)

@@ -45,9 +45,9 @@ from signature_draws import Draw, alike, grouped, tenth_nearest
 from sqlalchemy import insert
 from threadpoolctl import threadpool_limits
 
-from recsys.index_rows import Main
-from recsys.index_snapshot import save_snapshot
-from recsys.neighbours import SignatureIndex
+from recsys.similarity.index import SignatureIndex
+from recsys.similarity.rows import Main
+from recsys.similarity.snapshot import save_snapshot
 from storage.database import Database, upgrade
 from storage.records import Signature
 from storage.signatures import SignatureStore

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.backfill import Backfill
+from recsys.signatures.backfill import Backfill
 from storage.backfill_ledger import BackfillLedger, BackfillState
 from storage.blobs import BlobStore
 from storage.database import Database

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from recsys.candidates import Candidate
 from recsys.client import RecsysClient
 from recsys.errors import Unavailable
+from recsys.ranking.candidates import Candidate
 from storage.database import Database, upgrade
 
 SCRIPT = Path(__file__).with_name("serve_fake.py")

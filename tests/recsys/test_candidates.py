@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from recsys.candidates import Candidate, check_request
 from recsys.errors import InvalidRequest
+from recsys.ranking.candidates import Candidate, check_request
 
 GOOD = Candidate("a", "a cat", image=b"...")
 

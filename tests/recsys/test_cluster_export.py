@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from recsys import cluster_export
-from recsys.cluster_export import export_run
+from recsys.clusters import export as cluster_export
+from recsys.clusters.export import export_run
 from storage.blobs import BlobStore
 from storage.clusters.building import ClusterBuilder
 from storage.clusters.records import ClusterDraft, ClusterWord

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.cluster_facts import (
+from recsys.clusters.facts import (
     LEAST_WORD_Z,
     NUM_IMAGES,
     image_facts,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recsys import clusters
-from recsys.clusters import UNCLUSTERED, group, read_signatures
+from recsys.clusters import group as clusters
+from recsys.clusters.group import UNCLUSTERED, group, read_signatures
 from recsys.errors import InvalidRequest, NotFound
 from storage.records import SignatureBatch
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from recsys.current_signatures import CurrentSignatures
 from recsys.errors import InvalidRequest, PreconditionFailed, Unavailable
+from recsys.signatures.refresh import CurrentSignatures
 from storage.errors import InvalidRecord, UnknownUser
 from storage.records import Choice, History, Signature, StoredChoice
 

@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
-from recsys.index_kinds import (
+from recsys.similarity.kinds import (
     Graph,
     InvertedFile,
     OnGpu,
@@ -71,7 +71,7 @@ def test_more_neighbours_are_looked_for_harder() -> None:
 
 
 def test_where_lists_miss_neighbours_there_is_a_graph(monkeypatch) -> None:
-    monkeypatch.setattr("recsys.index_kinds._LIST_EFFORTS", ((1, 20),))
+    monkeypatch.setattr("recsys.similarity.kinds._LIST_EFFORTS", ((1, 20),))
     vectors = scattered(5000, 16)
     made = build_candidates(vectors, exact_max=1000)
     assert isinstance(made, Graph)
@@ -82,17 +82,17 @@ def test_where_lists_miss_neighbours_there_is_a_graph(monkeypatch) -> None:
 @pytest.mark.parametrize("quicker", ["ivf-pq", "hnsw"])
 def test_where_lists_are_slow_the_quicker_kind_is_kept(monkeypatch, quicker: str) -> None:
     vectors = scattered(3000, 16)
-    monkeypatch.setattr("recsys.index_kinds._LIST_EFFORTS", ((32, 400),))
-    monkeypatch.setattr("recsys.index_kinds._seconds", lambda made, _: made.kind != quicker)
+    monkeypatch.setattr("recsys.similarity.kinds._LIST_EFFORTS", ((32, 400),))
+    monkeypatch.setattr("recsys.similarity.kinds._seconds", lambda made, _: made.kind != quicker)
     assert build_candidates(vectors, exact_max=1000).kind == quicker
-    monkeypatch.setattr("recsys.index_kinds.GRAPH_MAX", 2999)
+    monkeypatch.setattr("recsys.similarity.kinds.GRAPH_MAX", 2999)
     assert build_candidates(vectors, exact_max=1000).kind == "ivf-pq"
 
 
 def test_where_nothing_has_the_recall_all_are_compared(monkeypatch, caplog) -> None:
-    monkeypatch.setattr("recsys.index_kinds._LIST_EFFORTS", ((1, 10),))
-    monkeypatch.setattr("recsys.index_kinds._GRAPH_EFFORTS", ((1, 10),))
-    monkeypatch.setattr("recsys.index_kinds.TARGET_RECALL", 1.0)
+    monkeypatch.setattr("recsys.similarity.kinds._LIST_EFFORTS", ((1, 10),))
+    monkeypatch.setattr("recsys.similarity.kinds._GRAPH_EFFORTS", ((1, 10),))
+    monkeypatch.setattr("recsys.similarity.kinds.TARGET_RECALL", 1.0)
     assert build_candidates(scattered(3000, 32), exact_max=1000) is None
     assert "all are compared" in caplog.text
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.prefix_cache import PrefixCache, PrefixKey
+from recsys.engine.caches import PrefixCache, PrefixKey
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.references import ReferencePair, num_pair_choices, references_of
+from recsys.history import ReferencePair, num_pair_choices, references_of
 from storage.records import Choice, History, StoredChoice
 
 Act = tuple[str | None, tuple[str, ...]]

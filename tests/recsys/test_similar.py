@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from recsys.current_signatures import CurrentSignature
 from recsys.errors import NotFound
-from recsys.similar import (
+from recsys.signatures.refresh import CurrentSignature
+from recsys.similarity.search import (
     MAX_CHOICES_COMPARED,
     MAX_RANK,
     SimilarUser,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.coldstart import ColdStart
-from recsys.latent_classes import LatentClasses
+from recsys.coldstart.blend import ColdStart
+from recsys.coldstart.latent_classes import LatentClasses
 from training.onboarding_judge import COUNTS, judge_onboarding
 from training.samples import Histories, Pair, Sample
 from training.tastes import Population, choose

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import Reference
-from recsys.signature_files import has_signature, load_signature_reader
+from recsys.signatures.files import has_signature, load_signature_reader
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore

@@ -8,13 +8,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from recsys.probing import Probes, encode_probes, probe_attention, probe_scores
 from recsys.scorer.attention import Normalisation
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig, Target
 from recsys.scorer.template import Template, TemplateConfig
-from recsys.signature import Projection, SignatureReader
-from recsys.signature_files import Probe, write_signature
+from recsys.signatures.files import Probe, write_signature
+from recsys.signatures.probes import Probes, encode_probes, probe_attention, probe_scores
+from recsys.signatures.reader import Projection, SignatureReader
 from training.evaluate_cli import evaluate as command
 from training.features import ImageFeatures
 from training.history_cuts import cut_histories, in_parts, reordered

@@ -7,11 +7,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from recsys.probing import Probes
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
-from recsys.signature import Projection, SignatureReader, attention_reading
+from recsys.signatures.probes import Probes
+from recsys.signatures.reader import Projection, SignatureReader, attention_reading
 from training.features import ImageFeatures
 from training.recipes import SignatureRecipe
 from training.samples import Histories, Pair

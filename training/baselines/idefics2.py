@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recsys.images import ImageGeometry
+from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.images import ImageGeometry
+from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import ADAPTER_FILES, load_adapter
 from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
 from recsys.scorer.model import PreferenceScorer

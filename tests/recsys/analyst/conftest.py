@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from recsys.cluster_building import build_clusters
-from recsys.images import inspect
+from recsys.clusters.build import build_clusters
+from recsys.images.decode import inspect
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
 from recsys.scorer.model import PreferenceScorer, ScorerConfig

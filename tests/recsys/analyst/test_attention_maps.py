@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.attention_maps import attention_maps, ordered_attention, reorderings
 from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.model import Reference, Target
 from recsys.scorer.packing import pack
+from recsys.signatures.attention_maps import attention_maps, ordered_attention, reorderings
 
 
 def _images(count, size=16):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.backfill import Backfill
+from recsys.signatures.backfill import Backfill
 from storage.backfill_ledger import BackfillLedger, BackfillState
 from storage.histories import HistoryStore
 from storage.records import Choice, ImageFacts

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from recsys.backfill_chunk import MAX_ERRORS_IN_A_ROW, ChunkUser, WatchedImages, compute_chunk
 from recsys.errors import Unavailable
-from recsys.references import ReferencePair
+from recsys.history import ReferencePair
+from recsys.signatures.chunk import MAX_ERRORS_IN_A_ROW, ChunkUser, WatchedImages, compute_chunk
 from storage.backfill_ledger import BackfillState
 from storage.errors import UnknownImage
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys import backfill as module
-from recsys.backfill import Backfill, BackfillSummary, read_user
-from recsys.references import ReferencePair, references_of
+from recsys.history import ReferencePair, references_of
+from recsys.signatures import backfill as module
+from recsys.signatures.backfill import Backfill, BackfillSummary, read_user
 from storage.backfill_ledger import LedgerEntry
 from storage.records import Choice, History, Signature, StoredChoice
 

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from recsys.backfill import BackfillSummary
-from recsys.backfill_chunk import MAX_ERRORS_IN_A_ROW
 from recsys.errors import Unavailable
-from recsys.references import ReferencePair, references_of
+from recsys.history import ReferencePair, references_of
+from recsys.signatures.backfill import BackfillSummary
+from recsys.signatures.chunk import MAX_ERRORS_IN_A_ROW
 from storage.backfill_ledger import BackfillState
 from storage.errors import UnknownUser
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.coldstart import ColdStart
-from recsys.latent_classes import LatentClasses
+from recsys.coldstart.blend import ColdStart
+from recsys.coldstart.latent_classes import LatentClasses
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
 from recsys.scorer.template import Template, TemplateConfig

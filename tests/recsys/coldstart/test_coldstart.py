@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 
-from recsys.candidates import NOTHING_BORROWED
-from recsys.coldstart import MAX_FLAT, BorrowingScorer, ColdStart, blended, pooled
-from recsys.engine import Scorer, ScoringEngine, UserPrefix
-from recsys.latent_classes import LatentClasses
+from recsys.coldstart.blend import MAX_FLAT, BorrowingScorer, ColdStart, blended, pooled
+from recsys.coldstart.latent_classes import LatentClasses
+from recsys.engine.engine import Scorer, ScoringEngine, UserPrefix
+from recsys.ranking.candidates import NOTHING_BORROWED
 
 ALONE = (0.0, 1.0, 0.0)
 HALF = (0.8, 0.6, -0.2)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from recsys.coldstart_data import MAX_PAIRS, StoredPair, draw_users, read_people, token_reader
+from recsys.coldstart.data import MAX_PAIRS, StoredPair, draw_users, read_people, token_reader
 from storage.histories import HistoryStore
 from storage.records import Choice, History, StoredChoice
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys import coldstart_fit
-from recsys.coldstart_fit import FitReport, RowPair, fit_blend, fit_cold_start
+from recsys.coldstart import fit as coldstart_fit
+from recsys.coldstart.fit import FitReport, RowPair, fit_blend, fit_cold_start
 from recsys.scorer.model import PreferenceScorer
 
 NUM_IMAGES = 120

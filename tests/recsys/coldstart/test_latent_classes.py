@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from recsys.latent_classes import LatentClasses, fit_classes, log_likelihood
+from recsys.coldstart.latent_classes import LatentClasses, fit_classes, log_likelihood
 
 SEED = st.integers(0, 2**32 - 1)
 

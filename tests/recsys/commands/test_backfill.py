@@ -13,11 +13,11 @@ import torch
 
 from recsys import cli
 from recsys.commands import backfill as module
-from recsys.images import ImageLimits, decode
-from recsys.probing import encode_probes
+from recsys.images.decode import ImageLimits, decode
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import Reference, Target
-from recsys.signature import Projection, SignatureReader
+from recsys.signatures.probes import encode_probes
+from recsys.signatures.reader import Projection, SignatureReader
 from storage.signatures import SignatureStore
 
 LOAD_SIGNING = module.load_signing  # the real one; tests load a fake

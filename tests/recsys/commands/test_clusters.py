@@ -11,8 +11,8 @@ import pytest
 from pyarrow import parquet
 
 from recsys.cli import COMMANDS
-from recsys.cluster_building import build_clusters
-from recsys.images import inspect
+from recsys.clusters.build import build_clusters
+from recsys.images.decode import inspect
 from storage.clusters.building import ClusterBuilder
 from storage.clusters.runs import ClusterStore
 from storage.errors import UnknownCluster
@@ -214,7 +214,7 @@ def test_a_build_that_fails_leaves_nothing(store, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recsys.cluster_building.image_opinions", fail)
+    monkeypatch.setattr("recsys.clusters.build.image_opinions", fail)
     with pytest.raises(KeyboardInterrupt):
         build_clusters(store.database, "v1")
     assert ClusterStore(store.database).runs() == []

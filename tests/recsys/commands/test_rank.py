@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys.candidates import CandidateStatus, Personalization, RankedCandidate, Ranking
 from recsys.commands import rank as module
+from recsys.ranking.candidates import CandidateStatus, Personalization, RankedCandidate, Ranking
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ from recsys.commands import backfill
 from recsys.commands.opened import read_settings
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
 from recsys.service.service import LoadedModel, Service
-from recsys.signature import Projection
-from recsys.signature_files import Probe, write_signature
+from recsys.signatures.files import Probe, write_signature
+from recsys.signatures.reader import Projection
 from storage.signatures import SignatureStore
 
 GIVE_UP_S = 60.0

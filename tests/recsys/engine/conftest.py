@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys.engine import Scored, ScoringEngine
+from recsys.engine.engine import Scored, ScoringEngine
 from recsys.errors import InvalidRequest
 
 GIVE_UP_S = 60.0  # a wait that long means that the test has failed

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from recsys.engine import Scored, Scorer, ScoringEngine
+from recsys.engine.engine import Scored, Scorer, ScoringEngine
 from recsys.errors import Overloaded, Unavailable
 
 # Scores
@@ -171,5 +171,5 @@ def test_the_fake_is_what_the_engine_takes(scorer) -> None:
 
 
 def test_importing_the_engine_loads_no_model_library() -> None:
-    code = "import sys, recsys.engine; sys.exit('transformers' in sys.modules)"
+    code = "import sys, recsys.engine.engine; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

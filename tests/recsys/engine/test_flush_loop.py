@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from recsys.engine import ScoringEngine
+from recsys.engine.engine import ScoringEngine
 from recsys.errors import DeadlinePassed
 
 # The prefix cache

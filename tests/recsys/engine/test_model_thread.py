@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from recsys.engine import ScoringEngine
+from recsys.engine.engine import ScoringEngine
+from recsys.engine.queue import WaitingLine
 from recsys.errors import InvalidRequest, Unavailable
-from recsys.waiting_line import WaitingLine
 
 
 async def test_a_failure_fails_its_request_alone(engine: ScoringEngine, scorer, desk) -> None:

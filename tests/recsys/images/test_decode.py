@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from recsys.errors import ImageRefused
-from recsys.images import decode, inspect
+from recsys.images.decode import decode, inspect
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
 NAMES = ["png", "jpeg", "progressive", "webp", "lossless", "extended", "palette", "cmyk"]

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.images import ImageGeometry, ImageLimits, pad_batch, to_model_input
+from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import ImageGeometry, pad_batch, to_model_input
 
 SIZES = [
     (378, 378),

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from recsys.errors import ImageRefused
-from recsys.image_header import read_header
-from recsys.images import ImageLimits, decode, inspect
+from recsys.images.decode import ImageLimits, decode, inspect
+from recsys.images.header import read_header
 
 NAMES = ["png", "jpeg", "progressive", "webp", "lossless", "extended", "palette", "cmyk"]
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsys.current_index import CurrentIndex
-from recsys.index_rows import UserIds
-from recsys.neighbours import FRESH_S, Neighbour, SignatureIndex
+from recsys.similarity.index import FRESH_S, Neighbour, SignatureIndex
+from recsys.similarity.rows import UserIds
 from storage.signatures import SignatureStore
 from storage.tables import SignatureCounterRow, SignatureRow
 
@@ -121,20 +120,6 @@ def test_model_versions_never_meet(signatures, put) -> None:
     assert (first.size, second.size) == (20, 5)
     with pytest.raises(ValueError, match=r"shape \(12,\), got \(8,\)"):
         second.search(unit(3)[0], 3)
-
-
-def test_another_version_is_built_beside_and_swapped_in(signatures, put) -> None:
-    put(ids(20), unit(1, 20))
-    put(ids(5), unit(2, 5, dimension=12), version="v2")
-    current = CurrentIndex(SignatureIndex(signatures, "v1"))
-    assert current.of("v1").search(unit(3)[0], 1)
-    with pytest.raises(ValueError, match="model version v1, got v2"):
-        current.of("v2")
-    before = current.swap("v2")
-    assert before.search(unit(3)[0], 1)  # for whoever still has it
-    assert current.of("v2").size == current.index.size == 5
-    with pytest.raises(ValueError, match="model version v2, got v1"):
-        current.of("v1")
 
 
 @pytest.mark.parametrize("vector", [np.zeros((2, E)), np.full(E, np.nan), np.zeros(())])

@@ -11,11 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from recsys.engine import Scored
-from recsys.ranking import (
-    Candidate,
-    Ranker,
-)
+from recsys.engine.engine import Scored
+from recsys.ranking.ranker import Candidate, Ranker
 from storage.errors import UnknownImage
 from storage.records import Choice, History, StoredChoice
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from recsys.images import ImageGeometry, to_model_input
-from recsys.ranking import Candidate
+from recsys.images.preprocess import ImageGeometry, to_model_input
+from recsys.ranking.ranker import Candidate
 
 
 @pytest.mark.parametrize("geometry", [ImageGeometry(378, 980), ImageGeometry(square_px=64)])

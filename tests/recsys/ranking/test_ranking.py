@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from recsys.errors import DeadlinePassed, InvalidRequest, Overloaded, Unavailable
-from recsys.images import ImageLimits
-from recsys.ranking import (
+from recsys.images.decode import ImageLimits
+from recsys.ranking.ranker import (
     Candidate,
     CandidateStatus,
     Personalization,

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from recsys.engine import Scorer, ScoringEngine
-from recsys.ranking import Ranker
+from recsys.engine.engine import Scorer, ScoringEngine
+from recsys.ranking.ranker import Ranker
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
 from recsys.scorer.template import Template, TemplateConfig

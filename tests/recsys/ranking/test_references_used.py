@@ -4,12 +4,7 @@ from typing import Any
 
 import pytest
 
-from recsys.ranking import (
-    MAX_CHOICES_READ,
-    NOBODY,
-    Personalization,
-    Ranker,
-)
+from recsys.ranking.ranker import MAX_CHOICES_READ, NOBODY, Personalization, Ranker
 from storage.records import History
 
 GIVE_UP_S = 60.0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from recsys.images import pad_batch, to_model_input
+from recsys.images.preprocess import pad_batch, to_model_input
 from recsys.scorer.model import PreferenceScorer, Reference, Target, preference_score
 from recsys.scorer.packing import pack
 

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from recsys.candidates import Candidate
 from recsys.client import RecsysClient
+from recsys.ranking.candidates import Candidate
 from recsys.service.service import LoadedModel, Service
 from recsys.settings import Settings
 from storage.blobs import BlobStore

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.candidates import NOTHING_BORROWED, Candidate, Personalization
 from recsys.client import RecsysClient
-from recsys.coldstart import BorrowingScorer
-from recsys.coldstart_data import read_people, token_reader
-from recsys.coldstart_fit import fit_cold_start
+from recsys.coldstart.blend import BorrowingScorer
+from recsys.coldstart.data import read_people, token_reader
+from recsys.coldstart.fit import fit_cold_start
 from recsys.errors import CheckpointRefused
-from recsys.images import inspect
+from recsys.images.decode import inspect
+from recsys.ranking.candidates import NOTHING_BORROWED, Candidate, Personalization
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig, Target
 from recsys.scorer.template import Template, TemplateConfig

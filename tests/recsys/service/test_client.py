@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import grpc
 import pytest
 
-from recsys.candidates import Candidate
 from recsys.client import RecsysClient
 from recsys.errors import DeadlinePassed, InvalidRequest, NotFound, RecsysError, Unavailable
+from recsys.ranking.candidates import Candidate
 from recsys.service.wire import ranking_to_wire
 from recsys.v1 import ranking_service_pb2, ranking_service_pb2_grpc
 
@@ -169,7 +169,7 @@ def test_it_returns_records_alone(client, png, candidate):
     ranking = client.rank("ann", [candidate("a", 1)])
     appended = client.record_choice("ann", liked=png(1), chosen_at=datetime(2026, 1, 1, tzinfo=UTC))
 
-    assert type(ranking).__module__ == "recsys.candidates"
+    assert type(ranking).__module__ == "recsys.ranking.candidates"
     assert ranking_to_wire(ranking).user_id == "ann"
     assert type(appended).__module__ == "storage.records"
     assert appended.stored.choice.chosen_at == datetime(2026, 1, 1, tzinfo=UTC)

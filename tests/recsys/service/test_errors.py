@@ -8,9 +8,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from recsys import errors
-from recsys.candidates import Candidate
 from recsys.client import RecsysClient
-from recsys.index_snapshot import SnapshotRefused
+from recsys.ranking.candidates import Candidate
 from recsys.service.statuses import (
     INTERNAL,
     INTERNAL_MESSAGE,
@@ -19,6 +18,7 @@ from recsys.service.statuses import (
     meaning_of,
     status_of,
 )
+from recsys.similarity.snapshot import SnapshotRefused
 from recsys.v1 import ranking_service_pb2_grpc, user_service_pb2_grpc
 from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
 from recsys.v1.user_service_pb2 import GetUserRequest

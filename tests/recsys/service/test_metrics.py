@@ -6,8 +6,8 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from recsys.candidates import Candidate
 from recsys.errors import InvalidRequest
+from recsys.ranking.candidates import Candidate
 
 USER = "ann-whose-name-is-nobodys-business"
 

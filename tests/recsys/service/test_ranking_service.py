@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from recsys.candidates import Candidate, CandidateStatus, Personalization
 from recsys.errors import InvalidRequest
+from recsys.ranking.candidates import Candidate, CandidateStatus, Personalization
 
 
 def order(ranking):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.candidates import (
+from recsys.ranking.candidates import (
     Candidate,
     CandidateStatus,
     Personalization,

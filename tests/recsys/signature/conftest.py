@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.probing import Probes, encode_probes
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
 from recsys.scorer.template import Template, TemplateConfig
-from recsys.signature import Projection
+from recsys.signatures.probes import Probes, encode_probes
+from recsys.signatures.reader import Projection
 from training.tiny_base import TinyShape, build_model, train_tokenizer
 
 SMALL = TinyShape(

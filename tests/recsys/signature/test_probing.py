@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.probing import (
+from recsys.scorer.attention import record_preference_attention
+from recsys.scorer.packing import pack
+from recsys.signatures.probes import (
     Probes,
     encode_probes,
     mean_attention,
     probe_attention,
     probe_scores,
 )
-from recsys.scorer.attention import record_preference_attention
-from recsys.scorer.packing import pack
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.attention_maps import reorderings
-from recsys.probing import probe_attention, probe_scores
-from recsys.references import SIGNATURE_REFERENCES
-from recsys.signature import (
+from recsys.history import SIGNATURE_REFERENCES
+from recsys.signatures.attention_maps import reorderings
+from recsys.signatures.probes import probe_attention, probe_scores
+from recsys.signatures.reader import (
     Projection,
     SignatureReader,
     attention_reading,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.neighbours import SignatureIndex
+from recsys.similarity.index import SignatureIndex
 from storage.database import Database, upgrade
 from storage.records import Signature
 from storage.signatures import SignatureStore

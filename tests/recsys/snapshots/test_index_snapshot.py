@@ -10,15 +10,10 @@ import numpy as np
 import pytest
 from sqlalchemy import delete
 
-from recsys.index_kinds import build_candidates
-from recsys.index_rows import Main, Rows
-from recsys.index_snapshot import (
-    MAX_AGE_S,
-    SnapshotRefused,
-    load_snapshot,
-    save_snapshot,
-)
-from recsys.neighbours import SignatureIndex
+from recsys.similarity.index import SignatureIndex
+from recsys.similarity.kinds import build_candidates
+from recsys.similarity.rows import Main, Rows
+from recsys.similarity.snapshot import MAX_AGE_S, SnapshotRefused, load_snapshot, save_snapshot
 from storage.records import Signature
 from storage.tables import SignatureCounterRow, SignatureRow
 

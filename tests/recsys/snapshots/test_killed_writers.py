@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from recsys.neighbours import SignatureIndex
+from recsys.similarity.index import SignatureIndex
 from storage.database import Database
 from storage.records import Signature
 from storage.signatures import SignatureStore

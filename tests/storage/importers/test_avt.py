@@ -8,7 +8,7 @@ from statistics import mean
 
 import pytest
 
-from recsys.images import inspect as inspect_image
+from recsys.images.decode import inspect as inspect_image
 from storage.importers.ratings import import_ratings
 
 FOLDER = Path(__file__).parents[4] / "shared" / "data" / "avt"

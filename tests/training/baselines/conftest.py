@@ -8,7 +8,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from recsys.images import ImageGeometry
+from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape, add_adapter, save_adapter
 from training.baselines.pixels import CLIP_SCALE
 from training.predictors import Candidate

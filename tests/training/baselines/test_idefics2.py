@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, Idefics2ForConditionalGeneration
 
 from recsys.errors import CheckpointRefused
-from recsys.images import to_model_input
+from recsys.images.preprocess import to_model_input
 from recsys.scorer.adapter import load_adapter
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines.idefics2 import load_idefics2

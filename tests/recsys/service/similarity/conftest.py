@@ -49,7 +49,7 @@ def signing():
 @pytest.fixture
 def live(make_live, tmp_path, signing, monkeypatch):
     # What was put a moment ago is to be found now, not within a second.
-    monkeypatch.setattr("recsys.neighbours.FRESH_S", 0.0)
+    monkeypatch.setattr("recsys.similarity.index.FRESH_S", 0.0)
     made = make_live(index_folder=str(tmp_path / "index"))
     made.run(made.service.load(lambda _: LoadedModel(made.scorer, 2, signing=signing)))
     return made

@@ -85,7 +85,7 @@ def test_after_another_choice_it_is_computed_anew(calls, people, choose, signatu
 
 
 def test_nobody_is_listed_behind_the_last_rank(monkeypatch, stub, people):
-    monkeypatch.setattr("recsys.similar.MAX_RANK", 3)
+    monkeypatch.setattr("recsys.similarity.search.MAX_RANK", 3)
 
     first = stub.FindSimilarUsers(FindSimilarUsersRequest(user_id="ann", page_size=2))
     rest = stub.FindSimilarUsers(

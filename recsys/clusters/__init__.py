@@ -1,0 +1,1 @@
+"""Groups of users of near signatures, and what sets each apart."""

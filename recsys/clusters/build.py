@@ -1,0 +1,92 @@
+"""The use case of `recsys clusters build`: all signatures of a model version -> one stored run."""
+
+from contextlib import suppress
+
+import numpy as np
+
+from recsys.clusters.facts import image_facts, word_facts
+from recsys.clusters.group import UNCLUSTERED, Grouping, group, read_signatures
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.opinions import count_opinions, image_opinions, prompt_uses
+from storage.clusters.records import ClusterDraft, ClusterRun
+from storage.clusters.runs import ClusterStore
+from storage.database import Database
+from storage.signatures import SignatureStore
+
+
+def build_clusters(
+    database: Database,
+    model_version: str,
+    *,
+    name: str | None = None,
+    method: str = "auto",
+    num_clusters: int | None = None,
+    min_size: int | None = None,
+) -> ClusterRun:
+    """Cluster all users who have a signature, and store what sets each cluster apart.
+
+    Memory holds the vectors and, for each cluster, a few images and words: no history.
+
+    Args:
+        database: with a current schema.
+        model_version: of the signatures.
+        name: of the run; given by storage by default.
+        method: as in `recsys.clusters.group.group`, like the two below.
+        num_clusters: of k-means.
+        min_size: smaller groups are no clusters.
+
+    Raises:
+        NotFound: if no signature of this model version is stored.
+        InvalidRequest: if a number or the method is out of range.
+        InvalidRecord: if the name is taken or breaks its rule.
+    """
+    builder = ClusterBuilder(database)
+    builder.check_name(name)
+    signatures = read_signatures(SignatureStore(database), model_version)
+    grouping = group(
+        signatures.vectors, method=method, num_clusters=num_clusters, min_size=min_size
+    )
+    run_id = builder.begin(
+        model_version, grouping.method, grouping.parameters, num_users=len(signatures.user_ids)
+    )
+    try:
+        _add_members(builder, run_id, signatures.user_ids, grouping)
+        stored = builder.finish(run_id, _drafts(database, run_id, grouping), name=name)
+    except BaseException:
+        with suppress(Exception):  # a later run sweeps it away
+            builder.remove(run_id)
+        raise
+    return ClusterStore(database).run(stored)
+
+
+def _add_members(
+    builder: ClusterBuilder, run_id: int, user_ids: tuple[str, ...], grouping: Grouping
+) -> None:
+    at = np.flatnonzero(grouping.labels != UNCLUSTERED)
+    builder.add_members(
+        run_id,
+        [user_ids[row] for row in at],
+        grouping.labels[at].tolist(),
+        grouping.similarity[at].tolist(),
+    )
+
+
+def _drafts(database: Database, run_id: int, grouping: Grouping) -> list[ClusterDraft]:
+    likes, passes = count_opinions(database)
+    images = image_facts(
+        image_opinions(database, run_id),
+        grouping.num_clusters,
+        like_rate=(likes + 1) / (likes + passes + 2),
+    )
+    words = word_facts(lambda: prompt_uses(database, run_id), grouping.num_clusters)
+    return [
+        ClusterDraft(
+            place=place,
+            cohesion=float(grouping.similarity[grouping.labels == place].mean()),
+            centroid=grouping.centroids[place],
+            liked_images=images[place].liked,
+            disliked_images=images[place].disliked,
+            words=words[place],
+        )
+        for place in range(grouping.num_clusters)
+    ]

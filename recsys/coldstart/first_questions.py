@@ -1,0 +1,156 @@
+"""Which pairs of images to ask a new user about: those whose answers tell most about taste.
+
+How much some answers tell of the class that somebody is of is their mutual information (Lindley,
+1956),
+
+    I(class; answers) = H(answers) - sum_k pi_k H(answers | class k),
+
+over all joint answers. Given the class, answers are independent, and the first image of a pair is
+preferred with probability sigmoid(w_k d). Pairs are chosen greedily: each adds most to what those
+before it tell, so the first few of a choice are the choice of that few.
+
+Axes: P pairs, K classes, F features, J joint answers. Pure NumPy.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from recsys.coldstart.latent_classes import LatentClasses
+
+MAX_PAIRS = 8
+"""Of one choice: all joint answers are counted, and each pair doubles them."""
+
+_DIGITS = 12
+"""Bits that agree so far are equal: the rest is rounding, and must not decide between ties."""
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPair:
+    """A candidate that was chosen.
+
+    Attributes:
+        index: row among the candidates.
+        information_bits: of its answer and those of all before it together.
+    """
+
+    index: int
+    information_bits: float
+
+
+def expected_information(classes: LatentClasses, differences: Float[np.ndarray, "P F"]) -> float:
+    """How much the answers to some pairs together tell of the class, in bits.
+
+    Args:
+        differences: features of the first image less those of the second, of at most 8 pairs.
+
+    Returns:
+        From 0 (also for no pair) to the entropy of the shares.
+
+    Raises:
+        ValueError: if there are more than 8 pairs.
+    """
+    if len(differences) > MAX_PAIRS:
+        raise ValueError(f"at most {MAX_PAIRS} pairs can be judged at once, got {len(differences)}")
+    if len(differences) == 0:
+        return 0.0
+    preferred = _preferred(classes, differences)
+    so_far = _NOTHING_ASKED
+    for row in preferred[:-1]:
+        so_far = so_far.asked(row)
+    return float(so_far.information(preferred[-1:], classes)[0])
+
+
+def choose_pairs(
+    classes: LatentClasses,
+    differences: Float[np.ndarray, "P F"],
+    images: Int[np.ndarray, "P 2"],
+    *,
+    num_pairs: int,
+) -> list[ChosenPair]:
+    """Choose pairs greedily; of those that tell as much, the one given first.
+
+    Args:
+        differences: features of the first image less those of the second.
+        images: a number for each of the two images; none is shown twice.
+        num_pairs: 1 to 8.
+
+    Returns:
+        As many as asked for, or as many as there are without an image shown twice.
+
+    Raises:
+        ValueError: if the number is out of range.
+    """
+    if not 1 <= num_pairs <= MAX_PAIRS:
+        raise ValueError(f"num_pairs must be 1 to {MAX_PAIRS}, got {num_pairs}")
+    preferred = _preferred(classes, differences)
+    chosen: list[ChosenPair] = []
+    so_far, is_free = _NOTHING_ASKED, np.ones(len(images), dtype=bool)
+    while len(chosen) < num_pairs and is_free.any():
+        free = np.flatnonzero(is_free)
+        bits = so_far.information(preferred[free], classes)
+        best = int(np.argmax(np.round(bits, _DIGITS)))
+        index = int(free[best])
+        before = chosen[-1].information_bits if chosen else 0.0
+        chosen.append(ChosenPair(index, max(before, float(bits[best]))))
+        so_far = so_far.asked(preferred[index])
+        is_free &= ~np.isin(images, images[index]).any(axis=1)
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What was asked so far.
+
+    Attributes:
+        joint: shape (J, K), the probability of each joint answer given the class.
+        entropy: shape (K,), of the answers given the class, bits; they add up.
+    """
+
+    joint: Float[np.ndarray, "J _"]
+    entropy: Float[np.ndarray, " _"]
+
+    def asked(self, preferred: Float[np.ndarray, " K"]) -> "_Asked":
+        """Ask one pair more."""
+        joint = np.concatenate([self.joint * preferred, self.joint * (1 - preferred)])
+        return _Asked(joint, self.entropy + _entropy(np.stack([preferred, 1 - preferred]), axis=0))
+
+    def information(
+        self, preferred: Float[np.ndarray, "P K"], classes: LatentClasses
+    ) -> Float[np.ndarray, " P"]:
+        """What all answers would tell if each of these pairs were asked next, in bits."""
+        starts = range(0, len(preferred), _AT_ONCE)
+        found = [self._information(preferred[at : at + _AT_ONCE], classes.shares) for at in starts]
+        bits: Float[np.ndarray, " P"] = np.concatenate(found)
+        return bits
+
+    def _information(
+        self, preferred: Float[np.ndarray, "P K"], shares: Float[np.ndarray, " K"]
+    ) -> Float[np.ndarray, " P"]:
+        weighted = self.joint * shares  # (J, K)
+        first, second = preferred @ weighted.T, (1 - preferred) @ weighted.T  # (P, J) each
+        told = _entropy(np.concatenate([first, second], axis=1), axis=1)
+        own = _entropy(np.stack([preferred, 1 - preferred]), axis=0) + self.entropy  # (P, K)
+        # Rounding alone could make it negative.
+        bits: Float[np.ndarray, " P"] = np.maximum(told - own @ shares, 0.0)
+        return bits
+
+
+_NOTHING_ASKED = _Asked(np.ones((1, 1)), np.zeros(1))
+
+
+def _preferred(
+    classes: LatentClasses, differences: Float[np.ndarray, "P F"]
+) -> Float[np.ndarray, "P K"]:
+    """How likely each class is to prefer the first image of each pair."""
+    likely: Float[np.ndarray, "P K"] = np.exp(-np.logaddexp(0, -(differences @ classes.tastes.T)))
+    return likely
+
+
+def _entropy(likely: np.ndarray, *, axis: int) -> np.ndarray:
+    """- sum p log2 p along an axis; an answer that cannot be given adds nothing."""
+    logs = np.log2(likely, out=np.zeros_like(likely), where=likely > 0)
+    entropy: np.ndarray = -(likely * logs).sum(axis=axis)
+    return entropy

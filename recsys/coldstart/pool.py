@@ -1,0 +1,135 @@
+"""From what people were shown to the pairs that a new user is shown: a pool, and a choice from it.
+
+Axes: P pairs, F features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from recsys.coldstart.blend import ColdStart
+from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs
+from recsys.coldstart.fit import AT_ONCE, Features
+from storage.coldstart.records import Onboarding, OnboardingPair
+
+MAX_IMAGES = 200
+IMAGES_A_PROMPT = 4
+MAX_CANDIDATES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Candidate pairs.
+
+    Attributes:
+        images: shape (P, 2), rows of an image table.
+        prompts: of each pair; empty where its images have none in common.
+    """
+
+    images: Int[np.ndarray, "P 2"]
+    prompts: tuple[str, ...]
+
+
+def draw_pool(histories: Sequence[Sequence[Any]], *, seed: int = 0) -> Pool:
+    """Draw images of different prompts and pair those of one prompt.
+
+    Prompts that several people have chosen from come first: what one person alone has written need
+    not be shown to others. Where images of one prompt do not make enough pairs without an image
+    twice, any two images make a pair.
+
+    Args:
+        histories: of each user, pairs (`recsys.coldstart.fit.RowPair`).
+        seed: of the draw.
+    """
+    rng = np.random.default_rng([seed, 43])
+    drawn = _drawn(_prompts_in_order(histories, rng), rng)
+    pairs = [(a, b, prompt) for prompt, rows in drawn for a, b in combinations(rows, 2)]
+    if sum(len(rows) // 2 for _, rows in drawn) < MAX_PAIRS:
+        known = {pair[:2] for pair in pairs}
+        any_two = combinations([row for _, rows in drawn for row in rows], 2)
+        pairs += [(*both, "") for both in any_two if both not in known]
+    kept = sorted(rng.permutation(len(pairs))[:MAX_CANDIDATES])
+    images = np.array([pairs[index][:2] for index in kept], dtype=np.int64).reshape(-1, 2)
+    return Pool(images, tuple(pairs[index][2] for index in kept))
+
+
+def differences_of(
+    pool: Pool, cold_start: ColdStart, features: Features
+) -> Float[np.ndarray, "P F"]:
+    """Features of the first image of each pair less those of the second; each image read once."""
+    rows = np.unique(pool.images)
+    starts = range(0, len(rows), AT_ONCE)
+    chunks = [cold_start.features(features(rows[at : at + AT_ONCE].tolist())) for at in starts]
+    read = np.concatenate([np.zeros((0, cold_start.components.shape[1])), *chunks])
+    first, second = (read[np.searchsorted(rows, pool.images[:, side])] for side in (0, 1))
+    differences: Float[np.ndarray, "P F"] = first - second
+    return differences
+
+
+def choose_onboarding(
+    cold_start: ColdStart,
+    histories: Sequence[Sequence[Any]],
+    images: Sequence[str],
+    features: Features,
+    *,
+    seed: int = 0,
+) -> Onboarding:
+    """Choose the pairs that a new user is to be shown, up to 8, those that tell most first.
+
+    Args:
+        cold_start: whose classes the pairs are to tell of.
+        histories: of each user, pairs (`recsys.coldstart.fit.RowPair`).
+        images: SHA-256 of each row.
+        features: rows -> image tokens.
+        seed: of the pool's draw.
+    """
+    pool = draw_pool(histories, seed=seed)
+    differences = differences_of(pool, cold_start, features)
+    chosen = choose_pairs(cold_start.classes, differences, pool.images, num_pairs=MAX_PAIRS)
+    pairs = []
+    for each in chosen:
+        first, second = (images[row] for row in pool.images[each.index])
+        prompt = pool.prompts[each.index]
+        pairs.append(OnboardingPair(first, second, prompt, each.information_bits))
+    return Onboarding(cold_start.version, tuple(pairs))
+
+
+def _prompts_in_order(
+    histories: Sequence[Sequence[Any]], rng: np.random.Generator
+) -> list[tuple[str, list[int]]]:
+    """Prompts with their images, those of several people first, else at random."""
+    rows: dict[str, dict[int, None]] = {}
+    people: dict[str, set[int]] = {}
+    for person, pairs in enumerate(histories):
+        for pair in pairs:
+            rows.setdefault(pair.prompt, {}).update({pair.liked: None, pair.disliked: None})
+            people.setdefault(pair.prompt, set()).add(person)
+    prompts = list(rows)
+    order = [prompts[index] for index in rng.permutation(len(prompts))]
+    order.sort(key=lambda prompt: len(people[prompt]) < 2)
+    return [(prompt, list(rows[prompt])) for prompt in order]
+
+
+def _drawn(
+    prompts: Sequence[tuple[str, list[int]]], rng: np.random.Generator
+) -> list[tuple[str, list[int]]]:
+    """At most `MAX_IMAGES`, a few of each prompt and more only while there is room."""
+    shuffled = [
+        (prompt, [rows[at] for at in rng.permutation(len(rows))]) for prompt, rows in prompts
+    ]
+    taken: dict[str, list[int]] = {prompt: [] for prompt, _ in shuffled}
+    seen: set[int] = set()
+    deepest = max((len(rows) for _, rows in shuffled), default=0)
+    for start in range(0, deepest, IMAGES_A_PROMPT):
+        for prompt, rows in shuffled:
+            fresh = [row for row in rows[start : start + IMAGES_A_PROMPT] if row not in seen]
+            fresh = fresh[: MAX_IMAGES - len(seen)]
+            taken[prompt] += fresh
+            seen.update(fresh)
+        if len(seen) >= MAX_IMAGES:
+            break
+    return [(prompt, rows) for prompt, rows in taken.items() if rows]

@@ -1,0 +1,1 @@
+"""One model and many requests: a bounded queue, batches, warm prefixes, health."""

@@ -1,0 +1,171 @@
+"""The one thread that the model runs on, and whether the model is well."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from recsys.engine.caches import SizedPrefix
+from recsys.errors import RecsysError, Unavailable
+
+Result = TypeVar("Result")
+
+
+@runtime_checkable
+class UserPrefix(SizedPrefix, Protocol):
+    """A user as the scorer keeps it."""
+
+    @property
+    def num_references(self) -> int:
+        """How many references were read."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """What serving needs of `recsys.scorer.model.PreferenceScorer`.
+
+    References, targets and prefixes pass through unread, so that nobody who imports this loads
+    the model's libraries.
+    """
+
+    model_version: str
+
+    def prefix(self, references: Sequence[Any]) -> Any:
+        """Read one user's references once; returns a `UserPrefix`."""
+
+    def score(self, prefix: Any, targets: Sequence[Any]) -> Tensor:
+        """Q of each target behind the prefix, shape (C,), each in [0, 1]."""
+
+
+class ModelThread:
+    """Runs a scorer's calls one after another off the event loop; counts failures in a row.
+
+    A health check that only looks at the process stays green while the device is dead. Here the
+    model is unwell after a run of failures, until a call succeeds, and while a call hangs.
+
+    Args:
+        scorer: the model.
+        max_failures: after this many failures in a row the model is unwell; at least 1.
+        stalled_after_s: a call that runs longer than this makes it unwell; seconds, above 0.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        max_failures: int,
+        stalled_after_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scorer = scorer
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recsys-model")
+        self._max_failures = max_failures
+        self._stalled_after_s = stalled_after_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._num_failures_in_row = 0
+        self._num_failures = 0
+        self._busy_since: float | None = None
+
+    @property
+    def num_failures(self) -> int:
+        """Calls that raised what nobody raises on purpose."""
+        return self._num_failures
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the last calls did not all fail, and none hangs."""
+        busy_since = self._busy_since
+        stalled = busy_since is not None and self._clock() - busy_since > self._stalled_after_s
+        return self._num_failures_in_row < self._max_failures and not stalled
+
+    async def prefix(self, references: Sequence[Any]) -> UserPrefix:
+        """Read one user's references.
+
+        Raises:
+            Exception: whatever the scorer raised.
+        """
+        prefix: UserPrefix = await self._run(self._scorer.prefix, references)
+        return prefix
+
+    async def score(self, prefix: UserPrefix, targets: Sequence[Any]) -> tuple[float, ...]:
+        """Score targets behind a prefix.
+
+        Raises:
+            ArithmeticError: if the scores are not finite, or not one for each target.
+            Exception: whatever the scorer raised.
+        """
+        return await self._run(self._checked_scores, prefix, targets)
+
+    async def probe(self) -> None:
+        """Run a forward pass on a synthetic reference and target; success makes the model well.
+
+        Raises:
+            Exception: as `prefix` and `score`.
+        """
+        await self._run(self._score_synthetic)
+
+    def compute(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Run another computation of the model, and wait: not for the event loop's own thread.
+
+        Raises:
+            Unavailable: if the thread is closed before it runs.
+            Exception: whatever the function raised.
+        """
+        try:
+            running = self._pool.submit(self._watched, function, *args)
+        except RuntimeError as error:  # of the pool alone: what runs later raises at the result
+            raise Unavailable("the model is stopping: call again later") from error
+        try:
+            return running.result()
+        except CancelledError as error:
+            raise Unavailable("the model is stopping: call again later") from error
+
+    def close(self) -> None:
+        """Take no more calls; the one that runs ends by itself, for a thread cannot be stopped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, function: Callable[..., Result], *args: Any) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._watched, function, *args)
+
+    def _watched(self, function: Callable[..., Result], *args: Any) -> Result:
+        # On the model thread: so the time counts from when the call runs, not from when it waits.
+        self._busy_since = self._clock()
+        try:
+            result = function(*args)
+        except RecsysError:
+            raise  # the caller's input was refused on purpose: no sign of a sick device
+        except BaseException:
+            with self._lock:
+                self._num_failures += 1
+                self._num_failures_in_row += 1
+            raise
+        else:
+            self._num_failures_in_row = 0
+            return result
+        finally:
+            self._busy_since = None
+
+    def _checked_scores(self, prefix: UserPrefix, targets: Sequence[Any]) -> tuple[float, ...]:
+        # On the model thread, so that a model that answers NaN counts as failing.
+        scores = self._scorer.score(prefix, targets)
+        if scores.shape != (len(targets),) or not bool(torch.isfinite(scores).all()):
+            raise ArithmeticError(
+                f"the model must give {len(targets)} finite scores, got {scores.tolist()}"
+            )
+        return tuple(scores.tolist())
+
+    def _score_synthetic(self) -> None:
+        from recsys.scorer.model import Reference, Target  # loads the model's libraries
+
+        ramp = torch.linspace(0, 1, 64).expand(3, 64, 64)
+        reference = Reference(liked=ramp, disliked=1 - ramp, prompt="a probe")
+        prefix = self._scorer.prefix([reference])
+        self._checked_scores(prefix, [Target(image=ramp.mT, prompt="a probe")])

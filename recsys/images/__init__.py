@@ -1,0 +1,1 @@
+"""Encoded bytes of strangers become what the model reads."""

@@ -1,0 +1,95 @@
+"""RGB -> the model's input: resized, normalised and padded; differentiable throughout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+MEAN = 0.5
+STD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ImageGeometry:
+    """To which size an image is brought.
+
+    Attributes:
+        shortest_px: no side gets shorter than this, even at the cost of the aspect; at least 1.
+        longest_px: the longer side is cut to this; at least `shortest_px`.
+        square_px: if given, every image becomes this many pixels wide and high, whatever its
+            aspect, and the two others do not count. The tiny base has 64.
+    """
+
+    shortest_px: int = 378
+    longest_px: int = 980
+    square_px: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shortest_px <= self.longest_px:
+            raise ValueError(f"1 <= shortest_px <= longest_px must hold, got {self}")
+        if self.square_px is not None and self.square_px < 1:
+            raise ValueError(f"square_px must be at least 1, got {self.square_px}")
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) an image of this size is brought to.
+
+        The longer side is cut to `longest_px` with the aspect kept (rounded down), then each side
+        is raised to `shortest_px` by itself. This is Idefics2's rule.
+        """
+        if self.square_px is not None:
+            return self.square_px, self.square_px
+        aspect = width / height
+        if width >= height and width > self.longest_px:
+            width = self.longest_px
+            height = int(width / aspect)
+        elif height > width and height > self.longest_px:
+            height = self.longest_px
+            width = int(height * aspect)
+        return max(height, self.shortest_px), max(width, self.shortest_px)
+
+
+def to_model_input(
+    image: Float[Tensor, "3 h w"], geometry: ImageGeometry
+) -> Float[Tensor, "3 H W"]:
+    """Resize with bilinear antialiasing and normalise to [-1, 1]; differentiable.
+
+    Args:
+        image: RGB in [0, 1].
+        geometry: decides H and W.
+    """
+    size = geometry.size(image.shape[-2], image.shape[-1])
+    if size != tuple(image.shape[-2:]):
+        image = F.interpolate(
+            image[None], size=size, mode="bilinear", align_corners=False, antialias=True
+        )[0]
+    return (image - MEAN) / STD
+
+
+def pad_batch(
+    images: Sequence[Float[Tensor, "3 _ _"]],
+) -> tuple[Float[Tensor, "N 3 H W"], Bool[Tensor, "N H W"]]:
+    """Stack images of different size, each at the top left, padded with zeros (mid grey).
+
+    Args:
+        images: as `to_model_input` returns them.
+
+    Returns:
+        The images, and a mask that is True where there is image.
+
+    Raises:
+        ValueError: if there are no images.
+    """
+    if not images:
+        raise ValueError("a batch must have at least 1 image, got none")
+    height = max(image.shape[-2] for image in images)
+    width = max(image.shape[-1] for image in images)
+    mask = torch.zeros(len(images), height, width, dtype=torch.bool, device=images[0].device)
+    padded = []
+    for row, image in zip(mask, images, strict=True):
+        h, w = image.shape[-2:]
+        row[:h, :w] = True
+        padded.append(F.pad(image, (0, width - w, 0, height - h)))
+    return torch.stack(padded), mask

@@ -1,0 +1,98 @@
+"""Stored or sent images -> what the model reads. Everything here blocks: call it in threads."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from recsys.errors import ImageRefused
+from recsys.history import ReferencePair
+from recsys.images.decode import ImageLimits, decode
+from recsys.images.preprocess import MEAN, STD, ImageGeometry, to_model_input
+from recsys.ranking.candidates import Candidate, CandidateStatus, RankedCandidate
+from recsys.scorer.model import Reference, Target
+from storage.errors import UnknownImage
+
+logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class StoredImages(Protocol):
+    """What is needed of `storage.histories.HistoryStore`."""
+
+    def image(self, sha256: str) -> bytes:
+        """Return the encoded bytes; raises UnknownImage."""
+
+
+class ImageReader:
+    """Reads and decodes the images of candidates and references.
+
+    Args:
+        images: stored images by SHA-256.
+        limits: of each image, bytes and pixels.
+        geometry: the model's. Images are brought to its size right away, so that requests that
+            wait hold no large tensors; the model then finds nothing to resize. None: left as
+            they are.
+    """
+
+    def __init__(
+        self, images: StoredImages, limits: ImageLimits, geometry: ImageGeometry | None = None
+    ) -> None:
+        self._images = images
+        self._limits = limits
+        self._geometry = geometry
+
+    def target(self, candidate: Candidate) -> Target | RankedCandidate:
+        """Decode a candidate, or tell why it cannot be ranked."""
+        failed = partial(RankedCandidate, candidate.id, None, None)
+        try:
+            return Target(self._pixels(candidate), candidate.prompt)
+        except ImageRefused as error:
+            return failed(CandidateStatus.INVALID_IMAGE, str(error))
+        except UnknownImage:
+            message = f"no stored image has the SHA-256 {candidate.sha256}: send its bytes"
+            return failed(CandidateStatus.IMAGE_NOT_FOUND, message)
+
+    def references(self, pairs: Sequence[ReferencePair], threads: Executor) -> list[Reference]:
+        """Decode references, oldest first, leaving out those with an image that cannot be read.
+
+        Args:
+            pairs: whose images to read, each image once.
+            threads: to read in; not those that this is called in, or it may wait for itself.
+        """
+        names = list(dict.fromkeys(name for pair in pairs for name in (pair.liked, pair.disliked)))
+        images = dict(zip(names, threads.map(self._stored_pixels, names), strict=True))
+        found = (_reference(pair, images) for pair in pairs)
+        return [reference for reference in found if reference is not None]
+
+    def _pixels(self, candidate: Candidate) -> Tensor:
+        data = candidate.image
+        if data is None:
+            assert candidate.sha256 is not None  # check_request has seen to it
+            data = self._images.image(candidate.sha256)
+        return self._decode(data)
+
+    def _stored_pixels(self, sha256: str) -> Tensor | None:
+        try:
+            return self._decode(self._images.image(sha256))
+        except Exception:
+            # Of whatever kind: the user's other references still tell their taste.
+            logger.warning("image %s of a reference cannot be read", sha256, exc_info=True)
+            return None
+
+    def _decode(self, data: bytes) -> Tensor:
+        pixels = decode(data, self._limits).float() / 255
+        if self._geometry is None:
+            return pixels
+        # Back to [0, 1], as targets are; the model's own normalisation gives the same bits again.
+        return to_model_input(pixels, self._geometry) * STD + MEAN
+
+
+def _reference(pair: ReferencePair, images: Mapping[str, Tensor | None]) -> Reference | None:
+    liked, disliked = images[pair.liked], images[pair.disliked]
+    if liked is None or disliked is None:
+        return None
+    return Reference(liked, disliked, pair.prompt)

@@ -1,0 +1,1 @@
+"""A user and candidates become the candidates in that user's order."""

@@ -1,0 +1,270 @@
+"""The use case: a user and candidates -> the candidates in that user's order, and why."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from recsys.engine.engine import Scored
+from recsys.errors import DeadlinePassed, Overloaded
+from recsys.history import num_pair_choices, references_of
+from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import ImageGeometry
+from recsys.images.reader import ImageReader, StoredImages
+from recsys.ranking.candidates import (
+    Candidate,
+    CandidateStatus,
+    Personalization,
+    RankedCandidate,
+    Ranking,
+    check_request,
+)
+from recsys.scorer.model import Target
+from storage.records import History
+
+__all__ = [
+    "Candidate",
+    "CandidateStatus",
+    "Personalization",
+    "RankedCandidate",
+    "Ranker",
+    "Ranking",
+    "order_candidates",
+    "references_of",
+]
+
+Result = TypeVar("Result")
+
+MAX_CHOICES_READ = 512
+"""How far back references are looked for, for a user whose choices form hardly any pairs."""
+
+NOBODY = ""
+"""The user key of the prefix without references; no user id is empty."""
+
+
+@runtime_checkable
+class Histories(StoredImages, Protocol):
+    """What ranking needs of `storage.histories.HistoryStore`; called in threads."""
+
+    def read(self, user_id: str, *, limit: int | None = None) -> History:
+        """Return the newest `limit` choices, oldest first; revision 0 for an unknown user."""
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """What ranking needs of `recsys.engine.engine.ScoringEngine`."""
+
+    @property
+    def model_version(self) -> str:
+        """Digest of all that decides a score."""
+
+    @property
+    def num_forgotten(self) -> int:
+        """Grows with every erasure."""
+
+    async def score(
+        self,
+        user_key: str,
+        revision: int,
+        references: Callable[[], Sequence[Any]],
+        targets: Sequence[Any],
+        *,
+        deadline: float | None = None,
+        since: int | None = None,
+        num_references: int | None = None,
+    ) -> Scored:
+        """Score targets for a user."""
+
+
+class Ranker:
+    """Ranks candidates for users; storage and decoding run in threads of its own.
+
+    Args:
+        engine: scores; started.
+        store: histories and stored images.
+        num_references: how many references the model was trained with; at least 0.
+        limits: of each image, bytes and pixels.
+        geometry: the model's; given, decoded images wait in its size. None: in their own.
+        max_candidates: in one request; at least 1.
+        max_candidates_at_once: in all requests that are being ranked, for decoded images are
+            large; at least `max_candidates`. None: four full requests.
+        num_decoders: threads that read and decode; at least 1.
+        clock: the engine's: seconds that never go back; deadlines are instants on it.
+
+    Raises:
+        ValueError: if fewer candidates fit at once than in one request.
+    """
+
+    def __init__(
+        self,
+        engine: Scoring,
+        store: Histories,
+        *,
+        num_references: int = 8,
+        limits: ImageLimits | None = None,
+        geometry: ImageGeometry | None = None,
+        max_candidates: int = 256,
+        max_candidates_at_once: int | None = None,
+        num_decoders: int = 4,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if max_candidates_at_once is None:
+            max_candidates_at_once = 4 * max_candidates
+        if not 1 <= max_candidates <= max_candidates_at_once:
+            raise ValueError(
+                "1 <= max_candidates <= max_candidates_at_once must hold,"
+                f" got {max_candidates} and {max_candidates_at_once}"
+            )
+        self._engine = engine
+        self._store = store
+        self._num_references = num_references
+        self._reader = ImageReader(store, limits or ImageLimits(), geometry)
+        self._max_candidates = max_candidates
+        self._max_candidates_at_once = max_candidates_at_once
+        self._clock = clock
+        self._num_candidates = 0
+        self._decoders = ThreadPoolExecutor(num_decoders, thread_name_prefix="recsys-decode")
+
+    def close(self) -> None:
+        """End the threads; after the engine is drained, for it loads references through them."""
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    async def rank(
+        self, user_id: str, candidates: Sequence[Candidate], *, deadline: float | None = None
+    ) -> Ranking:
+        """Order candidates by how much the user would like them.
+
+        A bad candidate gets a status of its own and the rest are ranked. An unknown user is
+        ranked for nobody in particular (COLD_START). A reference whose image cannot be read is
+        left out and shows in `num_references`.
+
+        Args:
+            user_id: 1 to 256 characters, no control characters; need not be known.
+            candidates: 1 to `max_candidates`, ids unique.
+            deadline: instant on the clock, looked at between the steps; None: any time.
+
+        Raises:
+            InvalidRequest: if the request breaks a rule; names the field.
+            Overloaded: if too many candidates are being ranked, or the engine's queue is too long.
+            DeadlinePassed: if the deadline passes before the answer.
+            Unavailable: if the engine is not ready.
+        """
+        check_request(user_id, candidates, max_candidates=self._max_candidates)
+        with self._places(len(candidates)):
+            since = self._engine.num_forgotten  # before anything of the user is read
+            self._check_time(deadline)
+            history = await self._in_thread(self._read_history, user_id)
+            pairs = references_of(history, self._num_references)
+            seen = await self._see_all(candidates, deadline)
+            targets = [each for each in seen if isinstance(each, Target)]
+            if not targets:
+                return self._ranking(user_id, candidates, seen, Scored((), len(pairs)))
+            # Who has no references shares the prefix of nobody, which holds nothing of a person.
+            # The newest choice's number stands for the history: numbers are never given twice,
+            # while revisions begin anew when an erased user returns.
+            user_key, revision = (user_id, history.choices[-1].choice_id) if pairs else (NOBODY, 0)
+            scored = await self._engine.score(
+                user_key,
+                revision,
+                partial(self._reader.references, pairs, self._decoders),
+                targets,
+                deadline=deadline,
+                since=since,
+                num_references=len(pairs),
+            )
+            return self._ranking(user_id, candidates, seen, scored)
+
+    @contextmanager
+    def _places(self, num_candidates: int) -> Iterator[None]:
+        if self._num_candidates + num_candidates > self._max_candidates_at_once:
+            raise Overloaded(
+                f"at most {self._max_candidates_at_once} candidates are ranked at the same time,"
+                f" and {self._num_candidates} are: call again later"
+            )
+        self._num_candidates += num_candidates
+        try:
+            yield
+        finally:
+            self._num_candidates -= num_candidates
+
+    def _check_time(self, deadline: float | None) -> None:
+        if deadline is not None and self._clock() >= deadline:
+            raise DeadlinePassed("the deadline passed while the candidates were being read")
+
+    async def _in_thread(self, function: Callable[..., Result], *args: Any) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, function, *args)
+
+    def _read_history(self, user_id: str) -> History:
+        """Read back until the newest pairs are found, and no further."""
+        limit = max(self._num_references, 1)
+        while True:
+            history = self._store.read(user_id, limit=limit)
+            choices = [stored.choice for stored in history.choices]
+            is_enough = num_pair_choices(choices) >= self._num_references
+            if is_enough or len(choices) < limit or limit >= MAX_CHOICES_READ:
+                return history
+            limit = min(limit * 8, MAX_CHOICES_READ)
+
+    async def _see_all(
+        self, candidates: Sequence[Candidate], deadline: float | None
+    ) -> list[Target | RankedCandidate]:
+        """Decode each candidate, or tell why it cannot be ranked."""
+        jobs = [
+            asyncio.ensure_future(self._in_thread(self._see, candidate, deadline))
+            for candidate in candidates
+        ]
+        try:
+            return await asyncio.gather(*jobs)
+        finally:
+            for job in jobs:
+                job.cancel()  # those not begun yet, when one has raised
+
+    def _see(self, candidate: Candidate, deadline: float | None) -> Target | RankedCandidate:
+        self._check_time(deadline)
+        return self._reader.target(candidate)
+
+    def _ranking(
+        self,
+        user_id: str,
+        candidates: Sequence[Candidate],
+        seen: Sequence[Target | RankedCandidate],
+        scored: Scored,
+    ) -> Ranking:
+        failed = [each for each in seen if isinstance(each, RankedCandidate)]
+        is_seen = (isinstance(each, Target) for each in seen)
+        ids = [each.id for each, is_good in zip(candidates, is_seen, strict=True) if is_good]
+        return Ranking(
+            user_id=user_id,
+            model_version=self._engine.model_version,
+            personalization=self._personalization(scored.num_references),
+            num_references=scored.num_references,
+            candidates=(*order_candidates(ids, scored.scores), *failed),
+            borrowed=scored.borrowed,
+        )
+
+    def _personalization(self, num_references: int) -> Personalization:
+        if num_references == 0:
+            return Personalization.COLD_START
+        is_full = num_references >= self._num_references
+        return Personalization.WARM if is_full else Personalization.PARTIAL
+
+
+def order_candidates(ids: Sequence[str], scores: Sequence[float]) -> list[RankedCandidate]:
+    """Order ids by score, highest first; equal scores in the given order.
+
+    Raises:
+        ValueError: if a score is not a number, which has no place in any order, or the two
+            differ in length.
+    """
+    if any(math.isnan(score) for score in scores):
+        raise ValueError(f"scores must be numbers, got {list(scores)}: the model is broken")
+    best_first = sorted(zip(ids, scores, strict=True), key=lambda pair: -pair[1])
+    return [
+        RankedCandidate(each_id, score, rank, CandidateStatus.RANKED)
+        for rank, (each_id, score) in enumerate(best_first, start=1)
+    ]

@@ -1,0 +1,269 @@
+"""The use case: bring every missing or stale signature up to date, a chunk of users at a time.
+
+What is up to date is told by the stored signatures, so a run that was ended at any instant goes on
+where it was: at most the chunk it was at is computed again. Two runs at once do some work twice and
+store nothing wrong, for no signature gives way to an older one.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Protocol, runtime_checkable
+from uuid import uuid4
+
+from recsys.history import SIGNATURE_REFERENCES, num_pair_choices, references_of
+from recsys.signatures.chunk import ChunkResult, ChunkUser, ReadReferences, Signing, compute_chunk
+from storage.backfill_ledger import FAILURES, BackfillState, LedgerEntry, final_states
+from storage.errors import UnknownUser
+from storage.records import History, Signature
+
+MAX_CHOICES_READ = 512
+"""How far back references are looked for; ranking looks as far."""
+
+PAGE = 1000
+"""Users asked for at once."""
+
+
+@runtime_checkable
+class Histories(Protocol):
+    """What is needed of `storage.histories.HistoryStore`."""
+
+    def read(self, user_id: str, *, limit: int | None = None) -> History:
+        """Return the newest `limit` choices, oldest first; revision 0 for an unknown user."""
+
+
+@runtime_checkable
+class Signatures(Protocol):
+    """What is needed of `storage.signatures.SignatureStore`."""
+
+    def stale(
+        self, model_version: str, *, after: str = "", limit: int = 1000
+    ) -> list[tuple[str, int]]:
+        """Return users whose vector is missing or old, with their revisions, by id."""
+
+    def put_many(self, signatures: Sequence[Signature]) -> list[str]:
+        """Store vectors; return the users left out, for they are gone."""
+
+    def get(self, user_id: str, model_version: str) -> Signature | None:
+        """Return a user's vector, if there is one."""
+
+
+@runtime_checkable
+class Ledger(Protocol):
+    """What is needed of `storage.backfill_ledger.BackfillLedger`."""
+
+    def entries(self, model_version: str, user_ids: Sequence[str]) -> dict[str, LedgerEntry]:
+        """Return how the last try for each of these users ended."""
+
+    def record(self, entries: Sequence[LedgerEntry]) -> None:
+        """Store how tries ended."""
+
+    def standing(self, choice_ids: Sequence[int]) -> set[int]:
+        """Return those of these choices that are stored now."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillSummary:
+    """What a run did.
+
+    Attributes:
+        job: the run's name in the ledger.
+        model_version: of the signatures.
+        num_done: signatures brought up to date.
+        num_partly_read: of them, made without references whose images cannot be read.
+        num_skipped: users whose history holds no pair.
+        num_failed: users whose signature could not be computed.
+        num_erased: users who were erased while they were computed.
+        num_skipped_before: users without a pair as an earlier run had found, not tried again.
+        num_failed_before: users who failed in an earlier run, not tried again.
+        seconds: how long it took.
+    """
+
+    job: str
+    model_version: str
+    num_done: int = 0
+    num_partly_read: int = 0
+    num_skipped: int = 0
+    num_failed: int = 0
+    num_erased: int = 0
+    num_skipped_before: int = 0
+    num_failed_before: int = 0
+    seconds: float = 0.0
+
+    @property
+    def num_tried(self) -> int:
+        """Users who were not left as they were."""
+        return self.num_done + self.num_skipped + self.num_failed + self.num_erased
+
+    @property
+    def users_per_second(self) -> float:
+        """Users tried in a second; 0 when nobody was."""
+        return self.num_tried / self.seconds if self.num_tried and self.seconds > 0 else 0.0
+
+    def __add__(self, other: "BackfillSummary") -> "BackfillSummary":
+        """The counts of both; the rest is this one's."""
+        return replace(
+            self, **{name: getattr(self, name) + getattr(other, name) for name in _ADDED}
+        )
+
+
+_ADDED = tuple(each.name for each in fields(BackfillSummary) if each.name.startswith("num_"))
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """A run that is ready to start.
+
+    Attributes:
+        histories: what people chose.
+        signatures: what is to be brought up to date.
+        ledger: who was skipped or failed before, and is now.
+        signing: computes a vector from decoded references.
+        references: decodes a user's pairs.
+        num_references: how many a signature reads; at least 1.
+        chunk_size: users computed before anything is stored; at least 1. A run that is killed
+            loses at most so many.
+        retry_failed: try those again who failed and have chosen nothing since. Those whom an
+            outage made fail are tried again in any case.
+        job: the run's name in the ledger.
+    """
+
+    histories: Histories
+    signatures: Signatures
+    ledger: Ledger
+    signing: Signing
+    references: ReadReferences
+    num_references: int = SIGNATURE_REFERENCES
+    chunk_size: int = 64
+    retry_failed: bool = False
+    job: str = field(default_factory=lambda: uuid4().hex)
+
+    def __post_init__(self) -> None:
+        if self.chunk_size < 1 or self.num_references < 1:
+            raise ValueError(
+                "chunk_size and num_references must be at least 1, got"
+                f" {self.chunk_size} and {self.num_references}"
+            )
+
+    def run(self, progress: Callable[[int], None] = lambda _: None) -> BackfillSummary:
+        """Bring everybody's signature up to date, in the order of user ids.
+
+        Args:
+            progress: called after each chunk with how many users were tried so far.
+
+        Raises:
+            Unavailable: if user after user fails, as when the store of images does not answer;
+                what was stored before stands.
+        """
+        began = time.monotonic()
+        summary = self._nothing_yet()
+        for page in self._pages():
+            settled = self._settled(page)
+            summary += self._not_tried(settled.values())
+            due = [user_id for user_id in page if user_id not in settled]
+            for start in range(0, len(due), self.chunk_size):
+                summary += self._bring_up_to_date(due[start : start + self.chunk_size])
+                progress(summary.num_tried)
+        return replace(summary, seconds=time.monotonic() - began)
+
+    def run_for(self, user_id: str) -> BackfillSummary:
+        """Bring one user's signature up to date, also if they failed or were skipped before.
+
+        Raises:
+            UnknownUser: if there is no such user.
+            Unavailable: as `run`.
+        """
+        began = time.monotonic()
+        revision = self.histories.read(user_id, limit=1).revision
+        if revision == 0:
+            raise UnknownUser(f"no user {user_id!r} is stored: record a choice first")
+        stored = self.signatures.get(user_id, self.signing.model_version)
+        summary = self._nothing_yet()
+        if stored is None or stored.revision < revision:
+            summary = self._bring_up_to_date([user_id])
+        return replace(summary, seconds=time.monotonic() - began)
+
+    def _pages(self) -> Iterator[dict[str, int]]:
+        """Revisions by user: of those with a missing or stale signature."""
+        after, version = "", self.signing.model_version
+        while page := self.signatures.stale(version, after=after, limit=PAGE):
+            after = page[-1][0]
+            yield dict(page)
+
+    def _settled(self, revisions: Mapping[str, int]) -> dict[str, BackfillState]:
+        """Those of a page who were tried at this revision and are not to be tried again."""
+        entries = self.ledger.entries(self.signing.model_version, list(revisions))
+        final = final_states(retry_failed=self.retry_failed)
+        return {
+            user_id: entry.state
+            for user_id, entry in entries.items()
+            if entry.state in final and entry.revision >= revisions[user_id]
+        }
+
+    def _bring_up_to_date(self, user_ids: Sequence[str]) -> BackfillSummary:
+        read = [read_user(self.histories, each, self.num_references) for each in user_ids]
+        users = [user for user in read if user is not None]
+        return self._store(user_ids, users, compute_chunk(users, self.signing, self.references))
+
+    def _store(
+        self, user_ids: Sequence[str], users: Sequence[ChunkUser], result: ChunkResult
+    ) -> BackfillSummary:
+        """Store what became of a chunk, but for users who were erased while it was computed.
+
+        Signatures go first: ended between the two, the ledger lacks what they tell anyway.
+        """
+        standing = self.ledger.standing([user.newest_choice_id for user in users])
+        gone = {user.user_id for user in users if user.newest_choice_id not in standing}
+        signatures = [each for each in result.signatures if each.user_id not in gone]
+        gone |= set(self.signatures.put_many(signatures))
+        done = [
+            self._entry(each.user_id, each.revision, BackfillState.DONE, "")
+            for each in signatures
+            if each.user_id not in gone
+        ]
+        left_out = [
+            self._entry(each.user_id, each.revision, each.state, each.error)
+            for each in result.left_out
+            if each.user_id not in gone
+        ]
+        self.ledger.record([*done, *left_out])
+        num_failed = sum(entry.state in FAILURES for entry in left_out)
+        return replace(
+            self._nothing_yet(),
+            num_done=len(done),
+            num_partly_read=sum(entry.user_id in result.partly_read for entry in done),
+            num_skipped=len(left_out) - num_failed,
+            num_failed=num_failed,
+            num_erased=len(user_ids) - len(done) - len(left_out),
+        )
+
+    def _entry(self, user_id: str, revision: int, state: BackfillState, error: str) -> LedgerEntry:
+        return LedgerEntry(user_id, self.signing.model_version, revision, self.job, state, error)
+
+    def _not_tried(self, states: Iterable[BackfillState]) -> BackfillSummary:
+        num_by_state = Counter(states)
+        return replace(
+            self._nothing_yet(),
+            num_skipped_before=num_by_state[BackfillState.SKIPPED],
+            num_failed_before=num_by_state[BackfillState.FAILED],
+        )
+
+    def _nothing_yet(self) -> BackfillSummary:
+        return BackfillSummary(self.job, self.signing.model_version)
+
+
+def read_user(histories: Histories, user_id: str, num_references: int) -> ChunkUser | None:
+    """Read of a user what a chunk needs, as far back as it takes; None for an unknown one."""
+    limit = num_references
+    while True:
+        history = histories.read(user_id, limit=limit)
+        choices = [stored.choice for stored in history.choices]
+        is_enough = num_pair_choices(choices) >= num_references
+        if is_enough or len(choices) < limit or limit >= MAX_CHOICES_READ:
+            break
+        limit = min(limit * 8, MAX_CHOICES_READ)
+    if not history.choices:
+        return None
+    pairs = references_of(history, num_references)
+    return ChunkUser(user_id, history.revision, history.choices[-1].choice_id, pairs)

@@ -1,0 +1,133 @@
+"""The signature part of a checkpoint: probe images and projections on disk, never pickle.
+
+signature/signature.json          probes' prompts, orders, and what each projection reads
+signature/projections.safetensors mean, scale and matrix of each readout
+signature/00.image ...            the probes, encoded as they were stored
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from recsys.errors import CheckpointRefused, ImageRefused
+from recsys.images.decode import decode
+from recsys.scorer.model import PreferenceScorer, Target
+from recsys.signatures.probes import encode_probes
+from recsys.signatures.reader import READOUTS, Projection, Readout, SignatureReader
+
+FOLDER = "signature"
+_PARTS = ("mean", "scale", "matrix")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe as it is stored.
+
+    Attributes:
+        image: encoded PNG, JPEG or WebP.
+        prompt: what it was made from.
+    """
+
+    image: bytes
+    prompt: str
+
+
+def write_signature(
+    checkpoint: Path,
+    probes: Sequence[Probe],
+    projections: Mapping[Readout, Projection],
+    *,
+    num_orders: int,
+) -> None:
+    """Add the signature part to a checkpoint that is being written.
+
+    Args:
+        checkpoint: its folder.
+        probes: at least one.
+        projections: by readout, at least one.
+        num_orders: re-orderings that are averaged, at least 1.
+    """
+    folder = checkpoint / FOLDER
+    folder.mkdir()
+    for number, probe in enumerate(probes):
+        (folder / _name(number)).write_bytes(probe.image)
+    arrays = {
+        f"{readout}.{part}": np.ascontiguousarray(getattr(projection, part), dtype=np.float32)
+        for readout, projection in projections.items()
+        for part in _PARTS
+    }
+    save_file(arrays, folder / "projections.safetensors")
+    told = {
+        "num_orders": num_orders,
+        "prompts": [probe.prompt for probe in probes],
+        "readouts": {
+            readout: {"heads": projection.heads, "normalisation": projection.normalisation}
+            for readout, projection in projections.items()
+        },
+    }
+    (folder / "signature.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
+def has_signature(checkpoint: Path) -> bool:
+    """Whether a checkpoint has a signature part."""
+    return (checkpoint / FOLDER / "signature.json").is_file()
+
+
+def load_signature_reader(
+    checkpoint: Path, scorer: PreferenceScorer, *, readout: Readout = READOUTS[0]
+) -> SignatureReader:
+    """Read the signature part of a loaded checkpoint, and encode its probes.
+
+    Args:
+        checkpoint: the folder that the scorer was loaded from.
+        scorer: frozen.
+        readout: "scores" is what is shipped; "attention" is there to compare.
+
+    Raises:
+        CheckpointRefused: if there is no such part or readout, or a file of it is damaged.
+    """
+    folder = checkpoint / FOLDER
+    if not has_signature(checkpoint):
+        raise CheckpointRefused(
+            f"{checkpoint} has no signature part: `recsys train` adds one to what it trains"
+        )
+    try:
+        told: dict[str, Any] = json.loads((folder / "signature.json").read_text())
+        if readout not in told["readouts"]:
+            raise CheckpointRefused(
+                f"{checkpoint} must have a projection for the readout {readout!r},"
+                f" has {', '.join(told['readouts'])}"
+            )
+        targets = [
+            Target(decode((folder / _name(number)).read_bytes()).float() / 255, prompt)
+            for number, prompt in enumerate(told["prompts"])
+        ]
+        arrays = load_file(folder / "projections.safetensors")
+        projection = _projection(told["readouts"][readout], arrays, readout)
+        return SignatureReader(
+            scorer,
+            encode_probes(scorer, targets),
+            projection,
+            readout=readout,
+            num_orders=told["num_orders"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, ImageRefused) as error:
+        raise CheckpointRefused(f"{folder} is damaged: {error!r}") from error
+
+
+def _projection(
+    told: dict[str, Any], arrays: Mapping[str, np.ndarray], readout: Readout
+) -> Projection:
+    mean, scale, matrix = (arrays[f"{readout}.{part}"].astype(np.float64) for part in _PARTS)
+    heads = tuple((int(layer), int(head)) for layer, head in told["heads"])
+    return Projection(mean, scale, matrix, heads=heads, normalisation=told["normalisation"])
+
+
+def _name(number: int) -> str:
+    return f"{number:02}.image"

@@ -1,0 +1,193 @@
+"""A user's signature as of now: the stored one, or one computed on the spot and stored.
+
+Everything here blocks: call it in threads.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.errors import PreconditionFailed, Unavailable
+from recsys.history import SIGNATURE_REFERENCES, ReferencePair
+from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import ImageGeometry
+from recsys.ranking.candidates import check_user_id
+from recsys.signatures.backfill import read_user
+from recsys.signatures.chunk import NO_PAIR, ChunkUser, ReadReferences, StoredImages, WatchedImages
+from storage.errors import InvalidRecord, UnknownUser
+from storage.records import History, Signature
+
+logger = logging.getLogger(__name__)
+
+ComputeVector = Callable[[Sequence[Any]], npt.NDArray[np.float32]]
+"""Reads a vector of length 1 from decoded references: `SignatureReader.read`."""
+
+
+@runtime_checkable
+class Histories(Protocol):
+    """What is needed of `storage.histories.HistoryStore`."""
+
+    def read(self, user_id: str, *, limit: int | None = None) -> History:
+        """Return the newest `limit` choices, oldest first; revision 0 for an unknown user."""
+
+    def revision(self, user_id: str) -> int:
+        """Return the number of choices ever stored; 0 for an unknown user."""
+
+
+@runtime_checkable
+class Signatures(Protocol):
+    """What is needed of `storage.signatures.SignatureStore`."""
+
+    def put(self, signature: Signature) -> None:
+        """Store a vector, unless one of a later revision is there."""
+
+    def get(self, user_id: str, model_version: str) -> Signature | None:
+        """Return a user's vector, if there is one."""
+
+
+@runtime_checkable
+class Standing(Protocol):
+    """What is needed of `storage.backfill_ledger.BackfillLedger`."""
+
+    def standing(self, choice_ids: Sequence[int]) -> set[int]:
+        """Return those of these choices that are stored now."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CurrentSignature:
+    """A user's signature, and whether it knows the newest choice.
+
+    Attributes:
+        signature: of the user.
+        is_stale: True if the user has chosen since and it could not be computed anew.
+    """
+
+    signature: Signature
+    is_stale: bool
+
+
+@dataclass(frozen=True)
+class CurrentSignatures:
+    """Keeps the signatures that are asked for up to date.
+
+    Attributes:
+        histories: what people chose.
+        signatures: where vectors are stored.
+        ledger: tells whose history still stands.
+        model_version: of the vectors.
+        compute: reads a vector from references.
+        references: decodes a user's pairs; leaves out what cannot be read.
+        num_references: how many a signature reads; at least 1.
+    """
+
+    histories: Histories
+    signatures: Signatures
+    ledger: Standing
+    model_version: str
+    compute: ComputeVector
+    references: ReadReferences
+    num_references: int = SIGNATURE_REFERENCES
+
+    def of(self, user_id: str) -> CurrentSignature:
+        """Return a user's signature; computed and stored if it is missing or stale.
+
+        Where a stale one cannot be computed anew, it is returned as it is, and says so.
+
+        Args:
+            user_id: 1 to 256 characters, no control characters.
+
+        Raises:
+            InvalidRequest: if no user could have this id.
+            UnknownUser: if there is no such user.
+            PreconditionFailed: if there is none and the history has no pair that can be read.
+            Unavailable: if there is none and images or the model cannot be reached now.
+        """
+        check_user_id(user_id)
+        revision = self.histories.revision(user_id)
+        if revision == 0:
+            raise _unknown(user_id)
+        stored = self.signatures.get(user_id, self.model_version)
+        if stored is not None and stored.revision >= revision:
+            return CurrentSignature(stored, is_stale=False)
+        try:
+            return self._computed(user_id)
+        except (PreconditionFailed, Unavailable):
+            if stored is None:
+                raise
+            logger.warning("a stale signature is served: it cannot be computed", exc_info=True)
+            return CurrentSignature(stored, is_stale=True)
+
+    def _computed(self, user_id: str) -> CurrentSignature:
+        user = read_user(self.histories, user_id, self.num_references)
+        if user is None:
+            raise _unknown(user_id)
+        self._store(user, self._vector(user))
+        stored = self.signatures.get(user_id, self.model_version)
+        if stored is None:
+            raise _unknown(user_id)
+        return CurrentSignature(stored, self.histories.revision(user_id) > stored.revision)
+
+    def _vector(self, user: ChunkUser) -> npt.NDArray[np.float32]:
+        if not user.pairs:
+            raise PreconditionFailed(
+                f"a signature needs a choice with a liked and a passed-over image, and of user"
+                f" {user.user_id!r} {NO_PAIR}: record one first"
+            )
+        readable = self.references(user.pairs)
+        if not readable:
+            raise PreconditionFailed(
+                f"a signature needs images that can be read, and none of the {len(user.pairs)}"
+                f" references of user {user.user_id!r} has two: record another choice"
+            )
+        vector = self.compute(readable)
+        if not np.isfinite(vector).all():
+            raise ArithmeticError("a signature must be finite, got one that is not")
+        return vector
+
+    def _store(self, user: ChunkUser, vector: npt.NDArray[np.float32]) -> None:
+        """Store it, unless the user was erased meanwhile: then it is of choices that are gone."""
+        if not self.ledger.standing([user.newest_choice_id]):
+            raise _unknown(user.user_id)
+        signature = Signature(user.user_id, self.model_version, user.revision, vector)
+        try:
+            self.signatures.put(signature)
+        except InvalidRecord as error:
+            raise Unavailable(
+                "the history changed while the signature was computed: call again"
+            ) from error
+
+
+def reading(
+    images: StoredImages,
+    limits: ImageLimits,
+    threads: Executor,
+    *,
+    geometry: ImageGeometry | None = None,
+) -> ReadReferences:
+    """Return how to decode a user's references; it raises Unavailable when the store fails.
+
+    Args:
+        images: stored ones.
+        limits: of each image, bytes and pixels.
+        threads: to read in; not those that it is called in.
+        geometry: the model's; None: images are left in their own size.
+    """
+
+    def references(pairs: Sequence[ReferencePair]) -> Sequence[Any]:
+        from recsys.images.reader import ImageReader
+
+        watched = WatchedImages(images)  # for this user alone: others may be read meanwhile
+        found = ImageReader(watched, limits, geometry).references(pairs, threads)
+        watched.check()
+        return found
+
+    return references
+
+
+def _unknown(user_id: str) -> UnknownUser:
+    return UnknownUser(f"no user {user_id!r} is stored: record a choice first")

@@ -1,0 +1,1 @@
+"""Users of near signatures: an index over SQL, and the search of it."""

@@ -1,0 +1,268 @@
+"""An index's large part on disk, so that a restart need not build it again.
+
+folder/CURRENT-<version>              name of the snapshot to load, replaced atomically
+folder/<version>-<sequence>-<random>/ never changed once it has this name
+    meta.json                         what it is, and the SHA-256 of each file
+    ids.npy ends.npy sequences.npy vectors.npy
+    index.faiss                       where there is one
+
+A snapshot is written under another name, flushed to the disk, renamed, and then pointed at; so
+whenever a writer is killed, the pointer names a whole one. One process writes at a time.
+What is in a snapshot is not the truth: who reads it asks SQL what has happened since. The vectors
+of users who have been erased stay in it until there is another; see `SignatureIndex`.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.errors import RecsysError
+from recsys.similarity.kinds import Candidates, Effort, Graph, InvertedFile, Vectors, on_gpu
+from recsys.similarity.rows import Main, Rows, UserIds
+
+FORMAT = 1
+MAX_AGE_S = 24 * 3600.0
+_INDEX = "index.faiss"
+_META = "meta.json"
+_UNFINISHED = ".new-"
+_NAME_CHARACTERS = 16  # of the digest; meta.json has all
+
+
+class SnapshotRefused(RecsysError):
+    """A snapshot that is damaged or of something else; the message says what."""
+
+
+def save_snapshot(main: Main, model_version: str, folder: Path) -> Path:
+    """Write a snapshot, point at it, and remove those before it and old ones of other versions.
+
+    Of several writers the last one wins, whichever knows more: who reads it catches up.
+
+    Args:
+        main: of at least one user.
+        model_version: of its vectors.
+        folder: made if it is not there.
+
+    Returns:
+        The snapshot.
+
+    Raises:
+        OSError: if it cannot be written; what was there is there still.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        prefix = f"{_short(model_version)}-{main.sequence}-"
+        written = folder / f"{_UNFINISHED}{prefix}{secrets.token_hex(4)}"
+        try:
+            written.mkdir()
+            _write(main, model_version, written)
+            final = folder / written.name.removeprefix(_UNFINISHED)
+            written.rename(final)
+        except BaseException:
+            shutil.rmtree(written, ignore_errors=True)
+            raise
+        _flush(folder)
+        _point_at(final, model_version)
+        _sweep(model_version, folder, keep=final.name)
+    return final
+
+
+def remove_snapshot(model_version: str, folder: Path) -> None:
+    """Remove what is there of a model version; whoever has it loaded keeps it."""
+    with _alone(folder):
+        _sweep(model_version, folder, keep=None)
+
+
+def load_snapshot(model_version: str, folder: Path) -> Main | None:
+    """Load what is pointed at, memory-mapped.
+
+    Returns:
+        None if there is no snapshot of this model version.
+
+    Raises:
+        SnapshotRefused: if it is damaged, or of another model version or format.
+    """
+    path = _pointed_at(model_version, folder)
+    while path is not None:
+        try:
+            return _read(path, model_version)
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            # Another process may have put a newer one in its place while this one was read.
+            before, path = path, _pointed_at(model_version, folder)
+            if path == before:
+                raise SnapshotRefused(f"{path} must be whole and readable: {error}") from error
+    return None
+
+
+def _write(main: Main, model_version: str, folder: Path) -> None:
+    rows = main.rows
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "ids": rows.user_ids.text,
+        "ends": rows.user_ids.ends,
+        "sequences": rows.sequences,
+        "vectors": rows.vectors,
+    }
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    settings = {}
+    if main.candidates is not None:
+        settings = _write_candidates(main.candidates, folder / _INDEX)
+    meta = {
+        "format": FORMAT,
+        "model_version": model_version,
+        "sequence": main.sequence,
+        "read_at": main.read_at,
+        "num_users": len(rows),
+        "dimension": rows.vectors.shape[1],
+        "kind": None if main.candidates is None else main.candidates.kind,
+        "settings": settings,
+        "sha256": {path.name: _digest(path) for path in sorted(folder.iterdir())},
+    }
+    (folder / _META).write_text(json.dumps(meta, indent=2) + "\n")
+    for path in [*folder.iterdir(), folder]:
+        _flush(path)
+
+
+def _read(path: Path, model_version: str) -> Main:
+    meta = json.loads((path / _META).read_text())
+    if meta["format"] != FORMAT:
+        raise ValueError(f"format must be {FORMAT}, got {meta['format']!r}")
+    if meta["model_version"] != model_version:
+        raise ValueError(f"model version must be {model_version}, got {meta['model_version']}")
+    for name, expected in meta["sha256"].items():
+        if _digest(path / name) != expected:
+            raise ValueError(f"{name} is damaged")
+    ids, ends, sequences, vectors = (
+        np.asarray(np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+        for name in ("ids", "ends", "sequences", "vectors")
+    )
+    rows = Rows(UserIds(ids, ends), sequences, vectors)
+    if {len(rows), len(sequences), len(vectors)} != {meta["num_users"]}:
+        raise ValueError(f"num_users must be {meta['num_users']}, got {len(rows)}")
+    candidates = None
+    if meta["kind"] is not None:
+        candidates = _read_candidates(meta["kind"], path / _INDEX, meta["settings"], vectors)
+    return Main(rows, int(meta["sequence"]), candidates, float(meta["read_at"]))
+
+
+def _write_candidates(candidates: Candidates, path: Path) -> dict[str, Any]:
+    """Write what is costly to build again into a file.
+
+    Returns:
+        What `_read_candidates` needs beside it, fit for JSON.
+    """
+    if not isinstance(candidates, InvertedFile | Graph):
+        return {}
+    import faiss
+
+    faiss.write_index(candidates.index, str(path))
+    return asdict(candidates.effort)
+
+
+def _read_candidates(
+    kind: str, path: Path, settings: dict[str, Any], vectors: Vectors
+) -> Candidates:
+    """Read what `_write_candidates` wrote, memory-mapped where FAISS can.
+
+    Raises:
+        ValueError: if the file is of other vectors, or of a kind that cannot be here.
+        RuntimeError: if FAISS cannot read the file.
+    """
+    import faiss
+
+    if kind == "gpu" and faiss.get_num_gpus() > 0:
+        return on_gpu(vectors)
+    kinds: dict[str, type[InvertedFile | Graph]] = {
+        InvertedFile.kind: InvertedFile,
+        Graph.kind: Graph,
+    }
+    if kind not in kinds:
+        raise ValueError(f"an index must be of a kind that can be here, got {kind!r}")
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    if index.ntotal != len(vectors) or index.d != vectors.shape[1]:
+        raise ValueError(f"an index must hold {len(vectors)} vectors, got {index.ntotal}")
+    return kinds[kind](index, Effort(**settings))
+
+
+def _pointed_at(model_version: str, folder: Path) -> Path | None:
+    pointer = _pointer(model_version, folder)
+    try:
+        name = pointer.read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise SnapshotRefused(f"{pointer} must be readable: {error}") from error
+    if name != Path(name).name:
+        raise SnapshotRefused(f"{pointer} must hold one name, got {name!r}")
+    return folder / name
+
+
+def _point_at(path: Path, model_version: str) -> None:
+    pointer = _pointer(model_version, path.parent)
+    written = pointer.with_name(f"{_UNFINISHED}{pointer.name}")
+    written.write_text(path.name + "\n")
+    _flush(written)
+    written.replace(pointer)
+    _flush(path.parent)
+
+
+def _pointer(model_version: str, folder: Path) -> Path:
+    return folder / f"CURRENT-{_short(model_version)}"
+
+
+def _short(model_version: str) -> str:
+    """A file name: model versions are digests, but nothing else may leave the folder either."""
+    plain = model_version[:_NAME_CHARACTERS]
+    if plain.isascii() and plain.isalnum():
+        return plain
+    return hashlib.sha256(model_version.encode()).hexdigest()[:_NAME_CHARACTERS]
+
+
+def _sweep(model_version: str, folder: Path, *, keep: str | None) -> None:
+    """Remove this version's other snapshots, and what killed writers left; nobody else writes.
+
+    Those of other versions too, once they are as old as vectors of erased users may get here.
+    """
+    own = f"{_short(model_version)}-"
+    for path in folder.iterdir():
+        if not path.is_dir() or path.name == keep:
+            continue
+        is_old = time.time() - path.stat().st_mtime > MAX_AGE_S
+        if is_old or path.name.startswith((own, _UNFINISHED)):
+            shutil.rmtree(path, ignore_errors=True)
+    for pointer in folder.glob("CURRENT-*"):
+        if not (folder / pointer.read_text(errors="replace").strip()).is_dir():
+            pointer.unlink()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system takes back from whoever is killed."""
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
