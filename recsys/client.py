@@ -10,23 +10,9 @@ from typing import Any
 
 import grpc
 
+from recsys._similarity_client import SimilarityCalls
 from recsys.errors import InvalidRequest
 from recsys.ranking.candidates import Candidate, Ranking
-from recsys.service.history_wire import (
-    NewChoice,
-    choice_from_wire,
-    erased_from_wire,
-    new_choice_to_wire,
-    user_from_wire,
-)
-from recsys.service.statuses import error_of
-from recsys.service.wire import (
-    ImageSource,
-    onboarding_from_wire,
-    rank_request_to_wire,
-    ranking_from_wire,
-)
-from recsys.similarity_client import SimilarityCalls
 from recsys.v1 import (
     feedback_service_pb2_grpc,
     ranking_service_pb2_grpc,
@@ -35,6 +21,20 @@ from recsys.v1 import (
 )
 from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
+from recsys.wire.histories import (
+    NewChoice,
+    choice_from_wire,
+    erased_from_wire,
+    new_choice_to_wire,
+    user_from_wire,
+)
+from recsys.wire.ranking import (
+    ImageSource,
+    onboarding_from_wire,
+    rank_request_to_wire,
+    ranking_from_wire,
+)
+from recsys.wire.statuses import error_of
 from storage.coldstart.records import Onboarding
 from storage.records import Appended, Erased, StoredChoice, UserSummary
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recsys.commands.opened import opened_store, read_settings
-from recsys.commands.shown import show_table
+from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.shown import show_table
 from training.terminal import (
     FILE,
     FOLDER,

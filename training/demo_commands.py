@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from recsys.cli import cli
-from recsys.commands.failures import ExitCode
+from recsys.cli.failures import ExitCode
+from recsys.cli.main import cli
 from storage.database import Database
 from storage.signatures import SignatureStore
 

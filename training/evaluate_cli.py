@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from recsys.commands.opened import opened_store, read_settings
-from recsys.commands.shown import show_json, show_table
+from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.shown import show_json, show_table
 from training.coldstart_table import show_cold_start
 from training.signature_table import show_signatures
 from training.terminal import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recsys.commands.failures import Failure
+from recsys.cli.failures import Failure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ THREADS = click.option(
 
 def truth_beside(settings: Any) -> Path:
     """Where a world's true tastes go: beside the embedded database, or in the data folder."""
-    from recsys.commands.opened import sqlite_path
+    from recsys.cli.opened import sqlite_path
     from recsys.settings import data_folder
 
     path = sqlite_path(settings.database_url)

@@ -15,7 +15,7 @@ from recsys.errors import InvalidRequest
 from recsys.service.admission import Admission
 from recsys.service.call_context import CallContext
 from recsys.service.metrics import ServiceMetrics
-from recsys.service.statuses import DETAILS_KEY, INTERNAL, meaning_of, status_of
+from recsys.wire.statuses import DETAILS_KEY, INTERNAL, meaning_of, status_of
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("recsys.access")

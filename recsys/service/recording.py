@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from recsys.errors import ImageRefused, InvalidRequest
 from recsys.images.decode import ImageLimits, admit
 from recsys.ranking.candidates import MAX_PROMPT_CHARS, check_sha256, check_text, check_user_id
-from recsys.service.history_wire import NewChoice
-from recsys.service.wire import ImageSource
+from recsys.wire.histories import NewChoice
+from recsys.wire.ranking import ImageSource
 from storage.histories import HistoryStore
 from storage.records import Appended, Choice, ImageFacts
 

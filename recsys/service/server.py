@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from recsys.engine.engine import Scorer
 from recsys.errors import CheckpointRefused, SettingsRefused
-from recsys.service.service import LoadedModel, LoadModel, Service
+from recsys.service.app import LoadedModel, LoadModel, Service
 from recsys.settings import Settings
 from recsys.signatures.chunk import Signing
 from storage.blobs import BlobStore

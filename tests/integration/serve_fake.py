@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from recsys.errors import CheckpointRefused
+from recsys.service.app import LoadedModel
 from recsys.service.server import serve
-from recsys.service.service import LoadedModel
 from recsys.settings import Settings
 
 

@@ -11,10 +11,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from recsys import cli as module
 from recsys import errors
-from recsys.cli import COMMANDS, cli
-from recsys.commands.failures import ExitCode, Failure, explained
+from recsys.cli import main as module
+from recsys.cli.failures import ExitCode, Failure, explained
+from recsys.cli.main import COMMANDS, cli
 from storage import errors as storage_errors
 
 HEAVY = ["torch", "transformers", "sqlalchemy", "alembic", "grpc", "rich", "PIL", "numpy"]

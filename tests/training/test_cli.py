@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from recsys.cli import cli
+from recsys.cli.main import cli
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import click
 import pytest
 from rich.console import Console
 
-from recsys.commands.failures import ExitCode, Failure
+from recsys.cli.failures import ExitCode, Failure
 from recsys.settings import load_settings
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade

@@ -6,9 +6,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from recsys import analyst
-from recsys.analyst import page_command, page_environment
-from recsys.commands.analyst import command
+from recsys.analyst import launch as analyst
+from recsys.analyst.launch import page_command, page_environment
+from recsys.cli.analyst import command
 
 
 @pytest.fixture

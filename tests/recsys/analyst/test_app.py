@@ -7,9 +7,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from recsys import analyst
-from recsys.analyst_page import sources
-from recsys.commands.opened import opened_store, read_settings
+from recsys.analyst import launch as analyst
+from recsys.analyst import sources
+from recsys.cli.opened import opened_store, read_settings
 from storage.database import Database, downgrade
 
 TIMEOUT_S = 60

@@ -7,15 +7,15 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from recsys.analyst_page.attention import cosine, shared_tokens
-from recsys.analyst_page.comparison import attention_figure
-from recsys.analyst_page.downloads import csv_of
-from recsys.analyst_page.filters import described, window_of
-from recsys.analyst_page.freshness import share
-from recsys.analyst_page.layouts import Layout, Method, cached_layout, keep_layout, lay_out
-from recsys.analyst_page.markup import Opinion, Picture, choice_card, picture, title
-from recsys.analyst_page.thumbnails import thumbnail
-from recsys.analyst_page.user_map import cluster_sizes, figure
+from recsys.analyst.attention import cosine, shared_tokens
+from recsys.analyst.comparison import attention_figure
+from recsys.analyst.downloads import csv_of
+from recsys.analyst.filters import described, window_of
+from recsys.analyst.freshness import share
+from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, lay_out
+from recsys.analyst.markup import Opinion, Picture, choice_card, picture, title
+from recsys.analyst.thumbnails import thumbnail
+from recsys.analyst.user_map import cluster_sizes, figure
 from storage.browsing import SeenUser, Window
 
 

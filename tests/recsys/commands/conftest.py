@@ -13,8 +13,8 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from recsys.cli import cli
-from recsys.commands.opened import opened_store, read_settings
+from recsys.cli.main import cli
+from recsys.cli.opened import opened_store, read_settings
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.checkpoint import BaseModel, save_scorer
 from recsys.scorer.model import PreferenceScorer, ScorerConfig

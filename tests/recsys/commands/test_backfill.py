@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys import cli
-from recsys.commands import backfill as module
+from recsys.cli import backfill as module
+from recsys.cli import main as cli
 from recsys.images.decode import ImageLimits, decode
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import Reference, Target
@@ -40,7 +40,7 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     reader = Reader()
     model = module.SigningModel(reader, 2, None)
     monkeypatch.setattr(module, "load_signing", lambda _: model)
-    monkeypatch.setitem(cli.COMMANDS, "backfill", ("recsys.commands.backfill", "Backfill."))
+    monkeypatch.setitem(cli.COMMANDS, "backfill", ("recsys.cli.backfill", "Backfill."))
     return reader
 
 

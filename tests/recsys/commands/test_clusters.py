@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from recsys.cli import COMMANDS
+from recsys.cli.main import COMMANDS
 from recsys.clusters.build import build_clusters
 from recsys.images.decode import inspect
 from storage.clusters.building import ClusterBuilder
@@ -27,7 +27,7 @@ USERS = [f"u{number:02}" for number in range(NUM_USERS)]
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command under its name."""
-    monkeypatch.setitem(COMMANDS, "clusters", ("recsys.commands.clusters", "Groups of users."))
+    monkeypatch.setitem(COMMANDS, "clusters", ("recsys.cli.clusters", "Groups of users."))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.commands.opened import is_new, sqlite_path
+from recsys.cli.opened import is_new, sqlite_path
 
 
 def execute(path: Path, *statements: str) -> None:

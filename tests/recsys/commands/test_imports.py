@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from recsys.commands.opened import opened_store, read_settings
+from recsys.cli.opened import opened_store, read_settings
 from storage.histories import HistoryStore
 
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from recsys.commands import pacing as module
-from recsys.commands.pacing import pacing
+from recsys.cli import pacing as module
+from recsys.cli.pacing import pacing
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys) -> None:

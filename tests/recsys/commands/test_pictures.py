@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.commands.pictures import read_pictures
+from recsys.cli.pictures import read_pictures
 from recsys.errors import InvalidRequest, NotFound
 
 SHA = "ab" * 32

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.commands import rank as module
+from recsys.cli import rank as module
 from recsys.ranking.candidates import CandidateStatus, Personalization, RankedCandidate, Ranking
 
 

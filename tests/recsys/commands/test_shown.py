@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from recsys.commands.shown import counting, printable, show_json, show_table, waiting
+from recsys.cli.shown import counting, printable, show_json, show_table, waiting
 
 
 def test_a_table_is_plain_and_whole_when_it_goes_to_a_program(capsys) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from recsys import cli
-from recsys.commands import backfill
-from recsys.commands.opened import read_settings
+from recsys.cli import backfill
+from recsys.cli import main as cli
+from recsys.cli.opened import read_settings
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
-from recsys.service.service import LoadedModel, Service
+from recsys.service.app import LoadedModel, Service
 from recsys.signatures.files import Probe, write_signature
 from recsys.signatures.reader import Projection
 from storage.signatures import SignatureStore
@@ -48,8 +48,8 @@ class Scorer:
 def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     reader = Reader()
     monkeypatch.setattr(backfill, "load_signing", lambda _: backfill.SigningModel(reader, 2, None))
-    monkeypatch.setitem(cli.COMMANDS, "similar", ("recsys.commands.similar", "Similar."))
-    monkeypatch.setitem(cli.COMMANDS, "backfill", ("recsys.commands.backfill", "Backfill."))
+    monkeypatch.setitem(cli.COMMANDS, "similar", ("recsys.cli.similar", "Similar."))
+    monkeypatch.setitem(cli.COMMANDS, "backfill", ("recsys.cli.backfill", "Backfill."))
     return reader
 
 

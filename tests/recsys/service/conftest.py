@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recsys.client import RecsysClient
 from recsys.ranking.candidates import Candidate
-from recsys.service.service import LoadedModel, Service
+from recsys.service.app import LoadedModel, Service
 from recsys.settings import Settings
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade

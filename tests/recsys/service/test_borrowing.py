@@ -16,8 +16,8 @@ from recsys.ranking.candidates import NOTHING_BORROWED, Candidate, Personalizati
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig, Target
 from recsys.scorer.template import Template, TemplateConfig
+from recsys.service.app import LoadedModel
 from recsys.service.server import borrowing
-from recsys.service.service import LoadedModel
 from recsys.settings import Settings
 from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
 from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub

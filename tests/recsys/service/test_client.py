@@ -10,8 +10,8 @@ import pytest
 from recsys.client import RecsysClient
 from recsys.errors import DeadlinePassed, InvalidRequest, NotFound, RecsysError, Unavailable
 from recsys.ranking.candidates import Candidate
-from recsys.service.wire import ranking_to_wire
 from recsys.v1 import ranking_service_pb2, ranking_service_pb2_grpc
+from recsys.wire.ranking import ranking_to_wire
 
 GIVE_UP_S = 60.0
 SMALL = [Candidate("a", "", image=b"x")]

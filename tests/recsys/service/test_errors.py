@@ -10,18 +10,11 @@ from grpc_status import rpc_status
 from recsys import errors
 from recsys.client import RecsysClient
 from recsys.ranking.candidates import Candidate
-from recsys.service.statuses import (
-    INTERNAL,
-    INTERNAL_MESSAGE,
-    TABLE,
-    error_of,
-    meaning_of,
-    status_of,
-)
 from recsys.similarity.snapshot import SnapshotRefused
 from recsys.v1 import ranking_service_pb2_grpc, user_service_pb2_grpc
 from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
 from recsys.v1.user_service_pb2 import GetUserRequest
+from recsys.wire.statuses import INTERNAL, INTERNAL_MESSAGE, TABLE, error_of, meaning_of, status_of
 from storage import errors as storage_errors
 
 CODES = {

@@ -8,8 +8,8 @@ import pytest
 from recsys.client import RecsysClient
 from recsys.errors import DeadlinePassed, InvalidRequest, Overloaded
 from recsys.service.admission import DRAINING
-from recsys.service.wire import rank_request_to_wire
 from recsys.v1 import ranking_service_pb2_grpc
+from recsys.wire.ranking import rank_request_to_wire
 
 GIVE_UP_S = 60.0
 

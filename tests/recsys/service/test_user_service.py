@@ -51,7 +51,7 @@ def test_a_page_has_the_size_asked_for(channel, five):
 
 def test_a_page_ends_when_it_gets_large(monkeypatch, channel, client, five):
     """Or a list of long prompts could not be read by a client with gRPC's usual limits."""
-    monkeypatch.setattr("recsys.service.servicers.MAX_PAGE_BYTES", 1)
+    monkeypatch.setattr("recsys.service.servicers.ranking.MAX_PAGE_BYTES", 1)
 
     page = UserServiceStub(channel).ListChoices(ListChoicesRequest(user_id="ann"))
 

@@ -13,8 +13,9 @@ from recsys.ranking.candidates import (
     RankedCandidate,
     Ranking,
 )
-from recsys.service import history_wire, wire
 from recsys.v1 import ranking_service_pb2 as ranking_pb2
+from recsys.wire import histories as history_wire
+from recsys.wire import ranking as wire
 from storage.records import Choice, Erased, StoredChoice, UserSummary
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -1,0 +1,135 @@
+"""The part of the client that asks for near users, signatures and clusters."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from recsys.errors import InvalidRequest
+from recsys.signatures.refresh import CurrentSignature
+from recsys.similarity.search import SimilarUsers
+from recsys.v1 import similarity_service_pb2 as pb2
+from recsys.wire.similarity import (
+    cluster_from_wire,
+    joined,
+    member_from_wire,
+    run_from_wire,
+    signature_from_wire,
+    similar_from_wire,
+)
+from storage.clusters.records import Cluster, ClusterRun, Member
+
+Call = Callable[..., Any]
+"""Makes a request and sends it: method, kind of request, time, fields."""
+
+
+_MAX_PAGE = 1000
+
+
+class SimilarityCalls:
+    """Asks a server's SimilarityService; `recsys.client.RecsysClient.similarity`.
+
+    Args:
+        stub: of the service.
+        call: sends, within the client's time unless told another, and raises as the client does.
+    """
+
+    def __init__(self, stub: Any, call: Call) -> None:
+        self._stub = stub
+        self._call = call
+
+    def find_similar_users(
+        self, user_id: str, *, k: int = 10, timeout_s: float | None = None
+    ) -> SimilarUsers:
+        """Find the users of the nearest signatures, in as many calls as it takes.
+
+        Args:
+            user_id: to whom; the user must have a choice that both likes and passes over.
+            k: at most so many, at least 1; fewer where there are no more.
+            timeout_s: for each call; None for the client's.
+        """
+        if k < 1:
+            raise InvalidRequest(f"k must be at least 1, got {k}", field="page_size")
+        pages: list[SimilarUsers] = []
+        token = ""
+        while k > 0 and (token or not pages):
+            response = self._call(
+                self._stub.FindSimilarUsers,
+                pb2.FindSimilarUsersRequest,
+                timeout_s,
+                user_id=user_id,
+                page_size=min(k, _MAX_PAGE),
+                page_token=token,
+            )
+            pages.append(similar_from_wire(response, user_id))
+            token, k = response.next_page_token, k - len(response.users)
+        return joined(pages)
+
+    def get_user_signature(
+        self, user_id: str, *, timeout_s: float | None = None
+    ) -> CurrentSignature:
+        """Return a user's signature as of now; the server computes it if there is none."""
+        response = self._call(
+            self._stub.GetUserSignature, pb2.GetUserSignatureRequest, timeout_s, user_id=user_id
+        )
+        return signature_from_wire(response.signature)
+
+    def list_clusters(
+        self, run: str = "", *, page_size: int = 0, timeout_s: float | None = None
+    ) -> tuple[ClusterRun, Iterator[Cluster]]:
+        """Return a run and its clusters, the largest first.
+
+        Args:
+            run: its name; the newest of the model version that is served by default.
+            page_size: clusters in one call; 0 for the server's default.
+            timeout_s: for each call; None for the client's.
+        """
+
+        def page(token: str) -> Any:
+            return self._call(
+                self._stub.ListClusters,
+                pb2.ListClustersRequest,
+                timeout_s,
+                run=run,
+                page_size=page_size,
+                page_token=token,
+            )
+
+        first = page("")
+        clusters = (cluster_from_wire(each) for p in _pages(first, page) for each in p.clusters)
+        return run_from_wire(first.run), clusters
+
+    def get_cluster(
+        self, cluster_id: int, run: str = "", *, page_size: int = 0, timeout_s: float | None = None
+    ) -> tuple[ClusterRun, Cluster, Iterator[Member]]:
+        """Return a cluster, of which run it is, and its members by user id.
+
+        Args:
+            cluster_id: which.
+            run: name of the run; the newest of the model version that is served by default.
+            page_size: members in one call; 0 for the server's default.
+            timeout_s: for each call; None for the client's.
+        """
+
+        def page(token: str) -> Any:
+            return self._call(
+                self._stub.GetCluster,
+                pb2.GetClusterRequest,
+                timeout_s,
+                run=run,
+                cluster_id=cluster_id,
+                page_size=page_size,
+                page_token=token,
+            )
+
+        first = page("")
+        members = (
+            member_from_wire(each, cluster_id) for p in _pages(first, page) for each in p.members
+        )
+        return run_from_wire(first.run), cluster_from_wire(first.cluster), members
+
+
+def _pages(first: Any, page: Callable[[str], Any]) -> Iterator[Any]:
+    """Yield the page that is there, and ask for each of the others when it is needed."""
+    yield first
+    while first.next_page_token:
+        first = page(first.next_page_token)
+        yield first

@@ -1,0 +1,66 @@
+"""The analyst's page: `streamlit run` draws this file anew at every act of the reader."""
+
+import streamlit as st
+
+from recsys.analyst import empty, filters, navigation, sources
+from recsys.analyst.navigation import View
+from recsys.analyst.page import Page
+from recsys.analyst.theme import ICON, STYLE
+from recsys.errors import RecsysError
+from storage.errors import StorageError
+
+
+def draw() -> None:
+    """Draw the page; what fails on purpose becomes a sentence."""
+    st.set_page_config(page_title="recsys · analyst", page_icon=ICON, layout="wide")
+    st.html(STYLE)
+    try:
+        opened = sources.open_sources()
+        num_users = 0 if opened is None else sources.num_users(opened, _url(opened))
+        if opened is None or not num_users:
+            st.html("<div class='rs-brand'>recsys<i>Analyst</i></div>")
+            empty.nothing_stored()
+            return
+        _draw_view(opened, num_users)
+    except (RecsysError, StorageError) as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def _draw_view(opened: sources.Sources, num_users: int) -> None:
+    versions = sources.summaries(opened, _url(opened))
+    with st.container(horizontal=True, vertical_alignment="center", key="top"):
+        st.html("<div class='rs-brand'>recsys<i>Analyst</i></div>", width="content")
+        view = navigation.bar()
+        with st.popover("Filters", icon=":material/tune:"):
+            version = filters.select_version(versions)
+            window = filters.select_window()
+    if not window.is_open:
+        st.html(
+            f"<div class='rs-chips'><span class='rs-chip warn'>Only {filters.described(window)}"
+            "</span></div>"
+        )
+    run = sources.newest_run(opened, version)
+    _draw(view, Page(opened, version, tuple(versions), window, run, num_users))
+
+
+def _draw(view: View, page: Page) -> None:
+    # Each view is imported when it is asked for: the first one must not wait for the others.
+    if view is View.MAP:
+        from recsys.analyst.user_map import draw_map as show
+    elif view is View.CLUSTERS:
+        from recsys.analyst.cluster_view import draw_clusters as show
+    elif view is View.COMPARE:
+        from recsys.analyst.comparison import draw_comparison as show
+    elif view is View.FRESHNESS:
+        from recsys.analyst.freshness import draw_freshness as show
+    else:
+        from recsys.analyst.users import draw_users as show
+    show(page)
+
+
+def _url(opened: sources.Sources) -> str:
+    return opened.settings.database_url
+
+
+if __name__ == "__main__":
+    draw()

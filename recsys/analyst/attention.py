@@ -1,0 +1,114 @@
+"""The page's model: loaded when first asked for, it tells where users' attention goes."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+
+from recsys.analyst.sources import Sources
+from recsys.history import references_of
+from recsys.images.decode import ImageLimits, decode
+from recsys.images.reader import ImageReader
+from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.model import PreferenceScorer, Target
+from recsys.signatures.attention_maps import NUM_ORDERS, attention_maps
+from recsys.signatures.reader import READOUTS, signature_version
+
+NUM_OTHERS = 16
+"""Users whose mean is the average that one user is held against."""
+
+_NUM_DECODERS = 4
+Maps = npt.NDArray[np.float32]
+
+
+@st.cache_resource(show_spinner="Loading the model …", max_entries=1)
+def load(checkpoint: str, device: str) -> PreferenceScorer:
+    """Load the scorer of the settings' checkpoint.
+
+    Raises:
+        CheckpointRefused: if there is none that fits.
+    """
+    return load_scorer(checkpoint, device=device)
+
+
+def scorer_of(sources: Sources) -> PreferenceScorer | None:
+    """The settings' scorer; None if it has no preference tokens to attend to."""
+    scorer = load(sources.settings.checkpoint, sources.settings.device)
+    return scorer if scorer.config.num_preference_tokens else None
+
+
+def has_made(scorer: PreferenceScorer, version: str) -> bool:
+    """Whether signatures of a model version are read by this scorer, in whichever way."""
+    made = (signature_version(scorer.model_version, readout) for readout in READOUTS)
+    return version in (scorer.model_version, *made)
+
+
+def maps_of(
+    sources: Sources, user_id: str, target: str, prompt: str, *, num_orders: int = NUM_ORDERS
+) -> Maps:
+    """A user's attention maps on a stored image, shape (O, K); kept until they choose again.
+
+    Raises:
+        UnknownImage: if the image is not stored (any more).
+    """
+    revision = sources.histories.revision(user_id)
+    return _maps(sources, user_id, revision, target, prompt, num_orders)
+
+
+def average_map(sources: Sources, version: str, target: str, prompt: str) -> Maps:
+    """The mean of others' attention on a stored image, shape (K,)."""
+    others = sources.browser.newest(model_version=version, limit=NUM_OTHERS)
+    maps = [maps_of(sources, each.user_id, target, prompt, num_orders=1)[0] for each in others]
+    mean: Maps = np.mean(maps, axis=0, dtype=np.float32)
+    return mean
+
+
+def shared_tokens(
+    mine: Maps, theirs: Maps, average: Maps, *, limit: int = 3
+) -> list[tuple[int, float]]:
+    """The preference tokens to which two users both attend more than the average user.
+
+    Args:
+        mine: shape (K,), weights that sum to 1.
+        theirs: likewise.
+        average: likewise.
+        limit: at most so many.
+
+    Returns:
+        Token and by how much the lesser of the two is above the average (0.1: a tenth more), the
+        most shared first; none where the two have nothing in common.
+    """
+    over = np.minimum(mine, theirs) / average - 1
+    order = np.argsort(-over, kind="stable")[:limit]
+    return [(int(token), float(over[token])) for token in order if over[token] > 0]
+
+
+def cosine(mine: Maps, theirs: Maps) -> float:
+    """How alike two maps are, -1 to 1; 0 if either is nothing but zeros."""
+    length = float(np.linalg.norm(mine) * np.linalg.norm(theirs))
+    return float(mine @ theirs) / length if length else 0.0
+
+
+@st.cache_data(max_entries=4000, show_spinner=False)
+def _maps(
+    _sources: Sources, user_id: str, revision: int, target: str, prompt: str, num_orders: int
+) -> Maps:
+    scorer = scorer_of(_sources)
+    assert scorer is not None, "who asks has seen that there are preference tokens"
+    settings = _sources.settings
+    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+    reader = ImageReader(_sources.histories, limits, scorer.geometry)
+    history = _sources.histories.read(user_id)
+    pairs = references_of(history, scorer.config.num_references)
+    with ThreadPoolExecutor(_NUM_DECODERS) as threads:
+        references = reader.references(pairs, threads)
+    pixels = decode(_sources.histories.image(target), limits).float() / 255
+    maps: Maps = attention_maps(scorer, references, Target(pixels, prompt), num_orders=num_orders)
+    return maps
+
+
+def labels(num_tokens: int) -> Sequence[str]:
+    """Names of preference tokens, as people count."""
+    return [f"P{token + 1}" for token in range(num_tokens)]

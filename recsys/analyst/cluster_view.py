@@ -1,0 +1,202 @@
+"""The clusters' view: all of them, and one with its images, words and typical members."""
+
+import streamlit as st
+
+from recsys.analyst import markup
+from recsys.analyst.card_grid import cards
+from recsys.analyst.downloads import download
+from recsys.analyst.empty import no_clusters
+from recsys.analyst.filters import short
+from recsys.analyst.markup import Opinion, Picture
+from recsys.analyst.navigation import View, go, link, parameter
+from recsys.analyst.page import Page
+from recsys.analyst.sources import newest_liked, shown
+from storage.clusters.records import Cluster, ClusterImage, ClusterRun, Drift
+from storage.errors import UnknownCluster
+
+NUM_CARDS = 60
+_NUM_MEMBERS = 9
+_MAX_MEMBERS_IN_FILE = 10_000
+
+
+def draw_clusters(page: Page) -> None:
+    """All clusters of a run, or the one that the address names."""
+    runs = [run for run in page.sources.clusters.runs() if run.model_version == page.version]
+    if not runs:
+        st.html(markup.title("Clusters", below="Groups of users of like taste."))
+        no_clusters()
+        return
+    run = _run(runs)
+    named = parameter("cluster")
+    if not named.isdecimal():
+        _draw_all(page, run, runs)
+        return
+    try:
+        cluster = page.sources.clusters.cluster(run.run_id, int(named[:18]))
+    except UnknownCluster as error:
+        st.info(str(error), icon=":material/group_off:")
+        link("All clusters", View.CLUSTERS, key="to all clusters")
+        return
+    _draw_one(page, run, cluster)
+
+
+def _run(runs: list[ClusterRun]) -> ClusterRun:
+    """The run that the address names; the newest unless it names one."""
+    named = parameter("run")
+    return next((run for run in runs if run.name == named), runs[0])
+
+
+def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
+    st.html(
+        markup.title(
+            "Clusters",
+            below=f"Groups of users of like taste. Run {run.name}: {run.num_users:,} users by"
+            f" {run.method}, model {short(run.model_version)}.",
+        )
+    )
+    if len(runs) > 1:
+        st.selectbox(
+            "Run",
+            [each.name for each in runs],
+            index=runs.index(run),
+            key="run",
+            on_change=lambda: go(View.CLUSTERS, run=st.session_state["run"]),
+        )
+    clusters = page.sources.clusters.clusters(run.run_id)
+    in_none = f"{run.num_unclustered / max(run.num_users, 1):.0%}"
+    st.html(
+        markup.tiles(
+            [
+                ("Clusters", f"{len(clusters):,}", f"built {run.created_at:%Y-%m-%d %H:%M} UTC"),
+                ("Users", f"{run.num_users:,}", "with a signature then"),
+                ("In no cluster", in_none, f"{run.num_unclustered:,} users"),
+            ]
+        )
+    )
+    first = clusters[:NUM_CARDS]
+    for cluster, card in zip(first, cards(len(first), "cluster"), strict=True):
+        with card:
+            _draw_card(page, run, cluster)
+    if len(clusters) > NUM_CARDS:
+        st.caption(f"The {NUM_CARDS} largest of {len(clusters):,} are shown; the file has all.")
+    download(
+        f"clusters {run.name}",
+        ["cluster_id", "size", "cohesion", "medoid", "words"],
+        [
+            [
+                each.cluster_id,
+                each.size,
+                each.cohesion,
+                each.medoid,
+                " ".join(word.word for word in each.words),
+            ]
+            for each in clusters
+        ],
+        label="Clusters as CSV",
+    )
+
+
+def _draw_card(page: Page, run: ClusterRun, cluster: Cluster) -> None:
+    head = markup.title_line(f"Cluster {cluster.cluster_id}", f"{cluster.size:,} users")
+    liked = [
+        _shown(page, image, Opinion.LIKED, is_noted=False) for image in cluster.liked_images[:5]
+    ]
+    words = markup.chips([word.word for word in cluster.words[:5]], style="quiet")
+    st.html(f"{head}{markup.gallery(liked, size='s')}{words}")
+    link(
+        "Open",
+        View.CLUSTERS,
+        key=f"open cluster {cluster.cluster_id}",
+        cluster=str(cluster.cluster_id),
+        run=run.name,
+    )
+
+
+def _draw_one(page: Page, run: ClusterRun, cluster: Cluster) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", key="which"):
+        st.html(markup.title(f"Cluster {cluster.cluster_id}", over=f"Run {run.name}"))
+        link("All clusters", View.CLUSTERS, key="to all clusters", run=run.name)
+    st.html(
+        markup.tiles(
+            [
+                ("Users", f"{cluster.size:,}", _share(cluster.size, run.num_users)),
+                ("Cohesion", f"{cluster.cohesion:.2f}", "mean cosine to the centre; 1 is alike"),
+                ("Since the run before", *_drift(cluster.drift)),
+            ]
+        )
+    )
+    left, right = st.columns(2)
+    with left:
+        st.html(markup.section("Liked more than by everyone else", below="The clearest first."))
+        _draw_images(page, cluster.liked_images, Opinion.LIKED)
+    with right:
+        st.html(markup.section("Liked less than by everyone else", below="The clearest first."))
+        _draw_images(page, cluster.disliked_images, Opinion.PASSED_OVER)
+    _draw_words(cluster)
+    _draw_members(page, cluster)
+    _download_members(page, run, cluster)
+
+
+def _draw_images(page: Page, images: tuple[ClusterImage, ...], opinion: Opinion) -> None:
+    if not images:
+        st.caption("None stands out.")
+        return
+    st.html(markup.gallery((_shown(page, each, opinion) for each in images[:12]), size="m"))
+
+
+def _draw_words(cluster: Cluster) -> None:
+    if not cluster.words:
+        return
+    st.html(
+        markup.section(
+            "Words of their prompts",
+            below="In how many of the members' choices, and in how many of everyone's.",
+        )
+    )
+    most = max(each.rate for each in cluster.words[:10])
+    rows = [
+        (each.word, each.rate / most, f"{each.rate:.0%}, all {each.overall_rate:.0%}")
+        for each in cluster.words[:10]
+    ]
+    st.html(markup.bars(rows))
+
+
+def _draw_members(page: Page, cluster: Cluster) -> None:
+    st.html(markup.section("Typical members", below="Nearest to the cluster's centre, first."))
+    members = cluster.typical_members[:_NUM_MEMBERS]
+    for user_id, card in zip(members, cards(len(members), "member"), strict=True):
+        with card:
+            pictures = [
+                shown(page.sources, sha256, Opinion.LIKED, text=prompt)
+                for sha256, prompt in newest_liked(page.sources, user_id, 5)
+            ]
+            st.html(markup.title_line(user_id, "") + markup.gallery(pictures, size="s"))
+            link("Open", View.USERS, key=f"open member {user_id}", user=user_id)
+
+
+def _download_members(page: Page, run: ClusterRun, cluster: Cluster) -> None:
+    members = page.sources.clusters.members(
+        run.run_id, cluster.cluster_id, limit=_MAX_MEMBERS_IN_FILE
+    )
+    download(
+        f"members of cluster {cluster.cluster_id}",
+        ["user_id", "similarity", "cluster_id"],
+        [[each.user_id, each.similarity, each.cluster_id] for each in members],
+        label=f"{len(members):,} members as CSV",
+    )
+
+
+def _shown(page: Page, image: ClusterImage, opinion: Opinion, *, is_noted: bool = True) -> Picture:
+    note = f"{image.num_likes} of {image.num_likes + image.num_passes} liked it"
+    return shown(page.sources, image.sha256, opinion, text=note, note=note if is_noted else "")
+
+
+def _drift(drift: Drift | None) -> tuple[str, str]:
+    if drift is None:
+        return "new", "not in the run before"
+    moved = "" if drift.distance is None else f"centre moved by {drift.distance:.3f}"
+    return f"+{drift.num_joined:,} −{drift.num_left:,}", moved
+
+
+def _share(size: int, total: int) -> str:
+    return f"{size / max(total, 1):.1%} of all"

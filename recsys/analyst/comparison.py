@@ -1,0 +1,246 @@
+"""The comparison's view: two users' attention maps on one target, as Fig. 3 of the paper."""
+
+from typing import Any
+
+import streamlit as st
+
+from recsys.analyst import markup
+from recsys.analyst.downloads import download
+from recsys.analyst.markup import Opinion
+from recsys.analyst.navigation import View, go, parameter
+from recsys.analyst.page import Page
+from recsys.analyst.sources import newest_liked, shown
+from recsys.analyst.theme import INK, PALETTE
+from recsys.errors import CheckpointRefused
+from storage.errors import UnknownImage
+
+NUM_TARGETS = 4
+_AS_IS, _AGAINST = "As it is", "Against the average user"
+
+
+def draw_comparison(page: Page) -> None:
+    """Ask for two users and a target, then show where it attends behind each."""
+    st.html(
+        markup.title(
+            "Compare two users",
+            below="The same image is put behind each user's references; the bars show to which"
+            " preference tokens it attends then, the dots the same for five orders of the"
+            " references.",
+        )
+    )
+    first, second = _ask(page)
+    if not (first and second):
+        _propose(page, first)
+        return
+    targets = _targets(page, first, second)
+    if not targets:
+        st.info("Neither of them liked an image: there is nothing to compare on.")
+        return
+    target = _choose_target(page, targets)
+    try:
+        _draw_maps(page, (first, second), *target)
+    except (CheckpointRefused, UnknownImage) as error:
+        st.info(str(error))
+
+
+def _ask(page: Page) -> tuple[str, str]:
+    columns = st.columns(2)
+    return _ask_one(page, columns[0], "a", "First user"), _ask_one(
+        page, columns[1], "b", "Second user"
+    )
+
+
+def _ask_one(page: Page, column: Any, name: str, label: str) -> str:
+    """A user's id, as typed or as the address has it; empty if there is no such user."""
+    key = f"compare {name}"
+    named = parameter(name)
+    if st.session_state.get(f"{key} from") != named:
+        # The address has changed since: what was typed before is over.
+        st.session_state[key] = st.session_state[f"{key} from"] = named
+
+    def typed() -> None:
+        # One of them stays in the address while the other is typed anew.
+        both = {each: parameter(each) for each in ("a", "b")} | {
+            name: st.session_state[key].strip()
+        }
+        go(View.COMPARE, **{each: value for each, value in both.items() if value})
+
+    user_id = column.text_input(label, key=key, placeholder="A whole id", on_change=typed).strip()
+    if not user_id:
+        return ""
+    if page.sources.browser.user(user_id, model_version=page.version) is None:
+        column.caption(f"Nobody called {user_id} is stored.")
+        return ""
+    return str(user_id)
+
+
+def _propose(page: Page, first: str) -> None:
+    """Some users to begin with: whoever is nearest to the first, or who was signed last."""
+    if first:
+        from recsys.analyst.neighbourhood import nearest
+
+        names = [each.user_id for each in nearest(page, first)]
+        text = "The nearest to the first"
+    else:
+        found = page.sources.browser.newest(model_version=page.version, limit=6)
+        names, text = [each.user_id for each in found], "Begin with"
+    if not names:
+        return
+    st.html(markup.section(text))
+    with st.container(horizontal=True):
+        for user_id in names:
+            both = {"a": first, "b": user_id} if first else {"a": user_id}
+            st.button(
+                user_id, key=f"propose {user_id}", on_click=go, args=(View.COMPARE,), kwargs=both
+            )
+
+
+def _targets(page: Page, first: str, second: str) -> list[tuple[str, str]]:
+    liked = [newest_liked(page.sources, user_id, NUM_TARGETS) for user_id in (first, second)]
+    return list(dict((*liked[0], *liked[1])).items())
+
+
+def _choose_target(page: Page, targets: list[tuple[str, str]]) -> tuple[str, str]:
+    st.html(
+        markup.section("The image that both are shown", below="What either of them liked last.")
+    )
+    pictures = [
+        shown(page.sources, sha256, text=prompt, note=f"{place}")
+        for place, (sha256, prompt) in enumerate(targets, start=1)
+    ]
+    st.html(markup.gallery(pictures, size="m"))
+    place = st.segmented_control(
+        "Image",
+        range(1, len(targets) + 1),
+        default=1,
+        required=True,
+        key="target",
+        label_visibility="collapsed",
+    )
+    return targets[min(int(place or 1), len(targets)) - 1]
+
+
+def _draw_maps(page: Page, users: tuple[str, str], target: str, prompt: str) -> None:
+    from recsys.analyst import attention
+
+    scorer = attention.scorer_of(page.sources)
+    if scorer is None:
+        st.info("This model has no preference tokens: there is nothing to attend to.")
+        return
+    maps = [attention.maps_of(page.sources, user_id, target, prompt) for user_id in users]
+    how = st.segmented_control(
+        "Show",
+        [_AS_IS, _AGAINST],
+        default=_AGAINST,
+        required=True,
+        key="how",
+        label_visibility="collapsed",
+    )
+    average = None
+    if how == _AGAINST and page.version:
+        average = attention.average_map(page.sources, page.version, target, prompt)
+    means = [each.mean(axis=0) for each in maps]
+    level = 0.0 if average is None else average
+    alike = attention.cosine(means[0] - level, means[1] - level)
+    st.html(markup.tiles(_facts(page, users, alike, is_against=average is not None)))
+    shifted = [each if average is None else each / average - 1 for each in maps]
+    top = max(float(abs(each).max()) for each in shifted) * 1.08 or 1.0
+    for place, (column, user_id) in enumerate(zip(st.columns(2), users, strict=True)):
+        with column, st.container(border=True, key=f"card map {place}"):
+            st.html(markup.title_line(user_id, "AB"[place]))
+            figure = attention_figure(
+                shifted[place], colour=PALETTE[place], top=top, is_against=average is not None
+            )
+            st.plotly_chart(
+                figure, key=f"attention {place}", theme=None, config={"displayModeBar": False}
+            )
+            _draw_references(page, user_id)
+    if page.version and not attention.has_made(scorer, page.version):
+        st.caption(
+            f"Read by model {scorer.model_version[:10]}, signatures are of {page.version[:10]}."
+        )
+    download(
+        f"attention of {users[0]} and {users[1]}",
+        ["user_id", "order", *attention.labels(maps[0].shape[1])],
+        [
+            [user_id, order, *(float(weight) for weight in row)]
+            for user_id, rows in zip(users, maps, strict=True)
+            for order, row in enumerate(rows)
+        ],
+        label="Maps as CSV",
+    )
+
+
+def _facts(
+    page: Page, users: tuple[str, str], alike: float, *, is_against: bool
+) -> list[tuple[str, str, str]]:
+    note = "cosine of what differs from the average" if is_against else "cosine of the two means"
+    facts = [("Maps alike", f"{alike:.2f}", note)]
+    found = [page.sources.signatures.get(user_id, page.version) for user_id in users]
+    if found[0] is not None and found[1] is not None:
+        similarity = float(found[0].vector @ found[1].vector)
+        facts.append(("Signatures alike", f"{similarity:.3f}", "cosine, over all probes"))
+    return facts
+
+
+def attention_figure(maps: Any, *, colour: str, top: float, is_against: bool) -> dict[str, Any]:
+    """A bar for each preference token, the mean of the orders, and a dot for each order.
+
+    Args:
+        maps: shape (O, K).
+        colour: of the bars.
+        top: end of the vertical axis, the same for all that are compared.
+        is_against: values are relative to the average user, and may be negative.
+    """
+    names = [f"P{token + 1}" for token in range(maps.shape[1])]
+    bars = {
+        "type": "bar",
+        "x": names,
+        "y": maps.mean(axis=0).tolist(),
+        "opacity": 0.85,
+        "marker": {"color": colour},
+        "hovertemplate": "%{x}: %{y:.1%}<extra></extra>",
+    }
+    dots = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": names * len(maps),
+        "y": maps.ravel().tolist(),
+        "marker": {"color": INK, "size": 4, "opacity": 0.6},
+        "hoverinfo": "skip",
+    }
+    axis = {
+        "range": [-top if is_against else 0, top],
+        "tickformat": "+.0%" if is_against else ".0%",
+        "gridcolor": "#efede8",
+        "zerolinecolor": "#c9c5bd",
+        "fixedrange": True,
+    }
+    return {
+        "data": [bars, dots],
+        "layout": {
+            "height": 260,
+            "margin": {"l": 44, "r": 6, "t": 10, "b": 26},
+            "showlegend": False,
+            "paper_bgcolor": "#ffffff",
+            "plot_bgcolor": "#ffffff",
+            "bargap": 0.35,
+            "font": {"color": INK, "size": 12, "family": "Source Sans, sans-serif"},
+            "yaxis": axis,
+            "xaxis": {"fixedrange": True},
+        },
+    }
+
+
+def _draw_references(page: Page, user_id: str) -> None:
+    history = page.sources.histories.read(user_id, limit=8)
+    pictures = []
+    for stored in reversed(history.choices):
+        choice = stored.choice
+        if choice.liked is not None:
+            pictures.append(shown(page.sources, choice.liked, Opinion.LIKED, text=choice.prompt))
+        pictures += [
+            shown(page.sources, sha256, Opinion.PASSED_OVER, text=choice.prompt)
+            for sha256 in choice.passed_over[:1]
+        ]
+    st.html(markup.gallery(pictures[:12], size="s"))

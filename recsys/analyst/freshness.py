@@ -1,0 +1,148 @@
+"""The freshness view: how many signatures know their user's newest choice."""
+
+import math
+
+import streamlit as st
+
+from recsys.analyst import markup
+from recsys.analyst.downloads import download
+from recsys.analyst.empty import no_signatures
+from recsys.analyst.filters import short
+from recsys.analyst.navigation import View, link
+from recsys.analyst.page import Page
+from recsys.analyst.theme import PALETTE
+from recsys.analyst.users import ago
+from storage.browsing import SeenUser, step_for
+
+NUM_SHOWN = 12
+_MAX_IN_FILE = 10_000
+_MAX_SAMPLE = 2_000
+
+
+def draw_freshness(page: Page) -> None:
+    """Counts by model version, when signatures were made, and whose are missing or stale."""
+    st.html(
+        markup.title(
+            "Freshness",
+            below="A signature is stale when its user has chosen since it was made, and missing"
+            " when it never was. Neighbours and clusters know nothing of either.",
+        )
+    )
+    summary = page.summary
+    if summary is None:
+        no_signatures()
+        return
+    fresh = page.num_users - summary.num_stale
+    st.html(
+        markup.tiles(
+            [
+                (
+                    "Fresh",
+                    share(fresh, page.num_users),
+                    f"{fresh:,} of {page.num_users:,} users",
+                ),
+                ("Missing or stale", f"{summary.num_stale:,}", f"model {short(page.version)}"),
+                (
+                    "Newest signature",
+                    ago(summary.newest_at) or "–",
+                    f"{summary.newest_at:%Y-%m-%d %H:%M} UTC" if summary.newest_at else "",
+                ),
+            ]
+        )
+    )
+    if summary.num_stale:
+        text = "To bring them up to date, and nothing else:"
+        st.html(markup.hint(text, "recsys backfill"))
+    _draw_days(page, summary.num_signatures)
+    _draw_versions(page)
+    _draw_stale(page)
+
+
+def share(part: int, whole: int) -> str:
+    """A share in per cent, rounded down: only all of them are 100 %."""
+    return f"{math.floor(1000 * part / max(whole, 1)) / 10:.1f}%"
+
+
+def days_of(users: list[SeenUser]) -> dict[str, int]:
+    """Signatures made on each day of the sample, oldest first."""
+    days: dict[str, int] = {}
+    for name in sorted(f"{user.signed_at:%Y-%m-%d}" for user in users if user.signed_at):
+        days[name] = days.get(name, 0) + 1
+    return days
+
+
+def _draw_days(page: Page, num_signatures: int) -> None:
+    step = step_for(num_signatures, _MAX_SAMPLE)
+    users = page.sources.browser.sample(model_version=page.version, window=page.window, step=step)
+    days = days_of(users)
+    text = "All signatures." if step == 1 else f"A sample: one signature in {step}."
+    st.html(markup.section("When signatures were made", below=text))
+    if len(days) < 2:
+        only = next(iter(days), None)
+        st.caption(f"All of them on {only}." if only else "None in this time.")
+        return
+    bars = {
+        "type": "bar",
+        "x": list(days),
+        "y": [count * step for count in days.values()],
+        "marker": {"color": PALETTE[0]},
+        "hovertemplate": "%{x}: %{y:,}<extra></extra>",
+    }
+    layout = {
+        "height": 220,
+        "margin": {"l": 44, "r": 6, "t": 6, "b": 26},
+        "bargap": 0.3,
+        "paper_bgcolor": "#fbfaf8",
+        "plot_bgcolor": "#fbfaf8",
+        "xaxis": {"fixedrange": True, "type": "date"},
+        "yaxis": {"fixedrange": True, "gridcolor": "#e9e6e0"},
+    }
+    st.plotly_chart(
+        {"data": [bars], "layout": layout}, key="days", theme=None, config={"displayModeBar": False}
+    )
+
+
+def _draw_versions(page: Page) -> None:
+    if len(page.versions) < 2:
+        return
+    st.html(markup.section("By model version", below="Of the users stored now, fresh signatures."))
+    total = max(page.num_users, 1)
+    rows = [
+        (
+            short(each.model_version),
+            1 - each.num_stale / total,
+            f"{total - each.num_stale:,} of {total:,}",
+        )
+        for each in page.versions
+    ]
+    st.html(markup.bars(rows))
+
+
+def _draw_stale(page: Page) -> None:
+    stale = page.sources.signatures.stale(page.version, limit=_MAX_IN_FILE)
+    if not stale:
+        st.success(
+            "Every signature knows its user's newest choice.", icon=":material/check_circle:"
+        )
+        return
+    st.html(
+        markup.section(
+            "Whose are missing or stale", below=f"The first {min(NUM_SHOWN, len(stale))} by id."
+        )
+    )
+    with st.container(horizontal=True, key="stale"):
+        for user_id, revision in stale[:NUM_SHOWN]:
+            link(f"{user_id} · {revision:,}", View.USERS, key=f"stale {user_id}", user=user_id)
+    _draw_failures(page)
+    download(
+        f"stale {short(page.version)}", ["user_id", "revision"], stale, label="Stale users as CSV"
+    )
+
+
+def _draw_failures(page: Page) -> None:
+    failures = page.sources.ledger.failures(page.version, limit=NUM_SHOWN)
+    if not failures:
+        return
+    with st.expander(f"Failed at the last backfill: {len(failures)} or more"):
+        for each in failures:
+            st.text(f"{each.user_id}: {each.error}")

@@ -1,0 +1,56 @@
+"""Starts the analyst's page: Streamlit with this project's options, in a process of its own."""
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from recsys.errors import Unavailable
+
+SCRIPT = Path(__file__).parent / "app.py"
+
+
+def page_command(address: str, *, opens_browser: bool = False) -> list[str]:
+    """The command that serves the page.
+
+    Args:
+        address: HOST:PORT to listen on, port 1 to 65535.
+        opens_browser: also show it in this machine's browser.
+
+    Raises:
+        ValueError: if the address is none.
+    """
+    from recsys.analyst.theme import OPTIONS
+
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and 1 <= int(port) <= 65_535):
+        raise ValueError(
+            f"the address must be HOST:PORT with a port of 1 to 65535, got {address!r}"
+        )
+    options = OPTIONS | {
+        "server.address": host.strip("[]"),
+        "server.port": port,
+        "server.headless": "false" if opens_browser else "true",
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "streamlit", "run", str(SCRIPT), *flags]
+
+
+def page_environment(flags: Mapping[str, object]) -> dict[str, str]:
+    """This process's environment with a call's settings on top: how they reach the page."""
+    given = {f"RECSYS_{name.upper()}": str(value) for name, value in flags.items()}
+    return dict(os.environ) | given
+
+
+def serve_page(address: str, flags: Mapping[str, object], *, opens_browser: bool = False) -> None:
+    """Become the page's process; does not return.
+
+    Raises:
+        Unavailable: if Streamlit is not installed.
+    """
+    if find_spec("streamlit") is None:
+        raise Unavailable("the page needs Streamlit: pip install 'recsys[analyst]'")
+    command = page_command(address, opens_browser=opens_browser)
+    sys.stdout.flush()
+    os.execve(command[0], command, page_environment(flags))

@@ -1,0 +1,126 @@
+"""A user's neighbours: whom, what they like, and why they are near."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from recsys.analyst import markup
+from recsys.analyst.card_grid import cards
+from recsys.analyst.downloads import download
+from recsys.analyst.markup import Opinion
+from recsys.analyst.navigation import View, link
+from recsys.analyst.page import Page
+from recsys.analyst.sources import Sources, cluster_of, newest_liked, shown
+from recsys.errors import CheckpointRefused
+from recsys.similarity.index import Neighbour, SignatureIndex
+from storage.browsing import SeenUser
+from storage.errors import UnknownImage
+
+NUM_NEIGHBOURS = 6
+_NUM_IMAGES = 5
+
+
+def draw_neighbours(page: Page, user: SeenUser) -> None:
+    """The nearest users with their images; why they are near is added as it is computed."""
+    st.html(
+        markup.section(
+            "Neighbours",
+            below="Users of the nearest signatures. Similarity is the cosine of two signatures:"
+            " 1 is the same taste, 0 none in common.",
+        )
+    )
+    found = nearest(page, user.user_id)
+    if not found:
+        st.info("Nobody else has a signature yet: run `recsys backfill`.")
+        return
+    clusters = cluster_of(page.sources, page.run, [each.user_id for each in found])
+    reasons = {}
+    for each, card in zip(found, cards(len(found), "neighbour"), strict=True):
+        with card:
+            reasons[each.user_id] = _draw_neighbour(page, user, each, clusters.get(each.user_id))
+    download(
+        f"neighbours of {user.user_id}",
+        ["user_id", "similarity", "cluster_id"],
+        [[each.user_id, each.similarity, clusters.get(each.user_id)] for each in found],
+        label="Neighbours as CSV",
+    )
+    _explain(page, user, found, reasons)
+
+
+def nearest(page: Page, user_id: str) -> Sequence[Neighbour]:
+    """The users of the signatures nearest to a user's; none for who has no signature."""
+    signature = page.sources.signatures.get(user_id, page.version)
+    if signature is None:
+        return []
+    index = _index(page.sources, page.sources.settings.database_url, page.version)
+    return index.search(signature.vector, NUM_NEIGHBOURS, exclude=(user_id,))
+
+
+@st.cache_resource(show_spinner="Reading the signatures …", max_entries=2)
+def _index(_sources: Sources, url: str, model_version: str) -> SignatureIndex:
+    # Where a server keeps snapshots they are quick to load; where there are none, none are made.
+    folder = Path(_sources.settings.index_folder)
+    return SignatureIndex(
+        _sources.signatures, model_version, folder=folder if folder.is_dir() else None
+    )
+
+
+def _draw_neighbour(
+    page: Page, user: SeenUser, other: Neighbour, cluster: int | None
+) -> DeltaGenerator:
+    """One card; returns the place for why they are near."""
+    where = "" if cluster is None else f"cluster {cluster} · "
+    head = markup.title_line(other.user_id, f"{where}{other.similarity:.3f}")
+    pictures = [
+        shown(page.sources, sha256, Opinion.LIKED, text=prompt)
+        for sha256, prompt in newest_liked(page.sources, other.user_id, _NUM_IMAGES)
+    ]
+    st.html(head + markup.gallery(pictures, size="s"))
+    reason = st.empty()
+    with st.container(horizontal=True):
+        link("Open", View.USERS, key=f"open neighbour {other.user_id}", user=other.user_id)
+        link(
+            "Compare",
+            View.COMPARE,
+            key=f"compare neighbour {other.user_id}",
+            a=user.user_id,
+            b=other.user_id,
+        )
+    return reason
+
+
+def _explain(
+    page: Page,
+    user: SeenUser,
+    found: Sequence[Neighbour],
+    reasons: dict[str, DeltaGenerator],
+) -> None:
+    target = next(iter(newest_liked(page.sources, user.user_id, 1)), None)
+    if target is None:
+        return
+    try:
+        from recsys.analyst import attention
+
+        if attention.scorer_of(page.sources) is None:
+            return
+        sha256, prompt = target
+        average = attention.average_map(page.sources, page.version, sha256, prompt)
+        mine = attention.maps_of(page.sources, user.user_id, sha256, prompt).mean(axis=0)
+        for each in found:
+            theirs = attention.maps_of(page.sources, each.user_id, sha256, prompt, num_orders=1)[0]
+            reasons[each.user_id].html(_reason(attention.shared_tokens(mine, theirs, average)))
+    except (CheckpointRefused, UnknownImage) as error:
+        st.caption(f"Why they are near cannot be told: {error}")
+        return
+    st.caption(
+        "Why near: the preference tokens to which both attend more than the average user, on the"
+        f" newest image that {user.user_id} liked; by how much the lesser of the two does."
+    )
+
+
+def _reason(shared: Sequence[tuple[int, float]]) -> str:
+    if not shared:
+        return markup.chips(["no token stands out for both"], style="quiet")
+    return markup.chips(f"P{token + 1} +{over:.0%}" for token, over in shared)

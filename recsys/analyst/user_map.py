@@ -1,0 +1,233 @@
+"""The map's view: users on a plane, coloured by cluster; a click leads to the user."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from platformdirs import user_cache_path
+
+from recsys.analyst import markup
+from recsys.analyst.downloads import download
+from recsys.analyst.empty import no_signatures
+from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, lay_out
+from recsys.analyst.markup import Opinion
+from recsys.analyst.navigation import View, link
+from recsys.analyst.page import Page
+from recsys.analyst.sources import Sources, cluster_of, newest_liked, shown
+from recsys.analyst.theme import INK, PALETTE, QUIET
+from storage.browsing import SeenUser, step_for
+
+MAX_POINTS = {Method.PCA: 10_000, Method.TSNE: 2_500}
+_HEIGHT_PX = 520
+_MAX_SVG_POINTS = 1_500  # more are drawn by WebGL, which not every browser has
+_NAMES = {Method.PCA: "Main directions (PCA)", Method.TSNE: "Neighbourhoods (t-SNE)"}
+
+Point = tuple[SeenUser, float, float, int | None]
+"""A user, where they are, and in which cluster."""
+
+
+def draw_map(page: Page) -> None:
+    """The map, and whoever is clicked on it."""
+    st.html(
+        markup.title(
+            "Map of tastes",
+            below="Each point is a user; near points are near signatures. Scroll or pinch to zoom,"
+            " drag to move, click to meet a user.",
+        )
+    )
+    if not page.version:
+        no_signatures()
+        return
+    method = st.segmented_control(
+        "Layout",
+        list(Method),
+        default=Method.PCA,
+        format_func=_NAMES.__getitem__,
+        required=True,
+        key="layout",
+        label_visibility="collapsed",
+    )
+    method = Method(method or Method.PCA)
+    points, step, kept = read_points(page, method)
+    if not points:
+        st.info("Nobody with a signature is in this time: widen the filters.")
+        return
+    sizes = {} if page.run is None else cluster_sizes(points)
+    with st.container(key="plain map"):
+        event: Any = st.plotly_chart(
+            figure(points, list(sizes)),
+            key=f"map {method}",
+            on_select="rerun",
+            selection_mode="points",
+            config={"scrollZoom": True, "displaylogo": False, "displayModeBar": False},
+            theme=None,
+        )
+    st.caption(_told(page, len(points), step, method, kept))
+    _draw_clicked(page, _clicked(event), points)
+    download(
+        "map",
+        ["user_id", "x", "y", "cluster_id", "last_choice_at"],
+        [[user.user_id, x, y, cluster, user.last_choice_at] for user, x, y, cluster in points],
+        label="Points as CSV",
+    )
+
+
+def read_points(page: Page, method: Method) -> tuple[list[Point], int, float]:
+    """The users of the map as they are stored now, the sample's step, and the variance kept."""
+    count = page.sources.signatures.count(page.version)
+    step = step_for(count, MAX_POINTS[method])
+    last = page.sources.signatures.last_sequence(page.version)
+    url = page.sources.settings.database_url
+    layout = _layout(page.sources, url, page.version, step, last, method)
+    users = page.sources.browser.sample(model_version=page.version, window=page.window, step=step)
+    clusters = cluster_of(page.sources, page.run, [user.user_id for user in users])
+    places = {int(sequence): row for row, sequence in enumerate(layout.sequences)}
+    found: list[Point] = []
+    for user in users:
+        row = places.get(user.sequence or 0)
+        if row is not None:
+            x, y = (float(value) for value in layout.points[row])
+            found.append((user, x, y, clusters.get(user.user_id)))
+    return found, step, layout.kept
+
+
+def cluster_sizes(points: Sequence[Point]) -> dict[int, int]:
+    """Points of each cluster, the largest first."""
+    sizes: dict[int, int] = defaultdict(int)
+    for *_, cluster in points:
+        if cluster is not None:
+            sizes[cluster] += 1
+    return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def figure(points: Sequence[Point], clusters: Sequence[int]) -> dict[str, Any]:
+    """The map as a Plotly figure.
+
+    Args:
+        points: all of them.
+        clusters: by size; the first ones get a colour and a label, the others are alike.
+    """
+    named = list(clusters[: len(PALETTE)])
+    groups: dict[int | None, list[Point]] = defaultdict(list)
+    for point in points:
+        groups[point[3] if point[3] in named else None].append(point)
+    rest = "Other clusters, or none" if clusters else "Users"
+    colours: Mapping[int | None, str] = dict(zip(named, PALETTE, strict=False))
+    kind = "scatter" if len(points) <= _MAX_SVG_POINTS else "scattergl"
+    size = 8 if len(points) <= _MAX_SVG_POINTS else 4
+    order: list[int | None] = [None, *named]
+    plain = QUIET if clusters else PALETTE[0]
+    traces = [
+        _trace(
+            groups[key],
+            rest if key is None else f"Cluster {key}",
+            plain if key is None else colours[key],
+            kind,
+            size,
+        )
+        for key in order
+        if groups[key]
+    ]
+    labels = [_label(groups[key], f"Cluster {key}", colours[key]) for key in named if groups[key]]
+    return {"data": traces, "layout": _plane(labels)}
+
+
+def _trace(points: Sequence[Point], name: str, colour: str, kind: str, size: int) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "mode": "markers",
+        "name": name,
+        "x": [x for _, x, _, _ in points],
+        "y": [y for _, _, y, _ in points],
+        "customdata": [[user.user_id] for user, *_ in points],
+        "text": [user.user_id.replace("<", "&lt;") for user, *_ in points],
+        "hovertemplate": f"%{{text}}<extra>{name}</extra>",
+        "marker": {"size": size, "color": colour, "opacity": 0.75, "line": {"width": 0}},
+        "selected": {"marker": {"opacity": 1, "size": 14}},
+        "unselected": {"marker": {"opacity": 0.35}},
+    }
+
+
+def _label(points: Sequence[Point], text: str, colour: str) -> dict[str, Any]:
+    return {
+        "x": float(np.median([x for _, x, _, _ in points])),
+        "y": float(np.median([y for _, _, y, _ in points])),
+        "text": f"<b>{text}</b>",
+        "showarrow": False,
+        "font": {"size": 12, "color": colour},
+        "bgcolor": "rgba(255,255,255,0.8)",
+        "borderpad": 1,
+    }
+
+
+def _plane(labels: list[dict[str, Any]]) -> dict[str, Any]:
+    axis = {"visible": False, "zeroline": False}
+    return {
+        "height": _HEIGHT_PX,
+        "margin": {"l": 0, "r": 0, "t": 8, "b": 8},
+        "paper_bgcolor": "#ffffff",
+        "plot_bgcolor": "#ffffff",
+        "font": {"color": INK, "family": "Source Sans, sans-serif"},
+        "dragmode": "pan",
+        "hovermode": "closest",
+        "xaxis": axis,
+        "yaxis": axis | {"scaleanchor": "x"},
+        "legend": {"orientation": "h", "y": -0.02, "itemsizing": "constant"},
+        "annotations": labels,
+    }
+
+
+@st.cache_data(max_entries=8, show_spinner="Laying out the map …")
+def _layout(
+    _sources: Sources, url: str, version: str, step: int, last: int, method: Method
+) -> Layout:
+    """Computed once for each state of the signatures; what takes long is kept on disk too."""
+    folder = user_cache_path("recsys", appauthor=False) / "analyst"
+    name = f"{url} {version} {step} {last} {method}"
+    found = cached_layout(folder, name)
+    if found is None:
+        sequences, vectors = _sources.browser.sample_vectors(model_version=version, step=step)
+        found = lay_out(sequences, vectors, method)
+        keep_layout(folder, name, found)
+    return found
+
+
+def _clicked(event: Any) -> str | None:
+    chosen = event.selection.points if event else []
+    data = chosen[0].get("customdata") if chosen else None
+    return str(data[0]) if data else None
+
+
+def _draw_clicked(page: Page, user_id: str | None, points: Sequence[Point]) -> None:
+    found = next((point for point in points if point[0].user_id == user_id), None)
+    if found is None:
+        return
+    user, _, _, cluster = found
+    where = "in no cluster" if cluster is None else f"cluster {cluster}"
+    with st.container(border=True, key="card clicked"):
+        head = markup.title_line(user.user_id, f"{user.revision:,} choices · {where}")
+        pictures = [
+            shown(page.sources, sha256, Opinion.LIKED, text=prompt)
+            for sha256, prompt in newest_liked(page.sources, user.user_id, 8)
+        ]
+        st.html(head + markup.gallery(pictures, size="m"))
+        with st.container(horizontal=True):
+            link("Open user", View.USERS, key="open clicked", primary=True, user=user.user_id)
+            link("Compare with …", View.COMPARE, key="compare clicked", a=user.user_id)
+            if cluster is not None:
+                text = str(cluster)
+                link(f"Open cluster {text}", View.CLUSTERS, key="open its cluster", cluster=text)
+
+
+def _told(page: Page, shown_points: int, step: int, method: Method, kept: float) -> str:
+    summary = page.summary
+    total = summary.num_signatures if summary else shown_points
+    if step == 1:
+        sample = f"All {shown_points:,} users" if page.window.is_open else f"{shown_points:,} users"
+    else:
+        sample = f"A sample: {shown_points:,} of {total:,} users, one signature in {step}"
+    if method is Method.PCA:
+        return f"{sample}. The plane holds {kept:.0%} of the signatures' variance."
+    return f"{sample}. Distances between groups mean nothing in this layout."

@@ -1,0 +1,235 @@
+"""The users' view: search, and one user's choices and neighbours."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from recsys.analyst import markup
+from recsys.analyst.card_grid import cards
+from recsys.analyst.downloads import download
+from recsys.analyst.empty import no_signatures
+from recsys.analyst.markup import Opinion
+from recsys.analyst.navigation import View, go, link, parameter
+from recsys.analyst.page import Page
+from recsys.analyst.sources import cluster_of, newest_liked, shown
+from storage.browsing import SeenUser
+from storage.records import StoredChoice
+
+NUM_FOUND = 24
+NUM_CHOICES = 12
+NUM_CARDS = 6
+_NUM_IMAGES = 5
+_MAX_PASSED_OVER = 6
+
+
+def draw_users(page: Page) -> None:
+    """Search, then the user that the address names."""
+    typed = st.text_input(
+        "Search a user",
+        placeholder="Search a user: the beginning of an id",
+        key="search",
+        icon=":material/search:",
+        label_visibility="collapsed",
+    ).strip()
+    user_id = parameter("user")
+    if not user_id:
+        _draw_found(page, typed)
+        return
+    if typed and typed != user_id:
+        _draw_found(page, typed, is_short=True)
+    user = page.sources.browser.user(user_id, model_version=page.version)
+    if user is None:
+        st.info(f"Nobody called {user_id} is stored (any more).", icon=":material/person_off:")
+        return
+    _draw_user(page, user)
+
+
+def _draw_found(page: Page, prefix: str, *, is_short: bool = False) -> None:
+    browser, version = page.sources.browser, page.version
+    if prefix or not version:
+        found = browser.users(
+            prefix, model_version=version, window=page.window, limit=NUM_FOUND + 1
+        )
+    else:
+        found = browser.newest(model_version=version, window=page.window, limit=NUM_FOUND + 1)
+    if not is_short:
+        _draw_heading(page, prefix)
+    if not found:
+        whom = f"whose id begins with {prefix!r}" if prefix else "in this time"
+        st.info(f"There is nobody {whom}. Ids tell upper and lower case apart.")
+    num_cards = 0 if is_short else min(NUM_CARDS, len(found))
+    for user, card in zip(found, cards(num_cards, "user"), strict=False):
+        with card:
+            _draw_card_of(page, user)
+    with st.container(horizontal=True, key="found"):
+        for user in found[num_cards:NUM_FOUND]:
+            st.button(
+                f"{_plain(user.user_id)} · {user.revision:,}",
+                key=f"open {user.user_id}",
+                help=None if user.is_fresh else "Signature missing or stale",
+                icon=None if user.is_fresh else ":material/schedule:",
+                on_click=_open,
+                args=(user.user_id,),
+            )
+    if len(found) > NUM_FOUND:
+        st.caption(f"The first {NUM_FOUND} are shown: type more of the id.")
+    if not is_short and found:
+        download("users", *_rows_of_users(found[:NUM_FOUND]))
+    if not page.version:
+        no_signatures()
+
+
+def _draw_card_of(page: Page, user: SeenUser) -> None:
+    pictures = [
+        shown(page.sources, sha256, Opinion.LIKED, text=prompt)
+        for sha256, prompt in newest_liked(page.sources, user.user_id, _NUM_IMAGES)
+    ]
+    state = "" if user.is_fresh else " · stale"
+    head = markup.title_line(user.user_id, f"{user.revision:,} choices{state}")
+    st.html(head + markup.gallery(pictures, size="s"))
+    st.button("Open", key=f"open {user.user_id}", on_click=_open, args=(user.user_id,))
+
+
+def _draw_heading(page: Page, prefix: str) -> None:
+    summary = page.summary
+    facts = [("Users", f"{page.num_users:,}", "stored")]
+    if summary is not None:
+        facts += [
+            ("Signatures", f"{summary.num_signatures:,}", f"model {page.version[:10]}"),
+            ("To bring up to date", f"{summary.num_stale:,}", "missing or stale"),
+        ]
+    if page.run is not None:
+        facts.append(("Clusters", f"{page.run.num_clusters:,}", page.run.name))
+    st.html(markup.title("Who likes what", below="Search a user, or begin with somebody below."))
+    st.html(markup.tiles(facts))
+    text = "Signed last" if page.version and not prefix else "Found"
+    st.html(
+        markup.section(
+            text, below="What they liked last; then others, each with the number of choices."
+        )
+    )
+
+
+def _open(user_id: str) -> None:
+    st.session_state["search"] = ""
+    go(View.USERS, user=user_id)
+
+
+def _draw_user(page: Page, user: SeenUser) -> None:
+    cluster = cluster_of(page.sources, page.run, [user.user_id]).get(user.user_id)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="who"):
+        st.html(markup.title(user.user_id, over="User"))
+        link("All users", View.USERS, key="to all")
+        link("Compare with …", View.COMPARE, key="to compare", a=user.user_id)
+        if cluster is not None:
+            link(f"Cluster {cluster}", View.CLUSTERS, key="to cluster", cluster=str(cluster))
+    st.html(
+        markup.tiles(
+            [
+                ("Choices", f"{user.revision:,}", "ever stored"),
+                ("Last choice", day(user.last_choice_at), ago(user.last_choice_at)),
+                ("Signature", *_freshness(user)),
+                ("Cluster", "–" if cluster is None else str(cluster), "of like taste"),
+            ]
+        )
+    )
+    _draw_choices(page, user)
+    if user.signed_revision is None:
+        no_signatures()
+        return
+    from recsys.analyst.neighbourhood import draw_neighbours
+
+    draw_neighbours(page, user)
+
+
+def _draw_choices(page: Page, user: SeenUser) -> None:
+    wanted = int(st.session_state.get(f"choices of {user.user_id}", NUM_CHOICES))
+    history = page.sources.histories.read(user.user_id, limit=wanted)
+    choices = list(reversed(history.choices))
+    st.html(
+        markup.section(
+            "What they chose",
+            below=f"The newest {len(choices)} of {history.revision:,}, the newest first.",
+        )
+    )
+    st.html(markup.choice_grid(_card(page, each) for each in choices))
+    with st.container(horizontal=True):
+        if history.revision > wanted:
+            st.button("Show more", key="more choices", on_click=_more, args=(user.user_id, wanted))
+        download(f"choices of {user.user_id}", *_rows_of_choices(choices), label="Choices as CSV")
+
+
+def _more(user_id: str, wanted: int) -> None:
+    st.session_state[f"choices of {user_id}"] = wanted + 2 * NUM_CHOICES
+
+
+def _card(page: Page, stored: StoredChoice) -> str:
+    choice = stored.choice
+    liked = None
+    if choice.liked is not None:
+        liked = shown(page.sources, choice.liked, Opinion.LIKED, text=choice.prompt)
+    passed_over = [
+        shown(page.sources, sha256, Opinion.PASSED_OVER, text=choice.prompt)
+        for sha256 in choice.passed_over[:_MAX_PASSED_OVER]
+    ]
+    hidden = len(choice.passed_over) - len(passed_over)
+    when = f"{choice.chosen_at:%Y-%m-%d %H:%M} UTC"
+    return markup.choice_card(
+        choice.prompt,
+        liked,
+        passed_over,
+        when=when + (f" · {hidden} more passed over" if hidden else ""),
+    )
+
+
+def _rows_of_choices(choices: Sequence[StoredChoice]) -> tuple[list[str], list[list[object]]]:
+    rows: list[list[object]] = [
+        [
+            each.revision,
+            each.choice.chosen_at,
+            each.choice.prompt,
+            each.choice.liked,
+            " ".join(each.choice.passed_over),
+        ]
+        for each in choices
+    ]
+    return ["revision", "chosen_at", "prompt", "liked", "passed_over"], rows
+
+
+def _rows_of_users(users: Sequence[SeenUser]) -> tuple[list[str], list[list[object]]]:
+    rows: list[list[object]] = [
+        [each.user_id, each.revision, each.last_choice_at, each.signed_revision, each.signed_at]
+        for each in users
+    ]
+    return ["user_id", "num_choices", "last_choice_at", "signed_revision", "signed_at"], rows
+
+
+def _freshness(user: SeenUser) -> tuple[str, str]:
+    if user.signed_revision is None:
+        return "none", "run recsys backfill"
+    if user.is_fresh:
+        return "fresh", f"made {ago(user.signed_at)}"
+    behind = user.revision - user.signed_revision
+    return "stale", f"{behind:,} choices behind"
+
+
+def day(at: datetime | None) -> str:
+    """A date as tiles show it."""
+    return "–" if at is None else f"{at:%Y-%m-%d}"
+
+
+def ago(at: datetime | None) -> str:
+    """How long since, in the largest unit that is not zero."""
+    if at is None:
+        return ""
+    seconds = max(0.0, (datetime.now(UTC) - at).total_seconds())
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:,.0f} {unit} ago"
+    return "just now"
+
+
+def _plain(text: str) -> str:
+    """Text that a label does not read as Markdown."""
+    return "".join(f"\\{each}" if each in r"\`*_{}[]()#+-.!:~$|<>" else each for each in text)

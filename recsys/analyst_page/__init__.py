@@ -1,1 +1,0 @@
-"""The analyst's page: a Streamlit script and one module for each view of it."""

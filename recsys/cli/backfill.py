@@ -1,0 +1,271 @@
+"""`recsys backfill`: every missing or stale signature brought up to date, on this machine."""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recsys.cli.failures import ExitCode, Failure
+from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.pacing import pacing
+from recsys.cli.shown import printable, show_json, show_table, waiting
+
+if TYPE_CHECKING:
+    from recsys.images.preprocess import ImageGeometry
+    from recsys.settings import Settings
+    from recsys.signatures.backfill import Backfill, BackfillSummary
+    from recsys.signatures.chunk import ReadReferences, Signing
+    from storage.backfill_ledger import BackfillLedger, LedgerEntry
+    from storage.histories import HistoryStore
+
+NUM_DECODERS = 4
+NUM_FAILURES_SHOWN = 20
+_PAGE = 1000
+
+
+@click.command("backfill")
+@click.option("--user", help="Only this user, also if skipped or failed before.")
+@click.option(
+    "--chunk",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    help="Users computed before anything is stored; a run that is killed loses at most so many.",
+)
+@click.option("--retry-failed", is_flag=True, help="Try those again who failed before.")
+@click.option("--failures", "is_list", is_flag=True, help="Compute nothing: list all who failed.")
+@click.option("--checkpoint", help="The scorer: a folder, or the name of a shipped one.")
+@click.option("--device", help="Where the model runs: cpu or cuda.")
+@click.option("--json", "is_json", is_flag=True, help="For programs; --failures: a line each.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    user: str | None,
+    chunk: int,
+    retry_failed: bool,
+    is_list: bool,
+    checkpoint: str | None,
+    device: str | None,
+    is_json: bool,
+) -> None:
+    """Bring every missing or stale signature up to date.
+
+    A user who fails, for instance because no image can be read, does not stop the rest: the exit
+    code is then 5, and they are not tried again before their next choice, but with --retry-failed.
+    Who has no choice that both likes and passes over is skipped until there is one.
+
+    Stopped by Ctrl-C or killed, run the same command again: it goes on where it was. Two may run
+    at once: nothing wrong is stored, but some users may be computed twice.
+    """
+    if is_list and (user is not None or retry_failed):
+        raise click.UsageError(
+            "--failures computes nothing: pass it without --user, --retry-failed"
+        )
+    settings = read_settings(checkpoint=checkpoint, device=device)
+    with opened_store(settings, creates=False) as store:
+        from storage.backfill_ledger import BackfillLedger
+
+        ledger = BackfillLedger(store.database)
+        model = _loaded(settings)
+        if is_list:
+            _list_failures(ledger, model.signing.model_version, is_json=is_json)
+            return
+        with _reading(settings, store, model) as references:
+            run = _backfill(store, ledger, model, references, chunk, retry_failed=retry_failed)
+            summary = _run_to_the_end(run, ledger, user)
+        _end(ctx, summary, ledger, user, is_json=is_json)
+
+
+@dataclass(frozen=True)
+class SigningModel:
+    """A model that computes signatures, and how it wants its images.
+
+    Attributes:
+        signing: the reader.
+        num_references: that a signature reads.
+        geometry: images are brought to its size; None: left as they are.
+    """
+
+    signing: "Signing"
+    num_references: int
+    geometry: "ImageGeometry | None"
+
+
+def load_signing(settings: "Settings") -> SigningModel:
+    """Load the reader of signatures of the settings' checkpoint.
+
+    Raises:
+        CheckpointRefused: if there is no fit model, or it ships nothing to read signatures by.
+    """
+    from recsys.errors import CheckpointRefused
+    from recsys.history import SIGNATURE_REFERENCES
+    from recsys.service.server import load_model
+
+    model = load_model(settings)
+    if model.signing is None:
+        raise CheckpointRefused(
+            "the checkpoint must ship probes and a projection to read signatures by, and"
+            f" {settings.checkpoint} ships none: name another one with --checkpoint"
+        )
+    return SigningModel(model.signing, SIGNATURE_REFERENCES, model.geometry)
+
+
+def _loaded(settings: "Settings") -> SigningModel:
+    with waiting("Loading the scorer"):
+        return load_signing(settings)
+
+
+@contextmanager
+def _reading(
+    settings: "Settings", store: "HistoryStore", model: SigningModel
+) -> "Iterator[ReadReferences]":
+    """Yield how to decode a user's references; its threads are ended."""
+    from recsys.images.decode import ImageLimits
+    from recsys.images.reader import ImageReader
+    from recsys.signatures.chunk import WatchedImages
+
+    images = WatchedImages(store)
+    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+    reader = ImageReader(images, limits, model.geometry)
+    threads = ThreadPoolExecutor(NUM_DECODERS, thread_name_prefix="recsys-decode")
+    # A stack of calls for every bad image would bury the bar; the ledger and the counts tell.
+    logger = logging.getLogger("recsys.images.reader")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+
+    def references(pairs: Any) -> Any:
+        found = reader.references(pairs, threads)
+        images.check()
+        return found
+
+    try:
+        yield references
+    finally:
+        logger.setLevel(level)
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _backfill(
+    store: "HistoryStore",
+    ledger: "BackfillLedger",
+    model: SigningModel,
+    references: "ReadReferences",
+    chunk: int,
+    *,
+    retry_failed: bool,
+) -> "Backfill":
+    from recsys.signatures.backfill import Backfill
+    from storage.signatures import SignatureStore
+
+    return Backfill(
+        store,
+        SignatureStore(store.database),
+        ledger,
+        model.signing,
+        references,
+        num_references=model.num_references,
+        chunk_size=chunk,
+        retry_failed=retry_failed,
+    )
+
+
+def _run_to_the_end(
+    run: "Backfill", ledger: "BackfillLedger", user: str | None
+) -> "BackfillSummary":
+    version, retries = run.signing.model_version, run.retry_failed
+    try:
+        if user is not None:
+            return run.run_for(user)
+        with pacing("Users", lambda: ledger.num_due(version, retry_failed=retries)) as progress:
+            return run.run(progress)
+    except KeyboardInterrupt as error:
+        message = "stopped by Ctrl-C; what is stored stands: run the same command again to go on"
+        raise Failure(message, ExitCode.INTERRUPTED) from error
+
+
+def _end(
+    ctx: click.Context,
+    summary: "BackfillSummary",
+    ledger: "BackfillLedger",
+    user: str | None,
+    *,
+    is_json: bool,
+) -> None:
+    has_failures = bool(summary.num_failed or summary.num_failed_before)
+    failures = _some_failures(ledger, summary, user) if has_failures else []
+    if is_json:
+        show_json(_as_json(summary, failures))
+    else:
+        _show(summary, failures, user)
+    if has_failures:
+        ctx.exit(ExitCode.PARTLY)
+
+
+def _some_failures(
+    ledger: "BackfillLedger", summary: "BackfillSummary", user: str | None
+) -> "list[LedgerEntry]":
+    if user is not None:
+        return list(ledger.entries(summary.model_version, [user]).values())
+    return ledger.failures(summary.model_version, limit=NUM_FAILURES_SHOWN)
+
+
+def _as_json(summary: "BackfillSummary", failures: "list[LedgerEntry]") -> dict[str, Any]:
+    return {
+        "job": summary.job,
+        "model_version": summary.model_version,
+        "num_up_to_date": summary.num_done,
+        "num_partly_read": summary.num_partly_read,
+        "num_skipped": summary.num_skipped,
+        "num_failed": summary.num_failed,
+        "num_erased": summary.num_erased,
+        "num_skipped_before": summary.num_skipped_before,
+        "num_failed_before": summary.num_failed_before,
+        "seconds": round(summary.seconds, 3),
+        "users_per_second": round(summary.users_per_second, 3),
+        "failures": [_failure_json(entry) for entry in failures],
+    }
+
+
+def _failure_json(entry: "LedgerEntry") -> dict[str, Any]:
+    return {"user_id": entry.user_id, "revision": entry.revision, "error": entry.error}
+
+
+def _show(summary: "BackfillSummary", failures: "list[LedgerEntry]", user: str | None) -> None:
+    if not summary.num_tried and not failures:
+        whose = "every signature" if user is None else f"the signature of {printable(user)}"
+        click.echo(f"{whose} that can be computed is up to date")
+    counts = [
+        ("brought up to date", summary.num_done),
+        ("of them without some unreadable images", summary.num_partly_read),
+        ("skipped: no choice likes and passes over", summary.num_skipped),
+        ("failed", summary.num_failed),
+        ("erased meanwhile", summary.num_erased),
+        ("not tried again: skipped before", summary.num_skipped_before),
+        ("not tried again: failed before", summary.num_failed_before),
+    ]
+    show_table(["users", "number"], [row for row in counts if row[1] or row is counts[0]])
+    if summary.num_tried:
+        click.echo(
+            f"{summary.num_tried:,} users in {summary.seconds:.1f} s,"
+            f" {summary.users_per_second:.1f} users/s"
+        )
+    if failures:
+        show_table(["failed", "why"], [(entry.user_id, entry.error) for entry in failures])
+        if len(failures) < summary.num_failed + summary.num_failed_before:
+            click.echo("and others: `recsys backfill --failures` lists them all")
+
+
+def _list_failures(ledger: "BackfillLedger", model_version: str, *, is_json: bool) -> None:
+    """Print a line for each, a page at a time: there may be many."""
+    import json
+
+    after = ""
+    while page := ledger.failures(model_version, after=after, limit=_PAGE):
+        after = page[-1].user_id
+        for entry in page:
+            line = f"{printable(entry.user_id)}\t{printable(entry.error)}"
+            click.echo(json.dumps(_failure_json(entry)) if is_json else line)

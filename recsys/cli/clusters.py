@@ -1,0 +1,287 @@
+"""`recsys clusters`: groups of users of like taste, built, shown and exported."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recsys.cli.failures import Failure
+from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.shown import printable, show_json, show_table, waiting
+from recsys.errors import NotFound
+
+if TYPE_CHECKING:
+    from storage.clusters.records import Cluster, ClusterImage, ClusterRun
+    from storage.clusters.runs import ClusterStore
+    from storage.histories import HistoryStore
+    from storage.records import VersionSummary
+
+_SHORT = 12  # digits of a SHA-256, or of a model version, in a table
+_NUM_WORDS = 6  # of a cluster, in a list
+_SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+
+RUN = click.option("--run", "run_name", metavar="NAME", help="Of this run; the newest by default.")
+JSON = click.option("--json", "is_json", is_flag=True, help="For programs.")
+
+
+@click.group("clusters")
+def command() -> None:
+    """Find groups of users of like taste, and what they like.
+
+    \b
+    recsys backfill                          # a signature for every user
+    recsys clusters build                    # groups of near signatures
+    recsys clusters list
+    recsys clusters show 3 --images liked/   # and the images it likes most
+    recsys clusters export --format parquet clusters/
+    """
+
+
+@command.command("build")
+@click.option("--name", help="Of the run; by default run-1, run-2, ...")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "hdbscan", "kmeans"]),
+    default="auto",
+    show_default=True,
+    help="auto: HDBSCAN up to 20,000 users, k-means above, or where HDBSCAN leaves out most.",
+)
+@click.option("--num", "num_clusters", type=int, metavar="K", help="Clusters of k-means.")
+@click.option("--min-size", type=int, metavar="N", help="Smaller groups are no clusters.")
+@click.option("--model-version", help="Of the signatures; by default the one put last.")
+@JSON
+def build(
+    name: str | None,
+    method: str,
+    num_clusters: int | None,
+    min_size: int | None,
+    model_version: str | None,
+    is_json: bool,
+) -> None:
+    """Cluster all users who have a signature, and store the run.
+
+    A cluster keeps its id from the run before while more than half of all users in either are in
+    both; other ids are new, and none is given twice. Nothing of a run is seen before all of it is.
+    """
+    with _opened() as (store, _):
+        from recsys.clusters.build import build_clusters
+
+        version = _version(store, model_version)
+        try:
+            with waiting(f"clustering {version.num_signatures:,} users"):
+                run = build_clusters(
+                    store.database,
+                    version.model_version,
+                    name=name,
+                    method=method,
+                    num_clusters=num_clusters,
+                    min_size=min_size,
+                )
+        except ModuleNotFoundError as error:
+            raise Failure(f"clusters need {error.name}: pip install 'recsys[cpu]'") from error
+    if is_json:
+        show_json(_run_shown(run))
+        return
+    click.echo(
+        f"{run.name}: {run.num_clusters:,} clusters of {run.num_users:,} users,"
+        f" {run.num_unclustered:,} in none ({run.method}: {run.parameters['reason']})"
+    )
+    if not run.num_clusters:
+        click.echo("no group stands out: try a smaller --min-size, or --method kmeans", err=True)
+    if version.num_stale:
+        message = f"{version.num_stale:,} users have no signature that knows their newest choice"
+        click.echo(f"{message}: run `recsys backfill`", err=True)
+
+
+@command.command("list")
+@RUN
+@click.option("--runs", "is_of_runs", is_flag=True, help="List the runs, not a run's clusters.")
+@JSON
+def list_clusters(run_name: str | None, is_of_runs: bool, is_json: bool) -> None:
+    """List the clusters of a run, or all runs."""
+    with _opened() as (_, clusters):
+        if is_of_runs:
+            _list_runs(clusters.runs(), is_json=is_json)
+            return
+        run = clusters.run(run_name)
+        found = clusters.clusters(run.run_id)
+    if is_json:
+        shown = [asdict(each) for each in found]
+        show_json({"run": _run_shown(run), "clusters": shown})
+        return
+    show_table(
+        ["cluster", "users", "cohesion", "medoid", "words"], [_summary(each) for each in found]
+    )
+    click.echo(
+        f"{printable(run.name)}, {run.created_at:%Y-%m-%d %H:%M} UTC: {run.num_unclustered:,} of"
+        f" {run.num_users:,} users are in no cluster"
+    )
+
+
+@command.command("show")
+@click.argument("cluster_id", metavar="CLUSTER", type=int)
+@RUN
+@click.option(
+    "--images",
+    "folder",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the images it likes most there, the clearest first.",
+)
+@JSON
+def show(cluster_id: int, run_name: str | None, folder: Path | None, is_json: bool) -> None:
+    """Show what sets CLUSTER apart: words, images by SHA-256, typical members, drift.
+
+    z compares with everyone else, in standard errors; near 0 is no difference.
+    """
+    with _opened() as (store, clusters):
+        run = clusters.run(run_name)
+        cluster = clusters.cluster(run.run_id, cluster_id)
+        if folder is not None:
+            _write_images(store, cluster, folder)
+    if is_json:
+        show_json({"run": run.name} | asdict(cluster))
+    else:
+        _show_cluster(cluster)
+
+
+@command.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@RUN
+@click.option(
+    "--format", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
+)
+def export(folder: Path, run_name: str | None, format: str) -> None:
+    """Write a run into DIR: members.* and clusters.*.
+
+    \b
+    In a notebook, the users of each cluster and its words (polars):
+        import polars as pl
+        members = pl.read_parquet("DIR/members.parquet")
+        clusters = pl.read_parquet("DIR/clusters.parquet")
+        members.join(clusters.select("cluster_id", "words"), on="cluster_id")
+    or with pandas:
+        import pandas as pd
+        members = pd.read_parquet("DIR/members.parquet")
+        members.merge(pd.read_parquet("DIR/clusters.parquet"), on="cluster_id")
+    """
+    with _opened() as (_, clusters):
+        from recsys.clusters.export import export_run
+
+        run = clusters.run(run_name)
+        for path in export_run(clusters, run.run_id, folder, format=format):
+            click.echo(printable(path))
+
+
+@command.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove the run NAME with all its clusters; choices and signatures stay."""
+    with _opened() as (store, clusters):
+        from storage.clusters.building import ClusterBuilder
+
+        ClusterBuilder(store.database).remove(clusters.run(name).run_id)
+    click.echo(f"{printable(name)} is removed")
+
+
+@contextmanager
+def _opened() -> "Iterator[tuple[HistoryStore, ClusterStore]]":
+    """Yield storage and the clusters in it; what is not there is not found."""
+    from storage.clusters.runs import ClusterStore
+    from storage.errors import UnknownCluster
+
+    with opened_store(read_settings(), creates=False) as store:
+        try:
+            yield store, ClusterStore(store.database)
+        except UnknownCluster as error:
+            raise NotFound(str(error)) from error
+
+
+def _version(store: "HistoryStore", model_version: str | None) -> "VersionSummary":
+    from storage.signatures import SignatureStore
+
+    for version in SignatureStore(store.database).summaries():
+        if model_version in (None, version.model_version):
+            return version
+    which = "" if model_version is None else f" of model version {printable(model_version)}"
+    raise NotFound(f"no signatures{which} are stored: run `recsys backfill`")
+
+
+def _list_runs(runs: "list[ClusterRun]", *, is_json: bool) -> None:
+    if is_json:
+        show_json([_run_shown(run) for run in runs])
+        return
+    columns = ["run", "built (UTC)", "model version", "method", "users", "clusters", "in none"]
+    rows = [
+        (
+            run.name,
+            f"{run.created_at:%Y-%m-%d %H:%M}",
+            run.model_version[:_SHORT],
+            run.method,
+            run.num_users,
+            run.num_clusters,
+            run.num_unclustered,
+        )
+        for run in runs
+    ]
+    show_table(columns, rows)
+
+
+def _run_shown(run: "ClusterRun") -> dict[str, Any]:
+    return asdict(run) | {"created_at": run.created_at.isoformat()}
+
+
+def _summary(cluster: "Cluster") -> tuple[object, ...]:
+    words = ", ".join(word.word for word in cluster.words[:_NUM_WORDS])
+    return (cluster.cluster_id, cluster.size, cluster.cohesion, cluster.medoid or "-", words)
+
+
+def _show_cluster(cluster: "Cluster") -> None:
+    drift = cluster.drift
+    facts: list[tuple[str, str]] = [
+        ("cluster", str(cluster.cluster_id)),
+        ("users", f"{cluster.size:,}"),
+        ("cohesion", f"{cluster.cohesion:.3f}"),
+    ]
+    if drift is not None:
+        facts.append(("since the run before", f"{drift.num_joined:,} in, {drift.num_left:,} out"))
+        moved = "another model version" if drift.distance is None else f"{drift.distance:.4f}"
+        facts.append(("centroid moved (1 - cosine)", moved))
+    show_table(["of this cluster", ""], facts)
+    _show_images("liked more than by everyone else", cluster.liked_images)
+    _show_images("liked less than by everyone else", cluster.disliked_images)
+    words = [
+        (word.word, f"{word.rate:.1%}", f"{word.overall_rate:.1%}", f"{word.z:.1f}")
+        for word in cluster.words
+    ]
+    if words:
+        show_table(["word", "of its choices", "of everyone's", "z"], words)
+    else:
+        click.echo("no word of its prompts stands out\n")
+    members = [(user_id,) for user_id in cluster.typical_members]
+    show_table(["typical members, the medoid first"], members)
+
+
+def _show_images(title: str, images: "tuple[ClusterImage, ...]") -> None:
+    rows = [
+        (
+            image.sha256,
+            image.num_likes,
+            image.num_passes,
+            f"{image.overall_rate:.0%}",
+            f"{image.z:.1f}",
+        )
+        for image in images
+    ]
+    show_table([title, "liked", "passed over", "everyone likes", "z"], rows)
+
+
+def _write_images(store: "HistoryStore", cluster: "Cluster", folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(cluster.liked_images, start=1):
+        suffix = _SUFFIXES.get(store.image_facts(image.sha256).media_type, "")
+        name = f"{number:02}-{image.sha256[:_SHORT]}{suffix}"
+        (folder / name).write_bytes(store.image(image.sha256))

@@ -1,0 +1,59 @@
+"""`recsys db`: is the schema current, and bring it up to date."""
+
+import click
+
+from recsys.cli.failures import ExitCode
+from recsys.cli.opened import is_new, opened_database, read_settings
+from recsys.cli.shown import show_json
+
+
+@click.group("db")
+def command() -> None:
+    """Check the database's schema, or bring it up to date."""
+
+
+@command.command("upgrade")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+def upgrade(is_json: bool) -> None:
+    """Bring the schema to what this code needs; nothing stored is lost."""
+    from recsys.settings import masked
+    from storage.database import upgrade as upgrade_database
+
+    settings = read_settings()
+    with opened_database(settings.database_url) as database:
+        revision = upgrade_database(database)
+    url = masked(settings.database_url)
+    if is_json:
+        show_json({"database_url": url, "revision": revision})
+    else:
+        click.echo(f"{url} is at revision {revision}, as this code needs it")
+
+
+@command.command("check")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+def check(is_json: bool) -> None:
+    """Tell whether the schema is what this code needs; exit code 1 if not."""
+    from recsys.settings import masked
+    from storage.database import check as check_database
+    from storage.database import require_current
+
+    settings = read_settings()
+    url = masked(settings.database_url)
+    # Opening a file that is not there would make it.
+    looked_at = "sqlite://" if is_new(settings.database_url) else settings.database_url
+    with opened_database(looked_at) as database:
+        status = check_database(database)
+        if not is_json:
+            require_current(database)
+            click.echo(f"{url} is at revision {status.current}, as this code needs it")
+            return
+    show_json(
+        {
+            "database_url": url,
+            "current": status.current,
+            "expected": status.expected,
+            "is_current": status.is_current,
+        }
+    )
+    if not status.is_current:
+        raise click.exceptions.Exit(ExitCode.FAILED)

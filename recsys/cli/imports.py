@@ -1,0 +1,155 @@
+"""`recsys import`: files -> choices, with progress, a report, and no row stored twice."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from recsys.cli.failures import ExitCode, Failure
+from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.shown import counting, show_json, show_table
+
+if TYPE_CHECKING:
+    from storage.importers.report import ImportReport
+
+DIRECTORY = click.Path(path_type=Path)
+JSON = click.option("--json", "is_json", is_flag=True, help="For programs.")
+RATING = click.FloatRange(1, 5)
+STRICT = click.option("--strict", is_flag=True, help="Exit with 5 if any row was left out.")
+
+
+@click.group("import")
+def command() -> None:
+    """Bring choices from files into storage.
+
+    Rows that cannot be used are left out, counted and explained; the exit code stays 0, for ties
+    and ratings in between are left out by design: --strict makes it 5. After a failure or Ctrl-C
+    run the same command again: what is stored already is not stored twice.
+    """
+
+
+@command.command("pairs")
+@click.argument("directory", metavar="DIR", type=DIRECTORY)
+@STRICT
+@JSON
+def pairs(directory: Path, strict: bool, is_json: bool) -> None:
+    """Import DIR/pairs.csv, .jsonl or .parquet.
+
+    Columns: user_id, liked_image, disliked_image, prompt, created_at; images are paths relative
+    to DIR, or bytes in parquet.
+    """
+    from storage.importers.pairs import count_rows, import_pairs
+
+    report = _run(partial(import_pairs, directory), partial(count_rows, directory))
+    _end(report, is_strict=strict, is_json=is_json)
+
+
+@command.command("ratings")
+@click.argument("directory", metavar="DIR", type=DIRECTORY)
+@click.option(
+    "--liked-min", type=RATING, default=4, show_default=True, help="Liked from this rating up."
+)
+@click.option(
+    "--disliked-max", type=RATING, default=2, show_default=True, help="Disliked up to this one."
+)
+@click.option("--any-prompt", is_flag=True, help="Pair at random across prompts, not within one.")
+@click.option(
+    "--question",
+    default="appeal",
+    show_default=True,
+    help="Only ratings of this question; empty for all.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of --any-prompt.")
+@STRICT
+@JSON
+def ratings(
+    directory: Path,
+    liked_min: float,
+    disliked_max: float,
+    any_prompt: bool,
+    question: str,
+    seed: int,
+    strict: bool,
+    is_json: bool,
+) -> None:
+    """Import DIR/items.csv and DIR/ratings.csv as pairs of a liked and a disliked image."""
+    from storage.importers.ratings import count_rows, import_ratings
+
+    if disliked_max >= liked_min:
+        raise click.UsageError(
+            f"--disliked-max must be below --liked-min, got {disliked_max:g} and {liked_min:g}"
+        )
+    run = partial(
+        import_ratings,
+        directory,
+        liked_min=liked_min,
+        disliked_max=disliked_max,
+        any_prompt=any_prompt,
+        question=question or None,
+        seed=seed,
+    )
+    report = _run(run, partial(count_rows, directory))
+    _end(report, is_strict=strict, is_json=is_json)
+
+
+@command.command("pickapic")
+@click.argument("files", metavar="FILE.parquet...", type=DIRECTORY, nargs=-1, required=True)
+@STRICT
+@JSON
+def pickapic(files: tuple[Path, ...], strict: bool, is_json: bool) -> None:
+    """Import files of the Pick-a-Pic data set; ties and rows without a label are left out."""
+    from storage.importers.pickapic import count_rows, import_pickapic
+
+    report = _run(partial(import_pickapic, files), partial(count_rows, files))
+    _end(report, is_strict=strict, is_json=is_json)
+
+
+def _run(
+    import_rows: "Callable[..., ImportReport]", count_rows: Callable[[], int]
+) -> "ImportReport":
+    from recsys.images.decode import ImageLimits, admit
+    from storage.errors import StorageFull
+
+    settings = read_settings()
+    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+    check = partial(admit, limits=limits)
+    again = "what is stored stands whole: run the same command again to store the rest"
+    try:
+        with (
+            opened_store(settings, creates=True) as store,
+            counting("Rows", count_rows) as count,
+        ):
+            return import_rows(store, inspect=check, progress=count)
+    except KeyboardInterrupt as error:
+        raise Failure(f"stopped by Ctrl-C; {again}", ExitCode.INTERRUPTED) from error
+    except StorageFull as error:
+        raise Failure(f"{error}; {again}") from error
+
+
+def _end(report: "ImportReport", *, is_strict: bool, is_json: bool) -> None:
+    if is_json:
+        show_json(asdict(report))
+    else:
+        _show(report)
+    if is_strict and report.num_skipped:
+        raise click.exceptions.Exit(ExitCode.PARTLY)
+
+
+def _show(report: "ImportReport") -> None:
+    counts = [
+        ("rows read", report.num_read),
+        ("rows left out", report.num_skipped),
+        ("choices stored", report.num_stored),
+        ("of them without a pair", report.num_unpaired),
+        ("choices stored before", report.num_repeated),
+    ]
+    show_table(["import", "number"], counts)
+    if report.skipped:
+        rows = [
+            (reason, number, "; ".join(report.examples.get(reason, [])))
+            for reason, number in sorted(report.skipped.items(), key=lambda item: -item[1])
+        ]
+        show_table(["left out because", "number", "for example"], rows)

@@ -1,0 +1,146 @@
+"""The command line: a group that knows its commands' names and imports one when it is called."""
+
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+from recsys.cli.failures import EXIT_CODES, ExitCode, Failure, explained
+
+ENTRY_POINTS = "recsys.commands"
+"""The entry-point group by which other packages add commands."""
+
+COMMANDS = {
+    "rank": ("recsys.cli.rank", "Put images in the order in which a user would like them."),
+    "choose": (
+        "recsys.cli.choose",
+        "Record which image a user liked and which were passed over.",
+    ),
+    "users": ("recsys.cli.users", "Show what is known of a user, or erase it."),
+    "import": ("recsys.cli.imports", "Bring choices from files into storage."),
+    "backfill": (
+        "recsys.cli.backfill",
+        "Bring every missing or stale signature up to date.",
+    ),
+    "similar": ("recsys.cli.similar", "Find the users whose taste is nearest to a user's."),
+    "clusters": (
+        "recsys.cli.clusters",
+        "Find groups of users of like taste, and what they like.",
+    ),
+    "coldstart": (
+        "recsys.cli.coldstart",
+        "Learn from everybody what helps people who have chosen little.",
+    ),
+    "analyst": ("recsys.cli.analyst", "Serve a page on who likes what."),
+    "serve": ("recsys.cli.serve", "Serve rankings over gRPC."),
+    "db": ("recsys.cli.database", "Check the database's schema, or bring it up to date."),
+    "settings": ("recsys.cli.settings", "Show each setting and where it came from."),
+}
+"""By name: the module, whose `command` is meant, and a line of help that needs no import."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when called, and whose failures are sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands: this package's, then those of others."""
+        others = sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))
+        return list(dict.fromkeys([*COMMANDS, *others]))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None if there is none of that name.
+
+        Raises:
+            Failure: if a package promises the command and cannot be imported.
+        """
+        if cmd_name in COMMANDS:
+            command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+            return command
+        found = entry_points(group=ENTRY_POINTS, name=cmd_name)
+        return _load(next(iter(found))) if found else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands; those of other packages tell their own line of help."""
+        others = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+        rows = [
+            (name, COMMANDS[name][1] if name in COMMANDS else _line_of_help(others[name]))
+            for name in self.list_commands(ctx)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; expected errors become a sentence and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            message = "stopped by Ctrl-C: what was already stored stands"
+            raise Failure(message, ExitCode.INTERRUPTED) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            is_closed_pipe = isinstance(error, OSError) and error.errno == errno.EPIPE
+            failure = None if is_closed_pipe else explained(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+
+def _line_of_help(entry: EntryPoint) -> str:
+    try:
+        return _load(entry).get_short_help_str(limit=80)
+    except Failure:
+        return f"(cannot be loaded from {entry.module})"
+
+
+def _load(entry: EntryPoint) -> click.Command:
+    try:
+        command = entry.load()
+    except Exception as error:  # another package's code: whatever it raises, the rest must work
+        raise Failure(
+            f"the command {entry.name} cannot be loaded from {entry.value}"
+            f" ({type(error).__name__}: {error}): install its package again"
+        ) from error
+    if not isinstance(command, click.Command):
+        raise Failure(f"the command {entry.name} must be a click command at {entry.value}")
+    return command
+
+
+def _parse_flags(
+    _context: click.Context, _option: click.Parameter, given: Sequence[str]
+) -> dict[str, str]:
+    flags = {}
+    for each in given:
+        name, separator, value = each.partition("=")
+        if not separator:
+            raise click.BadParameter(f"must be NAME=VALUE, got {each!r}")
+        flags[name] = value
+    return flags
+
+
+@click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"max_content_width": 100})
+@click.option(
+    "--set",
+    "flags",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_parse_flags,
+    help="Any setting, for this call alone; `recsys settings` lists them. Repeatable.",
+)
+@click.version_option(package_name="recsys")
+@click.pass_context
+def cli(ctx: click.Context, flags: dict[str, str]) -> None:
+    """Learn people's taste in generated images and rank new images for them."""
+    ctx.obj = flags
+
+
+def main() -> None:
+    """Run the command that the arguments name; the entry point of `recsys`."""
+    try:
+        cli(prog_name="recsys")
+    except KeyboardInterrupt:  # before a command has begun, or after it has ended
+        sys.exit(int(ExitCode.INTERRUPTED))

@@ -1,0 +1,149 @@
+"""`recsys rank`: images in the order in which a user would like them."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recsys.cli.failures import ExitCode
+from recsys.cli.opened import opened_client, opened_store, read_settings
+from recsys.cli.pictures import Picture, read_pictures
+from recsys.cli.shown import printable, show_json, show_table, waiting
+
+if TYPE_CHECKING:
+    from recsys.ranking.candidates import Candidate, RankedCandidate, Ranking
+    from recsys.settings import Settings
+
+
+@click.command("rank")
+@click.option("--user", required=True, help="For whom; who is unknown gets the general taste.")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--prompt", default="", help="What the images were made from.")
+@click.option("--server", metavar="HOST:PORT", help="Which server to ask.")
+@click.option("--local", "is_local", is_flag=True, help="Ask no server: score in this process.")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    user: str,
+    images: tuple[str, ...],
+    prompt: str,
+    server: str | None,
+    is_local: bool,
+    is_json: bool,
+) -> None:
+    """Put images in the order in which a user would like them.
+
+    An IMAGE is a PNG, JPEG or WebP file, or the SHA-256 of a stored image. What cannot be ranked
+    stands last, with the reason, and the exit code is then 5, or 1 if nothing could be ranked.
+    """
+    if server is not None and is_local:
+        raise click.UsageError("--server and --local exclude each other: pass one of them")
+    settings = read_settings(address=server)
+    pictures = read_pictures(images, max_bytes=settings.max_image_bytes)
+    candidates = _candidates(pictures, prompt)
+    rank = rank_here if is_local else rank_there
+    ranking = _named(rank(user, candidates, settings), pictures)
+    if is_json:
+        show_json(as_json(ranking))
+    else:
+        _show(ranking)
+    num_failed = sum(each.rank is None for each in ranking.candidates)
+    if num_failed:
+        ctx.exit(ExitCode.FAILED if num_failed == len(pictures) else ExitCode.PARTLY)
+
+
+def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") -> "Ranking":
+    """Rank with a scorer loaded into this process and the storage of the settings."""
+    import asyncio
+
+    with waiting("Loading the scorer"):
+        from recsys.engine.engine import ScoringEngine
+        from recsys.images.decode import ImageLimits
+        from recsys.ranking.ranker import Ranker
+        from recsys.service.server import load_model
+
+        model = load_model(settings)
+    engine = ScoringEngine(model.scorer, max_queue=1, prefix_cache_bytes=0)
+
+    async def rank() -> "Ranking":
+        await engine.start()
+        try:
+            return await ranker.rank(user, candidates)
+        finally:
+            await engine.drain(0)
+
+    with opened_store(settings, creates=True) as store, waiting("Ranking"):
+        ranker = Ranker(
+            engine,
+            store,
+            num_references=model.num_references,
+            geometry=model.geometry,
+            limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+            max_candidates=settings.max_candidates,
+        )
+        try:
+            return asyncio.run(rank())
+        finally:
+            ranker.close()
+
+
+def rank_there(user: str, candidates: list["Candidate"], settings: "Settings") -> "Ranking":
+    """Rank by asking the server at the settings' address."""
+    with waiting(f"Asking {settings.address}"), opened_client(settings) as client:
+        return client.rank(user, candidates)
+
+
+def as_json(ranking: "Ranking") -> dict[str, Any]:
+    """Return a ranking for programs; who could not be ranked has null twice, and why."""
+    return {
+        "user_id": ranking.user_id,
+        "model_version": ranking.model_version,
+        "personalization": ranking.personalization.value,
+        "num_references": ranking.num_references,
+        "num_borrowed_references": ranking.borrowed.num_references,
+        "num_neighbours": ranking.borrowed.num_neighbours,
+        "population_version": ranking.borrowed.population_version,
+        "candidates": [_candidate_json(each) for each in ranking.candidates],
+    }
+
+
+def _candidate_json(candidate: "RankedCandidate") -> dict[str, Any]:
+    shown = {"id": candidate.id, "score": candidate.score, "rank": candidate.rank}
+    if candidate.rank is None:
+        shown |= {"status": candidate.status.value, "message": candidate.message}
+    return shown
+
+
+def _candidates(pictures: list[Picture], prompt: str) -> list["Candidate"]:
+    from recsys.ranking.candidates import Candidate
+
+    # Numbered: a path may be longer than an id, or hold bytes that are no text.
+    return [
+        Candidate(str(index), prompt, image=picture.data, sha256=picture.sha256)
+        for index, picture in enumerate(pictures)
+    ]
+
+
+def _named(ranking: "Ranking", pictures: list[Picture]) -> "Ranking":
+    """Call each candidate by what the person typed."""
+    named = (replace(each, id=pictures[int(each.id)].name) for each in ranking.candidates)
+    return replace(ranking, candidates=tuple(named))
+
+
+def _show(ranking: "Ranking") -> None:
+    how = ranking.personalization.value.lower().replace("_", " ")
+    borrowed = ranking.borrowed
+    lent = f" and {borrowed.num_references:,} borrowed of {borrowed.num_neighbours:,} people"
+    click.echo(
+        f"{printable(ranking.user_id)}: {how}, {ranking.num_references} references"
+        f"{lent if borrowed.num_references else ''}, model {ranking.model_version[:12]}"
+    )
+    rows = [
+        (each.rank or "-", "-" if each.score is None else each.score, each.id, each.message)
+        for each in ranking.candidates
+    ]
+    if any(each.rank is None for each in ranking.candidates):
+        show_table(["rank", "score", "image", "why not"], rows)
+    else:
+        show_table(["rank", "score", "image"], [row[:3] for row in rows])

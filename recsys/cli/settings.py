@@ -1,0 +1,24 @@
+"""`recsys settings`: every value, secrets masked, and where it came from."""
+
+import click
+
+from recsys.cli.opened import load_settings
+from recsys.cli.shown import show_json, show_table
+
+
+@click.command("settings")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+def command(is_json: bool) -> None:
+    """Show each setting and where it came from.
+
+    A flag wins over the environment (RECSYS_<NAME>), that over the file (RECSYS_CONFIG, or
+    recsys/config.toml in your configuration folder), and that over the default.
+    """
+    loaded = load_settings()
+    shown = loaded.shown()
+    if is_json:
+        show_json({name: {"value": value, "origin": origin} for name, value, origin in shown})
+    else:
+        show_table(["setting", "value", "from"], shown)
+    for name in loaded.unknown:
+        click.echo(f"Warning: {name} sets nothing: there is no such setting", err=True)

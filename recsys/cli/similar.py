@@ -1,0 +1,192 @@
+"""`recsys similar`: the users whose taste is nearest to a user's, and what both like."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recsys.cli.opened import opened_client, opened_store, read_settings
+from recsys.cli.shown import printable, show_json, show_table, waiting
+
+if TYPE_CHECKING:
+    from recsys.client import RecsysClient
+    from recsys.settings import Settings
+    from recsys.signatures.refresh import CurrentSignatures
+    from recsys.similarity.search import SharedTaste, SimilarUsers
+    from storage.histories import HistoryStore
+    from storage.records import StoredChoice
+
+MAX_PROMPT_SHOWN = 60
+_NUM_DECODERS = 4
+
+Found = tuple["SimilarUsers", "list[SharedTaste]"]
+
+
+@click.command("similar")
+@click.option("--user", required=True, help="To whom.")
+@click.option(
+    "-k",
+    "num_users",
+    type=click.IntRange(1, 10_000),
+    default=10,
+    show_default=True,
+    help="How many users to find.",
+)
+@click.option("--server", metavar="HOST:PORT", help="Ask this server, not storage.")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+def command(user: str, num_users: int, server: str | None, is_json: bool) -> None:
+    """Find the users whose taste is nearest to a user's.
+
+    Found are users whose signature is stored: `recsys backfill` computes those of everybody. The
+    user's own is computed now if it is missing or older than the newest choice, and stored.
+
+    Similarity is the cosine of two signatures, -1 to 1. Beside it stand prompts that both liked
+    images of, among the choices of each that are looked at, at most 512.
+    """
+    settings = read_settings(address=server)
+    find = find_here if server is None else find_there
+    similar, tastes = find(user, num_users, settings)
+    if is_json:
+        show_json(as_json(similar, tastes))
+    else:
+        _show(similar, tastes)
+
+
+def find_here(user: str, num_users: int, settings: "Settings") -> Found:
+    """Find with a scorer loaded into this process and the storage of the settings."""
+    with opened_store(settings, creates=False) as store:
+        store.user(user)  # who is unknown need not wait for the model
+        with _signatures(store, settings) as signatures, waiting("Finding"):
+            from recsys.similarity.index import SignatureIndex
+            from recsys.similarity.search import find_similar, shared_tastes
+            from storage.signatures import SignatureStore
+
+            current = signatures.of(user)
+            index = SignatureIndex(
+                SignatureStore(store.database),
+                signatures.model_version,
+                folder=Path(settings.index_folder),
+            )
+            similar = find_similar(current, index, num_users)
+            return similar, shared_tastes(similar, StoredChoices(store))
+
+
+def find_there(user: str, num_users: int, settings: "Settings") -> Found:
+    """Find by asking the server at the settings' address."""
+    with waiting(f"Asking {settings.address}"), opened_client(settings) as client:
+        from recsys.similarity.search import shared_tastes
+
+        similar = client.similarity.find_similar_users(user, k=num_users)
+        return similar, shared_tastes(similar, AskedChoices(client))
+
+
+class StoredChoices:
+    """What people chose, from storage: the newest choices of each.
+
+    Args:
+        store: of choices.
+    """
+
+    def __init__(self, store: "HistoryStore") -> None:
+        self._store = store
+
+    def num_choices(self, user_id: str) -> int:
+        """Count them."""
+        return self._store.user(user_id).num_choices
+
+    def some(self, user_id: str) -> "Iterable[StoredChoice]":
+        """Return the newest."""
+        from recsys.similarity.search import MAX_CHOICES_COMPARED
+
+        return self._store.read(user_id, limit=MAX_CHOICES_COMPARED).choices
+
+
+class AskedChoices:
+    """What people chose, asked of a server: the oldest choices of each, for so they are listed.
+
+    Args:
+        client: of the server.
+    """
+
+    def __init__(self, client: "RecsysClient") -> None:
+        self._client = client
+
+    def num_choices(self, user_id: str) -> int:
+        """Count them."""
+        return self._client.get_user(user_id).num_choices
+
+    def some(self, user_id: str) -> "Iterable[StoredChoice]":
+        """Yield them, the oldest first."""
+        from recsys.similarity.search import MAX_CHOICES_COMPARED
+
+        return self._client.list_choices(user_id, page_size=MAX_CHOICES_COMPARED)
+
+
+def as_json(similar: "SimilarUsers", tastes: "list[SharedTaste]") -> dict[str, Any]:
+    """Return what was found for programs."""
+    return {
+        "user_id": similar.user_id,
+        "model_version": similar.model_version,
+        "revision": similar.revision,
+        "is_stale": similar.is_stale,
+        "users": [
+            {
+                "rank": rank,
+                "user_id": taste.user.user_id,
+                "similarity": taste.user.similarity,
+                "num_choices": taste.num_choices,
+                "shared_prompts": list(taste.prompts),
+            }
+            for rank, taste in enumerate(tastes, start=1)
+        ],
+    }
+
+
+@contextmanager
+def _signatures(store: "HistoryStore", settings: "Settings") -> "Iterator[CurrentSignatures]":
+    """Yield the signatures of the settings' checkpoint as of now; their threads are ended."""
+    with waiting("Loading the scorer"):
+        from recsys.cli.backfill import load_signing
+        from recsys.images.decode import ImageLimits
+        from recsys.signatures.refresh import CurrentSignatures, reading
+        from storage.backfill_ledger import BackfillLedger
+        from storage.signatures import SignatureStore
+
+        model = load_signing(settings)
+    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+    with ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="recsys-decode") as threads:
+        yield CurrentSignatures(
+            store,
+            SignatureStore(store.database),
+            BackfillLedger(store.database),
+            model.signing.model_version,
+            model.signing.read,
+            reading(store, limits, threads, geometry=model.geometry),
+            num_references=model.num_references,
+        )
+
+
+def _show(similar: "SimilarUsers", tastes: "list[SharedTaste]") -> None:
+    stale = ", which is stale: it could not be computed anew" if similar.is_stale else ""
+    click.echo(
+        f"{printable(similar.user_id)}: signature of revision {similar.revision}{stale}, model"
+        f" {similar.model_version[:12]}"
+    )
+    if not tastes:
+        click.echo("nobody else has a signature yet: run `recsys backfill`")
+        return
+    rows = [
+        (rank, taste.user.user_id, taste.user.similarity, taste.num_choices, _prompts(taste))
+        for rank, taste in enumerate(tastes, start=1)
+    ]
+    show_table(["rank", "user", "similarity", "choices", "both liked images of"], rows)
+
+
+def _prompts(taste: "SharedTaste") -> str:
+    return "; ".join(
+        prompt if len(prompt) <= MAX_PROMPT_SHOWN else f"{prompt[: MAX_PROMPT_SHOWN - 1]}…"
+        for prompt in taste.prompts
+    )

@@ -1,1 +1,0 @@
-"""The commands of `recsys`, one module per noun; each is imported when it is called."""

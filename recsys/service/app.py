@@ -1,0 +1,268 @@
+"""The running service: its parts put together, its life from listening to drained."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from recsys.engine.engine import Scorer, ScoringEngine
+from recsys.errors import SettingsRefused
+from recsys.history import SIGNATURE_REFERENCES
+from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import ImageGeometry
+from recsys.ranking.ranker import Ranker
+from recsys.service import health
+from recsys.service.admission import Admission
+from recsys.service.interceptors import CallInterceptor
+from recsys.service.metrics import ServiceMetrics
+from recsys.service.neighbourhood import Neighbourhood
+from recsys.service.recording import Recorder
+from recsys.service.servicers.ranking import FeedbackServicer, Model, RankingServicer, UserServicer
+from recsys.service.servicers.similarity import SimilarityServicer
+from recsys.settings import Settings
+from recsys.signatures.chunk import Signing
+from recsys.v1 import (
+    feedback_service_pb2,
+    feedback_service_pb2_grpc,
+    ranking_service_pb2,
+    ranking_service_pb2_grpc,
+    similarity_service_pb2,
+    similarity_service_pb2_grpc,
+    user_service_pb2,
+    user_service_pb2_grpc,
+)
+from storage.clusters.runs import ClusterStore
+from storage.coldstart.populations import ColdStartStore
+from storage.histories import HistoryStore
+
+logger = logging.getLogger(__name__)
+
+_FILES = (
+    feedback_service_pb2,
+    ranking_service_pb2,
+    similarity_service_pb2,
+    user_service_pb2,
+)
+SERVICES = tuple(
+    service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
+)
+
+_STORAGE_THREADS = 4
+_LAST_WORDS_S = 0.5
+"""Seconds for answers that are given and still on their way to the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """What is served.
+
+    Attributes:
+        scorer: the model.
+        num_references: how many references it was trained with.
+        geometry: to which size it brings images.
+        signing: reads signatures; None where the checkpoint ships nothing to read them by.
+    """
+
+    scorer: Scorer
+    num_references: int
+    geometry: ImageGeometry | None = None
+    signing: Signing | None = None
+
+
+LoadModel = Callable[[Settings], LoadedModel]
+
+
+class Service:
+    """Listens, loads, serves, drains; each once and in this order, on one event loop.
+
+    Args:
+        settings: address and limits.
+        store: of choices; its schema is current.
+        health_every_s: how often the engine is asked whether it is ready, seconds.
+    """
+
+    def __init__(
+        self, settings: Settings, store: HistoryStore, *, health_every_s: float = 1.0
+    ) -> None:
+        self.metrics = ServiceMetrics()
+        self._settings = settings
+        self._store = store
+        self._health_every_s = health_every_s
+        self._model = Model()
+        self._admission = Admission(max_calls=settings.max_requests)
+        self._health = health.HealthServicer(SERVICES)
+        self._threads = ThreadPoolExecutor(_STORAGE_THREADS, thread_name_prefix="recsys-storage")
+        self._similarity = SimilarityServicer(
+            self._model, ClusterStore(store.database), self.metrics, self._threads
+        )
+        self._server: grpc.aio.Server | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Listen and answer UNAVAILABLE; health is NOT_SERVING.
+
+        Returns:
+            HOST:PORT with the port that was taken.
+
+        Raises:
+            SettingsRefused: if the address cannot be taken.
+        """
+        server = self._new_server()
+        address = self._settings.address
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise SettingsRefused(
+                f"address must be one that is free on this machine, got {address}:"
+                " stop what listens there, or choose another port (0 takes a free one)"
+            ) from error
+        await server.start()
+        self._server = server
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    async def load(self, load: LoadModel) -> None:
+        """Load the model, try it with a real forward pass, and serve.
+
+        Args:
+            load: reads the model; called in a thread.
+
+        Raises:
+            CheckpointRefused: if there is no fit model.
+            Exception: whatever `load` or the forward pass raised.
+        """
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        model = await loop.run_in_executor(self._threads, load, settings)
+        engine = ScoringEngine(
+            model.scorer,
+            max_queue=settings.max_queue,
+            prefix_cache_bytes=settings.prefix_cache_bytes,
+        )
+        await engine.start()
+        self._model.engine = engine
+        self._model.ranker = Ranker(
+            engine,
+            self._store,
+            num_references=model.num_references,
+            limits=_image_limits(settings),
+            geometry=model.geometry,
+            max_candidates=settings.max_candidates,
+        )
+        self._model.neighbourhood = self._neighbourhood(model, engine)
+        self.metrics.watch(engine)
+        self._admission.open()
+        await self._health.set_serving(True)
+        self._watch = asyncio.create_task(self._follow(engine), name="recsys-health")
+
+    async def drain(self, timeout_s: float, *, hurry: asyncio.Event | None = None) -> None:
+        """Stop: health first, then new calls, then those that are in, then the rest.
+
+        Args:
+            timeout_s: how long calls may take to finish, seconds; those that wait for the model
+                then are answered UNAVAILABLE, all others are cancelled.
+            hurry: ends that time when set.
+        """
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._health.set_serving(False)
+        self._admission.close()
+        await self._until_idle(timeout_s, hurry or asyncio.Event())
+        if self._model.engine is not None:
+            await self._model.engine.drain(0)
+        await self._health.close()
+        if self._server is not None:
+            await self._server.stop(_LAST_WORDS_S)
+        if self._model.ranker is not None:
+            self._model.ranker.close()
+        if self._model.neighbourhood is not None:
+            self._model.neighbourhood.close()
+        self._similarity.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _new_server(self) -> grpc.aio.Server:
+        settings = self._settings
+        server = grpc.aio.server(
+            interceptors=[CallInterceptor(self._admission, self.metrics)],
+            options=[
+                ("grpc.max_receive_message_length", settings.max_request_bytes),
+                # Two servers on one port would each get some of the calls, and nobody would know.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        recorder = Recorder(
+            self._store, _image_limits(settings), max_images=settings.max_candidates
+        )
+        ranking_service_pb2_grpc.add_RankingServiceServicer_to_server(
+            RankingServicer(
+                self._model,
+                self.metrics,
+                cold_starts=ColdStartStore(self._store.database),
+                threads=self._threads,
+            ),
+            server,
+        )
+        feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(
+            FeedbackServicer(recorder, self._threads), server
+        )
+        user_service_pb2_grpc.add_UserServiceServicer_to_server(
+            UserServicer(self._store, self._model, self._threads), server
+        )
+        similarity_service_pb2_grpc.add_SimilarityServiceServicer_to_server(
+            self._similarity, server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (*SERVICES, health.SERVICE, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        return server
+
+    def _neighbourhood(self, model: LoadedModel, engine: ScoringEngine) -> Neighbourhood | None:
+        """Begin to open the index, where the model can read signatures."""
+        if model.signing is None:
+            return None
+        neighbourhood = Neighbourhood(
+            engine,
+            model.signing,
+            self._store,
+            limits=_image_limits(self._settings),
+            num_references=SIGNATURE_REFERENCES,
+            geometry=model.geometry,
+            folder=Path(self._settings.index_folder),
+        )
+        neighbourhood.prepare()
+        return neighbourhood
+
+    async def _follow(self, engine: ScoringEngine) -> None:
+        """Let health say what the engine says, as long as it lives."""
+        was_ready = True
+        while True:
+            await asyncio.sleep(self._health_every_s)
+            if engine.ready != was_ready:
+                was_ready = not was_ready
+                logger.warning("the model is %s", "well again" if was_ready else "failing")
+                await self._health.set_serving(was_ready)
+
+    async def _until_idle(self, timeout_s: float, hurry: asyncio.Event) -> None:
+        waits = {
+            asyncio.create_task(self._admission.wait_until_idle()),
+            asyncio.create_task(hurry.wait()),
+        }
+        try:
+            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await wait
+        if self._admission.num_calls:
+            logger.warning("stopping with %d calls unanswered", self._admission.num_calls)
+
+
+def _image_limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(settings.max_image_bytes, settings.max_image_pixels)

@@ -1,0 +1,188 @@
+"""SimilarityService of recsys.v1: near users, signatures and clusters.
+
+Whatever raises is told to the caller by the interceptor; nothing here knows a status code.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from recsys.errors import PreconditionFailed, Unavailable
+from recsys.ranking.candidates import check_text, check_user_id
+from recsys.service.call_context import CallContext
+from recsys.service.metrics import ServiceMetrics
+from recsys.service.neighbourhood import Neighbourhood
+from recsys.service.pages import (
+    Query,
+    number_of,
+    number_token,
+    page_size,
+    text_of,
+    text_token,
+)
+from recsys.service.servicers.ranking import MAX_PAGE_BYTES, Model
+from recsys.signatures.refresh import CurrentSignature
+from recsys.similarity.search import find_similar
+from recsys.v1 import similarity_service_pb2 as pb2
+from recsys.v1 import similarity_service_pb2_grpc
+from recsys.wire.similarity import (
+    cluster_to_wire,
+    member_to_wire,
+    run_to_wire,
+    signature_to_wire,
+    similar_to_wire,
+)
+from storage.clusters.records import ClusterRun
+from storage.clusters.runs import ClusterStore
+
+Result = TypeVar("Result")
+
+MAX_RUN_CHARS = 128
+_NUM_THREADS = 4
+
+
+class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
+    """Finds near users and tells clusters.
+
+    Calls that may wait for the model have threads of their own, so that those of storage go on.
+
+    Args:
+        model: what there is once it is loaded.
+        clusters: as they were built.
+        metrics: counts signatures.
+        threads: to read clusters in.
+    """
+
+    def __init__(
+        self, model: Model, clusters: ClusterStore, metrics: ServiceMetrics, threads: Executor
+    ) -> None:
+        self._model = model
+        self._clusters = clusters
+        self._metrics = metrics
+        self._threads = threads
+        self._slow_threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="recsys-similar")
+
+    def close(self) -> None:
+        """End the threads; calls that run end by themselves."""
+        self._slow_threads.shutdown(wait=False, cancel_futures=True)
+
+    async def FindSimilarUsers(
+        self, request: pb2.FindSimilarUsersRequest, context: CallContext
+    ) -> pb2.FindSimilarUsersResponse:
+        """List a page of the users nearest to one."""
+        check_user_id(request.user_id)
+        size = page_size(request.page_size)
+        return await _in_thread(self._slow_threads, self._similar, request, size)
+
+    async def GetUserSignature(
+        self, request: pb2.GetUserSignatureRequest, context: CallContext
+    ) -> pb2.GetUserSignatureResponse:
+        """Return a user's vector."""
+        check_user_id(request.user_id)
+        current = await _in_thread(self._slow_threads, self._signature, request.user_id)
+        return pb2.GetUserSignatureResponse(signature=signature_to_wire(current))
+
+    async def ListClusters(
+        self, request: pb2.ListClustersRequest, context: CallContext
+    ) -> pb2.ListClustersResponse:
+        """List a page of a run's clusters."""
+        check_run(request.run)
+        size = page_size(request.page_size)
+        return await _in_thread(self._threads, self._cluster_page, request, size)
+
+    async def GetCluster(
+        self, request: pb2.GetClusterRequest, context: CallContext
+    ) -> pb2.GetClusterResponse:
+        """Tell a cluster with a page of its members."""
+        check_run(request.run)
+        size = page_size(request.page_size)
+        return await _in_thread(self._threads, self._member_page, request, size)
+
+    def _similar(
+        self, request: pb2.FindSimilarUsersRequest, size: int
+    ) -> pb2.FindSimilarUsersResponse:
+        current = self._signature(request.user_id)
+        query = _similar_query(current)
+        after = number_of(query, request.page_token)
+        similar = find_similar(current, self._neighbourhood().index(), size, after=after)
+        token = number_token(query, after + len(similar.users)) if similar.has_more else ""
+        return similar_to_wire(similar, next_page_token=token)
+
+    def _signature(self, user_id: str) -> CurrentSignature:
+        current = self._neighbourhood().signature_of(user_id)
+        self._metrics.observe_signature(is_stale=current.is_stale)
+        return current
+
+    def _neighbourhood(self) -> Neighbourhood:
+        if self._model.engine is None:
+            raise Unavailable("the model is loading: call again later")
+        if self._model.neighbourhood is None:
+            raise PreconditionFailed(
+                "signatures need a checkpoint that ships probes and a projection, and the one that"
+                " is served has none: serve another"
+            )
+        return self._model.neighbourhood
+
+    def _cluster_page(
+        self, request: pb2.ListClustersRequest, size: int
+    ) -> pb2.ListClustersResponse:
+        run = self._run(request.run)
+        query = ("ListClusters", str(run.run_id))
+        after = number_of(query, request.page_token)
+        clusters = self._clusters.clusters(run.run_id)[after:]
+        response = pb2.ListClustersResponse(run=run_to_wire(run))
+        num_bytes = 0
+        for cluster in clusters[:size]:
+            message = cluster_to_wire(cluster)
+            num_bytes += message.ByteSize()
+            if num_bytes > MAX_PAGE_BYTES and response.clusters:
+                break
+            response.clusters.append(message)
+        if len(response.clusters) < len(clusters):
+            response.next_page_token = number_token(query, after + len(response.clusters))
+        return response
+
+    def _member_page(self, request: pb2.GetClusterRequest, size: int) -> pb2.GetClusterResponse:
+        run = self._run(request.run)
+        query = ("GetCluster", str(run.run_id), str(request.cluster_id))
+        after = text_of(query, request.page_token)
+        cluster = self._clusters.cluster(run.run_id, request.cluster_id)
+        # One more than asked for tells whether there is a next page.
+        members = self._clusters.members(
+            run.run_id, request.cluster_id, after=after, limit=size + 1
+        )
+        has_more = len(members) > size
+        return pb2.GetClusterResponse(
+            run=run_to_wire(run),
+            cluster=cluster_to_wire(cluster),
+            members=map(member_to_wire, members[:size]),
+            next_page_token=text_token(query, members[size - 1].user_id) if has_more else "",
+        )
+
+    def _run(self, name: str) -> ClusterRun:
+        if name:
+            return self._clusters.run(name)
+        served = self._model.neighbourhood or self._model.engine
+        if served is None:
+            raise Unavailable("the model is loading: call again later")
+        return self._clusters.run(model_version=served.model_version)
+
+
+def check_run(name: str) -> None:
+    """Refuse what cannot be the name of a run.
+
+    Raises:
+        InvalidRequest: naming the rule and what arrived.
+    """
+    check_text(name, "run", at_least=0, at_most=MAX_RUN_CHARS)
+
+
+def _similar_query(current: CurrentSignature) -> Query:
+    """What the order of near users rests on, as far as the user is concerned."""
+    own = current.signature
+    return "FindSimilarUsers", own.user_id, own.model_version, str(own.revision)
+
+
+async def _in_thread(threads: Executor, function: Callable[..., Result], *args: Any) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(threads, function, *args)

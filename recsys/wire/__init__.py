@@ -1,0 +1,1 @@
+"""Protobuf messages <-> the records that everything else speaks; shared by service and client."""
