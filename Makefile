@@ -91,7 +91,7 @@ tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: under t
 	@$(in_world) pretrain $(RUN) --threads 1
 	@$(in_world) train tiny --only 's1-*' --base $(RUN)/base --out $(RUN) --threads 1
 	@$(in_world) evaluate $(RUN)/final --out $(RUN)/report
-	@$(PY) -m training.card $(RUN) $(RUN)/report/report.json recsys/checkpoints/tiny
+	@$(PY) -m training.fitting.card $(RUN) $(RUN)/report/report.json recsys/checkpoints/tiny
 
 # The paper's Tab. 5 and 6: the same recipe with one thing changed, each with so few steps that all of them
 # end within an hour on two cores, and all compared on the same people.

@@ -27,13 +27,17 @@ DOORS: list[tuple[set[str], list[str]]] = [
     (
         {"transformers"},
         [
-            *("recsys/scorer/backbone.py", "training/pretrain*.py", "training/tiny_base.py"),
+            *(
+                "recsys/scorer/backbone.py",
+                "training/pretrain*.py",
+                "training/fitting/pretraining/tiny_base.py",
+            ),
             "training/baselines/*.py",
         ],
     ),
-    ({"accelerate"}, ["training/parallel.py"]),
-    ({"matplotlib"}, ["training/plots.py"]),
-    ({"tensorboard", "torch.utils.tensorboard"}, ["training/run_log.py"]),
+    ({"accelerate"}, ["training/fitting/parallel.py"]),
+    ({"matplotlib"}, ["training/evaluation/plots.py"]),
+    ({"tensorboard", "torch.utils.tensorboard"}, ["training/fitting/run_log.py"]),
     (
         {"sklearn"},
         [
@@ -54,7 +58,7 @@ DOORS: list[tuple[set[str], list[str]]] = [
         {"PIL"},
         [
             *("recsys/images/decode.py", "recsys/analyst/thumbnails.py"),
-            *("training/render.py", "training/contact_sheet.py"),
+            *("training/world/render.py", "training/world/contact_sheet.py"),
         ],
     ),
     ({"pyarrow"}, ["storage/importers/*.py", "recsys/clusters/export.py"]),
@@ -165,16 +169,16 @@ SLIPS = {
     upward_imports: [
         ("storage/blobs.py", "import recsys"),
         ("storage/blobs.py", "from recsys.errors import NotFound"),
-        ("storage/importers/pairs.py", "def f():\n    import training.world"),
+        ("storage/importers/pairs.py", "def f():\n    import training.world.population"),
         ("recsys/cli/main.py", "from training import cli"),
-        ("recsys/cli/main.py", "importlib.import_module('training.cli')"),
+        ("recsys/cli/main.py", "importlib.import_module('training.cli.train')"),
         ("recsys/cli/main.py", "__import__('training')"),
     ],
     wrong_doors: [
         ("recsys/ranking/ranker.py", "import transformers"),
         ("recsys/ranking/ranker.py", "def f():\n    from transformers import AutoModel"),
         ("recsys/scorer/adapter.py", "import transformers.utils"),
-        ("training/fit.py", "from peft import LoraConfig"),
+        ("training/fitting/trainer.py", "from peft import LoraConfig"),
         ("recsys/scorer.py", "import bitsandbytes"),
         ("recsys/analyst/launch.py", "import faiss"),
         ("recsys/cli/main.py", "import grpc.aio"),
@@ -183,18 +187,18 @@ SLIPS = {
         ("recsys/cli/main.py", "from . import v1"),
         ("recsys/scorer/model.py", "from ..v1 import ranking_pb2"),
         ("recsys/ranking/ranker.py", "from sqlalchemy.orm import Session"),
-        ("training/samples.py", "if TYPE_CHECKING:\n    import alembic"),
-        ("training/scenes.py", "from PIL import Image"),
+        ("training/data/samples.py", "if TYPE_CHECKING:\n    import alembic"),
+        ("training/world/scenes.py", "from PIL import Image"),
         ("storage/histories.py", "import pyarrow.parquet as pq"),
         ("recsys/service/server.py", "from pydantic_settings import BaseSettings"),
-        ("training/fit.py", "import pickle"),
-        ("training/fit.py", "from joblib import load"),
-        ("training/fit.py", "from torch import load"),
+        ("training/fitting/trainer.py", "import pickle"),
+        ("training/fitting/trainer.py", "from joblib import load"),
+        ("training/fitting/trainer.py", "from torch import load"),
     ],
 }
 HONEST = {
     upward_imports: [
-        ("training/world.py", "from recsys.images.decode import decode\nimport storage"),
+        ("training/world/population.py", "from recsys.images.decode import decode\nimport storage"),
         ("recsys/ranking/ranker.py", "import storage.records\nimport recsysx, trainings"),
         ("recsys/cli/main.py", "from importlib.metadata import entry_points"),
     ],

@@ -153,11 +153,11 @@ LINE = "x = 1\n"
 LONG_BODY = "    x = 1\n" * (MAX_FUNCTION_LINES + 1)
 SLIPS = {
     unsafe_code: [
-        ("training/fit.py", "import torch\ntorch.load('x')"),
-        ("training/fit.py", "torch.load('x', weights_only=True)"),
+        ("training/fitting/trainer.py", "import torch\ntorch.load('x')"),
+        ("training/fitting/trainer.py", "torch.load('x', weights_only=True)"),
         (PUBLISHED_PICKLES, "torch.load('x')"),
         (PUBLISHED_PICKLES, "torch.load('x', weights_only=False)"),
-        ("training/fit.py", "np.load('x', allow_pickle=True)"),
+        ("training/fitting/trainer.py", "np.load('x', allow_pickle=True)"),
         ("recsys/cli/main.py", "eval('1')"),
         ("recsys/cli/main.py", "exec('x = 1')"),
     ],
@@ -175,8 +175,11 @@ SLIPS = {
 }
 HONEST = {
     unsafe_code: [
-        ("training/fit.py", "model.eval()\nloader.load('x')\nsafetensors.torch.load(b)"),
-        ("training/fit.py", "np.load('x', allow_pickle=False)"),
+        (
+            "training/fitting/trainer.py",
+            "model.eval()\nloader.load('x')\nsafetensors.torch.load(b)",
+        ),
+        ("training/fitting/trainer.py", "np.load('x', allow_pickle=False)"),
         (PUBLISHED_PICKLES, "torch.load('x', weights_only=True)"),
     ],
     bad_name: [("recsys/database.py", "")],

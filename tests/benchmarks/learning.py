@@ -24,9 +24,15 @@ from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.packing import pack
 from recsys.scorer.template import Template, TemplateConfig
-from training.losses import preference_loss
-from training.samples import Pair, Sample, pack_samples, split_pairs
-from training.tiny_base import TINY, TWELVE_MILLION, TinyShape, build_model, train_tokenizer
+from training.data.samples import Pair, Sample, pack_samples, split_pairs
+from training.fitting.losses import preference_loss
+from training.fitting.pretraining.tiny_base import (
+    TINY,
+    TWELVE_MILLION,
+    TinyShape,
+    build_model,
+    train_tokenizer,
+)
 
 NUM_REFERENCES = 8
 TARGET_PAIRS = (1, 4, 16)

@@ -24,7 +24,13 @@ from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
 from recsys.scorer.packing import pack
 from recsys.scorer.template import Template, TemplateConfig
-from training.tiny_base import TINY, TWELVE_MILLION, TinyShape, build_model, train_tokenizer
+from training.fitting.pretraining.tiny_base import (
+    TINY,
+    TWELVE_MILLION,
+    TinyShape,
+    build_model,
+    train_tokenizer,
+)
 
 NUM_REFERENCES = 8
 CANDIDATES = (4, 16, 64)

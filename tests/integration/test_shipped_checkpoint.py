@@ -9,9 +9,9 @@ from recsys.scorer.checkpoint import DEFAULT_CHECKPOINT, load_scorer
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
-from training.card import count_parameters
-from training.evaluate import evaluate
-from training.world import create_world
+from training.evaluation.evaluate import evaluate
+from training.fitting.card import count_parameters
+from training.world.population import create_world
 
 FOLDER = Path(recsys.__file__).parent / "checkpoints" / DEFAULT_CHECKPOINT
 

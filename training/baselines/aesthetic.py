@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from training.baselines.clip_towers import ClipTowers, load_towers
 from training.baselines.weights import fill, read_torch_file, require
-from training.predictors import Candidate, ImageReader, Scores
-from training.samples import Pair
+from training.data.samples import Pair
+from training.evaluation.predictors import Candidate, ImageReader, Scores
 
 HEAD_FILE = "sac+logos+ava1-l14-linearMSE.pth"
 

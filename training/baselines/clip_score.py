@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from training.baselines.clip_towers import ClipTowers, load_towers
-from training.predictors import Candidate, ImageReader, Scores
-from training.samples import Pair
+from training.data.samples import Pair
+from training.evaluation.predictors import Candidate, ImageReader, Scores
 
 
 class PromptSimilarity:

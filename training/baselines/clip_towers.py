@@ -16,7 +16,7 @@ from recsys.errors import CheckpointRefused
 from training.baselines.embeddings import ImageEmbeddings, PromptEmbeddings
 from training.baselines.pixels import ChannelScale, Prepare, crop_middle, stack
 from training.baselines.weights import read_json, require, require_model
-from training.predictors import ImageReader
+from training.evaluation.predictors import ImageReader
 
 
 class ClipTowers:

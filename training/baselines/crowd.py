@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from training.predictors import Candidate, Scores
-from training.samples import Histories, Pair
+from training.data.samples import Histories, Pair
+from training.evaluation.predictors import Candidate, Scores
 
 NUM_NEIGHBOURS = 40
 SHRINKAGE = 4.0

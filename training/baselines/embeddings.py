@@ -7,7 +7,7 @@ from cachetools import LRUCache
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from training.predictors import ImageReader
+from training.evaluation.predictors import ImageReader
 
 MOST_BYTES = 1 << 30
 MOST_PROMPTS = 4096

@@ -11,7 +11,7 @@ from training.baselines.clip_towers import ClipTowers, load_clip_tokenizer
 from training.baselines.open_clip_names import config_of, to_transformers
 from training.baselines.pixels import CLIP_SCALE, pad_to_square
 from training.baselines.weights import fill, read_torch_file, require
-from training.predictors import ImageReader
+from training.evaluation.predictors import ImageReader
 
 Version = Literal["v2.0", "v2.1"]
 

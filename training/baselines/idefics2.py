@@ -11,10 +11,10 @@ from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines.weights import require_model
-from training.features import ImageFeatures
-from training.predictors import Candidate, ImageReader, Scores
-from training.samples import Pair
-from training.scorer_predictor import ScorerPredictor
+from training.data.features import ImageFeatures
+from training.data.samples import Pair
+from training.evaluation.predictors import Candidate, ImageReader, Scores
+from training.evaluation.scorer_predictor import ScorerPredictor
 
 # Labels in the authors' code and in ViPer's; each is one token of Idefics2's vocabulary.
 LIKE, DISLIKE = "+", "-"

@@ -25,8 +25,8 @@ from training.baselines.blip_names import (
 from training.baselines.embeddings import ENCODE_AT_ONCE, ImageEmbeddings
 from training.baselines.pixels import CLIP_SCALE, crop_middle, stack
 from training.baselines.weights import fill, read_json, read_torch_file, require
-from training.predictors import Candidate, ImageReader, Scores
-from training.samples import Pair
+from training.data.samples import Pair
+from training.evaluation.predictors import Candidate, ImageReader, Scores
 
 WEIGHTS_FILE, CONFIG_FILE, VOCABULARY_FILE = "ImageReward.pt", "med_config.json", "vocab.txt"
 

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 
-from training.predictors import Candidate, Scores
-from training.samples import Pair
+from training.data.samples import Pair
+from training.evaluation.predictors import Candidate, Scores
 
 Embed = Callable[[Sequence[int]], Float[np.ndarray, "N E"]]
 """Rows of the image table -> embeddings."""

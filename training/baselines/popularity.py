@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from training.predictors import Candidate, Scores
-from training.samples import Histories, Pair
+from training.data.samples import Histories, Pair
+from training.evaluation.predictors import Candidate, Scores
 
 PRIOR_COMPARISONS = 2.0
 """Comparisons, half of them won, that every image is credited with."""

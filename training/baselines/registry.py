@@ -9,7 +9,7 @@ from training.baselines.hps import load_hps
 from training.baselines.idefics2 import load_idefics2
 from training.baselines.image_reward import load_image_reward
 from training.baselines.viper import load_viper
-from training.predictors import ImageReader, Predictor
+from training.evaluation.predictors import ImageReader, Predictor
 
 
 class Loader(Protocol):

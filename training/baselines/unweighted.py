@@ -8,9 +8,9 @@ from jaxtyping import Float
 from training.baselines.crowd import MatrixFactorisation, UserNeighbours
 from training.baselines.linear import LinearTaste
 from training.baselines.popularity import Chance, MeanRating, MostLiked
-from training.features import Features
-from training.predictors import Predictor
-from training.samples import Histories
+from training.data.features import Features
+from training.data.samples import Histories
+from training.evaluation.predictors import Predictor
 
 
 def without_weights(known: Histories, features: Features, *, seed: int = 0) -> list[Predictor]:

@@ -26,9 +26,9 @@ from training.baselines.idefics2 import (
     sigmoid,
 )
 from training.baselines.weights import require
-from training.features import ImageFeatures
-from training.predictors import Candidate, ImageReader, Scores
-from training.samples import Pair
+from training.data.features import ImageFeatures
+from training.data.samples import Pair
+from training.evaluation.predictors import Candidate, ImageReader, Scores
 
 _QUESTION = "User:<image>Score for this image?<end_of_utterance>\nAssistant: "
 _ANSWER = "{label}<end_of_utterance>\n"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.errors import CheckpointRefused
-from training.predictors import WeightsMissing
+from training.evaluation.predictors import WeightsMissing
 
 MODEL_FILE = "model.safetensors"
 

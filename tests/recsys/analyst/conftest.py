@@ -21,7 +21,7 @@ from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.records import Choice, Signature
 from storage.signatures import SignatureStore
-from training.tiny_base import TinyShape, build_model, train_tokenizer
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 NUM_USERS = 24
 NUM_CHOICES = 3

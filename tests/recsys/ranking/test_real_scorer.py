@@ -11,7 +11,7 @@ from recsys.ranking.ranker import Ranker
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
 from recsys.scorer.template import Template, TemplateConfig
-from training.tiny_base import TinyShape, build_model, train_tokenizer
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 SHAPE = TinyShape(
     image_px=16,

@@ -6,7 +6,7 @@ import torch
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
 from recsys.scorer.template import Template, TemplateConfig
-from training.tiny_base import TinyShape, build_model, train_tokenizer
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 SMALL = TinyShape(
     image_px=16,

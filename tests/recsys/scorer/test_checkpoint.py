@@ -14,7 +14,7 @@ from recsys.scorer.backbone import Backbone, load_model
 from recsys.scorer.checkpoint import BaseModel, load_scorer, model_version, save_scorer
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
-from training.tiny_base import TinyShape, build_model
+from training.fitting.pretraining.tiny_base import TinyShape, build_model
 
 LORA = LoraShape(rank=2, alpha=4, dropout=0.0, targets=r".*text_model.*_proj")
 

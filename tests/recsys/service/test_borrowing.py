@@ -23,7 +23,7 @@ from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
 from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub
 from storage.coldstart.populations import ColdStartStore, StoredColdStart
 from storage.records import Choice
-from training.tiny_base import TinyShape, build_model, train_tokenizer
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 SHAPE = TinyShape(
     image_px=16,

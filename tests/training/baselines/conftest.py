@@ -11,9 +11,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape, add_adapter, save_adapter
 from training.baselines.pixels import CLIP_SCALE
-from training.predictors import Candidate
-from training.samples import Pair
-from training.tiny_base import TinyShape, build_model, train_tokenizer
+from training.data.samples import Pair
+from training.evaluation.predictors import Candidate
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 SIDE_PX = 16
 WIDTH = 32

@@ -9,7 +9,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from recsys.errors import CheckpointRefused
 from training.baselines.clip_score import load_clip_score, load_pick_score
 from training.baselines.pixels import crop_middle
-from training.predictors import Candidate
+from training.evaluation.predictors import Candidate
 
 
 @torch.no_grad()

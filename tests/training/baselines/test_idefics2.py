@@ -13,8 +13,8 @@ from recsys.scorer.adapter import load_adapter
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines.idefics2 import load_idefics2
 from training.baselines.viper import load_viper
-from training.predictors import Candidate
-from training.samples import Pair
+from training.data.samples import Pair
+from training.evaluation.predictors import Candidate
 
 NUM_IMAGE_TOKENS = 2
 IMAGE = "<fake_token_around_image>" + "<image>" * NUM_IMAGE_TOKENS + "<fake_token_around_image>"

@@ -12,7 +12,7 @@ from recsys.errors import CheckpointRefused
 from training.baselines.blip_names import text_config, under, vision_config
 from training.baselines.image_reward import load_image_reward
 from training.baselines.pixels import CLIP_SCALE, crop_middle
-from training.predictors import Candidate
+from training.evaluation.predictors import Candidate
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from recsys.errors import CheckpointRefused
 from training.baselines.registry import WEIGHTED
-from training.predictors import Predictor, WeightsMissing
+from training.evaluation.predictors import Predictor, WeightsMissing
 
 PERSONAL = {"idefics2", "viper"}
 BLIND_TO_PROMPTS = {"laion_aesthetic", "viper"}

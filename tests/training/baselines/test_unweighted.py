@@ -6,8 +6,8 @@ import pytest
 from training.baselines.crowd import MatrixFactorisation, UserNeighbours
 from training.baselines.linear import LinearTaste
 from training.baselines.popularity import Chance, MeanRating, MostLiked
-from training.predictors import Candidate, Predictor
-from training.samples import Histories, Pair
+from training.data.samples import Histories, Pair
+from training.evaluation.predictors import Candidate, Predictor
 
 IMAGES = 12
 

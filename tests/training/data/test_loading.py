@@ -1,0 +1,215 @@
+"""Images from a real store: in order, in bounded memory, and around those that are broken."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+from training.data.batches import batches
+from training.data.encoding import Fresh, Upcoming, encode_all
+from training.data.loading import ImageCount, TooManyBadImages, read_images, stream_images
+from training.data.samples import Histories, Pair, Sample
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from training.fitting.recipes.recipe import tiny
+
+
+def png(value: int, side: int = 8) -> bytes:
+    file = io.BytesIO()
+    pixels = np.full((side, side, 3), value % 256, dtype=np.uint8)
+    pixels[0, 0] = value // 256
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+class Place:
+    """A store with images in it, and its URLs."""
+
+    def __init__(self, folder: Path, count: int, side: int = 8) -> None:
+        self.urls = f"sqlite:///{folder / 'recsys.db'}", f"file://{folder / 'blobs'}"
+        database = Database(self.urls[0])
+        upgrade(database)
+        self.store = HistoryStore(database, BlobStore(self.urls[1]))
+        self.names = [self.store.blobs.put(png(n, side)) for n in range(count)]
+        self.folder = folder
+
+    def spoil(self, name: str) -> None:
+        path = next((self.folder / "blobs").rglob(f"*{name}*"))
+        path.write_bytes(path.read_bytes()[:20])
+
+    def batches(self, size: int) -> list[list[str]]:
+        return [self.names[start : start + size] for start in range(0, len(self.names), size)]
+
+
+def small_scorer() -> PreferenceScorer:
+    shape = TinyShape(
+        image_px=16,
+        vision_width=16,
+        vision_layers=1,
+        num_latents=2,
+        width=32,
+        layers=1,
+        mlp_width=32,
+    )
+    tokenizer = train_tokenizer(["a fish"], vocabulary=400)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(shape, vocabulary=len(tokenizer), image_token=image, seed=0)
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=2)
+    return PreferenceScorer(
+        Backbone(model), template, geometry=shape.geometry, config=ScorerConfig()
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path, 12)
+
+
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_batches_come_in_order(place: Place, num_workers: int) -> None:
+    count = ImageCount()
+    stream = stream_images(*place.urls, place.batches(5), count=count, num_workers=num_workers)
+    found = [[int(image[0, 1, 1]) for image in batch.values()] for batch in stream]
+    assert found == [list(range(5)), list(range(5, 10)), [10, 11]]
+    assert count.num_read == 12
+    assert 0 <= count.waiting_share <= 1
+
+
+def test_a_corrupt_and_a_missing_image_are_named(place: Place) -> None:
+    place.spoil(place.names[3])
+    images, bad = read_images(place.store, [*place.names[:5], "0" * 64])
+    assert bad == [place.names[3], "0" * 64]
+    assert list(images) == [place.names[n] for n in (0, 1, 2, 4)]
+
+
+def test_bytes_of_another_image_are_named(place: Place) -> None:
+    path = next((place.folder / "blobs").rglob(f"*{place.names[3]}*"))
+    path.write_bytes(place.store.image(place.names[4]))
+    images, bad = read_images(place.store, place.names)
+    assert bad == [place.names[3]]
+    assert len(images) == 11
+
+
+@pytest.mark.slow
+def test_workers_hold_no_file_for_an_image(tmp_path: Path) -> None:
+    place = Place(tmp_path, 300)
+    process = psutil.Process()
+    stream = stream_images(*place.urls, place.batches(100), count=ImageCount(), num_workers=1)
+    kept = [next(stream)]
+    before = process.num_fds()
+    kept += stream
+    assert sum(map(len, kept)) == 300
+    assert process.num_fds() <= before
+
+
+def test_one_in_a_hundred_is_skipped_and_counted(tmp_path: Path) -> None:
+    place = Place(tmp_path, 200)
+    place.spoil(place.names[77])
+    count = ImageCount()
+    batches = list(stream_images(*place.urls, place.batches(50), count=count))
+    assert [len(batch) for batch in batches] == [50, 49, 50, 50]
+    assert count.bad == [place.names[77]]
+
+
+def test_more_than_one_in_a_hundred_stops_the_run_and_is_named(tmp_path: Path) -> None:
+    place = Place(tmp_path, 150)
+    for name in place.names[10:13]:
+        place.spoil(name)
+    # Judged as soon as a hundred were read.
+    with pytest.raises(TooManyBadImages, match=f"got 3 of 100.*{place.names[10][:12]}"):
+        list(stream_images(*place.urls, place.batches(50), count=ImageCount()))
+
+
+def test_few_images_are_judged_at_the_end(place: Place) -> None:
+    place.spoil(place.names[0])
+    with pytest.raises(TooManyBadImages, match="got 1 of 12"):
+        list(stream_images(*place.urls, place.batches(6), count=ImageCount()))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    """Decoded, they would take 2,000 x 96 KiB = 190 MB at once."""
+    place = Place(tmp_path, 2000, side=180)
+    process = psutil.Process()
+    highest, before = 0, 0
+    stream = stream_images(*place.urls, place.batches(20), count=ImageCount())
+    for number, batch in enumerate(stream):
+        if number == 10:
+            before = process.memory_info().rss
+        highest = max(highest, process.memory_info().rss)
+        assert len(batch) == 20
+    assert highest - before < 30e6
+
+
+def test_a_corrupt_image_in_the_middle_of_training_is_left_out(tmp_path: Path) -> None:
+    place = Place(tmp_path, 300)
+    place.spoil(place.names[2])
+
+    fresh = Fresh(small_scorer(), place.store, place.names)
+    everything = [Sample((), tuple(Pair(n, n + 1, "") for n in range(50, 300, 2)))]
+    fresh.read(everything, (0, 0))
+    samples, encode = fresh.read(
+        [Sample((Pair(0, 1, ""), Pair(2, 3, "")), (Pair(4, 5, ""),))], (0, 1)
+    )
+    assert samples == [Sample((Pair(0, 1, ""),), (Pair(4, 5, ""),))]
+    assert encode([0, 1, 4, 5]).shape == (4, 2, 32)
+    assert fresh.figures() == {"bad_images": 1.0}
+    assert fresh.bad == {2}
+
+
+def test_images_that_are_about_to_be_read_can_be_tried_first(tmp_path: Path) -> None:
+    place = Place(tmp_path, 300)
+    place.spoil(place.names[2])
+    quiet = Console(quiet=True)
+
+    fresh = Fresh(small_scorer(), place.store, place.names)
+    assert fresh.find_bad(range(50, 250)) == set()
+    assert fresh.find_bad([4, 2, 2, 3]) == {2}
+    assert fresh.bad == {2}
+    once = encode_all(small_scorer(), place.store, place.names, range(300), console=quiet)
+    assert once.find_bad([4, 2]) == {2}
+    assert once.find_bad([4]) == set()
+
+
+def test_console_is_told_of_bad_images(tmp_path: Path) -> None:
+    place = Place(tmp_path, 300)
+    place.spoil(place.names[7])
+
+    console = Console(record=True, quiet=False, file=io.StringIO(), width=200)
+    encoded = encode_all(small_scorer(), place.store, place.names, range(300), console=console)
+    assert encoded.bad == {7}
+    assert encoded.rows([7]).abs().sum() == 0
+    assert encoded.rows([8]).abs().sum() > 0
+    assert place.names[7] in console.export_text()
+
+
+@pytest.mark.slow
+def test_workers_read_ahead_what_each_part_asks_for(tmp_path: Path) -> None:
+    place = Place(tmp_path, 240)
+    pairs = {
+        f"u{user}": tuple(Pair(60 * user + 2 * n, 60 * user + 2 * n + 1, "") for n in range(30))
+        for user in range(4)
+    }
+    recipe = replace(tiny(), first=replace(tiny().first, num_users=2, num_pairs=2))
+    drawn = batches(Histories(pairs, tuple(place.names)), recipe, recipe.first)
+    fresh = Fresh(small_scorer(), place.store, place.names)
+    plain = Fresh(small_scorer(), place.store, place.names)
+    fresh.prepare(Upcoming(drawn, 3, range(1, 4, 2), num_workers=1))
+    for at in ((1, 1), (1, 3), (2, 1), (2, 3)):  # a run that goes on with step 1
+        samples = drawn.draw(*at)
+        rows = [pair.liked for sample in samples for pair in sample.targets]
+        (kept, ahead), (_, alone) = (each.read(samples, at) for each in (fresh, plain))
+        assert kept == samples
+        assert torch.equal(ahead(rows), alone(rows))
+    assert set(fresh.figures()) == {"bad_images", "waiting"}

@@ -1,0 +1,55 @@
+"""Histories as samples: no image on both sides, liked and disliked in their places."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.scorer.template import Template, TemplateConfig
+from training.data.samples import Pair, Sample, draw_sample, pack_samples, split_pairs
+from training.fitting.pretraining.tiny_base import train_tokenizer
+
+pairs = st.lists(
+    st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda pair: pair[0] != pair[1]),
+    max_size=14,
+).map(lambda rows: [Pair(liked, disliked, f"p{liked}") for liked, disliked in rows])
+
+
+@settings(deadline=None)
+@given(history=pairs, seed=st.integers(0, 5), references=st.integers(0, 8))
+def test_targets_share_no_image_with_references(history, seed, references) -> None:
+    rng = np.random.default_rng(seed)
+    sample = draw_sample(history, rng, num_references=references, num_targets=4)
+    seen = {row for pair in sample.references for row in (pair.liked, pair.disliked)}
+    asked = {row for pair in sample.targets for row in (pair.liked, pair.disliked)}
+    assert not seen & asked
+    assert len(sample.references) <= references
+    assert len(sample.targets) <= 4
+    assert {*sample.references, *sample.targets} <= set(history)
+
+
+def test_order_and_choice_follow_the_seed() -> None:
+    history = [Pair(2 * i, 2 * i + 1, "") for i in range(20)]
+    draw = [
+        draw_sample(history, np.random.default_rng(seed), num_references=8, num_targets=8)
+        for seed in (1, 1, 2)
+    ]
+    assert draw[0] == draw[1]
+    assert draw[0] != draw[2]
+
+
+def test_rows_hold_images_in_the_order_of_their_places() -> None:
+    tokenizer = train_tokenizer(["three small fish"], vocabulary=400)
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=2)
+    samples = [
+        Sample((Pair(7, 3, "a"),), (Pair(1, 2, "b"), Pair(5, 6, "c"))),
+        Sample((), (Pair(8, 9, "d"),)),
+    ]
+    packed, order = pack_samples(template, samples, num_preference_tokens=3)
+    assert order.tolist() == [7, 3, 1, 2, 5, 6, 8, 9]
+    assert int(packed.is_image.sum()) == 2 * len(order)
+    assert packed.readouts.shape == (2, 4)
+    logits = torch.arange(16.0).reshape(2, 4, 2)
+    liked, disliked = split_pairs(packed, logits)
+    assert liked.tolist() == [[0.0, 1.0], [4.0, 5.0], [8.0, 9.0]]
+    assert disliked.tolist() == [[2.0, 3.0], [6.0, 7.0], [10.0, 11.0]]

@@ -1,0 +1,202 @@
+"""Who may be asked about what, given whom a checkpoint learned from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from training.data.samples import Histories, Pair
+from training.data.trained_on import (
+    histories_digest,
+    read_trained_on,
+    trained_on,
+    user_digest,
+    write_trained_on,
+)
+from training.evaluation.asked import Asked, ask, read_pairs, read_users
+from training.evaluation.questions import images_of
+
+NUM_PAIRS = 12
+
+
+def chain(first: int, count: int = NUM_PAIRS) -> tuple[Pair, ...]:
+    return tuple(
+        Pair(first + 2 * n, first + 2 * n + 1, f"p{first + n}", chosen_at=float(n))
+        for n in range(count)
+    )
+
+
+def histories() -> Histories:
+    pairs = {f"u{n}": chain(100 * n) for n in range(4)}
+    return Histories(pairs, tuple(f"{row:064x}" for row in range(400)))
+
+
+def asked(**options) -> Asked:
+    defaults = {"seed": 0, "num_references": 3, "num_targets": 4}
+    known = options.pop("histories", histories())
+    return ask(known, options.pop("trained", None), **(defaults | options))
+
+
+def learned(until: int, *users: str):
+    """A record of having learned from the first `until` pairs of each user."""
+    kept = {user: histories().pairs[user][:until] for user in users}
+    return trained_on(Histories(kept, histories().images), parts={})
+
+
+def test_without_a_record_everybody_is_unseen_and_it_is_said() -> None:
+    found = asked()
+    assert set(found.unseen) == {"u0", "u1", "u2", "u3"}
+    assert not found.seen
+    assert not found.is_certain
+
+
+def test_users_learned_from_are_asked_about_newer_choices_alone() -> None:
+    found = asked(trained=learned(8, "u0", "u1"))
+    assert set(found.unseen) == {"u2", "u3"}
+    assert set(found.seen) == {"u0", "u1"}
+    for sample in found.seen.values():
+        assert all(pair.chosen_at >= 8 for pair in sample.targets)
+        assert all(pair.chosen_at < 8 for pair in sample.references)
+
+
+def test_a_user_learned_from_to_the_end_is_not_asked() -> None:
+    assert set(asked(trained=learned(NUM_PAIRS, "u0")).seen) == set()
+
+
+def test_users_validated_on_are_asked_nothing() -> None:
+    record = trained_on(Histories({}, ()), validation=["u2"], parts={})
+    assert set(asked(trained=record).unseen) == {"u0", "u1", "u3"}
+
+
+def test_an_image_validated_on_is_asked_of_nobody() -> None:
+    known = histories()
+    shared = known.pairs["u2"][3]
+    pairs = known.pairs | {"u1": (*known.pairs["u1"], replace(shared, chosen_at=50.0))}
+    record = trained_on(Histories({}, ()), validation=["u2"], parts={})
+    for seed in range(5):
+        found = asked(
+            histories=Histories(pairs, known.images), trained=record, num_targets=99, seed=seed
+        )
+        assert not images_of(found.unseen["u1"].targets) & images_of([shared])
+        assert found.num_overlapping == 1
+
+
+def test_users_learned_from_are_asked_about_prompts_that_were_held_out() -> None:
+    known = histories()
+    kept = tuple(pair for pair in known.pairs["u0"] if pair.prompt != "p0")
+    record = trained_on(Histories({"u0": kept}, known.images), parts={})
+    found = asked(trained=record)
+    assert [pair.prompt for pair in found.seen["u0"].targets] == ["p0"]
+
+
+def test_an_image_learned_from_is_asked_of_nobody() -> None:
+    known = histories()
+    shared = known.pairs["u0"][0]
+    pairs = known.pairs | {
+        "u1": (*known.pairs["u1"], Pair(shared.disliked, shared.liked, "p", 99.0))
+    }
+    for seed in range(5):
+        found = asked(
+            histories=Histories(pairs, known.images),
+            trained=learned(8, "u0"),
+            num_targets=99,
+            seed=seed,
+        )
+        assert not images_of(found.unseen["u1"].targets) & images_of([shared])
+        assert found.num_overlapping == 1
+
+
+def test_baselines_know_everything_but_what_is_asked_of_the_user() -> None:
+    found = asked()
+    known = found.known()
+    for user, sample in found.unseen.items():
+        images = images_of(sample.targets)
+        assert all(not images & {p.liked, p.disliked} for p in known.pairs[user])
+        assert set(sample.references) <= set(known.pairs[user])
+
+
+def test_users_named_are_judged_alone() -> None:
+    assert set(asked(users=["u1", "u3"]).unseen) == {"u1", "u3"}
+    with pytest.raises(ValueError, match=r"every user named must be in storage, 1 are not.*u9"):
+        asked(users=["u1", "u9"])
+
+
+def test_pairs_named_are_judged_and_no_others() -> None:
+    images = histories().images
+    named = {"u1": [(images[100], images[101])], "u2": [(images[202], images[203])]}
+    found = asked(pairs=named)
+    assert [(p.liked, p.disliked) for p in found.unseen["u1"].targets] == [(100, 101)]
+    assert [(p.liked, p.disliked) for p in found.unseen["u2"].targets] == [(202, 203)]
+    assert not images_of(found.unseen["u1"].references) & {100, 101}
+
+
+def test_a_pair_that_nobody_chose_is_refused() -> None:
+    images = histories().images
+    with pytest.raises(ValueError, match="u1 never preferred"):
+        asked(pairs={"u1": [(images[101], images[100])]})
+
+
+def test_one_user_is_too_few() -> None:
+    with pytest.raises(ValueError, match="at least two users"):
+        asked(users=["u1"])
+
+
+def test_at_most_so_many_users() -> None:
+    assert len(asked(most_users=2).unseen) == 2
+
+
+def test_users_and_pairs_are_read_from_files(tmp_path: Path) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("a\n\n b \n")
+    assert read_users(users) == ["a", "b"]
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("user_id,liked_image,disliked_image\na,x,y\na,z,y\n")
+    assert read_pairs(pairs) == {"a": [("x", "y"), ("z", "y")]}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "user_id,liked\na,b\n", "user_id,liked_image,disliked_image\n"]
+)
+def test_a_file_without_pairs_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"pairs\.csv must"):
+        read_pairs(path)
+
+
+def test_a_file_without_users_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "users.txt"
+    path.write_text("\n")
+    with pytest.raises(ValueError, match="at least one user"):
+        read_users(path)
+
+
+def test_the_record_of_training_names_no_user(tmp_path: Path) -> None:
+    record = learned(8, "u0")
+    write_trained_on(record, tmp_path)
+    assert read_trained_on(tmp_path) == record
+    assert "u0" not in (tmp_path / "trained_on.json").read_text()
+    assert record.until("u0") == 7.0
+    assert record.until("u1") is None
+    assert user_digest("u0") != user_digest("u1")
+
+
+def test_no_record_and_a_damaged_one(tmp_path: Path) -> None:
+    assert read_trained_on(tmp_path) is None
+    (tmp_path / "trained_on.json").write_text("{")
+    with pytest.raises(ValueError, match="is damaged"):
+        read_trained_on(tmp_path)
+
+
+def test_the_data_digest_does_not_depend_on_the_image_table() -> None:
+    known = histories()
+    turned = Histories(
+        {
+            user: tuple(Pair(399 - p.liked, 399 - p.disliked, p.prompt, p.chosen_at) for p in pairs)
+            for user, pairs in reversed(known.pairs.items())
+        },
+        known.images[::-1],
+    )
+    assert histories_digest(turned) == histories_digest(known)
+    fewer = Histories({**known.pairs, "u0": known.pairs["u0"][1:]}, known.images)
+    assert histories_digest(fewer) != histories_digest(known)

@@ -1,0 +1,77 @@
+"""Folds keep users and prompts apart, and everybody is judged once."""
+
+import numpy as np
+import pytest
+
+from training.data.samples import Histories, Pair
+from training.evaluation.cross_validation import cross_validate, deal_folds
+from training.evaluation.questions import images_of
+
+NUM_USERS, NUM_PROMPTS = 6, 9
+
+
+def histories() -> Histories:
+    """Every user prefers one of two images of each prompt; half of them the other way round."""
+    pairs = {}
+    for user in range(NUM_USERS):
+        turn = user % 2
+        pairs[f"u{user}"] = tuple(
+            Pair(2 * p + turn, 2 * p + 1 - turn, f"p{p}") for p in range(NUM_PROMPTS)
+        )
+    return Histories(pairs, ("",) * (2 * NUM_PROMPTS))
+
+
+def folds():
+    return deal_folds(histories(), num_user_folds=2, num_prompt_folds=3, num_references=4)
+
+
+def test_users_and_prompts_asked_about_are_in_nothing_learned() -> None:
+    for fold in folds():
+        prompts = {pair.prompt for sample in fold.samples.values() for pair in sample.targets}
+        assert not set(fold.samples) & set(fold.learned.pairs)
+        for pairs in fold.learned.pairs.values():
+            assert not prompts & {pair.prompt for pair in pairs}
+        for sample in fold.samples.values():
+            assert not prompts & {pair.prompt for pair in sample.references}
+            assert not images_of(sample.references) & images_of(sample.targets)
+
+
+def test_every_pair_of_every_user_is_asked_once() -> None:
+    asked = [(u, p.prompt) for fold in folds() for u, s in fold.samples.items() for p in s.targets]
+    assert len(asked) == len(set(asked)) == NUM_USERS * NUM_PROMPTS
+
+
+class Beauty:
+    """Ignores the user."""
+
+    name = "beauty"
+
+    def scores(self, user_id, references, candidates):
+        return np.array([float(each.row % 2) for each in candidates])
+
+
+class Reader:
+    """Reads off the references which of the two sides the user takes."""
+
+    name = "reader"
+
+    def scores(self, user_id, references, candidates):
+        side = references[0].liked % 2
+        return np.array([float(each.row % 2 == side) for each in candidates])
+
+
+def test_answers_are_pooled_over_folds() -> None:
+    found = cross_validate(
+        folds(), lambda number, fold: [Beauty(), Reader()], compared_with="reader"
+    )
+    assert found["reader"]["top1"].value == 1.0
+    assert found["reader"]["opposed"].value == 1.0
+    assert found["beauty"]["top1"].value == 0.5
+    assert found["beauty"]["opposed"].value == 0.5
+    assert found["beauty"]["ours_minus"].value == 0.5
+    assert found["reader"]["top1"].n_pairs == NUM_USERS * NUM_PROMPTS
+
+
+def test_more_folds_than_users_are_refused() -> None:
+    with pytest.raises(ValueError, match="users must fill at least two folds"):
+        deal_folds(histories(), num_user_folds=7, num_prompt_folds=3, num_references=4)

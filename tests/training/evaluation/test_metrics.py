@@ -1,0 +1,40 @@
+"""Figures against hand counts, and intervals that cover."""
+
+import numpy as np
+import pytest
+
+from training.evaluation.metrics import accuracy, over_users
+
+
+def test_a_tie_counts_half() -> None:
+    assert accuracy(np.array([0.2, -0.1, 0.0, 1.0])) == (1 + 0 + 0.5 + 1) / 4
+
+
+def test_no_pairs_no_accuracy() -> None:
+    with pytest.raises(ValueError, match="at least one pair"):
+        accuracy(np.array([]))
+
+
+def test_the_mean_lies_in_its_interval_and_users_are_counted() -> None:
+    figure = over_users([0.5, 0.75, 1.0, 0.25], n_pairs=32)
+    assert figure.value == 0.625
+    assert figure.low < 0.625 < figure.high
+    assert (figure.n_users, figure.n_pairs) == (4, 32)
+
+
+def test_users_alike_leave_no_doubt() -> None:
+    figure = over_users([0.7] * 9, n_pairs=9)
+    assert figure.low == pytest.approx(0.7)
+    assert figure.high == pytest.approx(0.7)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(3)
+    drawn = [over_users(rng.normal(0.6, 0.1, 60).tolist(), n_pairs=1, seed=i) for i in range(200)]
+    covered = np.mean([figure.low <= 0.6 <= figure.high for figure in drawn])
+    assert 0.89 <= covered <= 0.99
+
+
+def test_no_users_no_figure() -> None:
+    with pytest.raises(ValueError, match="at least one user"):
+        over_users([], n_pairs=0)

@@ -1,0 +1,105 @@
+"""Plots by their SVG: they parse, say what was measured, and fetch nothing."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from training.evaluation.plots import (
+    accuracy_plot,
+    attention_plot,
+    difference_plot,
+    reference_plot,
+    reliability_plot,
+    signature_plot,
+)
+
+SVG = "{http://www.w3.org/2000/svg}"
+HREF = "{http://www.w3.org/1999/xlink}href"
+
+
+def figure(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1, "n_users": 7, "n_pairs": 56}
+
+
+def texts(svg: str) -> list[str]:
+    return [
+        "".join(each.itertext()).strip() for each in ElementTree.fromstring(svg).iter(f"{SVG}text")
+    ]
+
+
+PLOTS = {
+    "accuracy": lambda: accuracy_plot([("ours & theirs", figure(0.7)), ("<other>", figure(0.5))]),
+    "difference": lambda: difference_plot(
+        [("no <tokens>", figure(-0.02)), ("x & y", figure(0.01))]
+    ),
+    "signatures": lambda: signature_plot([("shipped", figure(0.45)), ("<raw>", figure(-0.01))]),
+    "references": lambda: reference_plot({"0": figure(0.5), "8": figure(0.7)}),
+    "bounded": lambda: reference_plot({"0": figure(0.5)}, {"0": figure(0.6)}),
+    "reliability": lambda: reliability_plot([{"score": 0.5, "liked": 0.4, "count": 3}]),
+    "attention": lambda: attention_plot([[0.1, 0.9], [0.2, 0.8]]),
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_stands_inside_a_page(name: str) -> None:
+    svg = PLOTS[name]()
+    root = ElementTree.fromstring(svg)
+    assert svg.startswith("<svg")
+    assert root.tag == f"{SVG}svg"
+    assert all(
+        each.get(key, "#").startswith(("#", "data:"))
+        for each in root.iter()
+        for key in (HREF, "href")
+    )
+    assert all(place.startswith("#") for place in re.findall(r"url\((.*?)\)", svg))
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_the_same_figures_give_the_same_plot(name: str) -> None:
+    assert PLOTS[name]() == PLOTS[name]()
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_no_date_is_in_a_plot(name: str) -> None:
+    assert not re.search(r"\d{4}-\d\d-\d\d", PLOTS[name]())
+
+
+def test_accuracy_is_told_in_percent_and_names_as_they_are() -> None:
+    told = texts(PLOTS["accuracy"]())
+    assert {"70.0%", "50.0%", "ours & theirs", "<other>", "pairs told right"} <= set(told)
+
+
+def test_differences_are_told_in_points_with_their_sign() -> None:
+    told = texts(PLOTS["difference"]())
+    assert {"-2.0", "+1.0", "no <tokens>", "percentage points"} <= set(told)
+    assert not [each for each in told if "%" in each]
+
+
+def test_signatures_are_told_as_they_are() -> None:
+    assert {"0.45", "-0.01", "shipped", "<raw>"} <= set(texts(PLOTS["signatures"]()))
+
+
+def test_the_best_possible_is_named_where_it_is_known() -> None:
+    assert "best possible" in texts(PLOTS["bounded"]())
+    assert "best possible" not in texts(PLOTS["references"]())
+
+
+def test_both_temperatures_are_named() -> None:
+    bins = [{"score": 0.5, "liked": 0.4, "count": 3}]
+    assert "at the fitted temperature" not in texts(reliability_plot(bins))
+    assert {"Q as in Eq. 2", "at the fitted temperature"} <= set(
+        texts(reliability_plot(bins, bins))
+    )
+
+
+def test_attention_that_was_not_had_is_left_blank() -> None:
+    holed = attention_plot([[None, 0.9], [0.2, 0.8]])
+    assert ElementTree.fromstring(holed).tag == f"{SVG}svg"
+    assert holed != attention_plot([[0.1, 0.9], [0.2, 0.8]])
+
+
+def test_maps_to_be_compared_share_a_scale() -> None:
+    maps = [[0.1, 0.2], [0.2, 0.1]]
+    assert attention_plot(maps, most=0.2) == attention_plot(maps)
+    assert attention_plot(maps, most=0.8) != attention_plot(maps)

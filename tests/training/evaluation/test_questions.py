@@ -1,0 +1,132 @@
+"""Questions and controls over histories made by hand."""
+
+import pytest
+
+from training.data.samples import Histories, Pair, Sample
+from training.evaluation.questions import (
+    behind_strangers,
+    draw_samples,
+    find_opposed,
+    images_of,
+    one_of_four,
+    opposed_samples,
+    swapped,
+    with_references,
+    without_prompts,
+)
+
+
+def pair(liked: int, disliked: int, at: float = 0.0) -> Pair:
+    return Pair(liked, disliked, f"prompt {liked}", at)
+
+
+def histories(**pairs: list[Pair]) -> Histories:
+    return Histories({user: tuple(own) for user, own in pairs.items()}, ("",) * 100)
+
+
+def chain(first: int, count: int) -> list[Pair]:
+    """Pairs that share no image."""
+    return [pair(first + 2 * n, first + 2 * n + 1) for n in range(count)]
+
+
+def drawn(known: Histories, *, references: int = 2, targets: int = 2, seed: int = 0):
+    return draw_samples(
+        known, known.pairs, seed=seed, num_references=references, num_targets=targets
+    )
+
+
+def test_targets_share_no_image_with_references() -> None:
+    known = histories(a=[pair(0, 1), pair(0, 2), pair(3, 1), pair(4, 5), pair(6, 7), pair(8, 9)])
+    for seed in range(20):
+        for sample in drawn(known, seed=seed).values():
+            assert not images_of(sample.references) & images_of(sample.targets)
+            assert len(sample.references) == 2
+
+
+def test_a_user_without_enough_pairs_is_not_asked() -> None:
+    assert set(drawn(histories(a=chain(0, 2), b=chain(10, 5)))) == {"b"}
+
+
+def test_who_else_is_there_changes_no_sample() -> None:
+    alone = drawn(histories(a=chain(0, 6)))["a"]
+    assert drawn(histories(a=chain(0, 6), b=chain(20, 6)))["a"] == alone
+
+
+def test_only_askable_pairs_are_asked_and_others_are_read_first() -> None:
+    old, new = chain(0, 5), chain(50, 3)
+    known = histories(a=[*old, *new])
+    sample = draw_samples(known, {"a": new}, seed=1, num_references=4, num_targets=8)["a"]
+    assert set(sample.targets) == set(new)
+    assert set(sample.references) <= set(old)
+
+
+def test_strangers_are_other_users_and_show_no_target() -> None:
+    known = histories(a=chain(0, 5), b=chain(0, 5), c=chain(30, 5), d=chain(60, 5))
+    samples = drawn(known)
+    changed = behind_strangers(samples, seed=3)
+    assert changed
+    for user, sample in changed.items():
+        assert sample.targets == samples[user].targets
+        assert sample.references != samples[user].references
+        assert not images_of(sample.references) & images_of(sample.targets)
+
+
+def test_swapped_labels_turn_each_reference_round() -> None:
+    samples = {"a": Sample((pair(0, 1),), (pair(2, 3),))}
+    (reference,) = swapped(samples)["a"].references
+    assert (reference.liked, reference.disliked) == (1, 0)
+    assert swapped(samples)["a"].targets == samples["a"].targets
+
+
+def test_without_prompts_keeps_images() -> None:
+    sample = without_prompts({"a": Sample((pair(0, 1),), (pair(2, 3),))})["a"]
+    assert {each.prompt for each in (*sample.references, *sample.targets)} == {""}
+    assert images_of(sample.references) == {0, 1}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_fewer_references_are_the_first_ones(count: int) -> None:
+    samples = {"a": Sample(tuple(chain(0, 2)), (pair(8, 9),))}
+    assert with_references(samples, count)["a"].references == tuple(chain(0, 2)[:count])
+
+
+def test_one_of_four_asks_a_target_against_three_images_apart_from_the_references() -> None:
+    known = histories(a=chain(0, 8))
+    samples = drawn(known)
+    question = one_of_four(samples, known, seed=0)["a"]
+    rows = {question.liked.row, *(each.row for each in question.disliked)}
+    assert len(rows) == 4
+    assert not rows & images_of(samples["a"].references)
+    assert all(each.row % 2 == 1 for each in question.disliked)
+    assert question.disliked[0].prompt == f"prompt {question.disliked[0].row - 1}"
+
+
+def test_one_of_four_needs_three_disliked_images() -> None:
+    known = histories(a=chain(0, 4))
+    assert one_of_four(drawn(known, references=2), known, seed=0) == {}
+
+
+def test_opposed_pairs_are_those_on_which_two_disagree() -> None:
+    known = histories(a=[pair(0, 1), pair(2, 3)], b=[pair(1, 0), pair(2, 3)], c=[pair(0, 1)])
+    found = find_opposed(known, known.pairs, seed=0)
+    assert {(each.first, each.second) for each in found} == {("a", "b"), ("b", "c")}
+    for each in found:
+        assert each.pair in known.pairs[each.first]
+
+
+def test_no_user_is_in_more_opposed_pairs_than_said() -> None:
+    known = histories(a=chain(0, 9), b=[pair(p.disliked, p.liked) for p in chain(0, 9)])
+    assert len(find_opposed(known, known.pairs, seed=0, most_a_user=4)) == 4
+
+
+def test_each_side_of_an_opposed_pair_is_asked_behind_references_apart() -> None:
+    known = histories(
+        a=[*chain(0, 2), *chain(40, 5), pair(0, 99)], b=[pair(1, 0), *chain(60, 5), pair(1, 98)]
+    )
+    opposed = find_opposed(known, known.pairs, seed=0)
+    sides = opposed_samples(known, opposed, seed=0, num_references=3)
+    assert [(t.liked, t.disliked) for t in sides["a"].targets] == [(0, 1)]
+    assert [(t.liked, t.disliked) for t in sides["b"].targets] == [(1, 0)]
+    for sample in sides.values():
+        assert len(sample.references) == 3
+        assert not images_of(sample.references) & {0, 1}

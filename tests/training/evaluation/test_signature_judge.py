@@ -1,0 +1,287 @@
+"""The signature table on a toy scorer: rivals against their own definitions, and what is said."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from recsys.scorer.attention import Normalisation
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.model import PreferenceScorer, ScorerConfig, Target
+from recsys.scorer.template import Template, TemplateConfig
+from recsys.signatures.files import Probe, write_signature
+from recsys.signatures.probes import Probes, encode_probes, probe_attention, probe_scores
+from recsys.signatures.reader import Projection, SignatureReader
+from training.cli.evaluate import evaluate as command
+from training.data.features import ImageFeatures
+from training.data.samples import Histories, Pair
+from training.evaluation.history_cuts import cut_histories, in_parts, reordered
+from training.evaluation.questions import user_rng
+from training.evaluation.signature_judge import DRIFT_COUNTS, FEWEST_USERS, judge_signatures
+from training.evaluation.signature_rivals import read_scores, rivals, show
+from training.evaluation.signature_world import agreement
+from training.evaluation.tables.signatures import show_signatures
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from training.fitting.probe_choice import halves
+from training.world.render import encode
+from training.world.tastes import draw_population, draw_tastes
+from training.world.truth import WorldTruth
+
+SHAPE = TinyShape(
+    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
+)
+KINDS: tuple[Normalisation, ...] = ("preference", "full", "log_ratio")
+NUM_IMAGES, NUM_USERS, R = 60, FEWEST_USERS + 4, 3
+
+
+def built(num_preference_tokens: int) -> PreferenceScorer:
+    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=SHAPE.num_latents)
+    config = ScorerConfig(num_references=R, num_preference_tokens=num_preference_tokens)
+    torch.manual_seed(1)
+    made = PreferenceScorer(Backbone(model), template, geometry=SHAPE.geometry, config=config)
+    return made.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> PreferenceScorer:
+    return built(4)
+
+
+def picture(row: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(row)
+    return torch.randint(0, 256, (3, 20, 20), generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def features(scorer) -> ImageFeatures:
+    return ImageFeatures(scorer, picture)
+
+
+def told_probes() -> list[Probe]:
+    prompts = ("a fish", "two fish two fish", "")
+    return [
+        Probe(encode(picture(90 + n).permute(1, 2, 0).numpy()), p) for n, p in enumerate(prompts)
+    ]
+
+
+@pytest.fixture(scope="module")
+def probes(scorer) -> Probes:
+    images = [picture(90 + n).float() / 255 for n in range(3)]
+    return encode_probes(
+        scorer, [Target(i, p.prompt) for i, p in zip(images, told_probes(), strict=True)]
+    )
+
+
+def drawn_histories(num_users: int = NUM_USERS, num_pairs: int = 9) -> Histories:
+    """People who chose among the same images, with prompts of different lengths."""
+    rng = np.random.default_rng(5)
+    pairs = {}
+    for user in range(num_users):
+        rows = rng.permutation(NUM_IMAGES)[: 2 * num_pairs].reshape(-1, 2).tolist()
+        pairs[f"u{user:02}"] = tuple(Pair(a, b, "two " * (a % 3) + "fish") for a, b in rows)
+    digests = (hashlib.sha256(str(row).encode()).hexdigest() for row in range(NUM_IMAGES))
+    return Histories(pairs, tuple(digests))
+
+
+def truth_of(histories: Histories) -> WorldTruth:
+    rng = np.random.default_rng(8)
+    population = draw_population(4, seed=0)
+    tastes, communities = draw_tastes(population, len(histories.pairs), rng)
+    digests = [list(bytes.fromhex(name)) for name in histories.images]
+    return WorldTruth(
+        population,
+        tuple(histories.pairs),
+        tastes,
+        communities,
+        np.array(digests, dtype=np.uint8),
+        rng.uniform(-1, 1, (len(digests), tastes.shape[1])).astype(np.float32),
+    )
+
+
+def projection(width: int, *, heads: tuple[tuple[int, int], ...] = ()) -> Projection:
+    rng = np.random.default_rng(width)
+    mean, scale = rng.normal(size=width).astype(np.float32), np.ones(width)
+    return Projection(mean.astype(np.float64), scale, rng.normal(size=(width, 2)), heads=heads)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint's folder with the signature part alone."""
+    kinds = {"scores": projection(3), "attention": projection(8, heads=((0, 1), (1, 0)))}
+    write_signature(tmp_path, told_probes(), kinds, num_orders=2)
+    return tmp_path
+
+
+def references(num_users: int) -> list[tuple[Pair, ...]]:
+    """Of different lengths, so that rows of a pass are padded."""
+    kept = list(drawn_histories(num_users).pairs.values())
+    return [pairs[: 1 + n % R] for n, pairs in enumerate(kept)]
+
+
+def test_one_pass_shows_what_passes_of_their_own_do(scorer, features, probes) -> None:
+    users = references(11)
+    shown = show(scorer, users, features, probes)
+    for row, pairs in enumerate(users):
+        prompts = [[pair.prompt for pair in pairs]]
+        tokens = features([image for pair in pairs for image in (pair.liked, pair.disliked)])
+        expected = probe_scores(scorer, prompts, tokens, probes)[0]
+        np.testing.assert_allclose(shown.scores[row], expected, atol=1e-5)
+        for kind in KINDS:
+            expected = probe_attention(scorer, prompts, tokens, probes, normalisation=kind)[0]
+            np.testing.assert_allclose(shown.attention[kind][row], expected, atol=1e-5)
+        difference = (tokens[0::2] - tokens[1::2]).mean(dim=0).flatten()
+        np.testing.assert_allclose(shown.image_difference[row], difference.numpy(), atol=1e-5)
+
+
+def test_the_last_hidden_state_is_of_the_references_whatever_is_asked(
+    scorer, features, probes
+) -> None:
+    users = references(5)
+    other = Probes(probes.prompts[:1], probes.features[:1] + 1.0)
+    one, two = (show(scorer, users, features, each).last_hidden for each in (probes, other))
+    np.testing.assert_allclose(one, two, atol=1e-5)
+    changed = [(*pairs[:-1], replace(pairs[-1], disliked=77)) for pairs in users]
+    assert np.abs(show(scorer, changed, features, probes).last_hidden - one).max() > 1e-3
+
+
+def test_reorderings_are_averaged_as_the_reader_does(scorer, features, probes) -> None:
+    users = references(6)
+    fitted = projection(3)
+    reader = SignatureReader(scorer, probes, fitted, num_orders=3)
+    shown = show(scorer, users, features, probes, num_orders=3)
+    ours, _ = rivals(shown, shown, {"scores": fitted})["shipped"]
+    for pairs, signature in zip(users, ours, strict=True):
+        tokens = features([image for pair in pairs for image in (pair.liked, pair.disliked)])
+        expected = reader.read_tokens([pair.prompt for pair in pairs], tokens)
+        np.testing.assert_allclose(signature, expected, atol=1e-4)
+    scores = read_scores(scorer, users, features, probes, num_orders=3)
+    np.testing.assert_allclose(scores, shown.scores, atol=1e-5)
+
+
+def test_raw_rivals_are_centred_on_both_halves(scorer, features, probes) -> None:
+    users = references(8)
+    shown = [show(scorer, part, features, probes) for part in (users[:4], users[4:])]
+    table = rivals(shown[0], shown[1], {"scores": projection(3)})
+    assert {"shipped", "attention_eq6", "last_hidden"} < set(table)
+    for name in set(table) - {"shipped"}:
+        np.testing.assert_allclose(np.concatenate(table[name]).mean(axis=0), 0, atol=1e-6)
+
+
+def test_a_history_is_cut_as_projections_are_fitted(scorer) -> None:
+    histories = drawn_histories()
+    cuts = cut_histories(histories, list(histories.pairs), num_references=R, seed=4)
+    for user, cut in cuts.items():
+        pairs = histories.pairs[user]
+        assert (cut.first, cut.second) == halves(pairs, user_rng(4, user), num_references=R)
+        assert sorted(cut.whole, key=str) == sorted(pairs, key=str)
+        assert [len(part) for part in in_parts(cut.whole, 4)] == [4, 4, 1]
+        for turn in range(4):
+            assert reordered(cut.first, turn) != cut.first
+            assert set(reordered(cut.first, turn)) == set(cut.first)
+    long = {"a": tuple(Pair(n, n + 100, "") for n in range(50)), "b": histories.pairs["u00"][:3]}
+    cuts = cut_histories(Histories(long, ()), ["a", "b"], num_references=R, seed=4)
+    assert len(cuts["a"].whole) == 32
+    assert "b" not in cuts
+
+
+def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -> None:
+    histories = drawn_histories()
+    told: list[str] = []
+    found = judge_signatures(
+        scorer,
+        folder,
+        histories,
+        features,
+        list(histories.pairs),
+        truth=truth_of(histories),
+        tell=told.append,
+    )
+    names = "shipped attention attention_eq6 attention_full attention_log_ratio probe_scores"
+    names += " image_difference last_hidden posterior shipped_whole"
+    assert set(found["rivals"]) == set(names.split())
+    for name, row in found["rivals"].items():
+        kinds = {"taste"} if name == "shipped_whole" else {"taste", "of_ceiling", "mrr"}
+        assert set(row) == kinds, name
+        assert all(each.n_users == NUM_USERS for each in row.values())
+    assert found["rivals"]["posterior"]["of_ceiling"].value == 1.0
+    tastes = {name: row["taste"].value for name, row in found["rivals"].items()}
+    less = found["shipped_minus"]["taste"].value
+    assert less == pytest.approx(tastes["shipped"] - tastes["image_difference"])
+    assert set(found["drift"]) == {str(n) for n in DRIFT_COUNTS if n < 9}
+    assert found["drift"]["8"].value > found["drift"]["2"].value
+    assert 0.5 < found["stability"].value < 1.0
+    assert found["communities"]["num_clusters"] == 4
+    assert (found["num_users"], found["num_references"], found["num_whole"]) == (NUM_USERS, R, 9)
+    assert any("first halves, 8 of" in each for each in told)
+
+
+def test_without_truth_the_other_half_is_still_looked_for(scorer, features, folder) -> None:
+    histories = drawn_histories()
+    asked = (scorer, folder, histories, features, list(histories.pairs))
+    found = judge_signatures(*asked)
+    assert all(set(row) == {"mrr"} for row in found["rivals"].values())
+    assert "communities" not in found
+    known = truth_of(histories)
+    strangers = replace(known, user_ids=tuple(f"x{user}" for user in known.user_ids))
+    assert judge_signatures(*asked, truth=strangers) == found
+
+
+def test_a_scorer_without_preference_tokens_has_fewer_rows(features, tmp_path) -> None:
+    write_signature(tmp_path, told_probes(), {"scores": projection(3)}, num_orders=1)
+    histories = drawn_histories()
+    plain = built(0)
+    found = judge_signatures(
+        plain, tmp_path, histories, ImageFeatures(plain, picture), list(histories.pairs)
+    )
+    rows = {"shipped", "probe_scores", "image_difference", "last_hidden"}
+    assert set(found["rivals"]) == rows
+
+
+def test_why_nothing_was_measured_is_said(scorer, features, folder, tmp_path_factory) -> None:
+    histories = drawn_histories()
+    bare = tmp_path_factory.mktemp("bare")
+    found = judge_signatures(scorer, bare, histories, features, list(histories.pairs))
+    assert found == {"why": "the checkpoint has no signature part: `recsys train` adds one"}
+    found = judge_signatures(scorer, folder, histories, features, ["u00", "u01"])
+    assert found["why"].startswith(f"at least {FEWEST_USERS} users")
+    assert found["why"].endswith("got 2")
+
+
+def test_clusters_of_planted_communities_agree_with_them() -> None:
+    rng = np.random.default_rng(0)
+    communities = rng.integers(0, 3, 60)
+    planted = np.eye(3)[communities] + 0.05 * rng.normal(size=(60, 3))
+    noise = rng.normal(size=(60, 3))
+    found = agreement({"planted": planted, "noise": noise}, communities, num_clusters=3)
+    assert found["planted"] == 1.0
+    assert found["noise"] < 0.3
+
+
+def test_the_terminal_shows_the_table_or_why_there_is_none(capsys) -> None:
+    figure = {"value": 0.4567, "low": 0.4, "high": 0.5, "n_users": 7, "n_pairs": 56}
+    block = {
+        "num_users": 7,
+        "num_references": 8,
+        "chance_mrr": 0.01,
+        "rivals": {"shipped": {"taste": figure, "mrr": figure, "of_ceiling": figure}},
+        "shipped_minus": {"mrr": {**figure, "value": -0.25}},
+        "stability": figure,
+        "drift": {"2": {**figure, "value": 0.125}},
+        "communities": {"num_clusters": 3, "shipped": 0.75},
+    }
+    show_signatures(block)
+    shown = capsys.readouterr().out
+    for text in ("7 users", "0.457 (0.400 to 0.500)", "45.7 %", "-0.250", "0.125", "0.750"):
+        assert text in shown, text
+    show_signatures({"why": "no part"})
+    assert "signatures not measured: no part" in capsys.readouterr().err
+
+
+def test_the_command_has_a_switch() -> None:
+    assert "--no-signatures" in CliRunner().invoke(command, ["--help"]).output

@@ -1,0 +1,128 @@
+"""Counts of a run against arithmetic done apart from it, at full size and at toy size."""
+
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from recsys.scorer.template import Template, TemplateConfig
+from training.fitting.dry_run import DryRun, dry_run, row_tokens, show
+from training.fitting.pretraining.tiny_base import TINY, train_tokenizer
+from training.fitting.recipes.catalogue import RECIPES, SHAPES, changed
+from training.fitting.recipes.idefics2_8b import SHAPE, idefics2_8b
+from training.fitting.recipes.recipe import tiny
+
+
+@pytest.fixture(scope="module")
+def large() -> DryRun:
+    return dry_run(idefics2_8b(), SHAPE)
+
+
+def test_the_base_is_as_large_as_published(large) -> None:
+    # Mistral-7B v0.1 has 7,241,732,096 parameters with 32,000 words; here there are three more.
+    more_words = 2 * 3 * 4096
+    text = large.parameters["text model"][0] + large.parameters["output matrix"][0]
+    assert text == 7_241_732_096 + more_words
+    base = sum(large.parameters[p][0] for p in large.parameters if p not in ("adapter",))
+    assert base == pytest.approx(8.40e9, rel=0.001)
+
+
+def test_the_adapter_is_counted_by_its_shapes(large) -> None:
+    d, kv, mlp, r = 4096, 1024, 14336, 8
+    layer = r * (2 * (d + d) + 2 * (d + kv) + 2 * (d + mlp) + (mlp + d))
+    text = 32 * layer
+    projection = r * (2 * (1152 + 14336) + (14336 + 4096))
+    heads, few = 16 * 96, 4 * 96
+    attention = r * (2 * (4096 + heads) + 2 * (4096 + few))
+    resampler = 3 * (attention + r * (2 * (4096 + 16384) + (16384 + 4096)))
+    assert large.parameters["adapter"] == (text + projection + resampler,) * 2
+
+
+def test_the_vision_tower_is_trained_by_one_switch(large) -> None:
+    whole, trained = large.parameters["vision tower"]
+    assert whole == trained
+    frozen = dry_run(idefics2_8b(trains_vision=False), SHAPE)
+    assert frozen.parameters["vision tower"] == (whole, 0)
+    assert frozen.stages[0].flops < large.stages[0].flops
+    assert sum(frozen.stages[0].memory_bytes.values()) < sum(large.stages[0].memory_bytes.values())
+
+
+def test_the_second_stage_trains_the_preference_tokens_alone(large) -> None:
+    assert large.stages[1].num_trained == 10 * 4096
+    assert large.parameters["preference tokens"] == (40960, 40960)
+
+
+def test_steps_and_samples_are_the_papers(large) -> None:
+    assert [stage.steps for stage in large.stages] == [5_000, 16_000]
+    assert [stage.samples for stage in large.stages] == [5_000 * 64, 16_000 * 64]
+
+
+def test_quantised_weights_take_a_little_over_half_a_byte(large) -> None:
+    weights = large.stages[0].memory_bytes["base weights"]
+    text = large.parameters["text model"][0]
+    assert 0.51 * text < weights < 0.8 * text
+    assert large.stages[1].memory_bytes["base weights"] == pytest.approx(2 * 8.40e9, rel=0.01)
+
+
+def test_what_is_missing_here_is_named(large) -> None:
+    assert any("neither a folder nor in the hub's cache" in each for each in large.missing)
+
+
+def test_flops_of_the_decoder_are_two_a_parameter_and_token(large) -> None:
+    # Forward, once more for checkpointing, and the backward pass of frozen weights: 3 times 2PL.
+    tokens = large.stages[1].tokens
+    least = 3 * 2 * 6.98e9 * tokens * 1_024_000
+    assert least < large.stages[1].flops < 2 * least
+
+
+def test_tokens_of_a_row_are_the_templates_own() -> None:
+    prompt = "word " * 40
+    tokenizer = train_tokenizer([prompt], vocabulary=500)
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=TINY.num_latents)
+    words = len(template.target("")) - TINY.num_latents - 2
+    one = len(template.prefix(["", ""])) - len(template.prefix([""]))
+    assert one == 2 * (TINY.num_latents + 2 + words + 1)
+    recipe = tiny()
+    few = row_tokens(replace(recipe, scorer=replace(recipe.scorer, num_references=0)), shape(), 1)
+    more = row_tokens(replace(recipe, scorer=replace(recipe.scorer, num_references=2)), shape(), 1)
+    # The count assumes words and prompt; everything else is the template's.
+    assert (more - few) % 2 == 0
+    assert (more - few) / 4 - (few - 1 - 10) / 2 == 1
+
+
+def shape():
+    return SHAPES["tiny"]()
+
+
+def test_the_tables_can_be_read(large, capsys) -> None:
+    console = Console(width=100, record=True)
+    show(large, console)
+    text = console.export_text()
+    for part in ("vision tower", "preference tokens", "base weights", "Missing on this machine"):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_be_counted(name: str) -> None:
+    found = dry_run(RECIPES[name](), SHAPES[name]())
+    assert all(sum(stage.memory_bytes.values()) > 0 for stage in found.stages)
+
+
+def test_one_value_of_a_recipe_can_be_changed() -> None:
+    recipe = changed(tiny(), ["scorer.num_preference_tokens=0", "contrastive_weight=0"])
+    assert recipe.scorer.num_preference_tokens == 0
+    assert recipe.contrastive_weight == 0.0
+    assert changed(tiny(), ["template.like=+"]).template.like == "+"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("lora.rnk=3", "must name one of rank, alpha"),
+        ("lora.rank=three", "must give a value like 32"),
+        ("lora.rank", "must be NAME=VALUE"),
+    ],
+)
+def test_a_change_that_fits_no_value_is_refused(change: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        changed(tiny(), [change])

@@ -1,0 +1,294 @@
+"""The whole road at toy size: world -> storage -> base -> two stages -> checkpoint -> figures."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.model import Reference
+from recsys.signatures.files import has_signature, load_signature_reader
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+from training.data.splits import SplitRule
+from training.evaluation.evaluate import evaluate
+from training.evaluation.report import write_report
+from training.fitting.pretraining.pretrain import pretrain
+from training.fitting.pretraining.tiny_base import TinyShape
+from training.fitting.recipes.recipe import Base, PretrainRecipe, Recipe, tiny
+from training.fitting.stages import Training
+from training.world.population import create_world
+from training.world.truth import read_truth
+
+QUIET = Console(quiet=True)
+SHAPE = TinyShape(
+    image_px=16,
+    vision_width=16,
+    vision_layers=1,
+    vision_heads=2,
+    num_latents=2,
+    width=32,
+    layers=2,
+    heads=2,
+    mlp_width=32,
+    vocabulary=500,
+)
+
+
+def toy_pretraining() -> PretrainRecipe:
+    whole = PretrainRecipe(shape=SHAPE, num_prompts=20, images_per_prompt=2)
+    return replace(
+        whole,
+        captions=replace(whole.captions, num_steps=3),
+        caption_batch=4,
+        interleaved=replace(whole.interleaved, num_steps=3),
+        interleaved_batch=2,
+        num_references=2,
+        num_pairs=2,
+    )
+
+
+def toy_recipe() -> Recipe:
+    whole = tiny()
+    first = replace(whole.first, plan=replace(whole.first.plan, num_steps=3), num_users=2)
+    second = replace(whole.second, plan=replace(whole.second.plan, num_steps=3), num_users=2)
+    return replace(
+        whole,
+        base=Base(geometry=SHAPE.geometry),
+        split=SplitRule(validation_users=0.2, held_prompts=0.25),
+        first=first,
+        second=second,
+        scorer=replace(whole.scorer, num_references=2, num_preference_tokens=3),
+    )
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a world in storage, a base and a trained checkpoint."""
+    folder = tmp_path_factory.mktemp("road")
+    store = open_store(folder)
+    for seed, num_users in ((3, 12), (4, 5)):
+        create_world(
+            store,
+            num_users=num_users,
+            seed=seed,
+            truth_path=folder / "truth.npz",
+            num_choices=8,
+            num_prompts=16,
+            images_per_prompt=4,
+            size_px=32,
+        )
+    base = pretrain(toy_pretraining(), folder / "pretrain", console=QUIET)
+    learn(store, base, folder / "run")
+    store.database.dispose()
+    return folder
+
+
+def learn(store: HistoryStore, base: Path, folder: Path, **changes) -> Path:
+    asked = {"recipe": toy_recipe(), "users": [f"s3-u{n:05d}" for n in range(12)], **changes}
+    return Training(base=base, store=store, folder=folder, console=QUIET, **asked).run()
+
+
+def open_store(folder: Path) -> HistoryStore:
+    database = Database(f"sqlite:///{folder / 'recsys.db'}")
+    upgrade(database)
+    return HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"))
+
+
+def test_the_second_stage_moves_the_preference_tokens_alone(road) -> None:
+    first, final = (load_scorer(road / "run" / name) for name in ("stage1", "final"))
+    before, after = dict(first.named_parameters()), dict(final.named_parameters())
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"preference_tokens"}
+    assert first.model_version != final.model_version
+
+
+def test_the_first_stage_trains_adapter_and_preference_tokens(road) -> None:
+    trained = dict(load_scorer(road / "run/stage1").named_parameters())
+    assert any(p.abs().sum() > 0 for n, p in trained.items() if "lora_B" in n)
+
+
+def test_a_run_says_how_to_repeat_it(road) -> None:
+    run = json.loads((road / "run/run.json").read_text())
+    assert run["recipe"]["name"] == "tiny"
+    assert 0 < run["num_users"] <= 12
+    assert len(run["data"]["train"]) == 64
+    assert {"torch", "transformers"} <= set(run["packages"])
+
+
+def test_the_same_seed_gives_the_same_checkpoint(road, tmp_path) -> None:
+    store = open_store(road)
+    base = pretrain(toy_pretraining(), tmp_path / "pretrain", console=QUIET)
+    again = learn(store, base, tmp_path / "run")
+    store.database.dispose()
+    assert load_scorer(again).model_version == load_scorer(road / "run/final").model_version
+
+
+def test_a_temperature_was_fitted_on_validation_users(road) -> None:
+    first, final = (load_scorer(road / "run" / name) for name in ("stage1", "final"))
+    assert first.config.temperature == 1.0
+    assert final.config.temperature != 1.0
+
+
+@pytest.mark.parametrize("readout", ["scores", "attention"])
+def test_the_final_checkpoint_reads_signatures(road, readout) -> None:
+    assert not has_signature(road / "run/stage1")
+    final = road / "run/final"
+    reader = load_signature_reader(final, load_scorer(final), readout=readout)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = reader.read([Reference(*images, "a fish")])
+    assert found.shape == (reader.dimension,)
+    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
+    if readout == "scores":
+        other = reader.read([Reference(*images.flip(0), "a fish")])
+        assert np.abs(found - other).max() > 1e-5, "likes and dislikes change places"
+
+
+def test_the_second_stage_descends_the_objective_too(road) -> None:
+    told = [json.loads(line) for line in (road / "run/stage2.log.jsonl").read_text().splitlines()]
+    figures = [each["split_half"] for each in told]
+    assert len(figures) == 3
+    assert min(figures) >= 0, "a step in which too few have references enough costs nothing"
+    assert max(figures) > 0
+    first = (road / "run/stage1.log.jsonl").read_text()
+    assert "split_half" not in first
+
+
+def test_a_stage_1_of_the_same_choices_saves_training_it_again(road, tmp_path) -> None:
+    store = open_store(road)
+    base = road / "pretrain/base"
+    again = learn(store, base, tmp_path / "run", stage1=road / "run/stage1")
+    store.database.dispose()
+    assert not (tmp_path / "run/stage1").exists()
+    assert load_scorer(again).model_version == load_scorer(road / "run/final").model_version
+
+
+def test_a_stage_1_that_does_not_fit_is_refused(road, tmp_path) -> None:
+    store = open_store(road)
+    base, stage1 = road / "pretrain/base", road / "run/stage1"
+    shorter = replace(toy_recipe().scorer, num_preference_tokens=1)
+    others = [f"s3-u{n:05d}" for n in range(11)]
+    for changes, message in [
+        ({"users": others}, "must have learned from the same choices"),
+        ({"stage1": tmp_path / "nothing"}, "must have learned from the same choices"),
+        ({"recipe": replace(toy_recipe(), scorer=shorter)}, r"shape \(1, 32\), has \(3, 32\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            learn(store, base, tmp_path / "run", **{"stage1": stage1, **changes})
+    store.database.dispose()
+
+
+def test_what_signatures_cannot_be_made_of_is_refused_before_training(road, tmp_path) -> None:
+    store, whole = open_store(road), toy_recipe()
+    base = road / "pretrain/base"
+    long = replace(whole.scorer, num_references=8)
+    short = replace(whole, scorer=long, second=replace(whole.second, num_pairs=3))
+    with pytest.raises(ValueError, match=r"second\.num_pairs is 3 beside 8 references"):
+        learn(store, base, tmp_path / "run", recipe=short)
+    with pytest.raises(ValueError, match="at least 4 users with 4 pairs apart, got 3 such"):
+        learn(store, base, tmp_path / "run", users=["s3-u00000", "s3-u00001", "s3-u00002"])
+    store.database.dispose()
+    assert not list(tmp_path.glob("run/stage1*"))
+
+
+@pytest.fixture(scope="module")
+def results(road: Path) -> dict:
+    store = open_store(road)
+    found = evaluate(
+        road / "run/final",
+        store,
+        against={"stage 1": road / "run/stage1"},
+        truth=read_truth(road / "truth.npz"),
+    )
+    store.database.dispose()
+    return found
+
+
+def test_whoever_was_learned_from_is_not_among_the_unseen(results) -> None:
+    assert results["unseen"]["top1"]["n_users"] == 5
+    assert 0 < results["seen"]["top1"]["n_users"] <= 12
+
+
+def test_every_block_of_the_report_is_there(results) -> None:
+    for path in [
+        "unseen.top1",
+        "unseen.opposed",
+        "unseen.shuffled_history",
+        "unseen.personal",
+        "unseen.no_prompt",
+        "unseen.swapped_labels",
+        "seen.top1",
+        "seen_minus_unseen",
+        "order.spread",
+        "order.averaged_gain",
+        "world.known_taste",
+        "world.best_possible",
+        "world.average_taste",
+        "world.gap_closed",
+        "by_references.0",
+        "by_references.2",
+        "world.by_references.8",
+        "baselines.random.top1",
+        "baselines.linear.opposed",
+        "baselines.user_knn.ours_minus",
+    ]:
+        figure = results
+        for name in path.split("."):
+            figure = figure[name]
+        assert set(figure) == {"value", "low", "high", "n_users", "n_pairs"}, path
+    assert {each["what"] for each in results["missing"]} >= {"pick_score", "viper", "idefics2"}
+    assert len(results["nearest_words"]) == 3
+    assert results["ablations"][0]["name"] == "stage 1"
+
+
+def test_personal_is_the_difference_of_both_histories(results) -> None:
+    unseen = results["unseen"]
+    assert unseen["personal"]["value"] == pytest.approx(
+        unseen["top1"]["value"] - unseen["shuffled_history"]["value"], abs=0.2
+    )
+
+
+def test_bounds_are_in_order_of_what_they_know(results) -> None:
+    for name in ("known_taste", "best_possible", "average_taste"):
+        figure = results["world"][name]
+        assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
+
+
+def test_the_report_is_written_for_programs_and_people(results, tmp_path) -> None:
+    write_report(results, tmp_path)
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["unseen"]["top1"]["value"] == results["unseen"]["top1"]["value"]
+    page = (tmp_path / "report.html").read_text()
+    assert results["model_version"] in page
+    assert page.count("<svg") >= 6
+
+
+def test_no_usable_user_is_said_in_a_sentence(road, tmp_path) -> None:
+    store = open_store(tmp_path)
+    with pytest.raises(ValueError, match="at least two users"):
+        evaluate(road / "run/final", store)
+    store.database.dispose()
+
+
+def test_nobody_to_learn_from_is_said_in_a_sentence(road, tmp_path) -> None:
+    store = open_store(tmp_path)
+    training = Training(toy_recipe(), road / "pretrain/base", store, tmp_path, console=QUIET)
+    with pytest.raises(ValueError, match="somebody to learn from, got 0 users"):
+        training.run()
+    store.database.dispose()
+
+
+def test_a_state_of_another_recipe_is_refused(road) -> None:
+    store = open_store(road)
+    other = replace(toy_recipe(), contrastive_weight=0.0)
+    users = [f"s3-u{n:05d}" for n in range(12)]
+    base = road / "pretrain/base"
+    training = Training(other, base, store, road / "run", console=QUIET, users=users)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        training.run()
+    store.database.dispose()

@@ -1,0 +1,285 @@
+"""Projections fitted without labels: against a naive twin, a closed form, and planted people."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
+from recsys.signatures.probes import Probes
+from recsys.signatures.reader import Projection, SignatureReader, attention_reading
+from training.data.features import ImageFeatures
+from training.data.samples import Histories, Pair
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from training.fitting.recipes.recipe import SignatureRecipe
+from training.fitting.signatures import (
+    choose_heads,
+    draw_halves,
+    fit_projection,
+    fit_signatures,
+    read_all,
+)
+
+SHAPE = TinyShape(
+    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
+)
+
+
+def halves_of(rng, people, *, noise):
+    """Two readings of each person: what they are, and noise of its own in each."""
+    return tuple(people + noise * rng.normal(size=people.shape) for _ in range(2))
+
+
+def naive_projection(first, second, *, dimension, ridge) -> np.ndarray:
+    """The twin: sums over users one by one, and the eigenvectors of a plain inverse."""
+    rows = [*first, *second]
+    mean, scale = np.mean(rows, axis=0), np.std(rows, axis=0)
+    width = len(mean)
+    shared, unshared = np.zeros((width, width)), np.zeros((width, width))
+    for a, b in zip(first, second, strict=True):
+        one, other = (a - mean) / scale, (b - mean) / scale
+        shared += (np.outer(one, other) + np.outer(other, one)) / (2 * len(first))
+        unshared += np.outer(one - other, one - other) / (2 * len(first))
+    within = unshared + ridge * np.eye(width)
+    values, vectors = np.linalg.eig(np.linalg.inv(within) @ shared)
+    order = np.argsort(-values.real)[:dimension]
+    columns = []
+    for index in order:
+        direction, value = vectors[:, index].real, max(values[index].real, 0.0)
+        direction = direction / np.sqrt(direction @ within @ direction)
+        columns.append(direction * value / (1 + value))
+    return np.stack(columns, axis=1)
+
+
+def test_the_fit_is_that_of_a_naive_twin() -> None:
+    rng = np.random.default_rng(0)
+    mixed = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 6)) + 2.0
+    first, second = halves_of(rng, mixed, noise=0.8)
+    found = fit_projection(first, second, dimension=4, ridge=0.1)
+    expected = naive_projection(first, second, dimension=4, ridge=0.1)
+    signs = np.sign((found.matrix * expected).sum(axis=0))
+    np.testing.assert_allclose(found.matrix * signs, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.mean, np.concatenate([first, second]).mean(axis=0))
+    np.testing.assert_allclose(found.scale, np.concatenate([first, second]).std(axis=0))
+
+
+def test_reliability_is_that_of_the_closed_form() -> None:
+    """One direction: people at +1 and -1, and in each half +s or -s that the other lacks."""
+    spread = 0.5
+    person, chance = np.array([[1.0], [-1.0], [1.0], [-1.0]]), spread * np.ones((4, 1))
+    chance[2:] *= -1
+    found = fit_projection(person + chance, person - chance, dimension=1, ridge=0.0)
+    variance = 1 + spread**2  # of all eight numbers
+    # Standardised: what is shared has (1 - s²) / v, what is not has 2 s² / v.
+    shared, unshared = (1 - spread**2) / variance, 2 * spread**2 / variance
+    ratio = shared / (unshared + 1e-6)
+    expected = ratio / (1 + ratio) / np.sqrt(unshared + 1e-6)
+    assert abs(found.matrix[0, 0]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_planted_people_are_found_and_noise_is_not() -> None:
+    rng = np.random.default_rng(1)
+    axes = np.linalg.qr(rng.normal(size=(10, 10)))[0]
+    people = rng.normal(size=(4000, 2)) @ axes[:2]
+    loud = 3.0 * np.einsum("hnk,kf->hnf", rng.normal(size=(2, 4000, 3)), axes[2:5])
+    first, second = np.stack(halves_of(rng, people, noise=0.5)) + loud
+    found = fit_projection(first, second, dimension=4, ridge=0.0)
+    weights = np.linalg.norm(found.matrix, axis=0)
+    assert weights[2:].max() < 0.1 * weights[:2].min(), "two directions hold people, no more"
+    seen = people + loud[0]
+    project = (seen - found.mean) / found.scale @ found.matrix[:, :2]
+    # A linear map of the two planted axes explains what is projected; of the loud ones, nothing.
+    for basis, share in ((axes[:2], 0.95), (axes[2:5], 0.05)):
+        told = seen @ basis.T
+        fitted = told @ np.linalg.lstsq(told, project, rcond=None)[0]
+        explained = 1 - ((project - fitted) ** 2).sum() / (project**2).sum()
+        assert explained > share if share > 0.5 else explained < share
+
+
+def test_signatures_of_two_halves_find_each_other() -> None:
+    rng = np.random.default_rng(2)
+    people = np.pad(rng.normal(size=(600, 8)), ((0, 0), (0, 20)))
+    noise = np.repeat([0.3, 1.5], [8, 20])
+    first, second = halves_of(rng, people, noise=noise)
+    found = fit_projection(first[:500], second[:500], dimension=8, ridge=0.03)
+    own = np.arange(100)
+    one, other = found(first[500:]), found(second[500:])
+    assert ((one @ other.T).argmax(axis=1) == own).mean() > 0.8
+    raw_one, raw_other = (
+        half[500:] / np.linalg.norm(half[500:], axis=1, keepdims=True) for half in (first, second)
+    )
+    assert ((raw_one @ raw_other.T).argmax(axis=1) == own).mean() < 0.4
+
+
+def test_pure_noise_is_not_believed_more_than_people_are() -> None:
+    rng = np.random.default_rng(3)
+    noise = fit_projection(*halves_of(rng, np.zeros((500, 4)), noise=1.0), dimension=4, ridge=0.0)
+    assert np.linalg.norm(noise.matrix, axis=0).max() < 0.3
+
+
+def test_a_constant_column_is_no_number_that_is_not_one() -> None:
+    rng = np.random.default_rng(4)
+    first, second = halves_of(rng, rng.normal(size=(30, 3)), noise=0.3)
+    first[:, 1] = second[:, 1] = 7.0
+    found = fit_projection(first, second, dimension=3, ridge=0.0)
+    assert np.isfinite(found.matrix).all()
+    assert found.scale[1] == 1.0
+    np.testing.assert_allclose(np.linalg.norm(found(first), axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_identical_users_have_a_defined_signature() -> None:
+    same = np.ones((5, 3))
+    found = fit_projection(same, same, dimension=2, ridge=0.0)
+    np.testing.assert_array_equal(found(same), np.tile([1.0, 0.0], (5, 1)))
+
+
+def test_at_most_as_many_directions_as_numbers_are_kept() -> None:
+    rng = np.random.default_rng(5)
+    first, second = halves_of(rng, rng.normal(size=(9, 3)), noise=0.3)
+    assert fit_projection(first, second, dimension=8, ridge=0.1).dimension == 3
+
+
+@pytest.mark.parametrize("shapes", [((1, 3), (1, 3)), ((0, 3), (0, 3))])
+def test_too_few_halves_are_refused(shapes) -> None:
+    with pytest.raises(ValueError, match="both halves of at least two users"):
+        fit_projection(*(np.ones(shape) for shape in shapes), dimension=1, ridge=0.0)
+
+
+def planted_heads(rng, num_users=400, num_tokens=3):
+    """Log-ratios of 2 layers x 4 heads: (1, 2) holds people well, (0, 1) a little, others none."""
+    halves = rng.normal(size=(2, num_users, 2, 4, num_tokens))
+    person = rng.normal(size=(num_users, num_tokens))
+    halves[:, :, 1, 2] += 3.0 * person
+    halves[:, :, 0, 1] += 1.0 * person
+    return tuple(halves - halves.mean(axis=-1, keepdims=True))
+
+
+def test_the_planted_heads_are_chosen_best_first() -> None:
+    assert choose_heads(*planted_heads(np.random.default_rng(0)), ridge=0.03)[:2] == (
+        (1, 2),
+        (0, 1),
+    )
+
+
+def test_heads_of_chance_are_seldom_chosen() -> None:
+    """3 / sqrt(N) is three standard deviations of a correlation of nothing: 1 in 740 by chance."""
+    chosen = [
+        len(choose_heads(*planted_heads(np.random.default_rng(seed)), ridge=0.03))
+        for seed in range(10)
+    ]
+    assert sum(chosen) <= 2 * 10 + 1
+
+
+def test_where_no_head_agrees_the_best_one_is_kept() -> None:
+    for seed in range(10):
+        halves = np.random.default_rng(seed).normal(size=(2, 12, 2, 2, 3))
+        halves -= halves.mean(axis=-1, keepdims=True)
+        assert len(choose_heads(*halves, ridge=0.03)) >= 1
+
+
+def test_heads_that_show_nothing_at_all_are_no_warning() -> None:
+    """One preference token: every log-ratio is 0."""
+    nothing = np.zeros((8, 2, 2, 1))
+    assert choose_heads(nothing, nothing, ridge=0.03) == ((0, 0),)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> PreferenceScorer:
+    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=SHAPE.num_latents)
+    config = ScorerConfig(num_references=3, num_preference_tokens=4)
+    torch.manual_seed(1)
+    made = PreferenceScorer(Backbone(model), template, geometry=SHAPE.geometry, config=config)
+    return made.eval().requires_grad_(False)
+
+
+def picture(row: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(row)
+    return torch.randint(0, 256, (3, 20, 20), generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture
+def features(scorer) -> ImageFeatures:
+    return ImageFeatures(scorer, picture)
+
+
+@pytest.fixture
+def probes(features) -> Probes:
+    return Probes(("a fish", "two fish", ""), features([90, 91, 92]))
+
+
+def history(user: int, num_pairs: int) -> tuple[Pair, ...]:
+    rows = range(20 * user, 20 * user + 2 * num_pairs, 2)
+    return tuple(Pair(row, row + 1, f"{'two ' * (row % 3)}fish") for row in rows)
+
+
+HISTORIES = Histories({f"u{n}": history(n, 6 if n else 3) for n in range(7)}, ())
+
+
+@pytest.mark.parametrize("num_orders", [1, 3])
+def test_what_is_fitted_on_is_what_is_served(scorer, features, probes, num_orders) -> None:
+    """Many users at once, of different lengths, against each user's own pass."""
+    users = [pairs[: 1 + n % 3] for n, pairs in enumerate(HISTORIES.pairs.values())] * 2
+    found = read_all(scorer, users, features, probes, num_orders=num_orders)
+    heads = [(0, 1), (1, 0)]
+    kinds = {"scores": found.scores, "attention": attention_reading(found.attention, heads)}
+    for readout, readings in kinds.items():
+        width = readings.shape[1]
+        any_projection = Projection(
+            np.zeros(width),
+            np.ones(width),
+            np.eye(width)[:, :2],
+            heads=tuple(heads) if readout == "attention" else (),
+        )
+        reader = SignatureReader(
+            scorer, probes, any_projection, readout=readout, num_orders=num_orders
+        )
+        for pairs, reading in zip(users, readings, strict=True):
+            tokens = features([row for p in pairs for row in (p.liked, p.disliked)])
+            served = reader.reading([pair.prompt for pair in pairs], tokens)
+            np.testing.assert_allclose(reading, served, rtol=1e-4, atol=1e-5)
+
+
+def test_halves_are_drawn_alike_whoever_else_is_there() -> None:
+    asked = {"num_references": 3, "most_users": 100, "seed": 5}
+    first, second = draw_halves(HISTORIES, **asked)
+    assert len(first) == len(second) == 6, "u0 has not two of each"
+    for one, other in zip(first, second, strict=True):
+        assert len(one) == len(other) == 3
+        assert not set(one) & set(other)
+    fewer = replace(HISTORIES, pairs={u: HISTORIES.pairs[u] for u in ("u2", "u4")})
+    alone = set(zip(*draw_halves(fewer, **asked), strict=True))
+    assert alone <= set(zip(first, second, strict=True))
+    assert len(draw_halves(HISTORIES, **{**asked, "most_users": 2})[0]) == 2
+    assert draw_halves(HISTORIES, **asked) == (first, second)
+    assert draw_halves(HISTORIES, **{**asked, "seed": 6}) != (first, second)
+
+
+def fit(scorer, histories, features, probes) -> dict[str, Projection]:
+    recipe = SignatureRecipe(num_probes=3, dimension=2)
+    quiet = Console(quiet=True)
+    return fit_signatures(scorer, histories, features, probes, recipe, seed=0, console=quiet)
+
+
+def test_each_readout_gets_a_projection_that_a_reader_takes(scorer, features, probes) -> None:
+    found = fit(scorer, HISTORIES, features, probes)
+    assert list(found) == ["scores", "attention"]
+    assert found["attention"].normalisation == "log_ratio"
+    for readout, made in found.items():
+        reader = SignatureReader(scorer, probes, made, readout=readout)
+        assert reader.dimension == 2
+        vector = reader.read_tokens(["a fish"], features([3, 4]))
+        assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+
+
+def test_fewer_than_four_users_with_two_halves_are_refused(scorer, features, probes) -> None:
+    few = replace(HISTORIES, pairs={f"u{n}": HISTORIES.pairs[f"u{n}"] for n in range(4)})
+    with pytest.raises(ValueError, match="at least 4 users with 4 pairs apart, got 3 such"):
+        fit(scorer, few, features, probes)

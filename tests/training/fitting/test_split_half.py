@@ -1,0 +1,256 @@
+"""Two halves of one history that find each other: the loss, its gradients, and whom they reach."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.scorer.adapter import LoraShape, add_adapter
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
+from training.data.features import ImageFeatures
+from training.data.samples import Pair, Sample
+from training.evaluation.predictors import Candidate
+from training.fitting.assembly import second_parameters, train_only
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from training.fitting.split_half import Finding, SplitHalf, split_half_loss
+
+SHAPE = TinyShape(
+    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
+)
+LORA = LoraShape(rank=2, alpha=4, dropout=0.0, targets=r".*text_model.*_proj")
+ONE = torch.tensor(1.0)
+
+
+@given(num_users=st.integers(2, 9), scale=st.floats(0.125, 64.0, width=32))
+def test_equal_signatures_give_log_b(num_users, scale) -> None:
+    same = torch.tensor([[0.3, -2.0, 5.0]]).repeat(num_users, 1)
+    found = split_half_loss(same, same, torch.tensor(scale)).item()
+    assert found == pytest.approx(math.log(num_users), rel=1e-5)
+
+
+def test_the_loss_is_that_of_a_naive_twin() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 5, 3))
+    total = 0.0
+    for one, other in ((first, second), (second, first)):
+        for user in range(5):
+            cosines = [
+                one[user] @ each / np.linalg.norm(one[user]) / np.linalg.norm(each)
+                for each in other
+            ]
+            weights = [math.exp(7.0 * cosine) for cosine in cosines]
+            total -= math.log(weights[user] / sum(weights)) / 10
+    found = split_half_loss(torch.tensor(first), torch.tensor(second), torch.tensor(7.0).double())
+    assert found.item() == pytest.approx(total, rel=1e-9)
+
+
+def test_halves_that_find_each_other_cost_nothing_and_crossed_ones_the_scale() -> None:
+    first = torch.eye(2)
+    assert split_half_loss(first, first, torch.tensor(50.0)).item() == pytest.approx(0, abs=1e-6)
+    crossed = split_half_loss(first, first.flip(0), torch.tensor(50.0))
+    assert crossed.item() == pytest.approx(50.0, abs=1e-4)
+
+
+def test_length_and_sides_do_not_matter() -> None:
+    first, second = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0)).double()
+    scale = torch.tensor(3.0).double()
+    expected = split_half_loss(first, second, scale)
+    torch.testing.assert_close(split_half_loss(second, first, scale), expected)
+    torch.testing.assert_close(split_half_loss(9 * first, second / 9, scale), expected)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(split_half_loss(first[order], second[order], scale), expected)
+
+
+def test_a_half_that_shows_nothing_is_finite() -> None:
+    nothing = torch.zeros(3, 4, requires_grad=True)
+    loss = split_half_loss(nothing, torch.zeros(3, 4), ONE)
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(3))
+    assert torch.isfinite(nothing.grad).all()
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(1)
+    first, second = (
+        torch.randn(4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+        for _ in range(2)
+    )
+    scale = torch.tensor(2.5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(split_half_loss, (first, second, scale))
+
+
+@pytest.mark.parametrize("num_users", [0, 1])
+def test_nobody_else_to_be_told_from_is_refused(num_users) -> None:
+    rows = torch.ones(num_users, 3)
+    with pytest.raises(ValueError, match=f"at least two users, got {num_users}"):
+        split_half_loss(rows, rows, ONE)
+
+
+def test_the_head_does_not_mind_units_and_learns() -> None:
+    torch.manual_seed(0)
+    head = SplitHalf(6, 4)
+    people = torch.randn(8, 6)
+    first, second = (people + 0.3 * torch.randn(8, 6) for _ in range(2))
+    shift, units = torch.randn(6), torch.rand(6) + 0.5
+    loss = head(first, second)
+    torch.testing.assert_close(head(first * units + shift, second * units + shift), loss)
+    loss.backward()
+    assert all(p.grad.abs().sum() > 0 for p in head.parameters())
+
+
+def test_readings_that_never_change_are_finite() -> None:
+    head = SplitHalf(3, 2)
+    readings = torch.ones(4, 3, requires_grad=True)
+    loss = head(readings, readings)
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(4))
+    assert torch.isfinite(readings.grad).all()
+
+
+@pytest.fixture
+def scorer() -> PreferenceScorer:
+    """As stage 2 has it: with an adapter, all frozen but the preference tokens."""
+    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    torch.manual_seed(2)
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
+    template = Template(tokenizer, TemplateConfig(), num_image_tokens=SHAPE.num_latents)
+    config = ScorerConfig(num_references=4, num_preference_tokens=3)
+    backbone = Backbone(add_adapter(model, LORA))
+    made = PreferenceScorer(backbone, template, geometry=SHAPE.geometry, config=config)
+    train_only(made, second_parameters(made))
+    return made.train()
+
+
+def picture(row: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(row)
+    return torch.randint(0, 256, (3, 20, 20), generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture
+def encode(scorer) -> ImageFeatures:
+    return ImageFeatures(scorer, picture)
+
+
+PROBES = [Candidate(90, "a fish"), Candidate(91, ""), Candidate(92, "two fish")]
+
+
+@pytest.fixture
+def finding(scorer) -> Finding:
+    torch.manual_seed(3)
+    objective = SplitHalf(2 * SHAPE.heads * 3, 4)
+    return Finding(scorer, objective, PROBES, probes_a_step=2, weight=1.0, seed=5)
+
+
+def sample(user: int, references: int, targets: int) -> Sample:
+    rows = iter(range(20 * user, 20 * user + 20))
+    pairs = [Pair(next(rows), next(rows), "a fish") for _ in range(references + targets)]
+    return Sample(tuple(pairs[:references]), tuple(pairs[references:]))
+
+
+def seen_of(samples, encode) -> dict[int, torch.Tensor]:
+    rows = sorted(
+        {r for s in samples for p in (*s.references, *s.targets) for r in (p.liked, p.disliked)}
+    )
+    return dict(zip(rows, encode(rows).unbind(), strict=True))
+
+
+SAMPLES = [sample(0, 4, 4), sample(1, 2, 3), sample(2, 4, 2)]
+
+
+def test_gradients_reach_the_preference_tokens_and_nothing_else(scorer, finding, encode) -> None:
+    scorer.requires_grad_(True)  # even where something else were left to be trained
+    train_only(scorer, second_parameters(scorer))
+    finding.loss(SAMPLES, seen_of(SAMPLES, encode), encode, (0, 0)).backward()
+    reached = {n for n, p in scorer.named_parameters() if p.grad is not None}
+    assert reached == {"preference_tokens"}
+    assert (scorer.preference_tokens.grad.abs().sum(dim=1) > 0).all(), "every token learns"
+    assert all(p.grad.abs().sum() > 0 for p in finding.objective.parameters())
+
+
+def test_the_gradient_of_the_preference_tokens_is_that_of_finite_differences(
+    scorer, finding, encode
+) -> None:
+    seen = {row: tokens.double() for row, tokens in seen_of(SAMPLES, encode).items()}
+    probes = {probe.row: encode([probe.row])[0].double() for probe in PROBES}
+    scorer.double()
+
+    def encoded(rows) -> torch.Tensor:
+        return torch.stack([probes[row] for row in rows])
+
+    def loss() -> torch.Tensor:
+        return finding.loss(SAMPLES, seen, encoded, (0, 0))
+
+    loss().backward()
+    gradient = scorer.preference_tokens.grad
+    direction = torch.randn_like(gradient)
+    with torch.no_grad():
+        values = []
+        for step in (1e-2, -2e-2):
+            scorer.preference_tokens += step * direction
+            values.append(loss().item())
+    expected = (gradient * direction).sum().item()
+    # The attention is recorded in float32, so the step is wide and the tolerance with it.
+    assert (values[0] - values[1]) / 2e-2 == pytest.approx(expected, rel=2e-2, abs=1e-4)
+
+
+def test_short_samples_take_no_part(finding, encode) -> None:
+    """Less than half of 4 references on either side."""
+    short = [sample(3, 1, 4), sample(4, 4, 1), sample(5, 0, 8)]
+    every = [*SAMPLES, *short]
+    seen = seen_of(every, encode)
+    with_short = finding.loss(every, seen, encode, (0, 0))
+    torch.testing.assert_close(with_short, finding.loss(SAMPLES, seen, encode, (0, 0)))
+
+
+@pytest.mark.parametrize("num_long", [0, 1])
+def test_too_few_long_samples_cost_nothing_and_pull_nowhere(
+    scorer, finding, encode, num_long
+) -> None:
+    samples = [*SAMPLES[:num_long], sample(4, 4, 1)]
+    loss = finding.loss(samples, seen_of(samples, encode), encode, (0, 0))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.equal(scorer.preference_tokens.grad, torch.zeros_like(scorer.preference_tokens))
+
+
+def test_the_weight_scales_and_the_place_decides_the_probes(scorer, finding, encode) -> None:
+    seen = seen_of(SAMPLES, encode)
+    asked: list[list[int]] = []
+
+    def told(rows):
+        asked.append(list(rows))
+        return encode(rows)
+
+    losses = [finding.loss(SAMPLES, seen, told, at).item() for at in [(0, 0), (0, 0)]]
+    assert losses[0] == losses[1]
+    assert asked[0] == asked[1]
+    for step in range(1, 12):
+        finding.loss(SAMPLES, seen, told, (step, 0))
+    assert all(len(set(rows)) == 2 for rows in asked)
+    assert {row for rows in asked for row in rows} == {90, 91, 92}
+    half = Finding(scorer, finding.objective, PROBES, probes_a_step=2, weight=0.5, seed=5)
+    assert half.loss(SAMPLES, seen, told, (0, 0)).item() == pytest.approx(losses[0] / 2)
+
+
+def test_a_few_steps_on_the_preference_tokens_alone_bring_the_halves_together(
+    scorer, finding, encode
+) -> None:
+    """Two halves that show the same images, which the head at random does not tell apart."""
+    samples = [Sample(s.references, s.references) for s in (sample(n, 4, 0) for n in range(4))]
+    seen = seen_of(samples, encode)
+    every = Finding(scorer, finding.objective, PROBES, probes_a_step=3, weight=1.0, seed=0)
+    optimiser = torch.optim.Adam([scorer.preference_tokens], lr=3e-2)
+    losses = []
+    for _ in range(8):
+        optimiser.zero_grad()
+        loss = every.loss(samples, seen, encode, (0, 0))
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]

@@ -1,0 +1,218 @@
+"""The commands `recsys evaluate` and `recsys cross-validate`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.shown import show_json, show_table
+from training.cli.terminal import (
+    FILE,
+    FOLDER,
+    THREADS,
+    failing_in_a_sentence,
+    open_console,
+    truth_beside,
+)
+from training.evaluation.tables.coldstart import show_cold_start
+from training.evaluation.tables.signatures import show_signatures
+
+
+def _named_folders(
+    _context: click.Context, _option: click.Parameter, given: Sequence[str]
+) -> dict[str, str]:
+    found = {}
+    for each in given:
+        name, separator, folder = each.partition("=")
+        if not (name and separator and folder):
+            raise click.BadParameter(f"must be NAME=FOLDER, got {each!r}")
+        found[name] = folder
+    return found
+
+
+@click.command()
+@click.argument("checkpoint", default="tiny")
+@click.option("--database", metavar="URL", help="Whose choices; the settings' database by default.")
+@click.option("--blobs", metavar="URL", help="Where its images are; the settings' by default.")
+@click.option("--out", type=FOLDER, help="Receives report.json and report.html.")
+@click.option("--users", "users_file", type=FILE, help="Judge these users alone: ids, one a line.")
+@click.option(
+    "--pairs",
+    "pairs_file",
+    type=FILE,
+    help="Judge exactly these pairs: CSV of user_id, liked_image, disliked_image (SHA-256).",
+)
+@click.option("--most-users", type=click.IntRange(2), help="At most so many, drawn by the seed.")
+@click.option("--targets", type=click.IntRange(1), default=8, show_default=True, help="A user.")
+@click.option(
+    "--against",
+    metavar="NAME=FOLDER",
+    multiple=True,
+    callback=_named_folders,
+    help="Another checkpoint, compared on the same pairs (ablations). Repeatable.",
+)
+@click.option("--weights", type=FOLDER, help="A folder of public weights for each baseline.")
+@click.option("--no-baselines", is_flag=True, help="Judge the checkpoint alone.")
+@click.option("--no-signatures", is_flag=True, help="Leave out the table of signatures.")
+@click.option("--no-cold-start", is_flag=True, help="Leave out what borrowing is worth.")
+@click.option("--truth", type=FILE, help="True tastes of a synthetic world, for the bounds.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@THREADS
+def evaluate(
+    checkpoint: str,
+    database: str | None,
+    blobs: str | None,
+    out: Path | None,
+    users_file: Path | None,
+    pairs_file: Path | None,
+    most_users: int | None,
+    targets: int,
+    against: dict[str, str],
+    weights: Path | None,
+    no_baselines: bool,
+    no_signatures: bool,
+    no_cold_start: bool,
+    truth: Path | None,
+    seed: int,
+    is_json: bool,
+    threads: int | None,
+) -> None:
+    """Judge CHECKPOINT (a folder, or "tiny") on the users in storage.
+
+    Users that it learned from are asked about newer choices alone, and told apart from those that
+    it never saw. Each figure is a mean over users with its 95 % interval by bootstrap over users.
+    """
+    from training.evaluation.asked import read_pairs, read_users
+    from training.evaluation.evaluate import evaluate as run
+    from training.evaluation.report import write_report
+    from training.world.truth import read_truth
+
+    settings = read_settings(database_url=database, blob_url=blobs)
+    found = truth or truth_beside(settings)
+    console = open_console(threads)
+    with opened_store(settings, creates=False) as store, failing_in_a_sentence():
+        with _measuring(console) as tell:
+            results = run(
+                checkpoint,
+                store,
+                tell=tell,
+                num_targets=targets,
+                most_users=most_users,
+                users=read_users(users_file) if users_file else None,
+                pairs=read_pairs(pairs_file) if pairs_file else None,
+                against=against,
+                weights=weights,
+                truth=read_truth(found) if found.exists() else None,
+                seed=seed,
+                with_baselines=not no_baselines,
+                with_signatures=not no_signatures,
+                with_cold_start=not no_cold_start,
+            )
+        if out is not None:
+            write_report(results, out)
+    if is_json:
+        show_json(results)
+        return
+    rows = [
+        (
+            name,
+            f"{f['value']:.1%}",
+            f"{f['low']:.1%} to {f['high']:.1%}",
+            f["n_users"],
+            f["n_pairs"],
+        )
+        for name, f in flat_figures({**results, "signatures": None, "cold_start": None})
+    ]
+    show_table(["figure", "value", "95 % interval", "users", "pairs"], rows)
+    if results["signatures"] is not None:
+        show_signatures(results["signatures"])
+    if results["cold_start"] is not None:
+        show_cold_start(results["cold_start"])
+    for each in results["missing"]:
+        click.echo(f"not measured: {each['what']}: {each['why']}", err=True)
+    if out is not None:
+        click.echo(f"report: {out / 'report.html'}")
+
+
+def flat_figures(results: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every figure of a report by its dotted name, e.g. "unseen.top1"."""
+    for key, value in results.items():
+        if not isinstance(value, Mapping):
+            continue
+        if "value" in value and "low" in value:
+            yield prefix + key, value
+        else:
+            yield from flat_figures(value, f"{prefix}{key}.")
+
+
+def _interval(figure: Mapping[str, Any]) -> str:
+    return f"{figure['low']:.1%} to {figure['high']:.1%}"
+
+
+@contextmanager
+def _measuring(console: Any) -> Iterator[Callable[[str], None]]:
+    """A line that says what is being measured, and for how long already."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("opening")
+        yield lambda what: progress.update(task, description=f"measuring: {what}")
+
+
+@click.command("cross-validate")
+@click.argument("checkpoint", default="tiny")
+@click.option("--out", type=FOLDER, required=True, help="Receives each fold's run.")
+@click.option("--database", metavar="URL", help="Whose choices; the settings' database by default.")
+@click.option("--blobs", metavar="URL", help="Where its images are; the settings' by default.")
+@click.option("--user-folds", type=click.IntRange(2), default=3, show_default=True)
+@click.option("--prompt-folds", type=click.IntRange(2), default=3, show_default=True)
+@click.option("--steps", type=click.IntRange(0), default=100, show_default=True, help="A fold.")
+@click.option("--learning-rate", type=float, default=3e-4, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@THREADS
+def cross_validate(
+    checkpoint: str,
+    out: Path,
+    database: str | None,
+    blobs: str | None,
+    user_folds: int,
+    prompt_folds: int,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    is_json: bool,
+    threads: int | None,
+) -> None:
+    """Fine-tune CHECKPOINT on some people and prompts, judge it on others, in turn.
+
+    For few people: everybody is judged once, by a copy that saw neither them nor the prompt.
+    """
+    from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
+
+    settings = read_settings(database_url=database, blob_url=blobs)
+    with opened_store(settings, creates=False) as store, failing_in_a_sentence():
+        found = cross_validate_checkpoint(
+            checkpoint,
+            store,
+            out,
+            console=open_console(threads),
+            tuning=FineTuning(num_steps=steps, learning_rate=learning_rate, seed=seed),
+            num_user_folds=user_folds,
+            num_prompt_folds=prompt_folds,
+        )
+    plain = {name: {k: vars(f) for k, f in block.items()} for name, block in found.items()}
+    if is_json:
+        show_json(plain)
+        return
+    rows = [
+        (f"{name}.{what}", f"{f['value']:.1%}", _interval(f), f["n_users"], f["n_pairs"])
+        for name, block in plain.items()
+        for what, f in block.items()
+    ]
+    show_table(["figure", "value", "95 % interval", "users", "pairs"], rows)

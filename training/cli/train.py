@@ -1,0 +1,193 @@
+"""Commands of the training floor: `recsys world`, `pretrain` and `train`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.shown import show_table
+from training.cli.terminal import (
+    FILE,
+    FOLDER,
+    THREADS,
+    failing_in_a_sentence,
+    open_console,
+    telling,
+    truth_beside,
+)
+
+if TYPE_CHECKING:
+    from training.fitting.recipes.recipe import Recipe
+
+
+@click.group()
+def world() -> None:
+    """A synthetic world of images, people and known tastes."""
+
+
+@world.command("create")
+@click.option("--users", "num_users", type=click.IntRange(1), default=100, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of people and images."
+)
+@click.option(
+    "--population", type=click.IntRange(0), default=0, show_default=True, help="Of communities."
+)
+@click.option(
+    "--choices", type=click.IntRange(1), default=24, show_default=True, help="Of each person."
+)
+@click.option("--truth", type=FILE, help="Where true tastes go; beside the data by default.")
+def create(num_users: int, seed: int, population: int, choices: int, truth: Path | None) -> None:
+    """Draw images, let people choose, and store the choices like any import.
+
+    True tastes go to a file of their own, which only evaluation reads. Run again after an
+    interruption: what is stored is not stored twice.
+    """
+    from training.world.population import create_world
+
+    settings = read_settings()
+    path = truth or truth_beside(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with opened_store(settings, creates=True) as store, telling() as tell:
+        report = create_world(
+            store,
+            num_users=num_users,
+            seed=seed,
+            population_seed=population,
+            num_choices=choices,
+            truth_path=path,
+            progress=tell,
+        )
+    rows = [(name.removeprefix("num_"), value) for name, value in asdict(report).items()]
+    show_table(["what", "number"], rows)
+    click.echo(f"true tastes: {path}")
+
+
+@world.command("sheet")
+@click.argument("out", type=FILE)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def sheet(out: Path, seed: int) -> None:
+    """Save a picture of the world to OUT.png: prompts with their images, one person's choices."""
+    from training.world.contact_sheet import save_png
+    from training.world.sheet import world_sheet
+
+    save_png(world_sheet(seed=seed), out)
+    click.echo(f"saved {out}")
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@THREADS
+def pretrain(folder: Path, threads: int | None) -> None:
+    """Train the tiny base model into FOLDER/base; run again to resume."""
+    from training.fitting.pretraining.pretrain import pretrain as run
+    from training.fitting.recipes.recipe import PretrainRecipe
+
+    with failing_in_a_sentence():
+        base = run(PretrainRecipe(), folder, console=open_console(threads))
+    click.echo(f"base model: {base}")
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--base", help="Folder or hub id of the base model; the recipe's own by default.")
+@click.option("--out", type=FOLDER, help="Receives states, logs and checkpoints.")
+@click.option("--only", metavar="PATTERN", help="Users to learn from, e.g. 's1-*'.")
+@click.option("--set", "changes", metavar="NAME=VALUE", multiple=True, help="Change the recipe.")
+@click.option("--device", default="cpu", show_default=True, help='"cpu" or "cuda".')
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that decode images.")
+@click.option(
+    "--stage1", type=FOLDER, help="Begin with stage 2, on this checkpoint of the same choices."
+)
+@click.option("--dry-run", is_flag=True, help="Count parameters, memory and time; train nothing.")
+@THREADS
+def train(
+    recipe: str,
+    base: str | None,
+    out: Path | None,
+    only: str | None,
+    changes: tuple[str, ...],
+    device: str,
+    workers: int,
+    stage1: Path | None,
+    dry_run: bool,
+    threads: int | None,
+) -> None:
+    """Train a scorer by a named RECIPE on the choices in storage; run again to resume.
+
+    The paper's two stages: first adapter and preference tokens, then preference tokens alone.
+    Under `accelerate launch` it runs on as many processes.
+
+    --set changes one value of the recipe, e.g. --set scorer.num_preference_tokens=0.
+    """
+    from rich.console import Console
+
+    from training.fitting.recipes.catalogue import RECIPES, changed
+
+    if recipe not in RECIPES:
+        raise click.UsageError(f"RECIPE must be one of {', '.join(RECIPES)}, got {recipe}")
+    with failing_in_a_sentence():
+        chosen = changed(RECIPES[recipe](), changes)
+    if dry_run:
+        from training.fitting.dry_run import dry_run as count
+        from training.fitting.dry_run import show
+        from training.fitting.recipes.catalogue import SHAPES
+
+        show(count(chosen, SHAPES[recipe]()), Console())
+        return
+    source = base or chosen.base.source
+    if source is None or out is None:
+        raise click.UsageError("training needs --base and --out; --dry-run needs neither")
+    _train(
+        chosen,
+        source,
+        out,
+        only=only,
+        device=device,
+        workers=workers,
+        stage1=stage1,
+        threads=threads,
+    )
+
+
+def _train(
+    recipe: "Recipe",
+    base: str,
+    out: Path,
+    *,
+    only: str | None,
+    device: str,
+    workers: int,
+    stage1: Path | None,
+    threads: int | None,
+) -> None:
+    from fnmatch import fnmatchcase
+
+    import torch
+
+    from training.data.samples import all_user_ids
+    from training.fitting.parallel import launched
+    from training.fitting.stages import Training
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise click.UsageError(f"--device {device} needs a CUDA GPU, there is none: pass cpu")
+    settings = read_settings()
+    with opened_store(settings, creates=False) as store, failing_in_a_sentence():
+        users = None if only is None else [u for u in all_user_ids(store) if fnmatchcase(u, only)]
+        processes = launched(cpu=device == "cpu")
+        training = Training(
+            recipe,
+            base,
+            store,
+            out,
+            console=open_console(threads),
+            device=processes.device,
+            processes=processes,
+            num_workers=workers,
+            users=users,
+            stage1=stage1,
+        )
+        checkpoint = training.run()
+    click.echo(f"checkpoint: {checkpoint}")

@@ -1,0 +1,1 @@
+"""What is learned from: stored choices as samples, splits and batches."""

@@ -1,0 +1,100 @@
+"""A step's users and their samples, drawn from (seed, step, part) alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from training.data.samples import Histories, Pair, Sample, draw_sample
+from training.fitting.recipes.recipe import Recipe, Stage
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Draws samples for one stage.
+
+    Attributes:
+        histories: what is learned from.
+        users: those with enough pairs.
+        num_users, num_pairs: users in a part of a step, target pairs of each.
+        num_references: read for each user.
+        fewer_references: share of samples with fewer.
+        seed: decides.
+    """
+
+    histories: Histories
+    users: tuple[str, ...]
+    num_users: int
+    num_pairs: int
+    num_references: int
+    fewer_references: float
+    seed: int
+
+    def draw(self, step: int, part: int) -> list[Sample]:
+        """One sample for each user drawn, references in a new order every time."""
+        rng = np.random.default_rng([self.seed, 4, step, part])
+        few = len(self.users) < self.num_users
+        chosen = rng.choice(len(self.users), self.num_users, replace=few)
+        return [self._sample(self.users[index], rng) for index in chosen]
+
+    def names(self, step: int, part: int) -> list[str]:
+        """Users and images of a part, to be named where something is wrong with it."""
+        images = self.histories.images
+        return [
+            f"{images[pair.liked]} over {images[pair.disliked]}"
+            for sample in self.draw(step, part)
+            for pair in (*sample.references, *sample.targets)
+        ]
+
+    def _sample(self, user: str, rng: np.random.Generator) -> Sample:
+        fewer = rng.random() < self.fewer_references
+        count = int(rng.integers(0, self.num_references)) if fewer else self.num_references
+        pairs = self.histories.pairs[user]
+        return draw_sample(pairs, rng, num_references=count, num_targets=self.num_pairs)
+
+
+def batches(histories: Histories, recipe: Recipe, stage: Stage) -> Batches:
+    """What a stage draws from.
+
+    Raises:
+        ValueError: if no user has two pairs that share no image.
+    """
+    users = tuple(
+        user
+        for user, pairs in sorted(histories.pairs.items())
+        if len({pair.liked for pair in pairs}) >= 2
+    )
+    if not users:
+        raise ValueError(
+            "at least one user must have two pairs with different liked images, got none: "
+            "import more choices"
+        )
+    return Batches(
+        histories,
+        users,
+        num_users=stage.num_users,
+        num_pairs=stage.num_pairs,
+        num_references=recipe.scorer.num_references,
+        fewer_references=recipe.fewer_references,
+        seed=stage.plan.seed,
+    )
+
+
+def without_images(samples: Sequence[Sample], bad: set[int]) -> list[Sample]:
+    """The samples without pairs that show an image which cannot be read."""
+
+    def good(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+        return tuple(p for p in pairs if not {p.liked, p.disliked} & bad)
+
+    if not bad:
+        return list(samples)
+    return [Sample(good(sample.references), good(sample.targets)) for sample in samples]
+
+
+def without_rows(histories: Histories, bad: set[int]) -> Histories:
+    """Histories without pairs that show an image which cannot be read."""
+    pairs: Mapping[str, tuple[Pair, ...]] = {
+        user: tuple(p for p in own if not {p.liked, p.disliked} & bad)
+        for user, own in histories.pairs.items()
+    }
+    return replace(histories, pairs=dict(pairs))

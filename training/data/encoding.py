@@ -1,0 +1,278 @@
+"""Where a training step's image tokens come from: computed once for the run, or anew each step."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from recsys.scorer.model import PreferenceScorer
+from storage.histories import HistoryStore
+from training.data.batches import Batches, without_images
+from training.data.loading import ImageCount, read_images, stream_images
+from training.data.samples import Sample
+from training.evaluation.questions import images_of
+
+Encode = Callable[[Sequence[int]], Tensor]
+"""Rows of the image table -> image tokens (N, T, D)."""
+
+At = tuple[int, int]
+"""Step and part."""
+
+ENCODE_AT_ONCE = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Upcoming:
+    """What one process will ask for in one stage.
+
+    Attributes:
+        drawn: samples by step and part.
+        num_steps: in all.
+        parts: this process's.
+        num_workers: processes that read ahead; 0 reads when asked.
+    """
+
+    drawn: Batches
+    num_steps: int
+    parts: range
+    num_workers: int = 0
+
+    def names(self, begin: At) -> "StepImages":
+        """The images of each part from `begin` on."""
+        places = [
+            (step, part)
+            for step in range(begin[0], self.num_steps)
+            for part in self.parts
+            if (step, part) >= begin
+        ]
+        return StepImages(self.drawn, places)
+
+
+@dataclass(frozen=True, eq=False)
+class StepImages(Sequence[list[str]]):
+    """SHA-256 of the images of each part, drawn when asked for: in a worker, not ahead of it."""
+
+    drawn: Batches
+    places: Sequence[At]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        rows = _rows(self.drawn.draw(*self.places[index]))
+        return [self.drawn.histories.images[row] for row in rows]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Image tokens for samples."""
+
+    @property
+    def bad(self) -> set[int]:
+        """Rows whose images are known to be unreadable."""
+        ...
+
+    def prepare(self, upcoming: "Upcoming") -> None:
+        """Be told what a stage will ask for, and read ahead."""
+        ...
+
+    def read(self, samples: Sequence[Sample], at: At) -> tuple[list[Sample], Encode]:
+        """The samples of a part without unreadable images, and the tokens of those left."""
+        ...
+
+    def rows(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
+        """Image tokens of any rows, without gradients."""
+        ...
+
+    def find_bad(self, rows: Sequence[int]) -> set[int]:
+        """Of any rows, those that cannot be read; `bad` has them from now on."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """What of reading belongs in the log."""
+        ...
+
+    def of(self, scorer: PreferenceScorer) -> "Encoder":
+        """The same images for a scorer whose base is held otherwise."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Tokens of all images, computed once: nothing that makes them is trained.
+
+    Attributes:
+        table: image tokens, a row each; zero where none was asked for.
+        bad: rows that could not be read.
+    """
+
+    table: Float[Tensor, "N T D"]
+    bad: set[int] = field(default_factory=set)
+
+    def prepare(self, upcoming: "Upcoming") -> None:
+        """Everything was read before."""
+
+    def read(self, samples: Sequence[Sample], at: At) -> tuple[list[Sample], Encode]:
+        """All samples: pairs with unreadable images were left out before."""
+        return list(samples), self.rows
+
+    def rows(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
+        """Look up image tokens."""
+        return self.table[torch.as_tensor(rows, dtype=torch.long)]
+
+    def find_bad(self, rows: Sequence[int]) -> set[int]:
+        """Of any rows, those that could not be read."""
+        return self.bad & set(rows)
+
+    def figures(self) -> dict[str, float]:
+        """Nothing is read during the run."""
+        return {}
+
+    def of(self, scorer: PreferenceScorer) -> "Encoded":
+        """The same table: adapter and preference tokens leave image tokens as they are."""
+        return self
+
+
+class Fresh:
+    """Images read and encoded in each step, with gradients where the vision tower has them.
+
+    Args:
+        scorer: encodes.
+        store: where the images are.
+        images: SHA-256 of each row.
+    """
+
+    def __init__(
+        self, scorer: PreferenceScorer, store: HistoryStore, images: Sequence[str]
+    ) -> None:
+        self.bad: set[int] = set()
+        self.count = ImageCount()
+        self._scorer = scorer
+        self._store = store
+        self._images = images
+        self._row_of = {name: row for row, name in enumerate(images)}
+        self._upcoming: Upcoming | None = None
+        self._stream: Iterator[Mapping[str, Tensor]] | None = None
+
+    def prepare(self, upcoming: Upcoming) -> None:
+        """Read ahead in worker processes, from the first part that is asked for."""
+        self._upcoming = upcoming if upcoming.num_workers else None
+        self._stream = None
+
+    def read(self, samples: Sequence[Sample], at: At) -> tuple[list[Sample], Encode]:
+        """Take the samples' images; pairs with an unreadable one are left out.
+
+        Raises:
+            TooManyBadImages: as `ImageCount.take`.
+        """
+        decoded = self._take(at) if self._upcoming else self._read(_rows(samples))
+        kept = without_images(samples, self.bad)
+
+        def encode(order: Sequence[int]) -> Tensor:
+            return self._scorer.image_features([decoded[row].float() / 255 for row in order])
+
+        return kept, encode
+
+    @torch.no_grad()
+    def rows(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
+        """Read and encode rows."""
+        decoded = self._read(sorted(set(rows)))
+        return self._scorer.image_features([decoded[row].float() / 255 for row in rows])
+
+    def find_bad(self, rows: Sequence[int]) -> set[int]:
+        """Decode rows, some at a time, and say which cannot be.
+
+        Raises:
+            TooManyBadImages: as `ImageCount.take`.
+        """
+        asked = sorted(set(rows))
+        for start in range(0, len(asked), ENCODE_AT_ONCE):
+            self._read(asked[start : start + ENCODE_AT_ONCE])
+        return self.bad & set(asked)
+
+    def figures(self) -> dict[str, float]:
+        """How many images were bad so far, and the share of the time spent waiting for images."""
+        told = {"bad_images": float(len(self.count.bad))}
+        return told | ({"waiting": self.count.waiting_share} if self._upcoming else {})
+
+    def of(self, scorer: PreferenceScorer) -> "Fresh":
+        """The same images for another scorer; what was found bad stays bad."""
+        other = Fresh(scorer, self._store, self._images)
+        other.bad, other.count = self.bad, self.count
+        return other
+
+    def _take(self, at: At) -> dict[int, Tensor]:
+        """The next part's images, which workers have read."""
+        assert self._upcoming is not None
+        if self._stream is None:
+            urls = self._store.database.url.render_as_string(hide_password=False)
+            self._stream = stream_images(
+                urls,
+                self._store.blobs.url,
+                self._upcoming.names(at),
+                count=self.count,
+                num_workers=self._upcoming.num_workers,
+            )
+        found = next(self._stream)
+        self.bad |= {self._row_of[name] for name in self.count.bad}
+        return {self._row_of[name]: image for name, image in found.items()}
+
+    def _read(self, rows: Sequence[int]) -> dict[int, Tensor]:
+        by_name = {self._images[row]: row for row in rows}
+        found, bad = read_images(self._store, list(by_name))
+        self.count.take(len(by_name), bad)
+        self.bad |= {by_name[name] for name in bad}
+        return {by_name[name]: image for name, image in found.items()}
+
+
+def _rows(samples: Sequence[Sample]) -> list[int]:
+    """All images of samples, once each."""
+    return sorted({row for s in samples for row in images_of((*s.references, *s.targets))})
+
+
+@torch.no_grad()
+def encode_all(
+    scorer: PreferenceScorer,
+    store: HistoryStore,
+    images: Sequence[str],
+    rows: Sequence[int],
+    *,
+    console: Console,
+    num_workers: int = 0,
+) -> Encoded:
+    """Read and encode rows once, telling how long the model waited for images.
+
+    Args:
+        scorer: encodes.
+        store: where the images are.
+        images: SHA-256 of each row of the table.
+        rows: those that are needed.
+        console: where progress is shown.
+        num_workers: processes that decode.
+
+    Raises:
+        TooManyBadImages: as `ImageCount.take`.
+    """
+    place = {images[row]: row for row in rows}
+    names = list(place)
+    chunks = [
+        names[start : start + ENCODE_AT_ONCE] for start in range(0, len(names), ENCODE_AT_ONCE)
+    ]
+    empty = scorer.image_features([])
+    table = torch.zeros(len(images), *empty.shape[1:], dtype=empty.dtype, device=empty.device)
+    count = ImageCount()
+    urls = store.database.url.render_as_string(hide_password=False), store.blobs.url
+    stream = stream_images(*urls, chunks, count=count, num_workers=num_workers)
+    for found in track(stream, "encoding images", total=len(chunks), console=console):
+        if found:
+            tokens = scorer.image_features([image.float() / 255 for image in found.values()])
+            table[[place[name] for name in found]] = tokens
+    if count.bad:
+        console.print(f"{len(count.bad)} unreadable images left out: {', '.join(count.bad[:10])}")
+    console.print(f"waited for images {count.waiting_share:.0%} of the time")
+    return Encoded(table, {place[name] for name in count.bad})

@@ -1,0 +1,61 @@
+"""Image tokens by row of an image table: encoded when first asked for, kept while there is room."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from cachetools import LRUCache
+from jaxtyping import Float
+from torch import Tensor
+
+from recsys.images.decode import decode
+from recsys.scorer.model import PreferenceScorer
+from storage.histories import HistoryStore
+from training.evaluation.predictors import ImageReader
+
+Features = Callable[[Sequence[int]], Float[Tensor, "N T D"]]
+"""Rows of the image table -> image tokens, in their order."""
+
+MOST_BYTES = 1 << 30
+ENCODE_AT_ONCE = 64
+
+
+def stored_images(store: HistoryStore, images: Sequence[str]) -> ImageReader:
+    """A reader of images by their row in `images`, SHA-256 each."""
+    return lambda row: decode(store.image(images[row]))
+
+
+class ImageFeatures:
+    """What a scorer's frozen vision tower makes of images.
+
+    Args:
+        scorer: encodes.
+        read: row -> RGB image.
+        most_bytes: the least recently asked for are forgotten beyond this.
+    """
+
+    def __init__(
+        self, scorer: PreferenceScorer, read: ImageReader, *, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self._scorer = scorer
+        self._read = read
+        self._kept: LRUCache[int, Tensor] = LRUCache(most_bytes, getsizeof=_num_bytes)
+
+    @torch.no_grad()
+    def __call__(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
+        """Image tokens in the order of `rows`; a row may come more than once."""
+        found = {row: self._kept[row] for row in set(rows) if row in self._kept}
+        missing = sorted(set(rows) - set(found))
+        for start in range(0, len(missing), ENCODE_AT_ONCE):
+            chunk = missing[start : start + ENCODE_AT_ONCE]
+            images = [self._read(row).float() / 255 for row in chunk]
+            found |= zip(chunk, self._scorer.image_features(images).unbind(), strict=True)
+        for row in missing:
+            if _num_bytes(found[row]) <= self._kept.maxsize:
+                self._kept[row] = found[row]
+        if not rows:
+            return self._scorer.image_features([])
+        return torch.stack([found[row] for row in rows])
+
+
+def _num_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

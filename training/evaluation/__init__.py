@@ -1,0 +1,1 @@
+"""Judging: questions, predictors, figures with intervals, and the report."""

@@ -1,0 +1,136 @@
+"""Ask a predictor and count: margins by user, and figures with their intervals over users."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.samples import Pair
+from training.evaluation.metrics import Figure, accuracy, over_users
+from training.evaluation.predictors import Candidate, Predictor
+from training.evaluation.questions import OneOfFour, Opposed, Samples
+
+Margins = Mapping[str, npt.NDArray[np.float64]]
+"""By user: the number of each liked target less that of its disliked twin, shape (N,)."""
+
+ASK_AT_ONCE = 32
+"""Candidates in one question at most: what a packed pass takes well."""
+
+
+def pair_scores(predictor: Predictor, samples: Samples) -> dict[str, npt.NDArray[np.float64]]:
+    """What a predictor says of each user's targets, shape (N, 2): liked, disliked."""
+    return {
+        user: _ask(predictor, user, sample.references, sample.targets)
+        for user, sample in samples.items()
+    }
+
+
+def margins(scores: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Liked less disliked; 0 is a tie."""
+    return {user: rows[:, 0] - rows[:, 1] for user, rows in scores.items()}
+
+
+def top1(margins: Margins) -> Figure:
+    """How often the liked image of a pair is put first; a tie is worth a half."""
+    return over_users([accuracy(own) for own in margins.values()], n_pairs=_count(margins))
+
+
+def difference(first: Margins, second: Margins) -> Figure:
+    """Accuracy of the first less that of the second, paired by user.
+
+    Raises:
+        ValueError: if they have no user in common.
+    """
+    shared = [user for user in first if user in second]
+    values = [accuracy(first[user]) - accuracy(second[user]) for user in shared]
+    return over_users(values, n_pairs=sum(first[user].size for user in shared))
+
+
+def unpaired_difference(first: Margins, second: Margins, *, seed: int = 0) -> Figure:
+    """Accuracy of the first less that of the second, over different users.
+
+    Raises:
+        ValueError: if either has nobody.
+    """
+    rng = np.random.default_rng([seed, 11])
+    groups = [np.array([accuracy(own) for own in each.values()]) for each in (first, second)]
+    if not all(group.size for group in groups):
+        raise ValueError("a difference of two groups needs somebody in each")
+    drawn = [g[rng.integers(0, len(g), (2000, len(g)))].mean(axis=1) for g in groups]
+    low, high = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
+    value = groups[0].mean() - groups[1].mean()
+    size = sum(map(len, groups))
+    return Figure(float(value), float(low), float(high), size, _count(first) + _count(second))
+
+
+def top_of_four(predictor: Predictor, questions: Mapping[str, OneOfFour]) -> dict[str, Figure]:
+    """How often the liked image is among the first 1, 2 and 3 of four: top1, top2, top3.
+
+    Chance is 25, 50 and 75 %.  Ties are worth the share of orders in which it is among them.
+    """
+    hits: dict[int, list[float]] = {1: [], 2: [], 3: []}
+    for user, question in questions.items():
+        scores = predictor.scores(user, question.references, [question.liked, *question.disliked])
+        above = int(np.sum(scores[1:] > scores[0]))
+        tied = int(np.sum(scores[1:] == scores[0]))
+        for place, found in hits.items():
+            found.append(float(np.clip((place - above) / (tied + 1), 0.0, 1.0)))
+    return {f"top{n}": over_users(found, n_pairs=len(found)) for n, found in hits.items()}
+
+
+def opposed_accuracy(
+    opposed: Sequence[Opposed], samples: Samples, margins: Margins, *, seed: int = 0
+) -> Figure:
+    """Share told right of pairs on which two users disagree, both sides counted.
+
+    Whatever ignores the user gets exactly 50 %, in each bootstrap draw too: a draw weighs a pair
+    by how often it drew both of its users.
+
+    Args:
+        opposed: the pairs.
+        samples: both users' sides of them.
+        margins: of the samples' targets, by position.
+        seed: of the bootstrap over users.
+
+    Raises:
+        ValueError: if there is no pair.
+    """
+    if not opposed:
+        raise ValueError("opposed pairs need two users who disagree on two images, got none")
+    users = sorted({user for each in opposed for user in (each.first, each.second)})
+    place = {user: number for number, user in enumerate(users)}
+    at = {
+        (user, target.liked, target.disliked): accuracy(margins[user][number : number + 1])
+        for user in users
+        for number, target in enumerate(samples[user].targets)
+    }
+    right = np.array([_both(each, at) for each in opposed])
+    ends = np.array([(place[each.first], place[each.second]) for each in opposed])
+    rng = np.random.default_rng([seed, 9])
+    drawn = rng.multinomial(len(users), np.full(len(users), 1 / len(users)), size=2000)
+    weights = drawn[:, ends[:, 0]] * drawn[:, ends[:, 1]]  # (draws, pairs)
+    used = weights[weights.sum(axis=1) > 0]
+    low, high = np.quantile(used @ right / used.sum(axis=1), [0.025, 0.975])
+    return Figure(float(right.mean()), float(low), float(high), len(users), 2 * len(opposed))
+
+
+def _both(each: Opposed, at: Mapping[tuple[str, int, int], float]) -> float:
+    first = at[each.first, each.pair.liked, each.pair.disliked]
+    return (first + at[each.second, each.pair.disliked, each.pair.liked]) / 2
+
+
+def _ask(
+    predictor: Predictor, user: str, references: Sequence[Pair], targets: Sequence[Pair]
+) -> npt.NDArray[np.float64]:
+    candidates = [
+        Candidate(row, pair.prompt) for pair in targets for row in (pair.liked, pair.disliked)
+    ]
+    chunks = [
+        predictor.scores(user, references, candidates[start : start + ASK_AT_ONCE])
+        for start in range(0, len(candidates), ASK_AT_ONCE)
+    ]
+    return np.concatenate(chunks).reshape(-1, 2)
+
+
+def _count(margins: Margins) -> int:
+    return sum(own.size for own in margins.values())

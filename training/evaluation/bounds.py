@@ -1,0 +1,147 @@
+"""What a synthetic world allows: nobody can do better, and this is what no history gives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.samples import Histories, Pair, Sample
+from training.evaluation.metrics import Figure, accuracy, over_users
+from training.evaluation.questions import Samples, with_references
+from training.world.tastes import posterior
+from training.world.truth import WorldTruth
+
+NUM_POSTERIOR_SAMPLES = 20_000
+Attributes = npt.NDArray[np.float32]
+ByUser = Mapping[str, float]
+"""Accuracy by user."""
+
+
+def world_accuracies(
+    samples: Samples, histories: Histories, truth: WorldTruth, *, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """How much of each user's targets three oracles get right.
+
+    `known_taste` knows each taste, `best_possible` the population and the same references
+    (posterior over users), `average_taste` the population alone.
+
+    Args:
+        samples: of users of this world.
+        histories: what the samples' rows stand for.
+        truth: their tastes and the images' attributes.
+        seed: of the posterior's samples.
+    """
+    rights: dict[str, dict[str, float]] = {
+        "known_taste": {},
+        "best_possible": {},
+        "average_taste": {},
+    }
+    for user, sample in samples.items():
+        pairs = _attributes(histories, truth, sample)
+        rng = np.random.default_rng([seed, 6, *user.encode()])
+        known = posterior(
+            *pairs.references, truth.population, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng
+        )
+        tastes = {
+            "known_taste": truth.taste(user),
+            "best_possible": known.weights @ known.tastes,
+            "average_taste": truth.population.average_taste,
+        }
+        liked, disliked = pairs.targets
+        for name, taste in tastes.items():
+            rights[name][user] = accuracy(((liked - disliked) @ taste).astype(np.float64))
+    return rights
+
+
+def world_figures(
+    own: ByUser, samples: Samples, histories: Histories, truth: WorldTruth, *, seed: int = 0
+) -> dict[str, Figure]:
+    """The oracles' figures on the very same pairs, and the share of the gap that is closed.
+
+    `gap_closed` = (own - average taste) / (best possible - average taste).
+
+    Args:
+        own: the judged scorer's accuracy by user.
+        samples, histories, truth, seed: as in `world_accuracies`.
+    """
+    rights = world_accuracies(samples, histories, truth, seed=seed)
+    n_pairs = sum(len(sample.targets) for sample in samples.values())
+    figures = {
+        name: over_users(list(values.values()), n_pairs=n_pairs) for name, values in rights.items()
+    }
+    columns = [[each[user] for user in samples] for each in (own, *_bounds(rights))]
+    closed = gap_closed(columns[0], columns[1], columns[2])
+    return figures | {"gap_closed": replace(closed, n_pairs=n_pairs)}
+
+
+def best_by_references(
+    samples: Samples,
+    histories: Histories,
+    truth: WorldTruth,
+    counts: Sequence[int],
+    *,
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """The best possible behind the first 0, 1, 2... references alone."""
+    found = {}
+    for count in counts:
+        fewer = with_references(samples, count)
+        best = world_accuracies(fewer, histories, truth, seed=seed)["best_possible"]
+        n_pairs = sum(len(sample.targets) for sample in samples.values())
+        found[str(count)] = over_users(list(best.values()), n_pairs=n_pairs)
+    return found
+
+
+def gap_closed(
+    own: Sequence[float], average: Sequence[float], best: Sequence[float], *, seed: int = 0
+) -> Figure:
+    """(own - average) / (best - average) of the means over users, with its interval.
+
+    Args:
+        own, average, best: accuracy by user, paired by position.
+        seed: of the bootstrap over users.
+    """
+    values = np.array([own, average, best])
+    rng = np.random.default_rng(seed)
+    drawn = values[:, rng.integers(0, values.shape[1], (2000, values.shape[1]))].mean(axis=2)
+    mean = values.mean(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may leave no gap to close
+        share = (drawn[0] - drawn[1]) / (drawn[2] - drawn[1])
+        value = (mean[0] - mean[1]) / (mean[2] - mean[1])
+    finite = share[np.isfinite(share)]
+    low, high = np.quantile(finite, [0.025, 0.975]) if finite.size else (np.nan, np.nan)
+    return Figure(float(value), float(low), float(high), len(own), 0)
+
+
+def of_this_world(samples: Samples, histories: Histories, truth: WorldTruth) -> bool:
+    """Whether the truth knows every user and image that is asked about."""
+    try:
+        for user, sample in samples.items():
+            truth.taste(user)
+            _attributes(histories, truth, sample)
+    except KeyError:
+        return False
+    return True
+
+
+def _bounds(rights: Mapping[str, ByUser]) -> tuple[ByUser, ByUser]:
+    return rights["average_taste"], rights["best_possible"]
+
+
+@dataclass(frozen=True)
+class _PairAttributes:
+    """Attributes of liked and disliked images, each (N, A)."""
+
+    references: tuple[Attributes, Attributes]
+    targets: tuple[Attributes, Attributes]
+
+
+def _attributes(histories: Histories, truth: WorldTruth, sample: Sample) -> _PairAttributes:
+    def of(rows: Sequence[int]) -> Attributes:
+        return truth.attributes_of([histories.images[row] for row in rows])
+
+    def both(pairs: Sequence[Pair]) -> tuple[Attributes, Attributes]:
+        return of([pair.liked for pair in pairs]), of([pair.disliked for pair in pairs])
+
+    return _PairAttributes(both(sample.references), both(sample.targets))

@@ -1,0 +1,165 @@
+"""What borrowing is worth to people who have made few choices, beside the best that is possible.
+
+Neighbours are everybody who is not judged; those judged are people whom neither the model nor the
+classes have learned from. With a world's truth, the best possible behind the same references (the
+posterior given them and the population) stands beside: no method can pass it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.coldstart.blend import ColdStart, blended
+from recsys.coldstart.fit import fit_cold_start
+from recsys.scorer.model import PreferenceScorer, Prefix
+from training.data.features import Features
+from training.data.samples import Histories, Pair, Sample
+from training.evaluation.bounds import gap_closed, of_this_world, world_accuracies
+from training.evaluation.metrics import Figure, accuracy, over_users
+from training.evaluation.onboarding_judge import judge_onboarding
+from training.evaluation.questions import Samples, with_references
+from training.world.truth import WorldTruth
+
+COUNTS = (0, 1, 2, 4, 8)
+MOST_NEIGHBOURS = 2000
+MOST_JUDGED = 400
+
+Rights = dict[str, dict[str, float]]
+"""Share of each user's targets told right, by way and user."""
+
+
+def judge_cold_start(
+    scorer: PreferenceScorer,
+    histories: Histories,
+    features: Features,
+    samples: Samples,
+    *,
+    truth: WorldTruth | None,
+    seed: int,
+    tell: Callable[[str], None] = lambda what: None,
+) -> dict[str, Any] | None:
+    """Judge the model alone, the classes alone and their blend behind 0 to 8 own references.
+
+    Args:
+        scorer: frozen.
+        histories: of everybody.
+        features: image tokens by row.
+        samples: of people whom the model has not learned from; at most `MOST_JUDGED` are judged.
+        truth: of a world, for the best possible.
+        seed: decides who lends and who is kept apart.
+        tell: called with what is being done.
+
+    Returns:
+        Figures by number of own references; None where too few people are left to borrow from.
+    """
+    judged = dict(list(samples.items())[:MOST_JUDGED])
+    lenders = _lenders(histories, judged, seed=seed)
+    if len(judged) < 2 or len(lenders) < 4:
+        return None
+    cold_start, report = fit_cold_start(
+        scorer, lenders, features, seed=seed, tell=lambda what: tell(f"cold start: {what}")
+    )
+    known = truth is not None and of_this_world(judged, histories, truth)
+    found: dict[str, Any] = {}
+    for count in (each for each in COUNTS if each <= scorer.config.num_references):
+        tell(f"cold start: {count} own references")
+        fewer = with_references(judged, count)
+        rights = _rights(scorer, cold_start, features, fewer)
+        if known and truth is not None:
+            best = world_accuracies(fewer, histories, truth, seed=seed)
+            rights["best_possible"] = dict(best["best_possible"])
+        found[str(count)] = _figures(rights, fewer)
+    first_questions = None
+    if known and truth is not None:
+        tell("cold start: first questions")
+        first_questions = judge_onboarding(
+            cold_start,
+            lenders,
+            judged,
+            histories=histories,
+            features=features,
+            truth=truth,
+            seed=seed,
+        )
+    return {
+        "num_lenders": report.num_users,
+        "num_lent_pairs": report.num_pairs,
+        "num_classes": report.num_classes,
+        "by_references": found,
+        "blends": cold_start.blends.tolist(),
+        "onboarding": first_questions,
+    }
+
+
+def _lenders(histories: Histories, judged: Samples, *, seed: int) -> list[tuple[Pair, ...]]:
+    others = [user for user, pairs in histories.pairs.items() if pairs and user not in judged]
+    order = np.random.default_rng([seed, 42]).permutation(len(others))[:MOST_NEIGHBOURS]
+    return [histories.pairs[others[index]] for index in order]
+
+
+def _rights(
+    scorer: PreferenceScorer, cold_start: ColdStart, features: Features, samples: Samples
+) -> Rights:
+    nobody = scorer.prefix([])
+    rights: Rights = {"alone": {}, "classes": {}, "borrowing": {}}
+    for user, sample in samples.items():
+        logits = _logits(scorer, cold_start, features, nobody, sample)
+        for name, values in logits.items():
+            rights[name][user] = accuracy(values[0::2] - values[1::2])
+    return rights
+
+
+def _logits(
+    scorer: PreferenceScorer,
+    cold_start: ColdStart,
+    features: Features,
+    nobody: Prefix,
+    sample: Sample,
+) -> Mapping[str, npt.NDArray[np.float64]]:
+    """The targets' logits (liked, disliked, liked, ...) in each way."""
+    references = sample.references
+    own, classes = nobody, cold_start.classes
+    differences = np.zeros((0, cold_start.components.shape[1]))
+    if references:
+        tokens = features([row for pair in references for row in (pair.liked, pair.disliked)])
+        own = scorer.prefix_of([pair.prompt for pair in references], tokens)
+        read = cold_start.features(tokens)
+        differences = read[0::2] - read[1::2]
+    asked = features([row for pair in sample.targets for row in (pair.liked, pair.disliked)])
+    prompts = [pair.prompt for pair in sample.targets for _ in range(2)]
+    margins = [_margins(scorer, prefix, prompts, asked) for prefix in (own, nobody)]
+    taste = cold_start.features(asked) @ classes.taste(differences)
+    blend = cold_start.blend(len(references))
+    return {
+        "alone": margins[0],
+        "classes": taste,
+        "borrowing": blended(blend, taste, *margins),
+    }
+
+
+def _margins(
+    scorer: PreferenceScorer, prefix: Prefix, prompts: Sequence[str], tokens: Any
+) -> npt.NDArray[np.float64]:
+    logits = scorer.target_logits_of(prefix, prompts, tokens).detach().double().cpu().numpy()
+    margins: npt.NDArray[np.float64] = (logits[:, 0] - logits[:, 1]) / scorer.config.temperature
+    return margins
+
+
+def _figures(rights: Rights, samples: Samples) -> dict[str, Figure]:
+    """Each way's figure, what borrowing gains, and the share of what is possible that it gains."""
+    users = list(samples)
+    n_pairs = sum(len(sample.targets) for sample in samples.values())
+    columns = {name: [values[user] for user in users] for name, values in rights.items()}
+    figures = {name: over_users(values, n_pairs=n_pairs) for name, values in columns.items()}
+    gain = np.subtract(columns["borrowing"], columns["alone"])
+    figures["gain"] = over_users(gain.tolist(), n_pairs=n_pairs)
+    if "best_possible" in columns:
+        closed = gap_closed(columns["borrowing"], columns["alone"], columns["best_possible"])
+        distance = over_users(
+            np.subtract(columns["best_possible"], columns["alone"]).tolist(), n_pairs=n_pairs
+        )
+        if distance.low > 0:  # else there may be none to close
+            figures["closed"] = closed
+    return figures

@@ -1,0 +1,217 @@
+"""What well chosen first questions are worth: suggested pairs beside random ones, on a world.
+
+People whom nobody has learned from answer pairs as their true taste has it (Bradley-Terry with the
+world's temperature); the classes alone then tell the images apart that those people did choose
+between. Both ways ask pairs of the same pool, and none shows an image twice.
+
+Axes: P pairs of the pool, A attributes of the world, F features, C targets, N numbers of answers,
+U people.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from recsys.coldstart.blend import ColdStart
+from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs, expected_information
+from recsys.coldstart.pool import Pool, differences_of, draw_pool
+from training.data.features import Features
+from training.data.samples import Histories, Pair, Sample
+from training.evaluation.bounds import of_this_world
+from training.evaluation.metrics import Figure, accuracy, over_users
+from training.evaluation.questions import Samples
+from training.world.truth import WorldTruth
+
+COUNTS = (1, 2, 4, 8)
+NUM_DRAWS = 10
+"""Of each person, answers and random pairs are drawn so often; a person's figure is the mean."""
+NUM_BITS_DRAWS = 200
+
+
+def judge_onboarding(
+    cold_start: ColdStart,
+    lenders: Sequence[Sequence[Pair]],
+    samples: Samples,
+    *,
+    histories: Histories,
+    features: Features,
+    truth: WorldTruth,
+    seed: int,
+) -> dict[str, Any] | None:
+    """Judge the classes alone behind 1 to 8 answers to suggested pairs and to random ones.
+
+    Args:
+        cold_start: learned from the lenders.
+        lenders: pairs of each; what they were shown is the pool.
+        samples: what is asked of people who are not among them; their references are not used.
+        histories: what rows stand for.
+        features: image tokens by row.
+        truth: of the world.
+        seed: of the pool, the answers and the random pairs.
+
+    Returns:
+        Figures by number of answers: "suggested", "random", and "gain" of the one over the other;
+        "unasked" for no answer; bits of information expected of both. None where the truth does
+        not know the images or the people, or the pool has fewer pairs than are asked.
+    """
+    pool = draw_pool(lenders, seed=seed)
+    samples = _held_out(samples, pool)
+    if not samples or not of_this_world(samples, histories, truth):
+        return None
+    try:
+        attributes = _attribute_differences(pool, histories, truth)
+    except KeyError:
+        return None
+    asking = _Asking(cold_start, pool, differences_of(pool, cold_start, features))
+    suggested = asking.suggested()
+    if len(suggested) < MAX_PAIRS:
+        return None
+    rights = []
+    for user, sample in samples.items():
+        rng = np.random.default_rng([seed, 44, *user.encode()])
+        logits = attributes @ truth.taste(user) / truth.population.temperature
+        person = _Person(logits, _target_differences(cold_start, features, sample))
+        rights.append(_rights(asking, suggested, person, rng))
+    n_pairs = sum(len(sample.targets) for sample in samples.values())
+    unasked, by_answers = _figures(np.stack(rights, axis=-1), n_pairs)
+    return {
+        "num_images": len(np.unique(pool.images)),
+        "num_candidates": len(pool.images),
+        "unasked": unasked,
+        "by_answers": by_answers,
+        "expected_bits": _expected_bits(asking, suggested, np.random.default_rng([seed, 45])),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Person:
+    """Who answers, and what is asked in the end.
+
+    Attributes:
+        logits: shape (P,), of preferring the first image of each pair of the pool.
+        targets: shape (C, F), features of the liked image less those of the other.
+    """
+
+    logits: Float[np.ndarray, " P"]
+    targets: Float[np.ndarray, "C F"]
+
+    def answers(self, rng: np.random.Generator) -> Bool[np.ndarray, " P"]:
+        """Whether they prefer the first image, of each pair of the pool."""
+        prefers: Bool[np.ndarray, " P"] = rng.random(len(self.logits)) < np.exp(
+            -np.logaddexp(0, -self.logits)
+        )
+        return prefers
+
+
+@dataclass(frozen=True, eq=False)
+class _Asking:
+    """The pool as the classes see it."""
+
+    cold_start: ColdStart
+    pool: Pool
+    differences: Float[np.ndarray, "P F"]
+
+    def suggested(self) -> np.ndarray:
+        """The pairs that are chosen."""
+        classes, images = self.cold_start.classes, self.pool.images
+        chosen = choose_pairs(classes, self.differences, images, num_pairs=MAX_PAIRS)
+        return np.array([each.index for each in chosen], dtype=np.int64)
+
+    def bits(self, pairs: np.ndarray) -> float:
+        """What the answers to some pairs are expected to tell."""
+        return expected_information(self.cold_start.classes, self.differences[pairs])
+
+    def right(self, pairs: np.ndarray, answers: Bool[np.ndarray, " P"], person: _Person) -> float:
+        """Share of targets told right behind the answers to some pairs."""
+        signs = np.where(answers[pairs], 1.0, -1.0)
+        taste = self.cold_start.classes.taste(self.differences[pairs] * signs[:, None])
+        return accuracy(person.targets @ taste)
+
+    def random_pairs(self, rng: np.random.Generator) -> np.ndarray:
+        """Eight pairs of the pool that show no image twice."""
+        kept: list[int] = []
+        seen: set[int] = set()
+        for index in rng.permutation(len(self.pool.images)):
+            both = set(self.pool.images[index].tolist())
+            if not seen & both:
+                kept.append(int(index))
+                seen |= both
+            if len(kept) == MAX_PAIRS:
+                break
+        return np.array(kept)
+
+
+def _held_out(samples: Samples, pool: Pool) -> dict[str, Sample]:
+    """What is asked, without pairs that show an image of the pool."""
+    shown = set(pool.images.ravel().tolist())
+    kept = {
+        user: [pair for pair in sample.targets if not shown & {pair.liked, pair.disliked}]
+        for user, sample in samples.items()
+    }
+    return {user: Sample((), tuple(pairs)) for user, pairs in kept.items() if pairs}
+
+
+def _rights(
+    asking: _Asking, suggested: np.ndarray, person: _Person, rng: np.random.Generator
+) -> Float[np.ndarray, "3 N"]:
+    """One person's share told right, by number of answers: to suggested pairs, to random, none."""
+    rights = np.zeros((NUM_DRAWS, 3, len(COUNTS)))
+    nothing = suggested[:0]
+    for draw in rights:
+        answers = person.answers(rng)
+        for way, pairs in enumerate((suggested, asking.random_pairs(rng), nothing)):
+            draw[way] = [asking.right(pairs[:count], answers, person) for count in COUNTS]
+    mean: Float[np.ndarray, "3 N"] = rights.mean(axis=0)
+    return mean
+
+
+def _figures(
+    rights: Float[np.ndarray, "3 N U"], n_pairs: int
+) -> tuple[Figure, dict[str, dict[str, Figure]]]:
+    """Figures of nobody's answer, and by number of answers."""
+    suggested, random, unasked = rights
+    ways = {"suggested": suggested, "random": random, "gain": suggested - random}
+    by_answers = {
+        str(count): {
+            way: over_users(values[place].tolist(), n_pairs=n_pairs) for way, values in ways.items()
+        }
+        for place, count in enumerate(COUNTS)
+    }
+    return over_users(unasked[0].tolist(), n_pairs=n_pairs), by_answers
+
+
+def _expected_bits(
+    asking: _Asking, suggested: np.ndarray, rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
+    """What is expected of suggested pairs, and of random ones on average."""
+    drawn = [asking.random_pairs(rng) for _ in range(NUM_BITS_DRAWS)]
+    return {
+        str(count): {
+            "suggested": asking.bits(suggested[:count]),
+            "random": float(np.mean([asking.bits(pairs[:count]) for pairs in drawn])),
+        }
+        for count in COUNTS
+    }
+
+
+def _target_differences(
+    cold_start: ColdStart, features: Features, sample: Sample
+) -> Float[np.ndarray, "C F"]:
+    rows = [row for pair in sample.targets for row in (pair.liked, pair.disliked)]
+    read = cold_start.features(features(rows))
+    differences: Float[np.ndarray, "C F"] = read[0::2] - read[1::2]
+    return differences
+
+
+def _attribute_differences(
+    pool: Pool, histories: Histories, truth: WorldTruth
+) -> Float[np.ndarray, "P A"]:
+    first, second = (
+        truth.attributes_of([histories.images[row] for row in pool.images[:, side]])
+        for side in (0, 1)
+    )
+    differences: Float[np.ndarray, "P A"] = first.astype(np.float64) - second
+    return differences

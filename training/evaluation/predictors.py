@@ -1,0 +1,63 @@
+"""What evaluation asks of anything that claims to know what a user likes.
+
+Our scorer and every baseline answer the same questions through the same protocol.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import UInt8
+from torch import Tensor
+
+from training.data.samples import Pair
+
+Scores = npt.NDArray[np.float64]
+
+ImageReader = Callable[[int], UInt8[Tensor, "3 h w"]]
+"""Row of the image table -> RGB image."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that a predictor is asked about.
+
+    Attributes:
+        row: of the image table (`Histories.images`).
+        prompt: what it was made from.
+    """
+
+    row: int
+    prompt: str
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Anything that puts numbers on images for a user.
+
+    Attributes:
+        name: a short lower-case word, as it stands in reports.
+    """
+
+    name: str
+
+    def scores(
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+    ) -> Scores:
+        """One number a candidate, shape (C,): the higher, the more this user would like it.
+
+        Only the order within one call counts, and equal numbers are a tie. A candidate's number
+        depends on nothing of the other candidates but their being asked together.
+
+        Args:
+            user_id: who is asked about.
+            references: what the user chose so far; empty for somebody new.
+            candidates: images to put in order; any number, all for this user.
+        """
+        ...
+
+
+class WeightsMissing(LookupError):
+    """A baseline's public weights are not in the folder named; the message says which file."""

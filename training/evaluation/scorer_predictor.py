@@ -1,0 +1,94 @@
+"""Our scorer behind the protocol that its baselines answer to."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.packing import pack
+from training.data.features import Features
+from training.data.samples import Pair, Sample
+from training.evaluation.predictors import Candidate, Scores
+
+
+class ScorerPredictor:
+    """M+ - M- of each candidate: the logit of Q (Eq. 2), which never saturates into a tie.
+
+    Args:
+        scorer: to be judged.
+        features: image tokens of the image table.
+        name: as it stands in reports.
+    """
+
+    def __init__(self, scorer: PreferenceScorer, features: Features, *, name: str = "ours") -> None:
+        self.name = name
+        self._scorer = scorer
+        self._features = features
+
+    @torch.no_grad()
+    def scores(
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+    ) -> Scores:
+        """One packed pass: the references, and every candidate behind them."""
+        if not candidates:
+            return np.zeros(0)
+        template, config = self._scorer.template, self._scorer.config
+        read = references[-config.num_references :] if config.num_references else ()
+        packed = pack(
+            [template.prefix([pair.prompt for pair in read])],
+            [[template.target(candidate.prompt) for candidate in candidates]],
+            first_position=config.num_preference_tokens,
+        )
+        rows = [row for pair in read for row in (pair.liked, pair.disliked)]
+        rows += [candidate.row for candidate in candidates]
+        logits = self._scorer.logits(packed, self._features(rows))[0]
+        scores: Scores = (logits[:, 0] - logits[:, 1]).double().cpu().numpy()
+        return scores
+
+
+class Averaged:
+    """The mean of a predictor's numbers over several orders of the references.
+
+    Args:
+        predictor: asked once for each order.
+        num_orders: at least 1; the first is the order given.
+        seed: decides the others.
+    """
+
+    def __init__(self, predictor: ScorerPredictor, *, num_orders: int, seed: int) -> None:
+        self.name = f"{predictor.name}_averaged"
+        self._predictor = predictor
+        self._num_orders = num_orders
+        self._seed = seed
+
+    def of_pairs(self, user_id: str, sample: Sample) -> Float[np.ndarray, "O N"]:
+        """The numbers of a sample's targets behind every order: liked, disliked, liked, ..."""
+        candidates = [
+            Candidate(row, pair.prompt)
+            for pair in sample.targets
+            for row in (pair.liked, pair.disliked)
+        ]
+        return self.each_order(user_id, sample.references, candidates)
+
+    def each_order(
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+    ) -> Float[np.ndarray, "O C"]:
+        """The numbers behind every order."""
+        rng = np.random.default_rng([self._seed, 10, *user_id.encode()])
+        orders = [np.arange(len(references))]
+        orders += [rng.permutation(len(references)) for _ in range(self._num_orders - 1)]
+        return np.stack(
+            [
+                self._predictor.scores(user_id, [references[int(i)] for i in order], candidates)
+                for order in orders
+            ]
+        )
+
+    def scores(
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+    ) -> Scores:
+        """Their mean."""
+        mean: Scores = self.each_order(user_id, references, candidates).mean(axis=0)
+        return mean

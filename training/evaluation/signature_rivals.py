@@ -1,0 +1,274 @@
+"""What could be a signature, all read from the same references in the same passes.
+
+Axes: N users, B rows of a pass, P probes, K preference tokens, H heads, D hidden width, T tokens of
+an image.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from recsys.scorer.attention import Normalisation, attention_scores
+from recsys.scorer.backbone import attention_hook
+from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.packing import SHARED, Packed, pack
+from recsys.signatures.attention_maps import reorderings
+from recsys.signatures.probes import Probes, probe_scores
+from recsys.signatures.reader import Projection, Readout, attention_reading
+from training.data.features import Features
+from training.data.samples import Pair
+
+AT_ONCE = 8
+SHIPPED = "shipped"
+
+References = Sequence[Pair]
+Vectors = Float[np.ndarray, "N _"]
+Attention = Float[np.ndarray, "N layers H K"]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What passes showed behind N users' references, averaged over re-orderings.
+
+    Attributes:
+        scores: shape (N, P), M+ - M- of each probe.
+        attention: shape (N, layers, H, K) each, averaged over the probes' tokens, by
+            normalisation; empty for a scorer without preference tokens.
+        last_hidden: shape (N, D), of the last reference token.
+        image_difference: shape (N, T D), mean image tokens of the liked less the disliked.
+    """
+
+    scores: Vectors
+    attention: Mapping[Normalisation, Attention]
+    last_hidden: Vectors
+    image_difference: Vectors
+
+
+def show(
+    scorer: PreferenceScorer,
+    users: Sequence[References],
+    features: Features,
+    probes: Probes,
+    *,
+    num_orders: int = 1,
+    tell: Callable[[int], None] = lambda done: None,
+) -> Shown:
+    """Read all that rivals are made of, some users at a time.
+
+    Args:
+        scorer: frozen.
+        users: each one's references, at least one user.
+        features: image tokens of their rows.
+        probes: everybody's.
+        num_orders: re-orderings that are averaged; the first is as given.
+        tell: called with the users done so far.
+    """
+    found: list[Shown] = []
+    for start in range(0, len(users), AT_ONCE):
+        chunk = users[start : start + AT_ONCE]
+        found.append(_show_some(scorer, chunk, features, probes, num_orders))
+        tell(start + len(chunk))
+    kinds = found[0].attention
+    return Shown(
+        np.concatenate([each.scores for each in found]),
+        {kind: np.concatenate([each.attention[kind] for each in found]) for kind in kinds},
+        np.concatenate([each.last_hidden for each in found]),
+        np.concatenate([each.image_difference for each in found]),
+    )
+
+
+def read_scores(
+    scorer: PreferenceScorer,
+    users: Sequence[References],
+    features: Features,
+    probes: Probes,
+    *,
+    num_orders: int = 1,
+    tell: Callable[[int], None] = lambda done: None,
+) -> Vectors:
+    """The probes' scores alone, of arguments as in `show`: less work."""
+    found = []
+    for start in range(0, len(users), AT_ONCE):
+        chunk = users[start : start + AT_ONCE]
+        told = _in_orders(chunk, num_orders)
+        tokens = features([row for each in told for row in _rows(each)])
+        prompts = [[pair.prompt for pair in each] for each in told]
+        scores = probe_scores(scorer, prompts, tokens, probes)
+        found.append(scores.reshape(len(chunk), num_orders, -1).mean(axis=1))
+        tell(start + len(chunk))
+    return np.concatenate(found)
+
+
+def rivals(
+    first: Shown, second: Shown, projections: Mapping[Readout, Projection]
+) -> dict[str, tuple[Vectors, Vectors]]:
+    """Vectors of both halves by name: "shipped" and "attention" as projected, the others raw.
+
+    Raw ones are centred on the mean of all of them, which needs no labels.
+
+    Args:
+        first, second: of the two halves, paired by position.
+        projections: the checkpoint's, by readout.
+    """
+    found = {}
+    for readout, projection in projections.items():
+        name = SHIPPED if readout == "scores" else readout
+        found[name] = (
+            _projected(first, projection, readout),
+            _projected(second, projection, readout),
+        )
+    kinds: dict[str, Normalisation] = {
+        "attention_eq6": "preference",
+        "attention_full": "full",
+        "attention_log_ratio": "log_ratio",
+    }
+    raw = {
+        name: (_flat(first.attention[kind]), _flat(second.attention[kind]))
+        for name, kind in kinds.items()
+        if kind in first.attention
+    }
+    raw["probe_scores"] = (first.scores, second.scores)
+    raw["image_difference"] = (first.image_difference, second.image_difference)
+    raw["last_hidden"] = (first.last_hidden, second.last_hidden)
+    return found | {name: _centred(*vectors) for name, vectors in raw.items()}
+
+
+def _projected(shown: Shown, projection: Projection, readout: Readout) -> Vectors:
+    if readout == "scores":
+        return projection(shown.scores)
+    attention = shown.attention[projection.normalisation]
+    return projection(attention_reading(attention, projection.heads))
+
+
+def _flat(rows: Float[np.ndarray, "N *rest"]) -> Vectors:
+    flat: Vectors = rows.reshape(len(rows), -1)
+    return flat
+
+
+def _centred(first: Vectors, second: Vectors) -> tuple[Vectors, Vectors]:
+    mean = np.concatenate([first, second]).mean(axis=0)
+    return first - mean, second - mean
+
+
+@dataclass
+class _Pass:
+    """What hooks see of one pass.
+
+    Attributes:
+        attention: by normalisation, (B, H, K) of each layer.
+        hidden: (B, K + L, D), of the last layer.
+    """
+
+    attention: dict[Normalisation, list[Tensor]] = field(default_factory=dict)
+    hidden: list[Tensor] = field(default_factory=list)
+
+
+@torch.no_grad()
+def _show_some(
+    scorer: PreferenceScorer,
+    users: Sequence[References],
+    features: Features,
+    probes: Probes,
+    num_orders: int,
+) -> Shown:
+    told = _in_orders(users, num_orders)
+    images = [features(_rows(each)) for each in told]
+    targets = [scorer.template.target(prompt) for prompt in probes.prompts]
+    packed = pack(
+        [scorer.template.prefix([pair.prompt for pair in each]) for each in told],
+        [targets] * len(told),
+        first_position=scorer.config.num_preference_tokens,
+    )
+    with _recorded(scorer, packed) as record:
+        logits = scorer.logits(
+            packed, torch.cat([part for each in images for part in (each, probes.features)])
+        )
+    last = scorer.config.num_preference_tokens + (packed.segments == SHARED).sum(dim=1) - 1
+    hidden = record.hidden[0]
+    differences = [(each[0::2].mean(dim=0) - each[1::2].mean(dim=0)).flatten() for each in images]
+    return Shown(
+        _mean(logits[..., 0] - logits[..., 1], num_orders),
+        {
+            kind: _mean(torch.stack(layers, dim=1), num_orders)
+            for kind, layers in record.attention.items()
+        },
+        _mean(hidden[torch.arange(len(hidden)), last.to(hidden.device)], num_orders),
+        # Up to a million numbers a user with a large model.
+        _mean(torch.stack(differences), num_orders).astype(np.float32),
+    )
+
+
+def _in_orders(users: Sequence[References], num_orders: int) -> list[list[Pair]]:
+    """Each user's references in so many orders, user by user, as a reader turns them."""
+    return [
+        [pairs[place] for place in order]
+        for pairs in users
+        for order in reorderings(len(pairs), num_orders=num_orders, seed=0)
+    ]
+
+
+def _rows(pairs: Sequence[Pair]) -> list[int]:
+    return [row for pair in pairs for row in (pair.liked, pair.disliked)]
+
+
+@contextmanager
+def _recorded(scorer: PreferenceScorer, packed: Packed) -> Iterator[_Pass]:
+    """Record a pass: three kinds of attention from the same scores, and hidden states."""
+    record, count = _Pass(), scorer.config.num_preference_tokens
+    is_probe = (packed.segments > SHARED).float()
+    share = (is_probe / is_probe.sum(dim=1, keepdim=True)).to(scorer.backbone.device)
+
+    def hook(layer: int, query: Tensor, key: Tensor, mask: Tensor, scale: float) -> None:
+        asking, looking = query[:, :, count:].float(), mask[:, :, count:].float()
+        own = attention_scores(asking, key[:, :, :count].float(), scale)
+        kinds: dict[Normalisation, Tensor] = {
+            "preference": own.softmax(dim=-1),
+            "full": _first_weights(asking, key.float(), looking, scale, count),
+            "log_ratio": own - own.mean(dim=-1, keepdim=True),
+        }
+        for kind, weights in kinds.items():
+            averaged = torch.einsum("bhqk,bq->bhk", weights, share)
+            record.attention.setdefault(kind, []).append(averaged)
+
+    def keep(module: object, inputs: object, output: object) -> None:
+        record.hidden.append(output.last_hidden_state)  # type: ignore[attr-defined]
+
+    handle = scorer.backbone.idefics2.model.text_model.register_forward_hook(keep)
+    try:
+        if count:
+            with attention_hook(hook):
+                yield record
+        else:
+            yield record
+    finally:
+        handle.remove()
+
+
+def _first_weights(query: Tensor, key: Tensor, mask: Tensor, scale: float, count: int) -> Tensor:
+    """Weights of a whole softmax on its first keys.
+
+    Attention to values of which the first are the unit vectors, so that the fast kernel, which
+    forms no (q, k) matrix, gives them.
+    """
+    groups = query.shape[1] // key.shape[1]
+    values = torch.eye(key.shape[2], max(count, query.shape[3]), device=key.device)
+    weights = functional.scaled_dot_product_attention(
+        query,
+        key.repeat_interleave(groups, dim=1),
+        values.expand(*query.shape[:2], -1, -1),
+        attn_mask=mask,
+        scale=scale,
+    )
+    return weights[..., :count]
+
+
+def _mean(rows: Tensor, num_orders: int) -> np.ndarray:
+    array = rows.double().cpu().numpy()
+    mean: np.ndarray = array.reshape(-1, num_orders, *array.shape[1:]).mean(axis=1)
+    return mean

@@ -1,0 +1,1 @@
+"""Learning: losses, optimiser steps, the two stages, recipes, signatures."""

@@ -1,0 +1,268 @@
+"""What a run would take: parameters, memory a device, tokens, steps and FLOPs, counted beforehand.
+
+The model is built on the meta device: every shape of it, and no memory.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from recsys.scorer.adapter import add_adapter
+from recsys.scorer.backbone import build_on_meta
+from training.fitting.missing import missing
+from training.fitting.recipes.recipe import Recipe, Stage
+
+NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256
+"""A parameter in NF4: 4 bits, 8 more a block of 64, 32 more for 256 blocks.  QLoRA, section 3."""
+
+TRAINED_BYTES = 4 + 4 + 8
+"""A trained parameter: float32 weight, gradient and AdamW's two moments."""
+
+PROMPT_TOKENS = 20
+"""Assumed for a prompt; at most the template's limit."""
+
+WORDS_TOKENS = 12
+"""Of the template's fixed words and label, for one image, in the base's tokenizer."""
+
+FENCES = 2
+WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
+PARTS = {
+    "vision tower": "vision_model",
+    "projection and resampler": "connector",
+    "text model": "text_model",
+    "output matrix": "lm_head",
+}
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """One stage, counted.
+
+    Attributes:
+        name: of the stage.
+        num_trained: parameters that descend.
+        memory_bytes: of one device, by component.
+        tokens: of one packed row.
+        steps: optimiser steps.
+        samples: rows in all.
+        flops: of the whole stage, forward and backward.
+    """
+
+    name: str
+    num_trained: int
+    memory_bytes: Mapping[str, float]
+    tokens: int
+    steps: int
+    samples: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """A run, counted.
+
+    Attributes:
+        recipe: its name.
+        parameters: by part: in all, and trained in stage 1.
+        stages: both.
+        missing: what this machine lacks, a sentence each.
+    """
+
+    recipe: str
+    parameters: Mapping[str, tuple[int, int]]
+    stages: tuple[StageCount, StageCount]
+    missing: tuple[str, ...]
+
+
+def dry_run(recipe: Recipe, shape: Mapping[str, Any], *, num_devices: int = 1) -> DryRun:
+    """Count a run.
+
+    Args:
+        recipe: of the run.
+        shape: values of the base's configuration.
+        num_devices: that share each step's parts.
+    """
+    model = add_adapter(build_on_meta(shape), recipe.lora)
+    parameters = count_parameters(model, recipe, width=shape["text_config"]["hidden_size"])
+    trained = {name: both[1] for name, both in parameters.items()}
+    tokens_only = dict.fromkeys(trained, 0) | {"preference tokens": trained["preference tokens"]}
+    base = recipe.base
+    stages = (
+        _count(recipe, recipe.first, shape, model, trained, base.dtype, base.quantization),
+        _count(
+            recipe,
+            recipe.second,
+            shape,
+            model,
+            tokens_only,
+            base.second_dtype,
+            base.second_quantization,
+        ),
+    )
+    largest = max(sum(stage.memory_bytes.values()) for stage in stages)
+    found = missing(recipe, memory_bytes=largest, num_devices=num_devices)
+    return DryRun(recipe.name, parameters, stages, tuple(found))
+
+
+def count_parameters(model: nn.Module, recipe: Recipe, *, width: int) -> dict[str, tuple[int, int]]:
+    """Parameters by part: in all, and trained in stage 1.
+
+    Args:
+        model: with its adapter.
+        recipe: number of preference tokens.
+        width: D of the decoder.
+    """
+    counts = {part: [0, 0] for part in PARTS}
+    adapter = 0
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            adapter += parameter.numel()
+            continue
+        part = next(part for part, mark in PARTS.items() if mark in name)
+        # A module trained whole is there twice: as it was, and as it becomes.
+        if ".original_module." in name:
+            continue
+        counts[part][0] += parameter.numel()
+        counts[part][1] += parameter.numel() if "modules_to_save" in name else 0
+    tokens = recipe.scorer.num_preference_tokens * width
+    return {part: (both[0], both[1]) for part, both in counts.items()} | {
+        "adapter": (adapter, adapter),
+        "preference tokens": (tokens, tokens),
+    }
+
+
+def row_tokens(recipe: Recipe, shape: Mapping[str, Any], num_pairs: int) -> int:
+    """L of a packed row: P_v, the beginning, references with labels, targets without."""
+    image = shape["perceiver_config"]["resampler_n_latents"] + FENCES
+    each = image + WORDS_TOKENS + min(PROMPT_TOKENS, recipe.template.max_prompt_tokens)
+    references = 2 * recipe.scorer.num_references * each
+    return int(recipe.scorer.num_preference_tokens + 1 + references + 2 * num_pairs * (each - 1))
+
+
+def row_flops(
+    recipe: Recipe, stage: Stage, shape: Mapping[str, Any], model: nn.Module, *, trains_vision: bool
+) -> float:
+    """FLOPs of one row, forward and backward.
+
+    2 a parameter and token forward, twice that backward, once more forward where activations are
+    computed again; attention adds 4 L^2 D a layer forward. Frozen weights save the third of the
+    backward pass that would be their own gradient. A frozen vision tower runs forward alone.
+    """
+    text, vision = shape["text_config"], shape["vision_config"]
+    tokens = row_tokens(recipe, shape, stage.num_pairs)
+    sizes = {part: _size(model, mark) for part, mark in PARTS.items()}
+    again = 1 if recipe.base.checkpointing else 0
+    embedding = text["vocab_size"] * text["hidden_size"]
+    attention = 4 * tokens**2 * text["hidden_size"] * text["num_hidden_layers"]
+    decoder = 2 * (sizes["text model"] - embedding) * tokens + attention
+    images = 2 * (recipe.scorer.num_references + stage.num_pairs)
+    patches = _patches(recipe, vision) * images
+    seen = 2 * (sizes["vision tower"] + sizes["projection and resampler"]) * patches
+    return float(decoder * (1 + again + 1) + seen * ((1 + again + 2) if trains_vision else 1))
+
+
+def show(found: DryRun, console: Console) -> None:
+    """Print tables of a count."""
+    table = Table("part", "parameters", "trained in stage 1", title=found.recipe)
+    for part, (total, trained) in found.parameters.items():
+        table.add_row(part, f"{total:,}", f"{trained:,}")
+    total = sum(both[0] for both in found.parameters.values())
+    table.add_row("in all", f"{total:,}", f"{sum(b[1] for b in found.parameters.values()):,}")
+    console.print(table)
+    for stage in found.stages:
+        table = Table("of one device", "GB", title=f"{stage.name}: memory")
+        for what, size in stage.memory_bytes.items():
+            table.add_row(what, f"{size / 1e9:.2f}")
+        table.add_row("in all", f"{sum(stage.memory_bytes.values()) / 1e9:.2f}")
+        console.print(table)
+        console.print(
+            f"{stage.name}: {stage.num_trained:,} parameters trained, {stage.steps:,} steps, "
+            f"{stage.samples:,} samples of {stage.tokens:,} tokens, {stage.flops:.2e} FLOPs"
+        )
+    if found.missing:
+        console.print("Missing on this machine:")
+    for each in found.missing:
+        console.print(f"  - {each}")
+
+
+def _count(
+    recipe: Recipe,
+    stage: Stage,
+    shape: Mapping[str, Any],
+    model: nn.Module,
+    trained: Mapping[str, int],
+    dtype: str,
+    quantization: str,
+) -> StageCount:
+    trains_vision = trained.get("vision tower", 0) > 0
+    rows = stage.plan.num_steps * stage.plan.num_parts * stage.num_users
+    num_trained = sum(trained.values())
+    memory = {
+        "base weights": _base_bytes(recipe, model, dtype, quantization),
+        "trained weights, gradients, moments": float(num_trained * TRAINED_BYTES),
+        "activations": _activation_bytes(recipe, stage, shape, trains_vision),
+    }
+    flops = row_flops(recipe, stage, shape, model, trains_vision=trains_vision)
+    tokens = row_tokens(recipe, shape, stage.num_pairs)
+    return StageCount(
+        stage.plan.name, num_trained, memory, tokens, stage.plan.num_steps, rows, rows * flops
+    )
+
+
+def _base_bytes(recipe: Recipe, model: nn.Module, dtype: str, quantization: str) -> float:
+    """Frozen weights: NF4 for linear layers where asked, two bytes (or four) elsewhere."""
+    kept = ("lm_head", "embed", *recipe.lora.whole)
+    total = 0.0
+    for name, parameter in model.named_parameters():
+        if "lora_" in name or "modules_to_save" in name:
+            continue
+        is_quantised = quantization == "nf4" and parameter.ndim == 2
+        is_quantised = is_quantised and not any(mark in name for mark in kept)
+        total += parameter.numel() * (NF4_BYTES if is_quantised else WIDTHS[dtype])
+    return total
+
+
+def _activation_bytes(
+    recipe: Recipe, stage: Stage, shape: Mapping[str, Any], trains_vision: bool
+) -> float:
+    """Kept activations, in half precision.
+
+    With checkpointing: each layer's input, and what one layer keeps while it is computed again,
+    about 16 widths and 3 of the MLP's. Without: that for every layer.
+    """
+    text, vision = shape["text_config"], shape["vision_config"]
+    rows = stage.num_users
+    tokens = rows * row_tokens(recipe, shape, stage.num_pairs)
+    total = _layers(text, tokens, recipe.base.checkpointing)
+    images = rows * 2 * (recipe.scorer.num_references + stage.num_pairs)
+    patches = images * _patches(recipe, vision)
+    if trains_vision:
+        total += _layers(vision, patches, recipe.base.checkpointing)
+    else:
+        total += 2.0 * patches * (4 * vision["hidden_size"] + vision["intermediate_size"])
+    return total
+
+
+def _layers(sizes: Mapping[str, Any], tokens: int, is_checkpointed: bool) -> float:
+    one = 2.0 * tokens * (16 * sizes["hidden_size"] + 3 * sizes["intermediate_size"])
+    kept = 2.0 * tokens * sizes["hidden_size"] * sizes["num_hidden_layers"]
+    return float(kept + one if is_checkpointed else one * sizes["num_hidden_layers"])
+
+
+def _patches(recipe: Recipe, vision: Mapping[str, Any]) -> int:
+    geometry = recipe.base.geometry
+    side = geometry.square_px or geometry.longest_px
+    return int(math.prod((side // vision["patch_size"],) * 2))
+
+
+def _size(model: nn.Module, mark: str) -> int:
+    return sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if mark in name and "lora_" not in name and "modules_to_save" not in name
+    )

@@ -1,0 +1,149 @@
+"""Cross-validate a checkpoint on few people: fine-tune it on each fold, and judge it there.
+
+Each fold's run is resumable, in a folder of its own.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.model import PreferenceScorer
+from storage.histories import HistoryStore
+from training.baselines.unweighted import without_weights
+from training.data.batches import Batches
+from training.data.encoding import Encoded, encode_all
+from training.data.samples import Histories, read_histories
+from training.data.splits import eligible
+from training.data.trained_on import histories_digest
+from training.evaluation.cross_validation import Fold, cross_validate, deal_folds
+from training.evaluation.predictors import Predictor
+from training.evaluation.questions import images_of
+from training.evaluation.scorer_predictor import ScorerPredictor
+from training.fitting.assembly import first_parameters, train_only
+from training.fitting.objective import step_loss
+from training.fitting.trainer import Plan, Run, fit
+
+FEWEST_LIKED = 5
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a checkpoint is taught a few people's tastes.
+
+    Attributes:
+        num_steps: optimiser steps a fold; 0 judges the checkpoint as it is.
+        learning_rate: peak; lower than for a whole training, for there is little to learn from.
+        num_users, num_pairs: users a step, target pairs of each.
+        seed: decides every draw.
+    """
+
+    num_steps: int = 100
+    learning_rate: float = 3e-4
+    num_users: int = 8
+    num_pairs: int = 8
+    seed: int = 0
+
+
+def cross_validate_checkpoint(
+    checkpoint: str | Path,
+    store: HistoryStore,
+    folder: Path,
+    *,
+    console: Console,
+    tuning: FineTuning,
+    num_user_folds: int = 3,
+    num_prompt_folds: int = 3,
+) -> dict[str, dict[str, Any]]:
+    """Judge a checkpoint before and after fine-tuning, and baselines, on people it never saw.
+
+    Args:
+        checkpoint: folder, or the name of a shipped one; its image tokens stay as they are.
+        store: the people's choices.
+        folder: receives each fold's run.
+        console: where progress is shown.
+        tuning: how each fold is learned from.
+        num_user_folds, num_prompt_folds: folds of users and of prompts; every pairing is a round.
+
+    Returns:
+        By predictor: top1, opposed and how much better the fine-tuned checkpoint is.
+
+    Raises:
+        ValueError: if there are too few users or prompts.
+    """
+    scorer = load_scorer(checkpoint)
+    histories = eligible(read_histories(store), FEWEST_LIKED)
+    folds = deal_folds(
+        histories,
+        num_user_folds=num_user_folds,
+        num_prompt_folds=num_prompt_folds,
+        num_references=scorer.config.num_references,
+        seed=tuning.seed,
+    )
+    rows = sorted({row for pairs in histories.pairs.values() for row in images_of(pairs)})
+    encoded = encode_all(scorer, store, histories.images, rows, console=console)
+
+    def learn(number: int, fold: Fold) -> list[Predictor]:
+        tuned = load_scorer(checkpoint)
+        _fine_tune(tuned, fold, encoded, folder / f"fold{number}", tuning, console)
+        return [
+            ScorerPredictor(tuned, encoded.rows, name="fine_tuned"),
+            ScorerPredictor(scorer, encoded.rows, name="as_shipped"),
+            *without_weights(fold.known, encoded.rows, seed=tuning.seed),
+            *_knowing_the_images(histories, fold, encoded, seed=tuning.seed),
+        ]
+
+    return cross_validate(folds, learn, compared_with="fine_tuned", seed=tuning.seed)
+
+
+def _fine_tune(
+    scorer: PreferenceScorer,
+    fold: Fold,
+    encoded: Encoded,
+    folder: Path,
+    tuning: FineTuning,
+    console: Console,
+) -> None:
+    if tuning.num_steps == 0:
+        return
+    trained = first_parameters(scorer)
+    train_only(scorer, trained)
+    drawn = Batches(
+        fold.learned,
+        tuple(sorted(fold.learned.pairs)),
+        num_users=tuning.num_users,
+        num_pairs=tuning.num_pairs,
+        num_references=scorer.config.num_references,
+        fewer_references=0.25,
+        seed=tuning.seed,
+    )
+    plan = Plan(
+        "fine_tune",
+        num_steps=tuning.num_steps,
+        learning_rate=tuning.learning_rate,
+        num_warmup_steps=min(20, tuning.num_steps // 5),
+        seed=tuning.seed,
+    )
+    bound_to = f"{scorer.model_version} {histories_digest(fold.learned)}"
+    run = Run(folder, console, bound_to, identify=drawn.names)
+    fit(step_loss(scorer, drawn, encoded), trained, plan, run=run)
+    train_only(scorer, {})
+
+
+def _knowing_the_images(
+    histories: Histories, fold: Fold, encoded: Encoded, *, seed: int
+) -> list[Predictor]:
+    """Crowd baselines that also know what the other people thought of the very images asked.
+
+    Nobody who must rank new images knows that: the mark to see how much taste is shared.
+    """
+    asked = {user: sample.references for user, sample in fold.samples.items()}
+    others = {user: pairs for user, pairs in histories.pairs.items() if user not in asked}
+    known = Histories(others | asked, histories.images)
+    crowd = {"mean_rating", "user_knn", "matrix_factorisation"}
+    found = [each for each in without_weights(known, encoded.rows, seed=seed) if each.name in crowd]
+    for each in found:
+        each.name = f"{each.name}_of_same_images"
+    return found

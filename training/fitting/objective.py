@@ -1,0 +1,67 @@
+"""What a training step descends: the paper's loss over packed samples."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from recsys.scorer.model import PreferenceScorer, preference_score
+from training.data.batches import Batches
+from training.data.encoding import Encoder
+from training.data.samples import Sample, pack_samples, split_pairs
+from training.fitting.losses import preference_loss
+from training.fitting.split_half import Finding
+from training.fitting.trainer import StepLoss
+
+
+def step_loss(
+    scorer: PreferenceScorer,
+    drawn: Batches,
+    encoder: Encoder,
+    *,
+    contrastive_weight: float = 1.0,
+    weights: Mapping[str, float] | None = None,
+    finding: Finding | None = None,
+) -> StepLoss:
+    """L_all (Eq. 5) of a part's samples, each user's targets packed behind one prefix.
+
+    Args:
+        scorer: whose parameters descend.
+        drawn: the samples of each step.
+        encoder: their image tokens.
+        contrastive_weight: of L+ and L-.
+        weights: of pairs by prompt; all alike by default.
+        finding: the objective on the preference tokens, where there is one.
+    """
+    count = scorer.config.num_preference_tokens
+
+    def loss_of(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
+        samples, encode = encoder.read(drawn.draw(step, part), (step, part))
+        packed, order = pack_samples(scorer.template, samples, num_preference_tokens=count)
+        rows = order.tolist()
+        features = encode(rows)
+        liked, disliked = split_pairs(packed, scorer.logits(packed, features))
+        loss = preference_loss(
+            liked,
+            disliked,
+            contrastive_weight=contrastive_weight,
+            weights=_pair_weights(samples, weights, like=liked),
+        )
+        right = preference_score(liked) > preference_score(disliked)
+        figures = {"top1": right.float().mean().item(), **encoder.figures()}
+        if finding is None:
+            return loss, figures
+        seen = dict(zip(rows, features.unbind(), strict=True))
+        found = finding.loss(samples, seen, encoder.rows, (step, part))
+        return loss + found, {**figures, "split_half": found.item()}
+
+    return loss_of
+
+
+def _pair_weights(
+    samples: Sequence[Sample], weights: Mapping[str, float] | None, *, like: Tensor
+) -> Tensor | None:
+    if weights is None:
+        return None
+    values = [weights[pair.prompt] for sample in samples for pair in sample.targets]
+    return torch.tensor(values, dtype=like.dtype, device=like.device)

@@ -1,0 +1,1 @@
+"""The tiny base model, made from nothing: captions, then interleaved histories."""

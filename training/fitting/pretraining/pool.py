@@ -1,0 +1,88 @@
+"""Images that the tiny base model is pretrained on, drawn once and held in memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from recsys.scorer.backbone import Backbone
+from training.fitting.recipes.recipe import PretrainRecipe
+from training.world.render import render
+from training.world.scenes import (
+    ATTRIBUTES,
+    attributes,
+    caption,
+    prompt_text,
+    sample_prompt,
+    sample_scene,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Rendered images, grouped by prompt, with what is true of them.
+
+    Attributes:
+        pixels: shape (N, 3, S, S).
+        attributes: shape (N, A), each in [-1, 1].
+        prompts: of each group of `images_per_prompt` images in a row.
+        captions: of each image.
+        images_per_prompt: group size.
+    """
+
+    pixels: UInt8[Tensor, "N 3 S S"]
+    attributes: Float[Tensor, "N A"]
+    prompts: tuple[str, ...]
+    captions: tuple[str, ...]
+    images_per_prompt: int
+
+
+def render_pool(recipe: PretrainRecipe, *, console: Console) -> Pool:
+    """Draw the pool's prompts and images from the recipe's seed."""
+    rng = np.random.default_rng([recipe.seed, 1])
+    pixels, values, prompts, captions = [], [], [], []
+    for _ in track(range(recipe.num_prompts), "drawing images", console=console):
+        prompt = sample_prompt(rng)
+        prompts.append(prompt_text(prompt))
+        for _ in range(recipe.images_per_prompt):
+            scene = sample_scene(prompt, rng)
+            pixels.append(torch.tensor(render(scene, recipe.shape.image_px)).permute(2, 0, 1))
+            values.append(torch.from_numpy(attributes(scene)))
+            captions.append(caption(scene))
+    return Pool(
+        torch.stack(pixels),
+        torch.stack(values),
+        tuple(prompts),
+        tuple(captions),
+        recipe.images_per_prompt,
+    )
+
+
+@torch.no_grad()
+def encode_pool(
+    backbone: Backbone, pixels: UInt8[Tensor, "N 3 S S"], *, console: Console
+) -> Float[Tensor, "N T D"]:
+    """Image tokens of every image, once."""
+    batches = track(pixels.split(256), "encoding images", console=console)
+    return torch.cat([backbone.image_tokens(normalise(batch)) for batch in batches])
+
+
+def normalise(pixels: UInt8[Tensor, "N 3 S S"]) -> Float[Tensor, "N 3 S S"]:
+    """Bytes -> the model's input range [-1, 1]; images are drawn at the model's size."""
+    return pixels.float() / 127.5 - 1
+
+
+def readout(width: int, seed: int) -> nn.Linear:
+    """A fresh linear layer that reads attributes from `width` numbers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Linear(width, len(ATTRIBUTES))
+
+
+def named(prefix: str, module: nn.Module) -> dict[str, nn.Parameter]:
+    """A module's parameters by name, for `training.fitting.trainer`."""
+    return {f"{prefix}.{name}": parameter for name, parameter in module.named_parameters()}

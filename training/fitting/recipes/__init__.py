@@ -1,0 +1,1 @@
+"""Complete named configurations of training runs, one module a model."""

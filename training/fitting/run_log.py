@@ -1,0 +1,166 @@
+"""What a run tells as it goes: a progress bar, a line a step in JSON, TensorBoard events."""
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.fitting.run_state import RunNotSaved
+
+LINE_EVERY_S = 20.0
+"""How often a run without a terminal prints a line."""
+
+
+class RunLog:
+    """A context that takes each step's figures.
+
+    Args:
+        folder: receives `<name>.log.jsonl` and `tensorboard/<name>/`.
+        name: of this part of a run.
+        num_steps: in all.
+        first: steps taken before; lines of later ones are dropped, for they come again.
+        console: where progress is shown.
+        is_silent: tell nothing (a process that is not the main one).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        num_steps: int,
+        first: int,
+        console: Console,
+        is_silent: bool = False,
+    ) -> None:
+        self._name = name
+        self._num_steps = num_steps
+        self._console = console
+        self._open = ExitStack()
+        self._file: TextIO | None = None
+        self._events: Any = None
+        self._told_at = self._stepped_at = time.monotonic()
+        if is_silent:
+            return
+        path = folder / f"{name}.log.jsonl"
+        with self._saving():
+            _cut(path, first)
+            self._file = self._open.enter_context(path.open("a"))
+            self._events = _events(folder / "tensorboard" / name, first)
+        if self._events is not None:
+            self._open.callback(self._events.close)
+        self._progress = self._open.enter_context(_progress(console))
+        self._bar = self._progress.add_task(name, total=num_steps, completed=first, figures="")
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._open.close()
+        except OSError as full:
+            if error is None:  # else what went wrong first is what to tell
+                raise _not_saved(self._name, full) from full
+
+    def write(
+        self, step: int, figures: Mapping[str, float], *, unshown: Mapping[str, float] | None = None
+    ) -> None:
+        """Take the figures of a step that was done; its duration is added.
+
+        Args:
+            step: from 0.
+            figures: to be shown and kept.
+            unshown: to be kept alone.
+
+        Raises:
+            RunNotSaved: if there is no room.
+        """
+        now = time.monotonic()
+        seconds, self._stepped_at = now - self._stepped_at, now
+        if self._file is None:
+            return
+        kept = {**figures, **(unshown or {}), "seconds": round(seconds, 4)}
+        with self._saving():
+            self._file.write(json.dumps({"step": step, **kept}) + "\n")
+            if self._events is not None:
+                for name, value in kept.items():
+                    if math.isfinite(value):
+                        self._events.add_scalar(name, value, step)
+        shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        self._progress.update(self._bar, completed=step + 1, figures=shown)
+        if not self._console.is_terminal and now - self._told_at > LINE_EVERY_S:
+            self._console.print(f"{self._name} {step + 1}/{self._num_steps} {shown}")
+            self.flush()
+            self._told_at = now
+
+    def flush(self) -> None:
+        """Let others read what was written.
+
+        Raises:
+            RunNotSaved: if there is no room.
+        """
+        with self._saving():
+            if self._file is not None:
+                self._file.flush()
+            if self._events is not None:
+                self._events.flush()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _not_saved(self._name, error) from error
+
+
+def _not_saved(name: str, error: OSError) -> RunNotSaved:
+    return RunNotSaved(
+        f"the log of {name} could not be written ({error}): make room and run again, "
+        "what was saved before stands"
+    )
+
+
+def _events(folder: Path, first: int) -> Any:
+    """TensorBoard's writer; None where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=first)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    return Progress(*columns, console=console, speed_estimate_period=60)
+
+
+def _cut(path: Path, first: int) -> None:
+    """Drop lines of steps that will be taken again."""
+    if path.exists():
+        kept = []
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(ValueError):  # the last line of a killed run may be cut
+                if json.loads(line)["step"] < first:
+                    kept.append(line + "\n")
+        temporary = path.with_name(f".{path.name}.partial")
+        temporary.write_text("".join(kept))
+        temporary.replace(path)

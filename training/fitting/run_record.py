@@ -1,0 +1,68 @@
+"""What is needed to repeat a run: run.json, and the digest that binds its states together."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from recsys.scorer.digests import files_digest
+from training.data.splits import Split
+from training.fitting.recipes.recipe import Recipe, recipe_digest
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy", "recsys")
+
+
+def run_identity(
+    recipe: Recipe, base: str | Path, parts: Split, *, stage1: Path | None = None
+) -> str:
+    """Digest of all that decides a run: recipe, base, choices, and what stage 2 begins with."""
+    model = files_digest(Path(base)) if Path(base).is_dir() else str(base)
+    told = [recipe_digest(recipe), model, *parts.digests.values()]
+    if stage1 is not None:
+        told.append(files_digest(stage1))
+    return hashlib.sha256(" ".join(told).encode()).hexdigest()
+
+
+def write_run(
+    recipe: Recipe, parts: Split, folder: Path, identity: str, *, num_processes: int
+) -> None:
+    """Write run.json; a run that goes on keeps what was written when it began."""
+    path = folder / "run.json"
+    if path.exists() and json.loads(path.read_text()).get("identity") == identity:
+        return
+    run: dict[str, Any] = {
+        "identity": identity,
+        "recipe": asdict(recipe),
+        "seeds": [recipe.first.plan.seed, recipe.second.plan.seed],
+        "data": parts.digests,
+        "num_users": len(parts.train.pairs),
+        "num_pairs": sum(map(len, parts.train.pairs.values())),
+        "num_processes": num_processes,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": dict(_versions()),
+    }
+    path.write_text(json.dumps(run, indent=2) + "\n")
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,192 @@
+"""A run's state on disk: weights and moments in one safetensors file, replaced atomically."""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.fitting.optimizer import Descent
+
+Parameters = Mapping[str, nn.Parameter]
+
+
+class RunNotSaved(OSError):
+    """A state could not be written; the last one that was stands."""
+
+
+class StateFile:
+    """Weights, moments and the number of steps taken.
+
+    Args:
+        path: of the file.
+        identity: what decides the run; a state of another is refused.
+    """
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path = path
+        self.identity = identity
+
+    def save(self, parameters: Parameters, descent: Descent, step: int) -> None:
+        """Replace the state.
+
+        Raises:
+            RunNotSaved: if it cannot be written; the last one stands.
+        """
+        tensors = {f"weight.{name}": p.detach().contiguous() for name, p in parameters.items()}
+        tensors |= descent.moments() | {"step": torch.tensor(step)}
+        write_tensors(tensors, self.path, {"identity": self.identity})
+
+    def load(self, parameters: Parameters, descent: Descent) -> int:
+        """Put the state into place; return how many steps were taken, 0 without a state.
+
+        Raises:
+            ValueError: if the file is damaged or belongs to another run.
+        """
+        if not self.path.exists():
+            return 0
+        tensors, metadata = read_tensors(self.path)
+        _check_owner(self.path, metadata, self.identity)
+        check_weights(self.path, parameters, tensors)
+        copy_weights(parameters, tensors)
+        descent.restore(tensors)
+        return int(tensors["step"])
+
+
+class BestFile:
+    """The weights that did best on validation, kept apart from the state.
+
+    Args:
+        path: of the file.
+        identity: what decides the run; a file of another is refused.
+    """
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path = path
+        self.identity = identity
+
+    def figure(self) -> float | None:
+        """The best figure so far, higher is better; None before the first.
+
+        Raises:
+            ValueError: if the file is damaged or belongs to another run.
+        """
+        if not self.path.exists():
+            return None
+        metadata = read_metadata(self.path)
+        _check_owner(self.path, metadata, self.identity)
+        return float(metadata["figure"])
+
+    def offer(self, parameters: Parameters, figure: float, step: int) -> bool:
+        """Keep the weights if they are better than what is kept, and tell whether they were.
+
+        A figure that is no number is never better.
+
+        Raises:
+            RunNotSaved: if they cannot be written; the best so far stands.
+        """
+        best = self.figure()
+        if math.isnan(figure) or (best is not None and best >= figure):
+            return False
+        tensors = {f"weight.{name}": p.detach().contiguous() for name, p in parameters.items()}
+        metadata = {"identity": self.identity, "figure": repr(figure), "step": str(step)}
+        write_tensors(tensors, self.path, metadata)
+        return True
+
+    def restore(self, parameters: Parameters) -> None:
+        """Put the best weights into place.
+
+        Raises:
+            ValueError: if the file is damaged or belongs to another run.
+        """
+        tensors, metadata = read_tensors(self.path)
+        _check_owner(self.path, metadata, self.identity)
+        check_weights(self.path, parameters, tensors)
+        copy_weights(parameters, tensors)
+
+
+def _check_owner(path: Path, metadata: Mapping[str, str], identity: str) -> None:
+    if metadata.get("identity") != identity:
+        raise ValueError(f"{path} belongs to another run: choose another folder or remove it")
+
+
+def check_weights(path: Path, parameters: Parameters, tensors: Mapping[str, Tensor]) -> None:
+    """Hold that a file has each parameter in its shape, and no other.
+
+    Raises:
+        ValueError: if it does not; unasked, a smaller tensor would be broadcast into place.
+    """
+    saved = {name: value.shape for name, value in tensors.items() if name.startswith("weight.")}
+    if saved != {f"weight.{name}": value.shape for name, value in parameters.items()}:
+        raise ValueError(
+            f"{path} holds other parameters than the model: choose another folder or remove it"
+        )
+
+
+def copy_weights(parameters: Parameters, tensors: Mapping[str, Tensor]) -> None:
+    """Put saved weights into the parameters of their names."""
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"weight.{name}"])
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Replace a safetensors file, whole or not at all.
+
+    Raises:
+        RunNotSaved: if there is no room or no permission; what stood there stands.
+    """
+    # One name for all processes: what a killed one left is written over, not added to.
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        save_file(dict(tensors), temporary, metadata=metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    # safetensors reports a full disk in an error of its own.
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunNotSaved(
+            f"{path} could not be saved ({error}): make room and run again, "
+            "what was saved before stands"
+        ) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    metadata = read_metadata(path)
+    try:
+        return load_file(path), metadata
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: remove it to start again") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a safetensors file, whose tensors are left where they are.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = cast(dict[str, str] | None, file.metadata())
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: remove it to start again") from error
+    return dict(metadata or {})
+
+
+def identity_of(values: Mapping[str, object]) -> str:
+    """What decides a run, as text to compare."""
+    return json.dumps(values, sort_keys=True, default=str)

@@ -1,0 +1,293 @@
+"""The paper's two stages over the choices in storage: a base model becomes a preference scorer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from recsys.scorer.backbone import load_tokenizer
+from recsys.scorer.checkpoint import read_preference_tokens, save_scorer
+from recsys.scorer.model import PreferenceScorer
+from storage.histories import HistoryStore
+from training.data.batches import batches, without_rows
+from training.data.encoding import Encoder, Fresh, Upcoming, encode_all
+from training.data.samples import read_histories
+from training.data.splits import Split, prompt_weights, split, write_split
+from training.data.trained_on import read_trained_on, trained_on, write_trained_on
+from training.evaluation.answers import margins, pair_scores, top1
+from training.evaluation.calibration import fit_temperature
+from training.evaluation.questions import Samples, draw_samples
+from training.evaluation.scorer_predictor import ScorerPredictor
+from training.fitting.assembly import (
+    Held,
+    base_of,
+    build_scorer,
+    first_parameters,
+    inference,
+    second_parameters,
+    train_only,
+)
+from training.fitting.objective import step_loss
+from training.fitting.parallel import Processes
+from training.fitting.recipes.recipe import Recipe, Stage
+from training.fitting.run_record import run_identity, write_run
+from training.fitting.signing import Signing, readable_probes
+from training.fitting.split_half import Finding, SplitHalf
+from training.fitting.trainer import ONE, Run, fit
+
+MOST_VALIDATED = 200
+"""Validation users asked each time, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One run of a recipe.
+
+    Attributes:
+        recipe: what to do.
+        base: folder or hub id of the base model.
+        store: the choices learned from.
+        folder: receives states, logs, run.json, split.json and the checkpoints stage1/ and final/.
+        console: where progress is shown.
+        device: where the model is trained.
+        processes: those that share the work.
+        num_workers: processes that decode images.
+        users: learn from these alone, and validate on them; everybody by default.
+        stage1: a checkpoint whose adapter and preference tokens stage 2 begins with, in place of
+            a stage 1 of this run; it must have learned from the same choices.
+    """
+
+    recipe: Recipe
+    base: str | Path
+    store: HistoryStore
+    folder: Path
+    console: Console
+    device: str = "cpu"
+    processes: Processes = ONE
+    num_workers: int = 0
+    users: Sequence[str] | None = None
+    stage1: Path | None = None
+
+    def run(self) -> Path:
+        """Run both stages, resuming whatever was begun, and save a checkpoint after each.
+
+        Returns:
+            The folder of the final checkpoint.
+
+        Raises:
+            CheckpointRefused: if the base or an adapter cannot be loaded.
+            Leakage, ValueError: if the choices do not fill the parts of the split.
+            LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and reading images do.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        histories = read_histories(self.store, self.users)
+        parts = split(histories, self.recipe.split)
+        Signing(self.recipe, self.store, parts.train).check()
+        identity = run_identity(self.recipe, self.base, parts, stage1=self.stage1)
+        if self.processes.is_main:
+            write_split(parts, self.folder / "split.json")
+            write_run(self.recipe, parts, self.folder, identity, num_processes=self.processes.count)
+        scorer = self._begun(parts)
+        encoder = self._encoder(scorer, parts)
+        if self.stage1 is None:
+            self._stage(self.recipe.first, scorer, parts, encoder, identity)
+            self._save(scorer, parts, self.folder / "stage1")
+        if self.recipe.second.plan.num_steps and second_parameters(scorer):
+            scorer = self._for_second_stage(scorer)
+            self._stage(self.recipe.second, scorer, parts, encoder.of(scorer), identity)
+        encoder = encoder.of(scorer)
+        self._calibrate(scorer, parts, encoder)
+        signing = Signing(self.recipe, self.store, without_rows(parts.train, encoder.bad))
+        write_signature = signing.writer(scorer, encoder, self.console)
+        self._save(scorer, parts, self.folder / "final", write_signature)
+        return self.folder / "final"
+
+    def _begun(self, parts: Split) -> PreferenceScorer:
+        """The scorer that this run begins with."""
+        if self.stage1 is None:
+            return build_scorer(self.recipe, self.base, device=self.device)
+        learned = read_trained_on(self.stage1)
+        same = learned is not None and all(
+            learned.parts.get(part) == parts.digests[part] for part in ("train", "validation")
+        )
+        if not same:
+            raise ValueError(
+                f"{self.stage1} must have learned from the same choices as this run: train stage 1"
+                " anew, or name the users it learned from by --only"
+            )
+        scorer = build_scorer(
+            self.recipe, self.base, device=self.device, adapter=self.stage1 / "adapter"
+        )
+        tokens = read_preference_tokens(self.stage1)
+        if tokens.shape != scorer.preference_tokens.shape:
+            raise ValueError(
+                f"{self.stage1} must have preference tokens of the recipe's shape"
+                f" {tuple(scorer.preference_tokens.shape)}, has {tuple(tokens.shape)}: train"
+                " stage 1 anew"
+            )
+        with torch.no_grad():
+            scorer.preference_tokens.copy_(tokens)
+        return scorer
+
+    def _stage(
+        self,
+        stage: Stage,
+        scorer: PreferenceScorer,
+        parts: Split,
+        encoder: Encoder,
+        identity: str,
+    ) -> None:
+        is_first = stage is self.recipe.first
+        trained = first_parameters(scorer) if is_first else second_parameters(scorer)
+        train_only(scorer, trained)
+        scorer.train()
+        drawn = batches(without_rows(parts.train, encoder.bad), self.recipe, stage)
+        weights = prompt_weights(parts.train) if self.recipe.weighs_prompts else None
+        asked = self._validation(parts, encoder.bad)
+        run = Run(
+            self.folder,
+            self.console,
+            identity,
+            processes=self.processes,
+            validate=validation(scorer, encoder, asked) if asked else None,
+            identify=drawn.names,
+        )
+        finding = None if is_first else self._finding(scorer, parts, encoder)
+        if finding is not None:
+            trained = {
+                **trained,
+                **{f"split_half.{n}": p for n, p in finding.objective.named_parameters()},
+            }
+        parts_here = self.processes.share(stage.plan.num_parts)
+        encoder.prepare(Upcoming(drawn, stage.plan.num_steps, parts_here, self.num_workers))
+        loss = step_loss(
+            scorer,
+            drawn,
+            encoder,
+            contrastive_weight=self.recipe.contrastive_weight,
+            weights=weights,
+            finding=finding,
+        )
+        fit(loss, trained, stage.plan, run=run)
+        scorer.eval()
+
+    def _encoder(self, scorer: PreferenceScorer, parts: Split) -> Encoder:
+        images = parts.train.images
+        if not self.recipe.encodes_once:
+            return Fresh(scorer, self.store, images)
+        used = {
+            row
+            for part in parts.parts.values()
+            for pairs in part.pairs.values()
+            for pair in pairs
+            for row in (pair.liked, pair.disliked)
+        }
+        return encode_all(
+            scorer,
+            self.store,
+            images,
+            sorted(used),
+            num_workers=self.num_workers,
+            console=self.console,
+        )
+
+    def _validation(self, parts: Split, bad: set[int]) -> Samples:
+        """What the best weights are chosen by: people and images that nothing is learned from."""
+        asked = without_rows(parts.validation, bad)
+        samples = draw_samples(
+            without_rows(parts.whole, bad),
+            {user: asked.pairs[user] for user in asked.pairs},
+            seed=self.recipe.split.seed,
+            num_references=self.recipe.scorer.num_references,
+            num_targets=8,
+        )
+        return dict(list(samples.items())[:MOST_VALIDATED])
+
+    def _for_second_stage(self, scorer: PreferenceScorer) -> PreferenceScorer:
+        """The same scorer, its base held as stage 2 wants it."""
+        base = self.recipe.base
+        second = Held(base.second_dtype, base.second_quantization)
+        if second == Held(base.dtype, base.quantization):
+            return scorer
+        changed = build_scorer(
+            self.recipe,
+            self.base,
+            device=self.device,
+            held=second,
+            adapter=(self.stage1 or self.folder / "stage1") / "adapter",
+        )
+        with torch.no_grad():
+            changed.preference_tokens.copy_(scorer.preference_tokens)
+        return changed
+
+    def _calibrate(self, scorer: PreferenceScorer, parts: Split, encoder: Encoder) -> None:
+        """Fit the temperature on the validation users."""
+        asked = self._validation(parts, encoder.bad)
+        if not asked:
+            return
+        with inference(scorer):
+            scores = pair_scores(ScorerPredictor(scorer, encoder.rows), asked)
+        rows = np.concatenate(list(scores.values()))
+        liked = np.repeat([True, False], len(rows))
+        temperature = fit_temperature(np.concatenate([rows[:, 0], rows[:, 1]]), liked)
+        scorer.config = replace(scorer.config, temperature=temperature)
+
+    def _finding(self, scorer: PreferenceScorer, parts: Split, encoder: Encoder) -> Finding | None:
+        """The objective of stage 2, where the recipe has one."""
+        recipe, config = self.recipe.signature, scorer.config
+        if not recipe.weight:
+            return None
+        text: Any = scorer.backbone.idefics2.config.text_config
+        num_heads = text.num_hidden_layers * text.num_attention_heads
+        seed = self.recipe.second.plan.seed
+        torch.manual_seed(seed)
+        return Finding(
+            scorer,
+            SplitHalf(num_heads * config.num_preference_tokens, recipe.dimension).to(
+                scorer.backbone.device
+            ),
+            readable_probes(self.recipe, without_rows(parts.train, encoder.bad), encoder),
+            probes_a_step=recipe.probes_a_step,
+            weight=recipe.weight,
+            seed=seed,
+        )
+
+    def _save(
+        self,
+        scorer: PreferenceScorer,
+        parts: Split,
+        folder: Path,
+        write_more: Callable[[Path], None] = lambda folder: None,
+    ) -> None:
+        if not self.processes.is_main:
+            return
+        travels = Path(self.base).is_dir() and self.recipe.base.source is None
+        save_scorer(
+            scorer,
+            folder,
+            base=base_of(self.recipe, travels=travels),
+            tokenizer=load_tokenizer(self.base, revision=self.recipe.base.revision),
+            base_files=Path(self.base) if travels else None,
+            write_more=write_more,
+        )
+        learned = trained_on(
+            parts.train,
+            validation=[u for u in parts.whole.pairs if self.recipe.split.holds_user(u)],
+            parts=parts.digests,
+        )
+        write_trained_on(learned, folder)
+
+
+def validation(scorer: PreferenceScorer, encoder: Encoder, asked: Samples) -> Callable[[], float]:
+    """Top-1 on validation users with the weights as they are."""
+
+    def figure() -> float:
+        with inference(scorer):
+            answers = margins(pair_scores(ScorerPredictor(scorer, encoder.rows), asked))
+        return top1(answers).value
+
+    return figure

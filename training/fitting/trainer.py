@@ -1,0 +1,229 @@
+"""Optimiser steps that can be killed at any instant and go on where they were saved.
+
+Everything random in step k is drawn from (seed, k, part), so a resumed run takes the same steps as
+one that was never stopped, and no generator's state need be saved.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from training.fitting.optimizer import Descent, Rates
+from training.fitting.parallel import Processes
+from training.fitting.run_log import RunLog
+from training.fitting.run_state import BestFile, StateFile, identity_of
+
+StepLoss = Callable[[int, int], tuple[Tensor, dict[str, float]]]
+"""Given the step's number and the part of it, both from 0: the loss to descend, and figures for
+the log."""
+
+Identify = Callable[[int, int], object]
+"""Given step and part: what was in that batch, as JSON can say it."""
+
+ONE = Processes()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to descend.
+
+    Attributes:
+        name: of this part of a run; names its files.
+        num_steps: optimiser steps in all.
+        learning_rate: peak of the schedule.
+        num_warmup_steps: linear rise from 0.
+        final_fraction: of the peak that a cosine falls to; 1 keeps it constant.
+        weight_decay: decoupled (AdamW); on matrices only.
+        max_gradient_norm: gradients are scaled down to this norm.
+        seed: decides every random draw.
+        num_parts: micro-batches whose gradients make one step; divides among the processes.
+        muon: whether hidden matrices descend by Muon, the rest by AdamW.
+        muon_learning_rate: Muon's peak, on the scale of AdamW's.
+        validate_every: steps between validations; 0: none.
+        save_every_s: seconds between saves; a killed run loses at most this much work.
+    """
+
+    name: str
+    num_steps: int
+    learning_rate: float
+    num_warmup_steps: int = 100
+    final_fraction: float = 0.05
+    weight_decay: float = 1e-2
+    max_gradient_norm: float = 1.0
+    seed: int = 0
+    num_parts: int = 1
+    muon: bool = False
+    muon_learning_rate: float = 2e-3
+    validate_every: int = 0
+    save_every_s: float = 60.0
+
+    @property
+    def rates(self) -> Rates:
+        """What the optimiser needs of this."""
+        muon = self.muon_learning_rate if self.muon else None
+        return Rates(self.learning_rate, self.weight_decay, muon)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Where a run is kept and who takes part.
+
+    Attributes:
+        folder: receives state, best weights and logs.
+        console: where progress is shown.
+        bound_to: what else decides the run, e.g. a digest of its data; a state saved under
+            another is refused.
+        processes: those that share the work; only the main one writes.
+        validate: a figure of the weights as they are, higher is better; the same everywhere.
+        identify: names a batch, for a loss that is no number.
+    """
+
+    folder: Path
+    console: Console
+    bound_to: str = ""
+    processes: Processes = ONE
+    validate: Callable[[], float] | None = None
+    identify: Identify | None = None
+
+
+class LossNotFinite(ArithmeticError):
+    """A loss or gradient became NaN or infinite; the last saved state stands."""
+
+
+def schedule(plan: Plan, step: int) -> float:
+    """Share of the peak rate: a linear warm-up, then a cosine down to `final_fraction`."""
+    if step < plan.num_warmup_steps:
+        return (step + 1) / plan.num_warmup_steps
+    span = max(plan.num_steps - plan.num_warmup_steps, 1)
+    cosine = (1 + math.cos(math.pi * (step - plan.num_warmup_steps) / span)) / 2
+    return plan.final_fraction + (1 - plan.final_fraction) * cosine
+
+
+def fit(
+    step_loss: StepLoss, parameters: Mapping[str, nn.Parameter], plan: Plan, *, run: Run
+) -> None:
+    """Descend `step_loss` over `parameters`, resuming from the run's folder where a state is.
+
+    With validation, the best weights are put back after the last step.
+
+    Args:
+        step_loss: draws its batch from (plan.seed, step, part) alone.
+        parameters: what is trained, by a name that stays the same from run to run.
+        plan: schedule.
+        run: receives `<name>.state.safetensors`, `<name>.best.safetensors`, `<name>.log.jsonl`
+            and TensorBoard events.
+
+    Raises:
+        LossNotFinite: if a loss or its gradient is NaN or infinite; `<name>.bad_batch.json` names
+            the batch where the run can identify it.
+        RunNotSaved: if there is no room; the last state stands.
+        ValueError: if the state or the best weights found are damaged or belong to another plan
+            or other parameters, or the parts do not divide among the processes.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.processes.share(plan.num_parts)
+    descent = Descent(parameters, plan.rates)
+    identity = identity_of({**_deciding(plan), "bound_to": run.bound_to})
+    state = StateFile(run.folder / f"{plan.name}.state.safetensors", identity)
+    best = BestFile(run.folder / f"{plan.name}.best.safetensors", identity)
+    first = state.load(parameters, descent)
+    best.figure()  # refuses another run's now rather than at the first validation
+    saved_at = time.monotonic()
+    with _log(plan, run, first) as log:
+        for step in range(first, plan.num_steps):
+            figures, norm = _step(step_loss, parameters, descent, plan, step, run)
+            is_last = step + 1 == plan.num_steps
+            if run.validate and _is_validated(plan, step):
+                figures["validation"] = run.validate()
+                if run.processes.is_main:
+                    best.offer(parameters, figures["validation"], step + 1)
+            rate = plan.learning_rate * schedule(plan, step)
+            log.write(step, figures, unshown={"learning_rate": rate, "gradient_norm": norm})
+            if run.processes.is_main and (
+                is_last or time.monotonic() - saved_at > plan.save_every_s
+            ):
+                log.flush()
+                state.save(parameters, descent, step + 1)
+                saved_at = time.monotonic()
+    run.processes.wait()
+    if best.figure() is not None:
+        best.restore(parameters)
+
+
+def _step(
+    step_loss: StepLoss,
+    parameters: Mapping[str, nn.Parameter],
+    descent: Descent,
+    plan: Plan,
+    step: int,
+    run: Run,
+) -> tuple[dict[str, float], float]:
+    """Take a step; return its figures and the gradient's norm before it was scaled down."""
+    totals: dict[str, float] = {}
+    for part in run.processes.share(plan.num_parts):
+        torch.manual_seed((plan.seed * 1_000_003 + step) * 1_009 + part)
+        loss, figures = step_loss(step, part)
+        for name, value in {"loss": loss.item(), **figures}.items():
+            totals[name] = totals.get(name, 0.0) + value / plan.num_parts
+        if torch.isfinite(loss):
+            (loss / plan.num_parts).backward()
+        else:
+            _name_bad_batch(run, plan, step, [part], f"loss {loss.item()}")
+    # All processes learn of a bad loss together, so that none waits for one that has stopped.
+    totals = run.processes.sum_figures(totals)
+    if not math.isfinite(totals["loss"]):
+        raise _not_finite(f"loss of {plan.name} is {totals['loss']}", plan, step, run)
+    run.processes.sum_gradients(parameters.values())
+    norm = nn.utils.clip_grad_norm_(parameters.values(), plan.max_gradient_norm).item()
+    if not math.isfinite(norm):
+        if run.processes.is_main:
+            _name_bad_batch(run, plan, step, range(plan.num_parts), f"gradient norm {norm}")
+        raise _not_finite(f"gradient norm of {plan.name} is {norm}", plan, step, run)
+    descent.step(schedule(plan, step))
+    return totals, norm
+
+
+def _is_validated(plan: Plan, step: int) -> bool:
+    every = plan.validate_every
+    return every > 0 and ((step + 1) % every == 0 or step + 1 == plan.num_steps)
+
+
+def _not_finite(what: str, plan: Plan, step: int, run: Run) -> LossNotFinite:
+    named = f"{plan.name}.bad_batch.json names the batch, " if run.identify else ""
+    return LossNotFinite(
+        f"{what} at step {step}: the last saved state stands; {named}look at the batch or "
+        "lower the learning rate"
+    )
+
+
+def _name_bad_batch(run: Run, plan: Plan, step: int, parts: Sequence[int], found: str) -> None:
+    if run.identify is None:
+        return
+    batches = [{"part": part, "batch": run.identify(step, part)} for part in parts]
+    told = {"step": step, "found": found, "parts": batches}
+    text = json.dumps(told, indent=2, default=str) + "\n"
+    (run.folder / f"{plan.name}.bad_batch.json").write_text(text)
+
+
+def _log(plan: Plan, run: Run, first: int) -> RunLog:
+    return RunLog(
+        run.folder,
+        plan.name,
+        num_steps=plan.num_steps,
+        first=first,
+        console=run.console,
+        is_silent=not run.processes.is_main,
+    )
+
+
+def _deciding(plan: Plan) -> dict[str, Any]:
+    """What of a plan decides the weights."""
+    return {key: value for key, value in asdict(plan).items() if key != "save_every_s"}

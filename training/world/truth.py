@@ -1,0 +1,143 @@
+"""The sidecar of a synthetic world: true tastes and attributes, for evaluation's eyes only.
+
+Plain numpy arrays in one `.npz`; nothing in it is ever unpickled.
+"""
+
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from training.world.tastes import Population
+
+DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class WorldTruth:
+    """What is true of the people and images of one or more worlds of one population.
+
+    Attributes:
+        population: the communities.
+        user_ids: of P people.
+        tastes: shape (P, A).
+        communities: shape (P,), whose spread each person is from.
+        digests: shape (N, 32), SHA-256 of each image's encoded bytes.
+        attributes: shape (N, A), each in [-1, 1].
+    """
+
+    population: Population
+    user_ids: tuple[str, ...]
+    tastes: Float[np.ndarray, "P A"]
+    communities: Int[np.ndarray, " P"]
+    digests: UInt8[np.ndarray, "N 32"]
+    attributes: Float[np.ndarray, "N A"]
+
+    def taste(self, user_id: str) -> Float[np.ndarray, " A"]:
+        """A person's true weights; KeyError for someone who is not of this world."""
+        own: Float[np.ndarray, " A"] = self.tastes[self._users[user_id]]
+        return own
+
+    def community(self, user_id: str) -> int:
+        """Which community a person is from; KeyError for someone who is not of this world."""
+        return int(self.communities[self._users[user_id]])
+
+    def attributes_of(self, sha256s: Sequence[str]) -> Float[np.ndarray, "N A"]:
+        """True attributes of images, in the order given; KeyError for one not of this world."""
+        rows = [self._images[bytes.fromhex(sha256)] for sha256 in sha256s]
+        found: Float[np.ndarray, "N A"] = self.attributes[rows]
+        return found
+
+    @cached_property
+    def _users(self) -> dict[str, int]:
+        return {user_id: row for row, user_id in enumerate(self.user_ids)}
+
+    @cached_property
+    def _images(self) -> dict[bytes, int]:
+        return {digest.tobytes(): row for row, digest in enumerate(self.digests)}
+
+
+def write_truth(truth: WorldTruth, path: Path) -> None:
+    """Write the sidecar, whole or not at all.
+
+    A path that holds the truth of another world of the same population keeps it: people and images
+    are added to it, and those of the same name replaced.
+
+    Raises:
+        ValueError: if the path holds the truth of another population, or something else.
+    """
+    if path.exists():
+        truth = _merged(read_truth(path), truth, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(
+                file,
+                centers=truth.population.communities,
+                spread=np.float64(truth.population.spread),
+                temperature=np.float64(truth.population.temperature),
+                user_ids=np.array(truth.user_ids, dtype=np.str_),
+                tastes=truth.tastes,
+                communities=truth.communities,
+                digests=truth.digests,
+                attributes=truth.attributes,
+            )
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_truth(path: Path) -> WorldTruth:
+    """Read what `write_truth` wrote.
+
+    Raises:
+        FileNotFoundError: if there is nothing at the path.
+        ValueError: if the file is not such a sidecar, or is cut off.
+    """
+    try:
+        # numpy leaves a file of its own opening open where it cannot read it.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return WorldTruth(
+                population=Population(
+                    stored["centers"], float(stored["spread"]), float(stored["temperature"])
+                ),
+                user_ids=tuple(str(user_id) for user_id in stored["user_ids"]),
+                tastes=stored["tastes"],
+                communities=stored["communities"],
+                digests=stored["digests"],
+                attributes=stored["attributes"],
+            )
+    except (KeyError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is not the truth of a world, or is cut off: run `recsys world create` again "
+            "with another path"
+        ) from error
+
+
+def _merged(old: WorldTruth, new: WorldTruth, path: Path) -> WorldTruth:
+    same = (
+        np.array_equal(old.population.communities, new.population.communities)
+        and old.population.spread == new.population.spread
+        and old.population.temperature == new.population.temperature
+    )
+    if not same:
+        raise ValueError(
+            f"{path} holds the truth of another population: give another path or population seed"
+        )
+    keep_user = [user_id not in new._users for user_id in old.user_ids]
+    keep_image = [digest.tobytes() not in new._images for digest in old.digests]
+    kept = [user_id for user_id, keep in zip(old.user_ids, keep_user, strict=True) if keep]
+    return WorldTruth(
+        population=new.population,
+        user_ids=(*kept, *new.user_ids),
+        tastes=np.concatenate([old.tastes[keep_user], new.tastes]),
+        communities=np.concatenate([old.communities[keep_user], new.communities]),
+        digests=np.concatenate([old.digests[keep_image], new.digests]),
+        attributes=np.concatenate([old.attributes[keep_image], new.attributes]),
+    )
