@@ -1,0 +1,69 @@
+"""`recsys cross-validate`: fine-tune on some people and prompts, judge on others."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.shown import show_json, show_table
+from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_console
+
+
+@click.command("cross-validate")
+@click.argument("checkpoint", default="tiny")
+@click.option("--out", type=FOLDER, required=True, help="Receives each fold's run.")
+@click.option("--database", metavar="URL", help="Whose choices; the settings' database by default.")
+@click.option("--blobs", metavar="URL", help="Where its images are; the settings' by default.")
+@click.option("--user-folds", type=click.IntRange(2), default=3, show_default=True)
+@click.option("--prompt-folds", type=click.IntRange(2), default=3, show_default=True)
+@click.option("--steps", type=click.IntRange(0), default=100, show_default=True, help="A fold.")
+@click.option("--learning-rate", type=float, default=3e-4, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@THREADS
+def cross_validate(
+    checkpoint: str,
+    out: Path,
+    database: str | None,
+    blobs: str | None,
+    user_folds: int,
+    prompt_folds: int,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    is_json: bool,
+    threads: int | None,
+) -> None:
+    """Fine-tune CHECKPOINT on some people and prompts, judge it on others, in turn.
+
+    For few people: everybody is judged once, by a copy that saw neither them nor the prompt.
+    """
+    from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
+
+    settings = read_settings(database_url=database, blob_url=blobs)
+    with opened_store(settings, creates=False) as store, failing_in_a_sentence():
+        found = cross_validate_checkpoint(
+            checkpoint,
+            store,
+            out,
+            console=open_console(threads),
+            tuning=FineTuning(num_steps=steps, learning_rate=learning_rate, seed=seed),
+            num_user_folds=user_folds,
+            num_prompt_folds=prompt_folds,
+        )
+    plain = {name: {k: vars(f) for k, f in block.items()} for name, block in found.items()}
+    if is_json:
+        show_json(plain)
+        return
+    rows = [
+        (f"{name}.{what}", f"{f['value']:.1%}", _interval(f), f["n_users"], f["n_pairs"])
+        for name, block in plain.items()
+        for what, f in block.items()
+    ]
+    show_table(["figure", "value", "95 % interval", "users", "pairs"], rows)
+
+
+def _interval(figure: Mapping[str, Any]) -> str:
+    return f"{figure['low']:.1%} to {figure['high']:.1%}"
