@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from recsys.errors import InvalidRequest
-from recsys.signatures.refresh import CurrentSignature
-from recsys.similarity.search import SimilarUsers
+from recsys.signatures.records import CurrentSignature
+from recsys.similarity.records import SimilarUsers
 from recsys.v1 import similarity_service_pb2 as pb2
 from recsys.wire.similarity import (
     cluster_from_wire,

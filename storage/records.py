@@ -6,9 +6,11 @@ Plain frozen dataclasses: no SQLAlchemy, no tensors, no protobuf.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # NumPy is half of what importing the client would take
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class Signature:
     user_id: str
     model_version: str
     revision: int
-    vector: npt.NDArray[np.float32]
+    vector: "npt.NDArray[np.float32]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,9 +153,9 @@ class SignatureBatch:
     """
 
     user_ids: tuple[str, ...]
-    sequences: npt.NDArray[np.int64]
-    revisions: npt.NDArray[np.int64]
-    vectors: npt.NDArray[np.float32]
+    sequences: "npt.NDArray[np.int64]"
+    revisions: "npt.NDArray[np.int64]"
+    vectors: "npt.NDArray[np.float32]"
 
     def __len__(self) -> int:
         return len(self.user_ids)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recsys.client import RecsysClient
     from recsys.settings import Settings
     from recsys.signatures.refresh import CurrentSignatures
-    from recsys.similarity.search import SharedTaste, SimilarUsers
+    from recsys.similarity.records import SharedTaste, SimilarUsers
     from storage.histories import HistoryStore
     from storage.records import StoredChoice
 

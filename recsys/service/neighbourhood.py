@@ -15,7 +15,8 @@ from recsys.history import SIGNATURE_REFERENCES
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
 from recsys.signatures.chunk import Signing
-from recsys.signatures.refresh import CurrentSignature, CurrentSignatures, reading
+from recsys.signatures.records import CurrentSignature
+from recsys.signatures.refresh import CurrentSignatures, reading
 from storage.backfill_ledger import BackfillLedger
 from storage.histories import HistoryStore
 from storage.signatures import SignatureStore

@@ -19,6 +19,7 @@ from recsys.images.preprocess import ImageGeometry
 from recsys.ranking.candidates import check_user_id
 from recsys.signatures.backfill import read_user
 from recsys.signatures.chunk import NO_PAIR, ChunkUser, ReadReferences, StoredImages, WatchedImages
+from recsys.signatures.records import CurrentSignature
 from storage.errors import InvalidRecord, UnknownUser
 from storage.records import History, Signature
 
@@ -56,19 +57,6 @@ class Standing(Protocol):
 
     def standing(self, choice_ids: Sequence[int]) -> set[int]:
         """Return those of these choices that are stored now."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CurrentSignature:
-    """A user's signature, and whether it knows the newest choice.
-
-    Attributes:
-        signature: of the user.
-        is_stale: True if the user has chosen since and it could not be computed anew.
-    """
-
-    signature: Signature
-    is_stale: bool
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from datetime import UTC
 from itertools import chain
 
-import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from recsys.signatures.refresh import CurrentSignature
-from recsys.similarity.search import SimilarUser, SimilarUsers
+from recsys.signatures.records import CurrentSignature
+from recsys.similarity.records import SimilarUser, SimilarUsers
 from recsys.v1 import similarity_service_pb2 as pb2
 from storage.clusters.records import Cluster, ClusterImage, ClusterRun, ClusterWord, Drift, Member
 from storage.records import Signature
@@ -53,6 +52,8 @@ def signature_to_wire(current: CurrentSignature) -> pb2.UserSignature:
 
 def signature_from_wire(message: pb2.UserSignature) -> CurrentSignature:
     """Read a signature."""
+    import numpy as np  # half of what importing the client would take
+
     vector = np.array(message.vector, dtype=np.float32)
     signature = Signature(message.user_id, message.model_version, message.revision, vector)
     return CurrentSignature(signature, message.is_stale)

@@ -6,9 +6,11 @@ Plain frozen dataclasses: no SQLAlchemy, no tensors, no protobuf.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # NumPy is half of what importing the client would take
+    import numpy as np
+    import numpy.typing as npt
 
 Parameter = str | int | float
 
@@ -149,7 +151,7 @@ class ClusterDraft:
 
     place: int
     cohesion: float
-    centroid: npt.NDArray[np.float32]
+    centroid: "npt.NDArray[np.float32]"
     liked_images: Sequence[ClusterImage] = field(default=())
     disliked_images: Sequence[ClusterImage] = field(default=())
     words: Sequence[ClusterWord] = field(default=())

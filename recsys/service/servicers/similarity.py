@@ -22,7 +22,7 @@ from recsys.service.pages import (
     text_token,
 )
 from recsys.service.servicers.ranking import MAX_PAGE_BYTES, Model
-from recsys.signatures.refresh import CurrentSignature
+from recsys.signatures.records import CurrentSignature
 from recsys.similarity.search import find_similar
 from recsys.v1 import similarity_service_pb2 as pb2
 from recsys.v1 import similarity_service_pb2_grpc

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from recsys.errors import NotFound
-from recsys.signatures.refresh import CurrentSignature
+from recsys.signatures.records import CurrentSignature
+from recsys.similarity.records import SimilarUser, SimilarUsers
 from recsys.similarity.search import (
     MAX_CHOICES_COMPARED,
     MAX_RANK,
-    SimilarUser,
-    SimilarUsers,
     find_similar,
     shared_prompts,
     shared_tastes,
