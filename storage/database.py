@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
 from storage.errors import SchemaMismatch, StorageFull, StorageUnavailable
-from storage.sqlite import BUSY_TIMEOUT_S, prepare, prepare_reading
+from storage.sqlite import BUSY_TIMEOUT_S, prepare, prepare_reading, sqlite_file
 
 _NO_ANSWER = "the database does not answer or is busy: try again later"
 CONNECT_TIMEOUT_S = 10
@@ -70,9 +70,7 @@ class Database:
     @property
     def path(self) -> Path | None:
         """The file of an embedded database; None for a server, or one in memory."""
-        if not self.is_sqlite or self.url.database in (None, "", ":memory:"):
-            return None
-        return Path(str(self.url.database))
+        return sqlite_file(self.url)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

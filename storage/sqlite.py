@@ -1,11 +1,33 @@
-"""How a connection to the embedded database is prepared."""
+"""SQLite, the embedded database: its file, and how a connection to it is prepared."""
 
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 BUSY_TIMEOUT_S = 30
 _RETRY_S = 0.01
+
+
+def sqlite_file(url: str | URL) -> Path | None:
+    """Return the file that a URL names; None for a server, or for a database in memory.
+
+    Args:
+        url: "sqlite:///path/recsys.db", say; a query string is not part of the path.
+
+    Raises:
+        ValueError: if it is no URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return None
+    return Path(str(parsed.database))
 
 
 def prepare(connection: Any, _: object) -> None:

@@ -6,16 +6,15 @@ in SQL, and their point belongs to nobody.
 
 import hashlib
 import io
-import os
-import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+
+from storage.files import replace_file
 
 _MIN_POINTS = 8
 _PERPLEXITY = 30.0
@@ -75,14 +74,13 @@ def keep_layout(folder: Path, name: str, layout: Layout) -> None:
     """Keep a layout; it appears under its name only when whole. What cannot be kept is not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-            arrays: Any = {
-                "sequences": layout.sequences,
-                "points": layout.points,
-                "kept": layout.kept,
-            }
-            np.savez(file, **arrays)
-        os.replace(file.name, _path(folder, name))
+        with replace_file(_path(folder, name)) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                sequences=layout.sequences,
+                points=layout.points,
+                kept=np.float64(layout.kept),
+            )
     except OSError:
         return
 

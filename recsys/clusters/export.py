@@ -2,14 +2,13 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from storage.clusters.records import Cluster
 from storage.clusters.runs import ClusterStore
+from storage.files import replace_file
 
 FORMATS = ("parquet", "csv")
 
@@ -49,9 +48,9 @@ def export_run(
     write = _write_parquet if format == "parquet" else _write_csv
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"members.{format}", folder / f"clusters.{format}"]
-    with _whole(paths[0]) as path:
+    with replace_file(paths[0]) as path:
         write(path, _MEMBER_COLUMNS, _member_pages(store, run_id))
-    with _whole(paths[1]) as path:
+    with replace_file(paths[1]) as path:
         write(path, _CLUSTER_COLUMNS, iter([clusters]))
     return paths
 
@@ -78,16 +77,6 @@ def _cluster_row(cluster: Cluster) -> Row:
         drift.num_joined if drift else None,
         drift.num_left if drift else None,
     )
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], pages: Iterator[list[Row]]) -> None:

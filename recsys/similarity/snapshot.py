@@ -15,7 +15,6 @@ of users who have been erased stay in it until there is another; see `SignatureI
 import fcntl
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import time
@@ -31,6 +30,7 @@ import numpy.typing as npt
 from recsys.errors import RecsysError
 from recsys.similarity.kinds import Candidates, Effort, Graph, InvertedFile, Vectors, on_gpu
 from recsys.similarity.rows import Main, Rows, UserIds
+from storage.files import flush, replace_file
 
 FORMAT = 1
 MAX_AGE_S = 24 * 3600.0
@@ -72,7 +72,7 @@ def save_snapshot(main: Main, model_version: str, folder: Path) -> Path:
         except BaseException:
             shutil.rmtree(written, ignore_errors=True)
             raise
-        _flush(folder)
+        flush(folder)
         _point_at(final, model_version)
         _sweep(model_version, folder, keep=final.name)
     return final
@@ -131,7 +131,7 @@ def _write(main: Main, model_version: str, folder: Path) -> None:
     }
     (folder / _META).write_text(json.dumps(meta, indent=2) + "\n")
     for path in [*folder.iterdir(), folder]:
-        _flush(path)
+        flush(path)
 
 
 def _read(path: Path, model_version: str) -> Main:
@@ -210,11 +210,8 @@ def _pointed_at(model_version: str, folder: Path) -> Path | None:
 
 def _point_at(path: Path, model_version: str) -> None:
     pointer = _pointer(model_version, path.parent)
-    written = pointer.with_name(f"{_UNFINISHED}{pointer.name}")
-    written.write_text(path.name + "\n")
-    _flush(written)
-    written.replace(pointer)
-    _flush(path.parent)
+    with replace_file(pointer, is_only_writer=True) as temporary:
+        temporary.write_text(path.name + "\n")
 
 
 def _pointer(model_version: str, folder: Path) -> Path:
@@ -257,12 +254,3 @@ def _alone(folder: Path) -> Iterator[None]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Have the system write a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,10 +1,32 @@
-"""A connection waits while another process turns the file to WAL, and gives up in the end."""
+"""Which file a URL names; a connection waits for its turn to WAL, and gives up in the end."""
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from storage import sqlite
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:////a/b.db", "/a/b.db"),
+        ("sqlite:///b.db?mode=ro", "b.db"),
+        ("sqlite+pysqlite:///b.db", "b.db"),
+        ("sqlite:///:memory:", None),
+        ("sqlite://", None),
+        ("postgresql:///db", None),
+        ("postgresql://ann:a@host/db", None),
+    ],
+)
+def test_an_embedded_database_is_a_file(url: str, path: str | None) -> None:
+    assert sqlite.sqlite_file(url) == (None if path is None else Path(path))
+
+
+def test_what_is_no_url_is_refused() -> None:
+    with pytest.raises(ValueError, match="URL"):
+        sqlite.sqlite_file("recsys.db")
 
 
 class Locked:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from storage.files import replace_file
 from training.evaluation.plots import (
     accuracy_plot,
     attention_plot,
@@ -78,8 +78,10 @@ def write_report(results: Results, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     plain = _finite(results)
     page = render(plain)
-    _replace(folder / "report.json", json.dumps(plain, indent=2, allow_nan=False) + "\n")
-    _replace(folder / "report.html", page)
+    figures = json.dumps(plain, indent=2, allow_nan=False) + "\n"
+    for name, text in (("report.json", figures), ("report.html", page)):
+        with replace_file(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def render(results: Results) -> str:
@@ -169,12 +171,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_finite(each) for each in value]
     return value
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from storage.files import replace_file
 from training.fitting.run_state import RunNotSaved
 
 LINE_EVERY_S = 20.0
@@ -161,6 +162,5 @@ def _cut(path: Path, first: int) -> None:
             with contextlib.suppress(ValueError):  # the last line of a killed run may be cut
                 if json.loads(line)["step"] < first:
                     kept.append(line + "\n")
-        temporary = path.with_name(f".{path.name}.partial")
-        temporary.write_text("".join(kept))
-        temporary.replace(path)
+        with replace_file(path, is_only_writer=True) as temporary:
+            temporary.write_text("".join(kept))

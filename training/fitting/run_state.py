@@ -1,9 +1,7 @@
 """A run's state on disk: weights and moments in one safetensors file, replaced atomically."""
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -13,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from storage.files import replace_file
 from training.fitting.optimizer import Descent
 
 Parameters = Mapping[str, nn.Parameter]
@@ -143,17 +142,11 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
     Raises:
         RunNotSaved: if there is no room or no permission; what stood there stands.
     """
-    # One name for all processes: what a killed one left is written over, not added to.
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        save_file(dict(tensors), temporary, metadata=metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replace_file(path, is_only_writer=True) as temporary:
+            save_file(dict(tensors), temporary, metadata=metadata)
     # safetensors reports a full disk in an error of its own.
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise RunNotSaved(
             f"{path} could not be saved ({error}): make room and run again, "
             "what was saved before stands"

@@ -3,7 +3,6 @@
 Plain numpy arrays in one `.npz`; nothing in it is ever unpickled.
 """
 
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from storage.files import replace_file
 from training.world.tastes import Population
 
 DIGEST_BYTES = 32
@@ -74,23 +74,18 @@ def write_truth(truth: WorldTruth, path: Path) -> None:
     if path.exists():
         truth = _merged(read_truth(path), truth, path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(
-                file,
-                centers=truth.population.communities,
-                spread=np.float64(truth.population.spread),
-                temperature=np.float64(truth.population.temperature),
-                user_ids=np.array(truth.user_ids, dtype=np.str_),
-                tastes=truth.tastes,
-                communities=truth.communities,
-                digests=truth.digests,
-                attributes=truth.attributes,
-            )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replace_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            centers=truth.population.communities,
+            spread=np.float64(truth.population.spread),
+            temperature=np.float64(truth.population.temperature),
+            user_ids=np.array(truth.user_ids, dtype=np.str_),
+            tastes=truth.tastes,
+            communities=truth.communities,
+            digests=truth.digests,
+            attributes=truth.attributes,
+        )
 
 
 def read_truth(path: Path) -> WorldTruth:

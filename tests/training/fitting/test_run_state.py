@@ -80,7 +80,7 @@ def test_a_file_that_was_cut_is_refused_by_name(tmp_path, length) -> None:
 
 def test_what_a_killed_save_left_is_written_over(tmp_path) -> None:
     path = tmp_path / "a.safetensors"
-    (tmp_path / ".a.safetensors.partial").write_bytes(b"half")
+    (tmp_path / ".a.safetensors.part").write_bytes(b"half")
     write_tensors({"a": torch.ones(4)}, path, {})
     assert torch.equal(read_tensors(path)[0]["a"], torch.ones(4))
     assert [each.name for each in tmp_path.iterdir()] == [path.name]

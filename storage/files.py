@@ -1,0 +1,48 @@
+"""Files that are replaced whole or not at all, whatever stops the writer."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replace_file(path: Path, *, is_only_writer: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what is written there takes its place at the end.
+
+    It is flushed to the disk before it is renamed, and so is the new name. If the block raises,
+    the temporary file is removed, and what stood at `path` stands.
+
+    Args:
+        path: of the file, in a folder that exists.
+        is_only_writer: True where one process at a time writes `path`. The temporary file then
+            has one name, so that what a killed writer left is written over, not added to.
+
+    Raises:
+        OSError: if the file cannot be flushed or renamed.
+    """
+    unique = "" if is_only_writer else f".{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}{unique}.part")
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Have the system write a file or folder to the disk.
+
+    Raises:
+        OSError: if there is none, or the disk fails.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
