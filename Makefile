@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format proto proto-check bench tiny ablations lock install clean
+.PHONY: help demo test quick check format docs proto proto-check bench tiny ablations lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -54,6 +54,10 @@ check: $(STAMP) ## Lint, format and types, changing nothing
 format: $(STAMP) ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(STAMP) ## Build the documentation into build/docs; offline, and any warning fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/docs/index.html"
 
 # $(call generate,FOLDER): the Python code of proto/, written below FOLDER.
 generate = $(PY) -m grpc_tools.protoc -I proto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 LOCKED_EXTRAS = ("cpu", "postgres", "train", "analyst", "dev")
-TARGETS = ("demo", "test", "check", "format", "proto", "bench", "tiny", "lock", "clean")
+TARGETS = ("demo", "test", "check", "format", "docs", "proto", "bench", "tiny", "lock", "clean")
 
 # A folder of one person's or one build's machine means nothing to anyone else.
 MACHINE_PATH = re.compile(r"(?<![\w.~*}\]-])/(?:work|root|tmp|home|Users)/")
