@@ -13,7 +13,7 @@ from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_c
 def pretrain(folder: Path, threads: int | None) -> None:
     """Train the tiny base model into FOLDER/base; run again to resume."""
     from training.fitting.pretraining.pretrain import pretrain as run
-    from training.fitting.recipes.recipe import PretrainRecipe
+    from training.fitting.pretraining.recipe import PretrainRecipe
 
     with failing_in_a_sentence():
         base = run(PretrainRecipe(), folder, console=open_console(threads))

@@ -46,18 +46,18 @@ def train(
     """
     from rich.console import Console
 
-    from training.fitting.recipes.catalogue import RECIPES, changed
+    from training.fitting.recipes.overrides import override
+    from training.fitting.recipes.registry import RECIPES
 
     if recipe not in RECIPES:
         raise click.UsageError(f"RECIPE must be one of {', '.join(RECIPES)}, got {recipe}")
     with failing_in_a_sentence():
-        chosen = changed(RECIPES[recipe](), changes)
+        chosen = override(RECIPES[recipe].build(), changes)
     if dry_run:
         from training.fitting.dry_run import dry_run as count
         from training.fitting.dry_run import show
-        from training.fitting.recipes.catalogue import SHAPES
 
-        show(count(chosen, SHAPES[recipe]()), Console())
+        show(count(chosen, RECIPES[recipe].base_shape()), Console())
         return
     source = base or chosen.base.source
     if source is None or out is None:

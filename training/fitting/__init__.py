@@ -1,1 +1,1 @@
-"""Learning: losses, optimiser steps, the two stages, recipes, signatures."""
+"""Learning: losses, the training loop, the two stages, recipes, signatures."""

@@ -85,7 +85,7 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
         figures: of the evaluation's report.json.
         duration: of the whole training, in words.
     """
-    from training.fitting.recipes.recipe import PretrainRecipe
+    from training.fitting.pretraining.recipe import PretrainRecipe
 
     told = json.loads((run / "run.json").read_text())
     scorer = json.loads((checkpoint / "scorer.json").read_text())

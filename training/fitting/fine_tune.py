@@ -24,7 +24,8 @@ from training.evaluation.questions import images_of
 from training.evaluation.scorer_predictor import ScorerPredictor
 from training.fitting.assembly import first_parameters, train_only
 from training.fitting.objective import step_loss
-from training.fitting.trainer import Plan, Run, fit
+from training.fitting.plan import Plan
+from training.fitting.trainer import Run, fit
 
 FEWEST_LIKED = 5
 

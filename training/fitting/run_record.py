@@ -1,5 +1,6 @@
-"""What is needed to repeat a run: run.json, and the digest that binds its states together."""
+"""The record of a run: run.json, and the identity that its states are bound to."""
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -11,7 +12,8 @@ from typing import Any
 
 from recsys.scorer.digests import files_digest
 from training.data.splits import Split
-from training.fitting.recipes.recipe import Recipe, recipe_digest
+from training.fitting.recipes.recipe import Recipe
+from training.fitting.run_state import recipe_digest
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy", "recsys")
 
@@ -19,7 +21,14 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "nump
 def run_identity(
     recipe: Recipe, base: str | Path, parts: Split, *, stage1: Path | None = None
 ) -> str:
-    """Digest of all that decides a run: recipe, base, choices, and what stage 2 begins with."""
+    """SHA-256 of all that decides a run: recipe, base, choices, and what stage 2 begins with.
+
+    Args:
+        recipe: of the run.
+        base: folder or hub id of the base model; a folder's files are read.
+        parts: what is learned from, and what is kept for validation.
+        stage1: a checkpoint that stage 2 begins with, in place of a stage 1 of this run.
+    """
     model = files_digest(Path(base)) if Path(base).is_dir() else str(base)
     told = [recipe_digest(recipe), model, *parts.digests.values()]
     if stage1 is not None:
@@ -30,7 +39,15 @@ def run_identity(
 def write_run(
     recipe: Recipe, parts: Split, folder: Path, identity: str, *, num_processes: int
 ) -> None:
-    """Write run.json; a run that goes on keeps what was written when it began."""
+    """Write run.json; a resumed run keeps what was written when it began.
+
+    Args:
+        recipe: of the run.
+        parts: what is learned from.
+        folder: of the run.
+        identity: as `run_identity`.
+        num_processes: that share the work.
+    """
     path = folder / "run.json"
     if path.exists() and json.loads(path.read_text()).get("identity") == identity:
         return
@@ -50,13 +67,11 @@ def write_run(
 
 
 def _versions() -> list[tuple[str, str]]:
-    found = []
+    versions = []
     for name in PACKAGES:
-        try:
-            found.append((name, version(name)))
-        except PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            versions.append((name, version(name)))
+    return versions
 
 
 def _commit() -> str | None:

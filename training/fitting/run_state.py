@@ -1,10 +1,12 @@
-"""A run's state on disk: weights and moments in one safetensors file, replaced atomically."""
+"""A run's state on disk: weights and optimizer state in a safetensors file, replaced atomically."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,7 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from storage.files import replace_file
-from training.fitting.optimizer import Descent
+from training.fitting.optimizer import Optimizers
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Parameters = Mapping[str, nn.Parameter]
 
@@ -22,7 +27,7 @@ class RunNotSaved(OSError):
 
 
 class StateFile:
-    """Weights, moments and the number of steps taken.
+    """Weights, optimizer state and the number of steps taken.
 
     Args:
         path: of the file.
@@ -33,17 +38,17 @@ class StateFile:
         self.path = path
         self.identity = identity
 
-    def save(self, parameters: Parameters, descent: Descent, step: int) -> None:
+    def save(self, parameters: Parameters, optimizers: Optimizers, step: int) -> None:
         """Replace the state.
 
         Raises:
             RunNotSaved: if it cannot be written; the last one stands.
         """
         tensors = {f"weight.{name}": p.detach().contiguous() for name, p in parameters.items()}
-        tensors |= descent.moments() | {"step": torch.tensor(step)}
+        tensors |= optimizers.state_tensors() | {"step": torch.tensor(step)}
         write_tensors(tensors, self.path, {"identity": self.identity})
 
-    def load(self, parameters: Parameters, descent: Descent) -> int:
+    def load(self, parameters: Parameters, optimizers: Optimizers) -> int:
         """Put the state into place; return how many steps were taken, 0 without a state.
 
         Raises:
@@ -55,7 +60,7 @@ class StateFile:
         _check_owner(self.path, metadata, self.identity)
         check_weights(self.path, parameters, tensors)
         copy_weights(parameters, tensors)
-        descent.restore(tensors)
+        optimizers.load_state_tensors(tensors)
         return int(tensors["step"])
 
 
@@ -86,7 +91,7 @@ class BestFile:
     def offer(self, parameters: Parameters, figure: float, step: int) -> bool:
         """Keep the weights if they are better than what is kept, and tell whether they were.
 
-        A figure that is no number is never better.
+        NaN is never better.
 
         Raises:
             RunNotSaved: if they cannot be written; the best so far stands.
@@ -183,3 +188,8 @@ def read_metadata(path: Path) -> dict[str, str]:
 def identity_of(values: Mapping[str, object]) -> str:
     """What decides a run, as text to compare."""
     return json.dumps(values, sort_keys=True, default=str)
+
+
+def recipe_digest(recipe: "DataclassInstance") -> str:
+    """SHA-256 of all values of a recipe: runs of different recipes must not mix."""
+    return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()

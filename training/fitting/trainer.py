@@ -1,4 +1,4 @@
-"""Optimiser steps that can be killed at any instant and go on where they were saved.
+"""The training loop: optimizer steps that can be killed at any instant and resume where saved.
 
 Everything random in step k is drawn from (seed, k, part), so a resumed run takes the same steps as
 one that was never stopped, and no generator's state need be saved.
@@ -16,60 +16,19 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from training.fitting.optimizer import Descent, Rates
+from training.fitting.optimizer import Optimizers
 from training.fitting.parallel import Processes
+from training.fitting.plan import Plan, schedule
 from training.fitting.run_log import RunLog
 from training.fitting.run_state import BestFile, StateFile, identity_of
 
 StepLoss = Callable[[int, int], tuple[Tensor, dict[str, float]]]
-"""Given the step's number and the part of it, both from 0: the loss to descend, and figures for
-the log."""
+"""Given the step's number and the part of it, both from 0: the loss, and figures for the log."""
 
 Identify = Callable[[int, int], object]
 """Given step and part: what was in that batch, as JSON can say it."""
 
 ONE = Processes()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast to descend.
-
-    Attributes:
-        name: of this part of a run; names its files.
-        num_steps: optimiser steps in all.
-        learning_rate: peak of the schedule.
-        num_warmup_steps: linear rise from 0.
-        final_fraction: of the peak that a cosine falls to; 1 keeps it constant.
-        weight_decay: decoupled (AdamW); on matrices only.
-        max_gradient_norm: gradients are scaled down to this norm.
-        seed: decides every random draw.
-        num_parts: micro-batches whose gradients make one step; divides among the processes.
-        muon: whether hidden matrices descend by Muon, the rest by AdamW.
-        muon_learning_rate: Muon's peak, on the scale of AdamW's.
-        validate_every: steps between validations; 0: none.
-        save_every_s: seconds between saves; a killed run loses at most this much work.
-    """
-
-    name: str
-    num_steps: int
-    learning_rate: float
-    num_warmup_steps: int = 100
-    final_fraction: float = 0.05
-    weight_decay: float = 1e-2
-    max_gradient_norm: float = 1.0
-    seed: int = 0
-    num_parts: int = 1
-    muon: bool = False
-    muon_learning_rate: float = 2e-3
-    validate_every: int = 0
-    save_every_s: float = 60.0
-
-    @property
-    def rates(self) -> Rates:
-        """What the optimiser needs of this."""
-        muon = self.muon_learning_rate if self.muon else None
-        return Rates(self.learning_rate, self.weight_decay, muon)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +42,7 @@ class Run:
             another is refused.
         processes: those that share the work; only the main one writes.
         validate: a figure of the weights as they are, higher is better; the same everywhere.
-        identify: names a batch, for a loss that is no number.
+        identify: names a batch, for the report of a NaN loss.
     """
 
     folder: Path
@@ -98,19 +57,10 @@ class LossNotFinite(ArithmeticError):
     """A loss or gradient became NaN or infinite; the last saved state stands."""
 
 
-def schedule(plan: Plan, step: int) -> float:
-    """Share of the peak rate: a linear warm-up, then a cosine down to `final_fraction`."""
-    if step < plan.num_warmup_steps:
-        return (step + 1) / plan.num_warmup_steps
-    span = max(plan.num_steps - plan.num_warmup_steps, 1)
-    cosine = (1 + math.cos(math.pi * (step - plan.num_warmup_steps) / span)) / 2
-    return plan.final_fraction + (1 - plan.final_fraction) * cosine
-
-
 def fit(
     step_loss: StepLoss, parameters: Mapping[str, nn.Parameter], plan: Plan, *, run: Run
 ) -> None:
-    """Descend `step_loss` over `parameters`, resuming from the run's folder where a state is.
+    """Minimise `step_loss` over `parameters`, resuming from the state in the run's folder, if any.
 
     With validation, the best weights are put back after the last step.
 
@@ -125,23 +75,23 @@ def fit(
         LossNotFinite: if a loss or its gradient is NaN or infinite; `<name>.bad_batch.json` names
             the batch where the run can identify it.
         RunNotSaved: if there is no room; the last state stands.
-        ValueError: if the state or the best weights found are damaged or belong to another plan
+        ValueError: if the saved state or best weights are damaged or belong to another plan
             or other parameters, or the parts do not divide among the processes.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     run.processes.share(plan.num_parts)
-    descent = Descent(parameters, plan.rates)
+    optimizers = Optimizers(parameters, plan)
     identity = identity_of({**_deciding(plan), "bound_to": run.bound_to})
     state = StateFile(run.folder / f"{plan.name}.state.safetensors", identity)
     best = BestFile(run.folder / f"{plan.name}.best.safetensors", identity)
-    first = state.load(parameters, descent)
+    first = state.load(parameters, optimizers)
     best.figure()  # refuses another run's now rather than at the first validation
     saved_at = time.monotonic()
     with _log(plan, run, first) as log:
         for step in range(first, plan.num_steps):
-            figures, norm = _step(step_loss, parameters, descent, plan, step, run)
+            figures, norm = _step(step_loss, parameters, optimizers, plan, step, run)
             is_last = step + 1 == plan.num_steps
-            if run.validate and _is_validated(plan, step):
+            if run.validate and plan.is_validated(step):
                 figures["validation"] = run.validate()
                 if run.processes.is_main:
                     best.offer(parameters, figures["validation"], step + 1)
@@ -151,7 +101,7 @@ def fit(
                 is_last or time.monotonic() - saved_at > plan.save_every_s
             ):
                 log.flush()
-                state.save(parameters, descent, step + 1)
+                state.save(parameters, optimizers, step + 1)
                 saved_at = time.monotonic()
     run.processes.wait()
     if best.figure() is not None:
@@ -161,7 +111,7 @@ def fit(
 def _step(
     step_loss: StepLoss,
     parameters: Mapping[str, nn.Parameter],
-    descent: Descent,
+    optimizers: Optimizers,
     plan: Plan,
     step: int,
     run: Run,
@@ -187,13 +137,8 @@ def _step(
         if run.processes.is_main:
             _name_bad_batch(run, plan, step, range(plan.num_parts), f"gradient norm {norm}")
         raise _not_finite(f"gradient norm of {plan.name} is {norm}", plan, step, run)
-    descent.step(schedule(plan, step))
+    optimizers.step(schedule(plan, step))
     return totals, norm
-
-
-def _is_validated(plan: Plan, step: int) -> bool:
-    every = plan.validate_every
-    return every > 0 and ((step + 1) % every == 0 or step + 1 == plan.num_steps)
 
 
 def _not_finite(what: str, plan: Plan, step: int, run: Run) -> LossNotFinite:
@@ -204,11 +149,11 @@ def _not_finite(what: str, plan: Plan, step: int, run: Run) -> LossNotFinite:
     )
 
 
-def _name_bad_batch(run: Run, plan: Plan, step: int, parts: Sequence[int], found: str) -> None:
+def _name_bad_batch(run: Run, plan: Plan, step: int, parts: Sequence[int], cause: str) -> None:
     if run.identify is None:
         return
     batches = [{"part": part, "batch": run.identify(step, part)} for part in parts]
-    told = {"step": step, "found": found, "parts": batches}
+    told = {"step": step, "cause": cause, "parts": batches}
     text = json.dumps(told, indent=2, default=str) + "\n"
     (run.folder / f"{plan.name}.bad_batch.json").write_text(text)
 

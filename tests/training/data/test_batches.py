@@ -7,7 +7,7 @@ import pytest
 from training.data.batches import batches, without_images, without_rows
 from training.data.samples import Histories, Pair, Sample
 from training.evaluation.questions import images_of
-from training.fitting.recipes.recipe import tiny
+from training.fitting.recipes.tiny import tiny
 
 PAIRS = {
     f"u{user}": tuple(Pair(100 * user + 2 * n, 100 * user + 2 * n + 1, "") for n in range(20))

@@ -22,7 +22,7 @@ from training.data.encoding import Fresh, Upcoming, encode_all
 from training.data.loading import ImageCount, TooManyBadImages, read_images, stream_images
 from training.data.samples import Histories, Pair, Sample
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
-from training.fitting.recipes.recipe import tiny
+from training.fitting.recipes.tiny import tiny
 
 
 def png(value: int, side: int = 8) -> bytes:

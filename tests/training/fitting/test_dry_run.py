@@ -8,14 +8,15 @@ from rich.console import Console
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.dry_run import DryRun, dry_run, row_tokens, show
 from training.fitting.pretraining.tiny_base import TINY, train_tokenizer
-from training.fitting.recipes.catalogue import RECIPES, SHAPES, changed
-from training.fitting.recipes.idefics2_8b import SHAPE, idefics2_8b
-from training.fitting.recipes.recipe import tiny
+from training.fitting.recipes.idefics2_8b import idefics2_8b, idefics2_8b_shape
+from training.fitting.recipes.overrides import override
+from training.fitting.recipes.registry import RECIPES
+from training.fitting.recipes.tiny import tiny
 
 
 @pytest.fixture(scope="module")
 def large() -> DryRun:
-    return dry_run(idefics2_8b(), SHAPE)
+    return dry_run(idefics2_8b(), idefics2_8b_shape())
 
 
 def test_the_base_is_as_large_as_published(large) -> None:
@@ -41,7 +42,7 @@ def test_the_adapter_is_counted_by_its_shapes(large) -> None:
 def test_the_vision_tower_is_trained_by_one_switch(large) -> None:
     whole, trained = large.parameters["vision tower"]
     assert whole == trained
-    frozen = dry_run(idefics2_8b(trains_vision=False), SHAPE)
+    frozen = dry_run(idefics2_8b(trains_vision=False), idefics2_8b_shape())
     assert frozen.parameters["vision tower"] == (whole, 0)
     assert frozen.stages[0].flops < large.stages[0].flops
     assert sum(frozen.stages[0].memory_bytes.values()) < sum(large.stages[0].memory_bytes.values())
@@ -91,7 +92,7 @@ def test_tokens_of_a_row_are_the_templates_own() -> None:
 
 
 def shape():
-    return SHAPES["tiny"]()
+    return RECIPES["tiny"].base_shape()
 
 
 def test_the_tables_can_be_read(large, capsys) -> None:
@@ -104,15 +105,15 @@ def test_the_tables_can_be_read(large, capsys) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_can_be_counted(name: str) -> None:
-    found = dry_run(RECIPES[name](), SHAPES[name]())
+    found = dry_run(RECIPES[name].build(), RECIPES[name].base_shape())
     assert all(sum(stage.memory_bytes.values()) > 0 for stage in found.stages)
 
 
-def test_one_value_of_a_recipe_can_be_changed() -> None:
-    recipe = changed(tiny(), ["scorer.num_preference_tokens=0", "contrastive_weight=0"])
+def test_one_value_of_a_recipe_can_be_override() -> None:
+    recipe = override(tiny(), ["scorer.num_preference_tokens=0", "contrastive_weight=0"])
     assert recipe.scorer.num_preference_tokens == 0
     assert recipe.contrastive_weight == 0.0
-    assert changed(tiny(), ["template.like=+"]).template.like == "+"
+    assert override(tiny(), ["template.like=+"]).template.like == "+"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,6 @@ def test_one_value_of_a_recipe_can_be_changed() -> None:
         ("lora.rank", "must be NAME=VALUE"),
     ],
 )
-def test_a_change_that_fits_no_value_is_refused(change: str, message: str) -> None:
+def test_an_override_that_fits_no_value_is_refused(change: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        changed(tiny(), [change])
+        override(tiny(), [change])

@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from training.fitting.plan import Plan
 from training.fitting.run_state import read_tensors
-from training.fitting.trainer import Plan, Run, fit
+from training.fitting.trainer import Run, fit
 
 PLAN = Plan(
     "part",
@@ -61,7 +62,7 @@ print(*reached[1:])
 
 
 def long_run(folder: Path, pause_s: float = 0.0) -> None:
-    """Sixty steps, saved after each, with validation and both optimisers."""
+    """Sixty steps, saved after each, with validation and both optimizers."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
 

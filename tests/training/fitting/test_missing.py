@@ -6,7 +6,7 @@ import pytest
 
 from training.fitting.missing import missing
 from training.fitting.recipes.idefics2_8b import idefics2_8b
-from training.fitting.recipes.recipe import tiny
+from training.fitting.recipes.tiny import tiny
 
 
 def named(recipe, **options) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from torch import nn
-from training.fitting.trainer import Plan, Run, fit
+from training.fitting.plan import Plan
+from training.fitting.trainer import Run, fit
 from training.fitting.parallel import launched
 
 processes = launched(cpu=True)

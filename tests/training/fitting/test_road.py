@@ -19,8 +19,10 @@ from training.data.splits import SplitRule
 from training.evaluation.evaluate import evaluate
 from training.evaluation.report import write_report
 from training.fitting.pretraining.pretrain import pretrain
+from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.pretraining.tiny_base import TinyShape
-from training.fitting.recipes.recipe import Base, PretrainRecipe, Recipe, tiny
+from training.fitting.recipes.recipe import Base, Recipe
+from training.fitting.recipes.tiny import tiny
 from training.fitting.stages import Training
 from training.world.population import create_world
 from training.world.truth import read_truth

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.fitting.optimizer import Descent, Rates
+from training.fitting.optimizer import Optimizers
+from training.fitting.plan import Plan
 from training.fitting.run_state import (
     BestFile,
     StateFile,
@@ -15,6 +16,8 @@ from training.fitting.run_state import (
     read_tensors,
     write_tensors,
 )
+
+PLAN = Plan("part", num_steps=1, learning_rate=0.1, weight_decay=0.0)
 
 
 def layer() -> dict[str, nn.Parameter]:
@@ -34,7 +37,7 @@ def test_best_weights_are_replaced_by_better_ones_alone(tmp_path) -> None:
     assert read_metadata(best.path)["step"] == "12"
 
 
-def test_a_figure_that_is_no_number_is_never_the_best(tmp_path) -> None:
+def test_nan_is_never_the_best_figure(tmp_path) -> None:
     best = BestFile(tmp_path / "best.safetensors", "a")
     assert not best.offer(layer(), float("nan"), step=1)
     assert best.figure() is None
@@ -45,12 +48,12 @@ def test_a_figure_that_is_no_number_is_never_the_best(tmp_path) -> None:
 
 def test_files_of_another_run_are_refused(tmp_path) -> None:
     parameters = layer()
-    descent = Descent(parameters, Rates(0.1, 0.0))
+    optimizers = Optimizers(parameters, PLAN)
     state, best = tmp_path / "state.safetensors", tmp_path / "best.safetensors"
-    StateFile(state, "a").save(parameters, descent, 1)
+    StateFile(state, "a").save(parameters, optimizers, 1)
     BestFile(best, "a").offer(parameters, 0.5, 1)
     with pytest.raises(ValueError, match=r"state\.safetensors belongs to another run"):
-        StateFile(state, "b").load(parameters, descent)
+        StateFile(state, "b").load(parameters, optimizers)
     for refused in (BestFile(best, "b").figure, lambda: BestFile(best, "b").restore(parameters)):
         with pytest.raises(ValueError, match=r"best\.safetensors belongs to another run"):
             refused()
@@ -61,11 +64,11 @@ def test_parameters_of_another_shape_or_name_are_refused(tmp_path, other) -> Non
     """A file with a (2, 1) matrix would otherwise be broadcast over a (2, 3) one."""
     path = tmp_path / "state.safetensors"
     kept = dict(other.named_parameters())
-    StateFile(path, "a").save(kept, Descent(kept, Rates(0.1, 0.0)), 1)
+    StateFile(path, "a").save(kept, Optimizers(kept, PLAN), 1)
     parameters = layer()
     before = parameters["weight"].detach().clone()
     with pytest.raises(ValueError, match="holds other parameters than the model"):
-        StateFile(path, "a").load(parameters, Descent(parameters, Rates(0.1, 0.0)))
+        StateFile(path, "a").load(parameters, Optimizers(parameters, PLAN))
     assert torch.equal(parameters["weight"], before)
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from training.data.samples import Histories, Pair
 from training.evaluation.predictors import Candidate
-from training.fitting.recipes.recipe import SignatureRecipe, tiny
+from training.fitting.recipes.recipe import SignatureRecipe
+from training.fitting.recipes.tiny import tiny
 from training.fitting.signing import probes_of, readable, readable_probes
 
 HISTORIES = Histories(

@@ -9,8 +9,9 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from training.fitting.plan import Plan, schedule
 from training.fitting.run_state import RunNotSaved, read_tensors
-from training.fitting.trainer import LossNotFinite, Plan, Run, fit, schedule
+from training.fitting.trainer import LossNotFinite, Run, fit
 
 PLAN = Plan("part", num_steps=12, learning_rate=0.1, num_warmup_steps=2, seed=4, save_every_s=0.0)
 QUIET = Console(quiet=True)
@@ -85,7 +86,7 @@ def test_a_damaged_state_is_refused_by_name(tmp_path) -> None:
         run(tmp_path)
 
 
-def test_a_loss_that_is_no_number_stops_and_the_last_state_stands(tmp_path) -> None:
+def test_a_nan_loss_stops_the_run_and_the_last_state_stands(tmp_path) -> None:
     layer, parameters = problem()
 
     def step_loss(step: int, part: int):
@@ -101,7 +102,7 @@ def test_a_loss_that_is_no_number_stops_and_the_last_state_stands(tmp_path) -> N
     assert told["parts"] == [{"part": 1, "batch": [3, 1]}]
 
 
-def test_a_gradient_that_is_no_number_stops_before_the_weights_are_spoilt(tmp_path) -> None:
+def test_a_nan_gradient_stops_the_run_before_the_weights_are_spoilt(tmp_path) -> None:
     layer, parameters = problem()
 
     def step_loss(step: int, part: int):
@@ -143,13 +144,13 @@ def test_parts_of_a_step_make_the_step_of_their_mean(tmp_path) -> None:
     def in_parts(step: int, part: int):
         return layer(data[part]).square().mean(), {"seen": float(part)}
 
-    found = []
+    weights = []
     for name, loss, parts in (("whole", whole, 1), ("parts", in_parts, 6)):
         layer, parameters = problem()
         plan = replace(PLAN, num_parts=parts)
         fit(loss, parameters, plan, run=Run(tmp_path / name, QUIET))
-        found.append(layer.weight.detach().clone())
-    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+        weights.append(layer.weight.detach().clone())
+    torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
     line = json.loads((tmp_path / "parts/part.log.jsonl").read_text().splitlines()[0])
     assert line["seen"] == pytest.approx((0 + 1 + 2 + 3 + 4 + 5) / 6)
 
@@ -196,7 +197,7 @@ def test_the_best_weights_survive_an_interruption(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("muon", [False, True])
-def test_both_optimisers_resume_to_the_same_weights(tmp_path, muon) -> None:
+def test_both_optimizers_resume_to_the_same_weights(tmp_path, muon) -> None:
     plan = replace(PLAN, muon=muon)
 
     def through(folder: Path, stop_at: int | None = None) -> torch.Tensor:

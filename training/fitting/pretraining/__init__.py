@@ -1,1 +1,1 @@
-"""The tiny base model, made from nothing: captions, then interleaved histories."""
+"""Pretraining of the tiny base model from random weights: captions, then interleaved histories."""

@@ -1,4 +1,4 @@
-"""The second part of pretraining: read labels off a sequence of images and carry them on."""
+"""The second part of pretraining: infer a rule from labelled images, and apply it to more."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from rich.console import Console
+from scipy.special import expit
 from torch import Tensor, nn
 
 from recsys.scorer.model import PreferenceScorer, preference_score
@@ -15,38 +16,39 @@ from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.template import Template
 from training.data.samples import Pair, Sample, pack_samples, split_pairs
 from training.fitting.losses import preference_loss
-from training.fitting.pretraining.pool import Pool, encode_pool, named, readout
-from training.fitting.recipes.recipe import PretrainRecipe, recipe_digest
+from training.fitting.pretraining.recipe import PretrainRecipe
+from training.fitting.pretraining.rendered import RenderedImages, encode_images, named, readout
+from training.fitting.run_state import recipe_digest
 from training.fitting.trainer import Run, StepLoss, fit
 from training.world.scenes import ATTRIBUTES
 
 
 def learn_in_context(
     scorer: PreferenceScorer,
-    pool: Pool,
+    images: RenderedImages,
     recipe: PretrainRecipe,
     folder: Path,
     *,
     console: Console,
 ) -> None:
-    """Interleaved sequences: labels follow a random rule; say whether it holds for more images.
+    """Interleaved sequences: labels follow a random rule; predict the labels of more images.
 
     Args:
         scorer: without preference tokens; its decoder is trained on frozen image tokens.
-        pool: images to draw sequences from.
-        recipe: schedule and sizes.
+        images: that sequences are drawn from.
+        recipe: plan and sizes.
         folder: receives state and log.
         console: where progress is shown.
     """
     backbone = scorer.backbone
-    features = encode_pool(backbone, pool.pixels, console=console)
+    features = encode_images(backbone, images.pixels, console=console)
     heads = nn.ModuleDict(
         {
             name: readout(backbone.hidden_size, recipe.seed + 1 + place)
             for place, name in enumerate(("image", "history"))
         }
     )
-    step_loss = _interleaved_loss(scorer, pool, features, heads, recipe)
+    step_loss = _interleaved_loss(scorer, images, features, heads, recipe)
     trained = {
         **{f"text.{n}": p for n, p in backbone.idefics2.model.text_model.named_parameters()},
         "lm_head": backbone.idefics2.lm_head.weight,
@@ -57,7 +59,7 @@ def learn_in_context(
 
 def _interleaved_loss(
     scorer: PreferenceScorer,
-    pool: Pool,
+    images: RenderedImages,
     features: Float[Tensor, "N T D"],
     heads: nn.ModuleDict,
     recipe: PretrainRecipe,
@@ -69,15 +71,15 @@ def _interleaved_loss(
 
     def step_loss(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.interleaved.seed, 3, step])
-        samples = [draw_rule_sample(pool, recipe, rng) for _ in range(recipe.interleaved_batch)]
+        samples = [draw_rule_sample(images, recipe, rng) for _ in range(recipe.interleaved_batch)]
         packed, order = pack_samples(scorer.template, samples, num_preference_tokens=0)
         logits = scorer.logits(packed, features[order])
         liked, disliked = split_pairs(packed, logits)
         loss = preference_loss(liked, disliked)
         seen = heads["image"](blocks[0][_whole_image_seen(packed, scorer.template)])
-        image_error = F.mse_loss(seen, pool.attributes[order])
+        image_error = F.mse_loss(seen, images.attributes[order])
         read = heads["history"](blocks[1][_readout_places(packed)])
-        history_error = F.mse_loss(read, _leanings(pool, samples))
+        history_error = F.mse_loss(read, _leanings(images, samples))
         right = preference_score(liked) > preference_score(disliked)
         return loss + recipe.readout_weight * (image_error + history_error), {
             "preference": loss.item(),
@@ -89,18 +91,20 @@ def _interleaved_loss(
     return step_loss
 
 
-def _leanings(pool: Pool, samples: Sequence[Sample]) -> Float[Tensor, "N A"]:
-    """For each target, what its user's liked images have more of than the disliked ones."""
+def _leanings(images: RenderedImages, samples: Sequence[Sample]) -> Float[Tensor, "N A"]:
+    """For each image to be told apart, what the liked references have more of than the disliked."""
     rows = []
     for sample in samples:
-        liked = pool.attributes[[pair.liked for pair in sample.references]]
-        disliked = pool.attributes[[pair.disliked for pair in sample.references]]
+        liked = images.attributes[[pair.liked for pair in sample.references]]
+        disliked = images.attributes[[pair.disliked for pair in sample.references]]
         leaning = (liked - disliked).sum(dim=0) / max(len(sample.references), 1)
         rows.append(leaning.expand(2 * len(sample.targets), -1))
     return torch.cat(rows)
 
 
-def draw_rule_sample(pool: Pool, recipe: PretrainRecipe, rng: np.random.Generator) -> Sample:
+def draw_rule_sample(
+    images: RenderedImages, recipe: PretrainRecipe, rng: np.random.Generator
+) -> Sample:
     """Pairs of images of one prompt each, labelled by a random linear rule over the attributes.
 
     A rule weighs one to all of the attributes, at random and with a fixed length of 2; the labels
@@ -108,26 +112,26 @@ def draw_rule_sample(pool: Pool, recipe: PretrainRecipe, rng: np.random.Generato
     """
     weights = rng.normal(size=len(ATTRIBUTES))
     weights[rng.permutation(len(ATTRIBUTES))[rng.integers(1, len(ATTRIBUTES) + 1) :]] = 0.0
-    utility = pool.attributes.numpy() @ (2.0 * weights / np.linalg.norm(weights))
+    utility = images.attributes.numpy() @ (2.0 * weights / np.linalg.norm(weights))
     few = rng.random() < 0.25
     num_references = int(rng.integers(0, recipe.num_references)) if few else recipe.num_references
-    groups = rng.choice(len(pool.prompts), num_references + recipe.num_pairs, replace=False)
-    pairs = [_labelled_pair(pool, int(group), utility, rng) for group in groups]
+    groups = rng.choice(len(images.prompts), num_references + recipe.num_pairs, replace=False)
+    pairs = [_labelled_pair(images, int(group), utility, rng) for group in groups]
     return Sample(tuple(pairs[:num_references]), tuple(pairs[num_references:]))
 
 
 def _labelled_pair(
-    pool: Pool,
+    images: RenderedImages,
     group: int,
     utility: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
     rng: np.random.Generator,
 ) -> Pair:
-    size = pool.images_per_prompt
+    size = images.images_per_prompt
     first, second = (group * size + rng.choice(size, 2, replace=False)).tolist()
-    likes_first = 1 / (1 + np.exp(-(utility[first] - utility[second]) / 0.25))
+    likes_first = expit((utility[first] - utility[second]) / 0.25)
     if rng.random() >= likes_first:
         first, second = second, first
-    return Pair(first, second, pool.prompts[group])
+    return Pair(first, second, images.prompts[group])
 
 
 def _whole_image_seen(packed: Packed, template: Template) -> Tensor:

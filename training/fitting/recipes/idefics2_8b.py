@@ -11,54 +11,20 @@ from recsys.scorer.adapter import LoraShape
 from recsys.scorer.model import ScorerConfig
 from recsys.scorer.template import TemplateConfig
 from training.data.splits import SplitRule
+from training.fitting.plan import Plan
 from training.fitting.recipes.recipe import Base, Recipe, SignatureRecipe, Stage
-from training.fitting.trainer import Plan
 
 NUM_DEVICES = 8  # paper
 PAIRS_A_DEVICE = 2  # authors' code: 8 devices x 2 x 4 accumulation = the paper's batch of 64
 ACCUMULATION = 4  # authors' code
-
-SHAPE: dict[str, Any] = {
-    "image_token_id": 32001,
-    "vision_config": {
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_hidden_layers": 27,
-        "num_attention_heads": 16,
-        "image_size": 980,
-        "patch_size": 14,
-    },
-    "perceiver_config": {
-        "hidden_size": 4096,
-        "resampler_n_latents": 64,
-        "resampler_depth": 3,
-        "resampler_n_heads": 16,
-        "resampler_head_dim": 96,
-        "num_key_value_heads": 4,
-    },
-    "text_config": {
-        "model_type": "mistral",
-        "vocab_size": 32003,
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "max_position_embeddings": 32768,
-        "sliding_window": None,
-        "tie_word_embeddings": False,
-    },
-}
-"""Dimensions of HuggingFaceM4/idefics2-8b, as its published configuration has them."""
 
 
 def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
     """The paper's two stages on its base model.
 
     Args:
-        trains_vision: train the vision tower too, as the paper says; else leave it as it is, as
-            the authors' code does (its adapter reaches projection, resampler and text model).
+        trains_vision: train the vision tower too, as the paper says; else keep it frozen, as the
+            authors' code does (its adapter is on projection, resampler and text model).
     """
     return Recipe(
         name="idefics2_8b",
@@ -91,7 +57,7 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
             whole=("vision_model",) if trains_vision else (),  # paper, Fig. 2
         ),
         first=_stage("stage1", num_steps=5_000, validate_every=500, seed=1),  # steps: paper
-        # Not the paper's. To have it: --set signature.weight=1.0 --set second.num_pairs=8.
+        # Not in the paper. To switch it on: --set signature.weight=1.0 --set second.num_pairs=8.
         signature=SignatureRecipe(weight=0.0),
         second=_stage("stage2", num_steps=16_000, validate_every=1_000, seed=2),  # steps: paper
         contrastive_weight=1.0,  # paper, Eq. 5: unweighted
@@ -102,18 +68,54 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
 
 
 def _stage(name: str, *, num_steps: int, validate_every: int, seed: int) -> Stage:
-    """Both stages alike, but for their length: the paper tells one rate and one batch."""
+    """Both stages differ in length alone: the paper gives one rate and one batch."""
     plan = Plan(
         name,
         num_steps=num_steps,
         learning_rate=1e-5,  # paper
         weight_decay=1e-2,  # paper
-        num_warmup_steps=0,  # ours: no schedule is told
+        num_warmup_steps=0,  # ours: the paper gives no schedule
         final_fraction=1.0,  # ours: likewise
         num_parts=NUM_DEVICES * ACCUMULATION,
         validate_every=validate_every,  # ours
         seed=seed,  # ours
         save_every_s=900.0,  # ours
     )
-    # Authors' code: one target pair a sample; packing allows more.
+    # Authors' code: one pair to be told apart a sample; packing allows more.
     return Stage(plan, num_users=PAIRS_A_DEVICE, num_pairs=1)
+
+
+def idefics2_8b_shape() -> dict[str, Any]:
+    """Dimensions of HuggingFaceM4/idefics2-8b, as its published configuration has them."""
+    return {
+        "image_token_id": 32001,
+        "vision_config": {
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+            "image_size": 980,
+            "patch_size": 14,
+        },
+        "perceiver_config": {
+            "hidden_size": 4096,
+            "resampler_n_latents": 64,
+            "resampler_depth": 3,
+            "resampler_n_heads": 16,
+            "resampler_head_dim": 96,
+            "num_key_value_heads": 4,
+        },
+        "text_config": {
+            "model_type": "mistral",
+            "vocab_size": 32003,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 32768,
+            "sliding_window": None,
+            "tie_word_embeddings": False,
+        },
+    }

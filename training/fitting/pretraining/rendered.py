@@ -1,4 +1,4 @@
-"""Images that the tiny base model is pretrained on, drawn once and held in memory."""
+"""Images that the tiny base model is pretrained on, rendered once and held in memory."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from recsys.scorer.backbone import Backbone
-from training.fitting.recipes.recipe import PretrainRecipe
+from training.fitting.pretraining.recipe import PretrainRecipe
 from training.world.render import render
 from training.world.scenes import (
     ATTRIBUTES,
@@ -23,13 +23,15 @@ from training.world.scenes import (
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
-    """Rendered images, grouped by prompt, with what is true of them.
+class RenderedImages:
+    """Rendered images, grouped by prompt, with their true attributes.
+
+    Axis letters: N images, S side in pixels, A attributes.
 
     Attributes:
-        pixels: shape (N, 3, S, S).
+        pixels: shape (N, 3, S, S), RGB.
         attributes: shape (N, A), each in [-1, 1].
-        prompts: of each group of `images_per_prompt` images in a row.
+        prompts: of each group of `images_per_prompt` consecutive images.
         captions: of each image.
         images_per_prompt: group size.
     """
@@ -41,11 +43,11 @@ class Pool:
     images_per_prompt: int
 
 
-def render_pool(recipe: PretrainRecipe, *, console: Console) -> Pool:
-    """Draw the pool's prompts and images from the recipe's seed."""
+def render_images(recipe: PretrainRecipe, *, console: Console) -> RenderedImages:
+    """Render images of random prompts, all drawn from the recipe's seed."""
     rng = np.random.default_rng([recipe.seed, 1])
     pixels, values, prompts, captions = [], [], [], []
-    for _ in track(range(recipe.num_prompts), "drawing images", console=console):
+    for _ in track(range(recipe.num_prompts), "rendering images", console=console):
         prompt = sample_prompt(rng)
         prompts.append(prompt_text(prompt))
         for _ in range(recipe.images_per_prompt):
@@ -53,7 +55,7 @@ def render_pool(recipe: PretrainRecipe, *, console: Console) -> Pool:
             pixels.append(torch.tensor(render(scene, recipe.shape.image_px)).permute(2, 0, 1))
             values.append(torch.from_numpy(attributes(scene)))
             captions.append(caption(scene))
-    return Pool(
+    return RenderedImages(
         torch.stack(pixels),
         torch.stack(values),
         tuple(prompts),
@@ -63,7 +65,7 @@ def render_pool(recipe: PretrainRecipe, *, console: Console) -> Pool:
 
 
 @torch.no_grad()
-def encode_pool(
+def encode_images(
     backbone: Backbone, pixels: UInt8[Tensor, "N 3 S S"], *, console: Console
 ) -> Float[Tensor, "N T D"]:
     """Image tokens of every image, once."""
@@ -72,12 +74,12 @@ def encode_pool(
 
 
 def normalise(pixels: UInt8[Tensor, "N 3 S S"]) -> Float[Tensor, "N 3 S S"]:
-    """Bytes -> the model's input range [-1, 1]; images are drawn at the model's size."""
+    """Bytes -> the model's input range [-1, 1]; images are rendered at the model's size."""
     return pixels.float() / 127.5 - 1
 
 
 def readout(width: int, seed: int) -> nn.Linear:
-    """A fresh linear layer that reads attributes from `width` numbers."""
+    """A fresh linear layer from `width` numbers to the attributes."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Linear(width, len(ATTRIBUTES))

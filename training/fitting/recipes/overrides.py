@@ -1,0 +1,46 @@
+"""Single values of a recipe replaced by name: what `recsys train --set` does."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from training.fitting.recipes.recipe import Recipe
+
+
+def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """A recipe with values replaced, e.g. "scorer.num_preference_tokens=0".
+
+    Args:
+        recipe: to begin with.
+        assignments: dotted name = value; the value is JSON, else text as it stands.
+
+    Raises:
+        ValueError: if a name is not the recipe's, or a value is of another type.
+    """
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"an override must be NAME=VALUE, got {assignment!r}")
+        recipe = _replaced(recipe, name.split("."), value, assignment)
+    return recipe
+
+
+def _replaced(owner: Any, path: Sequence[str], value: str, assignment: str) -> Any:
+    names = [each.name for each in fields(owner)]
+    if path[0] not in names:
+        raise ValueError(f"{assignment!r} must name one of {', '.join(names)}")
+    old = getattr(owner, path[0])
+    if len(path) > 1 and is_dataclass(old):
+        return replace(owner, **{path[0]: _replaced(old, path[1:], value, assignment)})
+    try:
+        new = json.loads(value)
+    except ValueError:
+        new = value
+    if isinstance(old, float) and isinstance(new, int):
+        new = float(new)
+    if isinstance(old, tuple) and isinstance(new, list):
+        new = tuple(new)
+    if old is not None and type(new) is not type(old):
+        raise ValueError(f"{assignment!r} must give a value like {old!r}")
+    return replace(owner, **{path[0]: new})
