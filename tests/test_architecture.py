@@ -39,6 +39,7 @@ DOORS: list[tuple[set[str], list[str]]] = [
         [
             *("recsys/clusters/group.py", "recsys/coldstart/latent_classes.py"),
             *("recsys/analyst/layouts.py", "training/baselines/*.py"),
+            "training/evaluation/signature_world.py",
         ],
     ),
     ({"implicit"}, ["training/baselines/*.py"]),

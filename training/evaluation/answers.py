@@ -1,20 +1,43 @@
 """Ask a predictor and count: margins by user, and figures with their intervals over users."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from training.data.samples import Pair
-from training.evaluation.metrics import Figure, accuracy, over_users
+from training.evaluation.metrics import (
+    QUANTILES,
+    Figure,
+    Statistic,
+    accuracy,
+    interval_over_users,
+    over_users,
+)
 from training.evaluation.predictors import Candidate, Predictor
 from training.evaluation.questions import OneOfFour, Opposed, Samples
 
 Margins = Mapping[str, npt.NDArray[np.float64]]
-"""By user: the number of each liked target less that of its disliked twin, shape (N,)."""
+"""By user: the score of each liked image less that of its disliked twin, shape (N,)."""
 
 ASK_AT_ONCE = 32
 """Candidates in one question at most: what a packed pass takes well."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Another predictor on the same questions.
+
+    Attributes:
+        top1: its own share of pairs ranked correctly.
+        ours_minus: ours less that, paired by user.
+        opposed: its share of pairs on which two users disagree, where there are any.
+    """
+
+    top1: Figure
+    ours_minus: Figure
+    opposed: Figure | None = None
 
 
 def pair_scores(predictor: Predictor, samples: Samples) -> dict[str, npt.NDArray[np.float64]]:
@@ -52,15 +75,18 @@ def unpaired_difference(first: Margins, second: Margins, *, seed: int = 0) -> Fi
     Raises:
         ValueError: if either has nobody.
     """
-    rng = np.random.default_rng([seed, 11])
-    groups = [np.array([accuracy(own) for own in each.values()]) for each in (first, second)]
-    if not all(group.size for group in groups):
+    first_rights, second_rights = (
+        np.array([accuracy(own) for own in each.values()]) for each in (first, second)
+    )
+    if not (first_rights.size and second_rights.size):
         raise ValueError("a difference of two groups needs somebody in each")
-    drawn = [g[rng.integers(0, len(g), (2000, len(g)))].mean(axis=1) for g in groups]
-    low, high = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
-    value = groups[0].mean() - groups[1].mean()
-    size = sum(map(len, groups))
-    return Figure(float(value), float(low), float(high), size, _count(first) + _count(second))
+    low, high = interval_over_users(
+        _less, first_rights, second_rights, seed=[seed, 11], is_paired=False
+    )
+    size = len(first_rights) + len(second_rights)
+    return Figure(
+        float(_less(first_rights, second_rights)), low, high, size, _count(first) + _count(second)
+    )
 
 
 def top_of_four(predictor: Predictor, questions: Mapping[str, OneOfFour]) -> dict[str, Figure]:
@@ -73,15 +99,15 @@ def top_of_four(predictor: Predictor, questions: Mapping[str, OneOfFour]) -> dic
         scores = predictor.scores(user, question.references, [question.liked, *question.disliked])
         above = int(np.sum(scores[1:] > scores[0]))
         tied = int(np.sum(scores[1:] == scores[0]))
-        for place, found in hits.items():
-            found.append(float(np.clip((place - above) / (tied + 1), 0.0, 1.0)))
-    return {f"top{n}": over_users(found, n_pairs=len(found)) for n, found in hits.items()}
+        for place, shares in hits.items():
+            shares.append(float(np.clip((place - above) / (tied + 1), 0.0, 1.0)))
+    return {f"top{n}": over_users(shares, n_pairs=len(shares)) for n, shares in hits.items()}
 
 
 def opposed_accuracy(
     opposed: Sequence[Opposed], samples: Samples, margins: Margins, *, seed: int = 0
 ) -> Figure:
-    """Share told right of pairs on which two users disagree, both sides counted.
+    """Share ranked correctly of pairs on which two users disagree, both sides counted.
 
     Whatever ignores the user gets exactly 50 %, in each bootstrap draw too: a draw weighs a pair
     by how often it drew both of its users.
@@ -110,8 +136,12 @@ def opposed_accuracy(
     drawn = rng.multinomial(len(users), np.full(len(users), 1 / len(users)), size=2000)
     weights = drawn[:, ends[:, 0]] * drawn[:, ends[:, 1]]  # (draws, pairs)
     used = weights[weights.sum(axis=1) > 0]
-    low, high = np.quantile(used @ right / used.sum(axis=1), [0.025, 0.975])
+    low, high = np.quantile(used @ right / used.sum(axis=1), QUANTILES)
     return Figure(float(right.mean()), float(low), float(high), len(users), 2 * len(opposed))
+
+
+def _less(first: np.ndarray, second: np.ndarray, axis: int = -1) -> Statistic:
+    return first.mean(axis=axis) - second.mean(axis=axis)
 
 
 def _both(each: Opposed, at: Mapping[tuple[str, int, int], float]) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.samples import Histories, Pair, Sample
-from training.evaluation.metrics import Figure, accuracy, over_users
+from training.evaluation.metrics import Figure, Statistic, accuracy, interval_over_users, over_users
 from training.evaluation.questions import Samples, with_references
 from training.world.tastes import posterior
 from training.world.truth import WorldTruth
@@ -21,7 +21,7 @@ ByUser = Mapping[str, float]
 def world_accuracies(
     samples: Samples, histories: Histories, truth: WorldTruth, *, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """How much of each user's targets three oracles get right.
+    """How many of each user's pairs three oracles rank correctly.
 
     `known_taste` knows each taste, `best_possible` the population and the same references
     (posterior over users), `average_taste` the population alone.
@@ -84,13 +84,13 @@ def best_by_references(
     seed: int = 0,
 ) -> dict[str, Figure]:
     """The best possible behind the first 0, 1, 2... references alone."""
-    found = {}
+    n_pairs = sum(len(sample.targets) for sample in samples.values())
+    figures = {}
     for count in counts:
         fewer = with_references(samples, count)
         best = world_accuracies(fewer, histories, truth, seed=seed)["best_possible"]
-        n_pairs = sum(len(sample.targets) for sample in samples.values())
-        found[str(count)] = over_users(list(best.values()), n_pairs=n_pairs)
-    return found
+        figures[str(count)] = over_users(list(best.values()), n_pairs=n_pairs)
+    return figures
 
 
 def gap_closed(
@@ -102,16 +102,9 @@ def gap_closed(
         own, average, best: accuracy by user, paired by position.
         seed: of the bootstrap over users.
     """
-    values = np.array([own, average, best])
-    rng = np.random.default_rng(seed)
-    drawn = values[:, rng.integers(0, values.shape[1], (2000, values.shape[1]))].mean(axis=2)
-    mean = values.mean(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may leave no gap to close
-        share = (drawn[0] - drawn[1]) / (drawn[2] - drawn[1])
-        value = (mean[0] - mean[1]) / (mean[2] - mean[1])
-    finite = share[np.isfinite(share)]
-    low, high = np.quantile(finite, [0.025, 0.975]) if finite.size else (np.nan, np.nan)
-    return Figure(float(value), float(low), float(high), len(own), 0)
+    columns = np.array([own, average, best])
+    low, high = interval_over_users(_share_closed, *columns, seed=seed)
+    return Figure(float(_share_closed(*columns)), low, high, len(own), 0)
 
 
 def of_this_world(samples: Samples, histories: Histories, truth: WorldTruth) -> bool:
@@ -123,6 +116,17 @@ def of_this_world(samples: Samples, histories: Histories, truth: WorldTruth) -> 
     except KeyError:
         return False
     return True
+
+
+def _share_closed(
+    own: np.ndarray,
+    average: np.ndarray,
+    best: np.ndarray,
+    axis: int = -1,
+) -> Statistic:
+    low = average.mean(axis=axis)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may leave no gap to close
+        return (own.mean(axis=axis) - low) / (best.mean(axis=axis) - low)
 
 
 def _bounds(rights: Mapping[str, ByUser]) -> tuple[ByUser, ByUser]:

@@ -1,11 +1,11 @@
 """Is an image that scores Q = 70 % liked in 70 % of cases?  Reliability, ECE and a temperature."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
 
 NUM_BINS = 15
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
@@ -13,7 +13,7 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
 
 @dataclass(frozen=True)
 class Bin:
-    """Images whose scores are near each other.
+    """Images of similar scores.
 
     Attributes:
         score: their mean score, in [0, 1].
@@ -24,6 +24,24 @@ class Bin:
     score: float
     liked: float
     count: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far scores are probabilities, as trained and at the checkpoint's temperature.
+
+    Attributes:
+        ece: expected calibration error of Q as in Eq. 2, in [0, 1].
+        ece_scaled: the same at the temperature.
+        temperature: the checkpoint's, above 0.
+        bins, bins_scaled: reliability of both.
+    """
+
+    ece: float
+    ece_scaled: float
+    temperature: float
+    bins: tuple[Bin, ...]
+    bins_scaled: tuple[Bin, ...]
 
 
 def reliability(
@@ -80,7 +98,7 @@ def negative_log_likelihood(
         temperature: above 0.
 
     Raises:
-        ValueError: if there is no image, a logit that is no finite number, or no such temperature.
+        ValueError: if there is no image, a logit that is not finite, or no such temperature.
     """
     _check(logits, liked)
     if not temperature > 0:
@@ -92,29 +110,29 @@ def negative_log_likelihood(
 def fit_temperature(logits: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " N"]) -> float:
     """The temperature under which the labels are most likely.  Guo et al. 2017, section 4.2.
 
-    The likelihood is concave in 1/T.  Within 0.01 to 100: labels that scores tell apart without an
-    error, or not at all, would have it run away, and so would labels all alike.
+    The likelihood is concave in 1/T.  Within 0.01 to 100, because labels that scores separate
+    without an error, or not at all, have no finite optimum, and neither have labels all alike.
 
     Args:
         logits: M+ - M- of each image, any real number.
         liked: whether it was liked.
 
     Raises:
-        ValueError: if there is no image, or a logit that is no finite number.
+        ValueError: if there is no image, or a logit that is not finite.
     """
     _check(logits, liked)
-    found = minimize_scalar(
+    best = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits, liked, float(np.exp(log_t))),
         bounds=(np.log(LOWEST_TEMPERATURE), np.log(HIGHEST_TEMPERATURE)),
         method="bounded",
     )
-    return float(np.exp(found.x))
+    return float(np.exp(best.x))
 
 
-def calibration_block(
+def calibrate(
     liked: Float[np.ndarray, " L"], disliked: Float[np.ndarray, " D"], *, temperature: float
-) -> dict[str, Any]:
-    """What the report shows of calibration.
+) -> Calibration:
+    """Compare scores with what was liked, as trained and at a temperature.
 
     Args:
         liked, disliked: M+ - M- of liked and of disliked images.
@@ -122,15 +140,15 @@ def calibration_block(
     """
     logits = np.concatenate([liked, disliked])
     labels = np.repeat([True, False], [len(liked), len(disliked)])
-    plain = reliability(_sigmoid(logits), labels)
-    scaled = reliability(_sigmoid(logits / temperature), labels)
-    return {
-        "ece": expected_calibration_error(plain),
-        "ece_scaled": expected_calibration_error(scaled),
-        "temperature": temperature,
-        "bins": [vars(each) for each in plain],
-        "bins_scaled": [vars(each) for each in scaled],
-    }
+    plain = reliability(expit(logits), labels)
+    scaled = reliability(expit(logits / temperature), labels)
+    return Calibration(
+        ece=expected_calibration_error(plain),
+        ece_scaled=expected_calibration_error(scaled),
+        temperature=temperature,
+        bins=tuple(plain),
+        bins_scaled=tuple(scaled),
+    )
 
 
 def _check(logits: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " M"]) -> None:
@@ -139,8 +157,3 @@ def _check(logits: Float[np.ndarray, " N"], liked: Bool[np.ndarray, " M"]) -> No
     if not np.isfinite(logits).all():
         odd = int((~np.isfinite(logits)).sum())
         raise ValueError(f"logits must be finite numbers, {odd} of {logits.size} are not")
-
-
-def _sigmoid(logits: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    likely: Float[np.ndarray, " N"] = 0.5 * (1 + np.tanh(logits / 2))
-    return likely

@@ -5,10 +5,11 @@ only about choices newer than any that was learned from (seen).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from training.evaluation.answers import (
     Margins,
@@ -22,7 +23,7 @@ from training.evaluation.answers import (
 )
 from training.evaluation.asked import Asked
 from training.evaluation.bounds import best_by_references, of_this_world, world_figures
-from training.evaluation.calibration import calibration_block
+from training.evaluation.calibration import calibrate
 from training.evaluation.metrics import Figure, accuracy, over_users
 from training.evaluation.predictors import Predictor
 from training.evaluation.questions import (
@@ -109,7 +110,7 @@ class Judge:
         spreads, answers = [], {}
         for user, sample in self.asked.unseen.items():
             logits = averaged.of_pairs(user, sample)  # (orders, 2 N)
-            spreads.append(float(_sigmoid(logits).std(axis=0).mean()))
+            spreads.append(float(expit(logits).std(axis=0).mean()))
             mean = logits.mean(axis=0).reshape(-1, 2)
             answers[user] = mean[:, 0] - mean[:, 1]
         n_pairs = sum(each.size for each in answers.values())
@@ -153,7 +154,7 @@ class Judge:
     def calibration(self, temperature: float) -> Block:
         """Is an image with Q = 70 % liked in 70 % of cases?  Reliability and ECE."""
         rows = np.concatenate(list(self._scores("unseen").values()))
-        return calibration_block(rows[:, 0], rows[:, 1], temperature=temperature)
+        return asdict(calibrate(rows[:, 0], rows[:, 1], temperature=temperature))
 
     def own_margins(self, part: str) -> Margins:
         """Our margins of a part ("seen" or "unseen"), asked once."""
@@ -220,7 +221,3 @@ def _notes(asked: Asked) -> Iterator[str]:
             f"{asked.num_overlapping} pairs were not asked, because an image of theirs was "
             "learned from or validated on."
         )
-
-
-def _sigmoid(logits: Any) -> Any:
-    return 0.5 * (1 + np.tanh(logits / 2))

@@ -1,10 +1,20 @@
 """Figures with their uncertainty: accuracy over pairs, intervals by bootstrap over users."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float
+from scipy.stats import DegenerateDataWarning, bootstrap
+
+NUM_DRAWS = 2000
+QUANTILES = (0.025, 0.975)
+
+Statistic = Any
+"""A number, or one for each bootstrap draw: numpy's reductions give either."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +34,13 @@ class Figure:
     n_users: int
     n_pairs: int
 
+    def __neg__(self) -> "Figure":
+        """The same difference the other way round."""
+        return Figure(-self.value, -self.high, -self.low, self.n_users, self.n_pairs)
+
 
 def accuracy(margins: npt.NDArray[np.float64]) -> float:
-    """Share of pairs told right: 1 where the margin is above 0, a half for a tie.
+    """Share of pairs ranked correctly: 1 where the margin is above 0, a half for a tie.
 
     Args:
         margins: shape (N,), score of the liked image less that of the disliked one.
@@ -40,9 +54,9 @@ def accuracy(margins: npt.NDArray[np.float64]) -> float:
 
 
 def over_users(
-    values: Sequence[float], *, n_pairs: int, seed: int = 0, num_draws: int = 2000
+    values: Sequence[float], *, n_pairs: int, seed: int = 0, num_draws: int = NUM_DRAWS
 ) -> Figure:
-    """Mean over users and its interval: users are drawn anew with replacement.
+    """Mean over users and its interval: users are drawn with replacement.
 
     Args:
         values: one figure a user, or one paired difference a user.
@@ -56,7 +70,50 @@ def over_users(
     if len(values) == 0:
         raise ValueError("a figure over users needs at least one user, got none")
     array = np.asarray(values, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    means = array[rng.integers(0, len(array), (num_draws, len(array)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Figure(float(array.mean()), float(low), float(high), len(array), n_pairs)
+    low, high = interval_over_users(_mean, array, seed=seed, num_draws=num_draws)
+    return Figure(float(array.mean()), low, high, len(array), n_pairs)
+
+
+def interval_over_users(
+    statistic: Callable[..., Statistic],
+    *columns: Float[np.ndarray, " _"],
+    seed: int | Sequence[int] = 0,
+    num_draws: int = NUM_DRAWS,
+    is_paired: bool = True,
+) -> tuple[float, float]:
+    """95 % percentile interval of a statistic over users drawn with replacement.
+
+    Draws without a finite value (a ratio with nothing below the line) are left out.
+
+    Args:
+        statistic: of the columns' means along `axis`, a keyword that it must accept.
+        columns: one number a user each.
+        seed: decides the draws.
+        num_draws: at least 1.
+        is_paired: whether the columns are of the same users, who are then drawn together.
+
+    Returns:
+        Low and high; NaN where no draw has a value. Of a single user both are the statistic.
+    """
+    # scipy refuses a single user: drawn with replacement, that one is drawn again and again.
+    columns = tuple(np.repeat(each, 2) if len(each) == 1 else each for each in columns)
+    with catch_warnings():
+        simplefilter("ignore", DegenerateDataWarning)  # draws without a value are left out below
+        drawn = bootstrap(
+            columns,
+            statistic,
+            n_resamples=num_draws,
+            paired=is_paired and len(columns) > 1,
+            vectorized=True,
+            method="percentile",
+            rng=seed,
+        ).bootstrap_distribution
+    finite = drawn[np.isfinite(drawn)]
+    if not finite.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(finite, QUANTILES)
+    return float(low), float(high)
+
+
+def _mean(values: np.ndarray, axis: int = -1) -> Statistic:
+    return values.mean(axis=axis)

@@ -1,14 +1,15 @@
-"""How well vectors of users find who is like whom: near tastes, other halves, communities.
+"""How well vectors of users find neighbours: by true taste, and by the other half of a history.
 
 Axes: N users, E any width, A attributes of a taste.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from training.evaluation.metrics import Figure
+from training.evaluation.metrics import NUM_DRAWS, Figure, Statistic, interval_over_users
 
 NUM_NEAREST = 10
 _ROWS_AT_ONCE = 1000
@@ -37,9 +38,8 @@ class TasteScale:
         Args:
             vectors: in the order of the tastes.
         """
-        tastes, near = self.tastes, nearest(vectors)
-        cosines: ByUser = np.einsum("na,nka->nk", tastes, tastes[near]).mean(axis=1)
-        return cosines
+        tastes, neighbours = self.tastes, nearest(vectors)
+        return cast(ByUser, np.einsum("na,nka->nk", tastes, tastes[neighbours]).mean(axis=1))
 
 
 def taste_scale(tastes: Float[np.ndarray, "N A"]) -> TasteScale:
@@ -70,14 +70,13 @@ def nearest(vectors: Vectors, count: int = NUM_NEAREST) -> Int[np.ndarray, "N k"
     if len(vectors) <= count:
         raise ValueError(f"to find {count} others takes more users than that, got {len(vectors)}")
     unit = _unit(vectors)
-    found = []
+    neighbours = []
     for start in range(0, len(unit), _ROWS_AT_ONCE):
         cosines = unit[start : start + _ROWS_AT_ONCE] @ unit.T
         rows = np.arange(len(cosines))
         cosines[rows, start + rows] = -np.inf
-        found.append(np.argpartition(-cosines, count - 1, axis=1)[:, :count])
-    near: Int[np.ndarray, "N k"] = np.concatenate(found)
-    return near
+        neighbours.append(np.argpartition(-cosines, count - 1, axis=1)[:, :count])
+    return np.concatenate(neighbours)
 
 
 def reciprocal_ranks(first: Vectors, second: Vectors) -> ByUser:
@@ -96,8 +95,7 @@ def reciprocal_ranks(first: Vectors, second: Vectors) -> ByUser:
         own = cosines[rows, start + rows][:, None]
         tied = (cosines == own).sum(axis=1) - 1
         ranks.append(1 + (cosines > own).sum(axis=1) + tied / 2)
-    inverse: ByUser = 1 / np.concatenate(ranks)
-    return inverse
+    return 1 / np.concatenate(ranks)
 
 
 def chance_of_ranks(num_users: int) -> float:
@@ -107,16 +105,15 @@ def chance_of_ranks(num_users: int) -> float:
 
 def cosines(first: Vectors, second: Vectors) -> ByUser:
     """Cosine of vectors paired by position."""
-    own: ByUser = (_unit(first) * _unit(second)).sum(axis=1)
-    return own
+    return cast(ByUser, (_unit(first) * _unit(second)).sum(axis=1))
 
 
 def ratio_of_means(
-    above: ByUser, below: ByUser, *, n_pairs: int, seed: int = 0, num_draws: int = 2000
+    above: ByUser, below: ByUser, *, n_pairs: int, seed: int = 0, num_draws: int = NUM_DRAWS
 ) -> Figure:
     """Mean of one over mean of the other, its interval by bootstrap over users.
 
-    Each user's numbers are drawn as they are: who was near to them is not looked for again.
+    Each user's numbers are drawn as they are: neighbours are not searched for again.
 
     Args:
         above, below: one number a user, paired by position.
@@ -124,35 +121,15 @@ def ratio_of_means(
         seed: decides the draws.
         num_draws: of users with replacement, at least 1.
     """
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(above), (num_draws, len(above)))
-    with np.errstate(divide="ignore", invalid="ignore"):  # nothing to be found: no number
-        value = above.mean() / below.mean()
-        ratios = above[drawn].mean(axis=1) / below[drawn].mean(axis=1)
-    finite = ratios[np.isfinite(ratios)]
-    low, high = np.quantile(finite, [0.025, 0.975]) if finite.size else (np.nan, np.nan)
-    return Figure(float(value), float(low), float(high), len(above), n_pairs)
+    low, high = interval_over_users(_ratio, above, below, seed=seed, num_draws=num_draws)
+    return Figure(float(_ratio(above, below)), low, high, len(above), n_pairs)
 
 
-def adjusted_rand(one: Int[np.ndarray, " N"], other: Int[np.ndarray, " N"]) -> float:
-    """How far two groupings of users agree: 1 wholly, 0 as by chance.  Hubert and Arabie, 1985.
-
-    Args:
-        one, other: labels of the same users, any integers.
-    """
-    _, rows = np.unique(one, return_inverse=True)
-    _, columns = np.unique(other, return_inverse=True)
-    table = np.zeros((rows.max() + 1, columns.max() + 1))
-    np.add.at(table, (rows, columns), 1)
-    together, in_one, in_other, among_all = (
-        float((counts * (counts - 1) / 2).sum())
-        for counts in (table, table.sum(axis=1), table.sum(axis=0), table.sum())
-    )
-    by_chance, most = in_one * in_other / max(among_all, 1.0), (in_one + in_other) / 2
-    return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)
+def _ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> Statistic:
+    with np.errstate(divide="ignore", invalid="ignore"):  # nothing to be found has no ratio
+        return above.mean(axis=axis) / below.mean(axis=axis)
 
 
 def _unit(vectors: Vectors) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Vectors = vectors / np.maximum(lengths, 1e-30)
-    return unit
+    return cast(Vectors, vectors / np.maximum(lengths, 1e-30))

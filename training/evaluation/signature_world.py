@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from sklearn.metrics import adjusted_rand_score
 
 from recsys.clusters.group import group
 from training.data.samples import Histories
 from training.evaluation.bounds import NUM_POSTERIOR_SAMPLES
 from training.evaluation.history_cuts import Cut, Pairs
-from training.evaluation.retrieval import adjusted_rand
 from training.world.tastes import posterior
 from training.world.truth import WorldTruth
 
@@ -54,7 +54,7 @@ def agreement(
         grouping = group(
             unit.astype(np.float32), method="kmeans", num_clusters=found["num_clusters"]
         )
-        found[name] = adjusted_rand(grouping.labels, communities)
+        found[name] = adjusted_rand_score(grouping.labels, communities)
     return found
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evaluation.metrics import accuracy, over_users
+from training.evaluation.metrics import Figure, accuracy, interval_over_users, over_users
 
 
 def test_a_tie_counts_half() -> None:
@@ -38,3 +38,35 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 def test_no_users_no_figure() -> None:
     with pytest.raises(ValueError, match="at least one user"):
         over_users([], n_pairs=0)
+
+
+def test_an_interval_is_the_quantiles_of_drawn_means() -> None:
+    values = np.random.default_rng(1).random(50)
+    drawn = np.random.default_rng(4).integers(0, 50, (2000, 50))
+    figure = over_users(values.tolist(), n_pairs=1, seed=4)
+    assert (figure.low, figure.high) == tuple(
+        np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
+    )
+
+
+def test_columns_of_the_same_users_are_drawn_together() -> None:
+    values = np.random.default_rng(1).random(50)
+    low, high = interval_over_users(less, values + 0.25, values)
+    assert low == pytest.approx(0.25)
+    assert high == pytest.approx(0.25)
+    low, high = interval_over_users(less, values + 0.25, values, is_paired=False)
+    assert low < 0.2
+    assert high > 0.3
+
+
+def test_a_single_user_has_no_interval_and_nobody_else_is_needed() -> None:
+    figure = over_users([0.75], n_pairs=8)
+    assert (figure.value, figure.low, figure.high) == (0.75, 0.75, 0.75)
+
+
+def test_a_difference_the_other_way_round_turns_its_interval_too() -> None:
+    assert -Figure(0.1, -0.2, 0.3, 4, 5) == Figure(-0.1, -0.3, 0.2, 4, 5)
+
+
+def less(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray:
+    return first.mean(axis=axis) - second.mean(axis=axis)

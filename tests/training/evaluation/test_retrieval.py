@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score
 
 from training.evaluation import retrieval
 from training.evaluation.retrieval import (
-    adjusted_rand,
     chance_of_ranks,
     cosines,
     nearest,
@@ -95,16 +93,3 @@ def test_a_ratio_is_that_of_the_means_within_its_interval() -> None:
 def test_nothing_to_be_found_is_no_number_and_no_warning() -> None:
     found = ratio_of_means(np.zeros(5), np.zeros(5), n_pairs=0)
     assert np.isnan([found.value, found.low, found.high]).all()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_rand_index_is_that_of_scikit_learn(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    one = rng.integers(-1, 4, 60)
-    other = np.where(rng.random(60) < 0.3 * seed, rng.integers(0, 6, 60), one)
-    assert adjusted_rand(one, other) == pytest.approx(adjusted_rand_score(one, other))
-
-
-def test_one_group_agrees_with_itself() -> None:
-    assert adjusted_rand(np.zeros(4, dtype=int), np.ones(4, dtype=int)) == 1.0
-    assert adjusted_rand(np.arange(4), np.arange(4)) == 1.0
