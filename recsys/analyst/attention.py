@@ -12,7 +12,7 @@ from recsys.history import references_of
 from recsys.images.decode import ImageLimits, decode
 from recsys.images.reader import ImageReader
 from recsys.scorer.checkpoint import load_scorer
-from recsys.scorer.model import PreferenceScorer, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.signatures.attention_maps import NUM_ORDERS, attention_maps
 from recsys.signatures.reader import READOUTS, signature_version
 
@@ -46,7 +46,7 @@ def has_made(scorer: PreferenceScorer, version: str) -> bool:
 
 
 def maps_of(
-    sources: Sources, user_id: str, target: str, prompt: str, *, num_orders: int = NUM_ORDERS
+    sources: Sources, user_id: str, candidate: str, prompt: str, *, num_orders: int = NUM_ORDERS
 ) -> Maps:
     """A user's attention maps on a stored image, shape (O, K); kept until they choose again.
 
@@ -54,13 +54,13 @@ def maps_of(
         UnknownImage: if the image is not stored (any more).
     """
     revision = sources.histories.revision(user_id)
-    return _maps(sources, user_id, revision, target, prompt, num_orders)
+    return _maps(sources, user_id, revision, candidate, prompt, num_orders)
 
 
-def average_map(sources: Sources, version: str, target: str, prompt: str) -> Maps:
+def average_map(sources: Sources, version: str, candidate: str, prompt: str) -> Maps:
     """The mean of others' attention on a stored image, shape (K,)."""
     others = sources.browser.newest(model_version=version, limit=NUM_OTHERS)
-    maps = [maps_of(sources, each.user_id, target, prompt, num_orders=1)[0] for each in others]
+    maps = [maps_of(sources, each.user_id, candidate, prompt, num_orders=1)[0] for each in others]
     mean: Maps = np.mean(maps, axis=0, dtype=np.float32)
     return mean
 
@@ -93,7 +93,7 @@ def cosine(mine: Maps, theirs: Maps) -> float:
 
 @st.cache_data(max_entries=4000, show_spinner=False)
 def _maps(
-    _sources: Sources, user_id: str, revision: int, target: str, prompt: str, num_orders: int
+    _sources: Sources, user_id: str, revision: int, candidate: str, prompt: str, num_orders: int
 ) -> Maps:
     scorer = scorer_of(_sources)
     assert scorer is not None, "who asks has seen that there are preference tokens"
@@ -104,8 +104,9 @@ def _maps(
     pairs = references_of(history, scorer.config.num_references)
     with ThreadPoolExecutor(_NUM_DECODERS) as threads:
         references = reader.references(pairs, threads)
-    pixels = decode(_sources.histories.image(target), limits).float() / 255
-    maps: Maps = attention_maps(scorer, references, Target(pixels, prompt), num_orders=num_orders)
+    pixels = decode(_sources.histories.image(candidate), limits).float() / 255
+    image = CandidateImage(pixels, prompt)
+    maps: Maps = attention_maps(scorer, references, image, num_orders=num_orders)
     return maps
 
 

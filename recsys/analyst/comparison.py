@@ -1,4 +1,4 @@
-"""The comparison's view: two users' attention maps on one target, as Fig. 3 of the paper."""
+"""The comparison's view: two users' attention maps on one candidate, as Fig. 3 of the paper."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _AS_IS, _AGAINST = "As it is", "Against the average user"
 
 
 def draw_comparison(page: Page) -> None:
-    """Ask for two users and a target, then show where it attends behind each."""
+    """Ask for two users and a candidate, then show where it attends behind each."""
     st.html(
         markup.title(
             "Compare two users",
@@ -32,13 +32,13 @@ def draw_comparison(page: Page) -> None:
     if not (first and second):
         _propose(page, first)
         return
-    targets = _targets(page, first, second)
-    if not targets:
+    candidates = _candidates(page, first, second)
+    if not candidates:
         st.info("Neither of them liked an image: there is nothing to compare on.")
         return
-    target = _choose_target(page, targets)
+    candidate = _choose_candidate(page, candidates)
     try:
-        _draw_maps(page, (first, second), *target)
+        _draw_maps(page, (first, second), *candidate)
     except (CheckpointRefused, UnknownImage) as error:
         st.info(str(error))
 
@@ -95,39 +95,39 @@ def _propose(page: Page, first: str) -> None:
             )
 
 
-def _targets(page: Page, first: str, second: str) -> list[tuple[str, str]]:
+def _candidates(page: Page, first: str, second: str) -> list[tuple[str, str]]:
     liked = [newest_liked(page.sources, user_id, NUM_TARGETS) for user_id in (first, second)]
     return list(dict((*liked[0], *liked[1])).items())
 
 
-def _choose_target(page: Page, targets: list[tuple[str, str]]) -> tuple[str, str]:
+def _choose_candidate(page: Page, candidates: list[tuple[str, str]]) -> tuple[str, str]:
     st.html(
         markup.section("The image that both are shown", below="What either of them liked last.")
     )
     pictures = [
         shown(page.sources, sha256, text=prompt, note=f"{place}")
-        for place, (sha256, prompt) in enumerate(targets, start=1)
+        for place, (sha256, prompt) in enumerate(candidates, start=1)
     ]
     st.html(markup.gallery(pictures, size="m"))
     place = st.segmented_control(
         "Image",
-        range(1, len(targets) + 1),
+        range(1, len(candidates) + 1),
         default=1,
         required=True,
-        key="target",
+        key="candidate",
         label_visibility="collapsed",
     )
-    return targets[min(int(place or 1), len(targets)) - 1]
+    return candidates[min(int(place or 1), len(candidates)) - 1]
 
 
-def _draw_maps(page: Page, users: tuple[str, str], target: str, prompt: str) -> None:
+def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) -> None:
     from recsys.analyst import attention
 
     scorer = attention.scorer_of(page.sources)
     if scorer is None:
         st.info("This model has no preference tokens: there is nothing to attend to.")
         return
-    maps = [attention.maps_of(page.sources, user_id, target, prompt) for user_id in users]
+    maps = [attention.maps_of(page.sources, user_id, candidate, prompt) for user_id in users]
     how = st.segmented_control(
         "Show",
         [_AS_IS, _AGAINST],
@@ -138,7 +138,7 @@ def _draw_maps(page: Page, users: tuple[str, str], target: str, prompt: str) -> 
     )
     average = None
     if how == _AGAINST and page.version:
-        average = attention.average_map(page.sources, page.version, target, prompt)
+        average = attention.average_map(page.sources, page.version, candidate, prompt)
     means = [each.mean(axis=0) for each in maps]
     level = 0.0 if average is None else average
     alike = attention.cosine(means[0] - level, means[1] - level)

@@ -1,7 +1,7 @@
 """Help for who has chosen little: what people in general like, blended with the model's own score.
 
 The model knows the population that it was trained on; the classes know the one that is served. The
-logit of a target is
+logit of a candidate is
 
     a_n u(z) + b_n M(z | own n references) + c_n M(z | none),     M = (M+ - M-) / temperature,
 
@@ -10,7 +10,7 @@ for each n are fitted on people whose classes were not learned from them ("stack
 Wolpert, 1992), drawn towards the model alone: a = 0, b = 1, c = 0.
 
 Axes: N images, T tokens of one, D hidden width, W pooled width, F features,
-C targets, R references.
+C candidates, R references.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
-from recsys.scorer.model import PreferenceScorer, Prefix, Reference, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Prefix, Reference
 
 MAX_FLAT = 2048
 
@@ -180,18 +180,22 @@ class BorrowingScorer:
         )
 
     @torch.no_grad()
-    def score(self, prefix: BlendedPrefix, targets: Sequence[Target]) -> Float[Tensor, " C"]:
-        """Q of each target: the sigmoid of the blended logit, in [0, 1], on the CPU."""
-        size = self._scorer.config.max_packed_targets
-        chunks = [targets[start : start + size] for start in range(0, len(targets), size)]
+    def score(
+        self, prefix: BlendedPrefix, candidates: Sequence[CandidateImage]
+    ) -> Float[Tensor, " C"]:
+        """Q of each candidate: the sigmoid of the blended logit, in [0, 1], on the CPU."""
+        size = self._scorer.config.max_packed_candidates
+        chunks = [candidates[start : start + size] for start in range(0, len(candidates), size)]
         logits = [self._logits(prefix, chunk) for chunk in chunks]
         if not logits:
             return torch.zeros(0)
         return torch.sigmoid(torch.from_numpy(np.concatenate(logits)).float())
 
-    def _logits(self, prefix: BlendedPrefix, targets: Sequence[Target]) -> Float[np.ndarray, " C"]:
-        tokens = self._scorer.image_features([target.image for target in targets])
-        prompts = [target.prompt for target in targets]
+    def _logits(
+        self, prefix: BlendedPrefix, candidates: Sequence[CandidateImage]
+    ) -> Float[np.ndarray, " C"]:
+        tokens = self._scorer.image_features([candidate.image for candidate in candidates])
+        prompts = [candidate.prompt for candidate in candidates]
         blend = self._cold_start.blend(prefix.num_references)
         own = self._margin(prefix.own, prompts, tokens)
         # A second pass costs as much as the first: none for nobody, and none that weighs nothing.
@@ -202,7 +206,7 @@ class BorrowingScorer:
     def _margin(
         self, prefix: Prefix, prompts: Sequence[str], tokens: Float[Tensor, "C T D"]
     ) -> Float[np.ndarray, " C"]:
-        logits = self._scorer.target_logits_of(prefix, prompts, tokens).double().cpu().numpy()
+        logits = self._scorer.candidate_logits_of(prefix, prompts, tokens).double().cpu().numpy()
         margin: Float[np.ndarray, " C"] = logits[:, 0] - logits[:, 1]
         return margin / self._scorer.config.temperature
 
@@ -213,7 +217,7 @@ def blended(
     own: Float[np.ndarray, " C"],
     nobody: Float[np.ndarray, " C"],
 ) -> Float[np.ndarray, " C"]:
-    """a u + b M(own) + c M(nobody), of C targets."""
+    """a u + b M(own) + c M(nobody), of C candidates."""
     logit: Float[np.ndarray, " C"] = blend @ np.stack([taste, own, nobody])
     return logit
 

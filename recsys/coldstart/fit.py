@@ -3,7 +3,7 @@
 A share of the people is kept apart: by them the number of classes and the blend are chosen, so what
 does not help people who were not learned from gets no weight.
 
-Axes: N images, T tokens of one, D hidden width, F features, C targets.
+Axes: N images, T tokens of one, D hidden width, F features, C candidates.
 """
 
 from collections.abc import Callable, Sequence
@@ -234,7 +234,7 @@ def _margins(
     tokens = view.features([row for pair in asked for row in (pair.liked, pair.disliked)])
     columns = [view.differences(asked) @ classes.taste(view.differences(references))]
     for prefix in (own, nobody):
-        logits = scorer.target_logits_of(prefix, prompts, tokens).double().cpu().numpy()
+        logits = scorer.candidate_logits_of(prefix, prompts, tokens).double().cpu().numpy()
         margin = (logits[:, 0] - logits[:, 1]) / scorer.config.temperature
         columns.append(margin[0::2] - margin[1::2])
     return np.stack(columns, axis=1)

@@ -23,7 +23,7 @@ class Scored:
     """The answer to a request.
 
     Attributes:
-        scores: Q of each target, in the order of the targets, each in [0, 1].
+        scores: Q of each candidate, in the order of the candidates, each in [0, 1].
         num_references: how many references the user's prefix was made from.
         borrowed: what of the scores rests on other people's choices.
     """
@@ -36,7 +36,7 @@ class Scored:
 class FlushLoop:
     """Takes one group at a time: its prefix once, then a pass of its own for each of its requests.
 
-    A pass holds the targets of one request alone, so a score never depends on who else waits.
+    A pass holds the candidates of one request alone, so a score never depends on who else waits.
     Between passes the loop looks again who has gone or whose time is over.
 
     Args:
@@ -146,7 +146,7 @@ class FlushLoop:
         try:
             await self._model.probe()
         except Exception:
-            logger.exception("the model failed on a synthetic target")
+            logger.exception("the model failed on a synthetic candidate")
             if not self._model.is_well:
                 self._fail_all("the model is failing: call again later")
 
@@ -186,7 +186,7 @@ class FlushLoop:
 
     async def _score(self, prefix: UserPrefix, item: Item) -> None:
         try:
-            scores = await self._model.score(prefix, item.targets)
+            scores = await self._model.score(prefix, item.candidates)
         except Exception as error:
             _fail(item, error)
         else:

@@ -24,7 +24,7 @@ class EngineStats:
     Attributes:
         queue_length: requests that wait, for images or for the model.
         num_requests: answered with scores.
-        num_scored: targets scored.
+        num_scored: candidates scored.
         num_overloaded: refused because the queue was full or too long for the time left.
         num_expired: whose time was over before they were answered.
         num_cancelled: whose caller went away.
@@ -67,7 +67,7 @@ class _Counts:
 
 
 class ScoringEngine:
-    """Scores targets for many users with one model; all but `forget` runs on one event loop.
+    """Scores candidates for many users with one model; all but `forget` runs on one event loop.
 
     Args:
         scorer: the model; called on one thread of its own.
@@ -162,7 +162,7 @@ class ScoringEngine:
         self._loop.start()
 
     async def probe(self) -> None:
-        """Run a forward pass on a synthetic reference and target; success makes the model well.
+        """Run a forward pass on a synthetic reference and candidate; success makes the model well.
 
         Raises:
             Exception: whatever the model raised.
@@ -199,13 +199,13 @@ class ScoringEngine:
         user_key: str,
         revision: int,
         references: LoadReferences,
-        targets: Sequence[Any],
+        candidates: Sequence[Any],
         *,
         deadline: float | None = None,
         since: int | None = None,
         num_references: int | None = None,
     ) -> Scored:
-        """Score targets for a user.
+        """Score candidates for a user.
 
         Args:
             user_key: whose references.
@@ -213,41 +213,41 @@ class ScoringEngine:
                 ever has.
             references: loads them, oldest first; may block; called at most once, in a loader
                 thread, and only when the user's prefix is not warm.
-            targets: at least one.
+            candidates: at least one.
             deadline: instant on the engine's clock (time.monotonic unless told otherwise).
             since: `num_forgotten` as it was before the history was read; None: as it is now.
             num_references: how many `references` should return; a prefix of fewer is used but not
                 kept, for what cannot be read now may be readable later. None: any number.
 
         Raises:
-            ValueError: if there are no targets.
+            ValueError: if there are no candidates.
             Unavailable: if the engine is not ready, or stops before the answer.
             Overloaded: if the queue is full, or longer than the time left.
             DeadlinePassed: if the deadline passes before the answer.
             Exception: whatever `references` or the model raised.
         """
-        if not targets:
-            raise ValueError("targets must not be empty: there is nothing to score")
+        if not candidates:
+            raise ValueError("candidates must not be empty: there is nothing to score")
         key = GroupKey(
             PrefixKey(user_key, revision, self.model_version),
             self.num_forgotten if since is None else since,
         )
         group = Group(key, references, num_references)
         try:
-            scored = await self._answer(group, tuple(targets), deadline)
+            scored = await self._answer(group, tuple(candidates), deadline)
         except BaseException as error:
             self._count_failure(error)
             raise
         self._counts.num_requests += 1
-        self._counts.num_scored += len(targets)
+        self._counts.num_scored += len(candidates)
         return scored
 
     async def _answer(
-        self, group: Group, targets: tuple[Any, ...], deadline: float | None
+        self, group: Group, candidates: tuple[Any, ...], deadline: float | None
     ) -> Scored:
         time_left_s = None if deadline is None else deadline - self._clock()
         self._admit(time_left_s)
-        item = Item(targets, deadline, asyncio.get_running_loop().create_future())
+        item = Item(candidates, deadline, asyncio.get_running_loop().create_future())
         group = self._loop.join(item, group)
         try:
             async with asyncio.timeout(time_left_s) as limit:

@@ -26,15 +26,15 @@ class GroupKey:
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """One request: targets of one user.
+    """One request: candidates of one user.
 
     Attributes:
-        targets: what to score; not empty.
+        candidates: what to score; not empty.
         deadline: on the engine's clock, or None.
         answer: takes the scores; done early when the caller has gone.
     """
 
-    targets: tuple[Any, ...]
+    candidates: tuple[Any, ...]
     deadline: float | None
     answer: "asyncio.Future[Any]"
 

@@ -29,7 +29,7 @@ class UserPrefix(SizedPrefix, Protocol):
 class Scorer(Protocol):
     """What serving needs of `recsys.scorer.model.PreferenceScorer`.
 
-    References, targets and prefixes pass through unread, so that nobody who imports this loads
+    References, candidates and prefixes pass through unread, so that nobody who imports this loads
     the model's libraries.
     """
 
@@ -38,8 +38,8 @@ class Scorer(Protocol):
     def prefix(self, references: Sequence[Any]) -> Any:
         """Read one user's references once; returns a `UserPrefix`."""
 
-    def score(self, prefix: Any, targets: Sequence[Any]) -> Tensor:
-        """Q of each target behind the prefix, shape (C,), each in [0, 1]."""
+    def score(self, prefix: Any, candidates: Sequence[Any]) -> Tensor:
+        """Q of each candidate behind the prefix, shape (C,), each in [0, 1]."""
 
 
 class ModelThread:
@@ -94,17 +94,17 @@ class ModelThread:
         prefix: UserPrefix = await self._run(self._scorer.prefix, references)
         return prefix
 
-    async def score(self, prefix: UserPrefix, targets: Sequence[Any]) -> tuple[float, ...]:
-        """Score targets behind a prefix.
+    async def score(self, prefix: UserPrefix, candidates: Sequence[Any]) -> tuple[float, ...]:
+        """Score candidates behind a prefix.
 
         Raises:
-            ArithmeticError: if the scores are not finite, or not one for each target.
+            ArithmeticError: if the scores are not finite, or not one for each candidate.
             Exception: whatever the scorer raised.
         """
-        return await self._run(self._checked_scores, prefix, targets)
+        return await self._run(self._checked_scores, prefix, candidates)
 
     async def probe(self) -> None:
-        """Run a forward pass on a synthetic reference and target; success makes the model well.
+        """Run a forward pass on a synthetic reference and candidate; success makes the model well.
 
         Raises:
             Exception: as `prefix` and `score`.
@@ -153,19 +153,19 @@ class ModelThread:
         finally:
             self._busy_since = None
 
-    def _checked_scores(self, prefix: UserPrefix, targets: Sequence[Any]) -> tuple[float, ...]:
+    def _checked_scores(self, prefix: UserPrefix, candidates: Sequence[Any]) -> tuple[float, ...]:
         # On the model thread, so that a model that answers NaN counts as failing.
-        scores = self._scorer.score(prefix, targets)
-        if scores.shape != (len(targets),) or not bool(torch.isfinite(scores).all()):
+        scores = self._scorer.score(prefix, candidates)
+        if scores.shape != (len(candidates),) or not bool(torch.isfinite(scores).all()):
             raise ArithmeticError(
-                f"the model must give {len(targets)} finite scores, got {scores.tolist()}"
+                f"the model must give {len(candidates)} finite scores, got {scores.tolist()}"
             )
         return tuple(scores.tolist())
 
     def _score_synthetic(self) -> None:
-        from recsys.scorer.model import Reference, Target  # loads the model's libraries
+        from recsys.scorer.model import CandidateImage, Reference  # loads the model's libraries
 
         ramp = torch.linspace(0, 1, 64).expand(3, 64, 64)
         reference = Reference(liked=ramp, disliked=1 - ramp, prompt="a probe")
         prefix = self._scorer.prefix([reference])
-        self._checked_scores(prefix, [Target(image=ramp.mT, prompt="a probe")])
+        self._checked_scores(prefix, [CandidateImage(image=ramp.mT, prompt="a probe")])

@@ -13,7 +13,7 @@ from recsys.history import ReferencePair
 from recsys.images.decode import ImageLimits, decode
 from recsys.images.preprocess import MEAN, STD, ImageGeometry, to_model_input
 from recsys.ranking.candidates import Candidate, CandidateStatus, RankedCandidate
-from recsys.scorer.model import Reference, Target
+from recsys.scorer.model import CandidateImage, Reference
 from storage.errors import UnknownImage
 
 logger = logging.getLogger(__name__)
@@ -45,11 +45,11 @@ class ImageReader:
         self._limits = limits
         self._geometry = geometry
 
-    def target(self, candidate: Candidate) -> Target | RankedCandidate:
+    def candidate_image(self, candidate: Candidate) -> CandidateImage | RankedCandidate:
         """Decode a candidate, or tell why it cannot be ranked."""
         failed = partial(RankedCandidate, candidate.id, None, None)
         try:
-            return Target(self._pixels(candidate), candidate.prompt)
+            return CandidateImage(self._pixels(candidate), candidate.prompt)
         except ImageRefused as error:
             return failed(CandidateStatus.INVALID_IMAGE, str(error))
         except UnknownImage:
@@ -87,7 +87,7 @@ class ImageReader:
         pixels = decode(data, self._limits).float() / 255
         if self._geometry is None:
             return pixels
-        # Back to [0, 1], as targets are; the model's own normalisation gives the same bits again.
+        # Back to [0, 1]: the model's own normalisation gives the same bits again.
         return to_model_input(pixels, self._geometry) * STD + MEAN
 
 

@@ -23,7 +23,7 @@ from recsys.ranking.candidates import (
     Ranking,
     check_request,
 )
-from recsys.scorer.model import Target
+from recsys.scorer.model import CandidateImage
 from storage.records import History
 
 __all__ = [
@@ -71,13 +71,13 @@ class Scoring(Protocol):
         user_key: str,
         revision: int,
         references: Callable[[], Sequence[Any]],
-        targets: Sequence[Any],
+        candidates: Sequence[Any],
         *,
         deadline: float | None = None,
         since: int | None = None,
         num_references: int | None = None,
     ) -> Scored:
-        """Score targets for a user."""
+        """Score candidates for a user."""
 
 
 class Ranker:
@@ -160,8 +160,8 @@ class Ranker:
             history = await self._in_thread(self._read_history, user_id)
             pairs = references_of(history, self._num_references)
             seen = await self._see_all(candidates, deadline)
-            targets = [each for each in seen if isinstance(each, Target)]
-            if not targets:
+            images = [each for each in seen if isinstance(each, CandidateImage)]
+            if not images:
                 return self._ranking(user_id, candidates, seen, Scored((), len(pairs)))
             # Who has no references shares the prefix of nobody, which holds nothing of a person.
             # The newest choice's number stands for the history: numbers are never given twice,
@@ -171,7 +171,7 @@ class Ranker:
                 user_key,
                 revision,
                 partial(self._reader.references, pairs, self._decoders),
-                targets,
+                images,
                 deadline=deadline,
                 since=since,
                 num_references=len(pairs),
@@ -212,7 +212,7 @@ class Ranker:
 
     async def _see_all(
         self, candidates: Sequence[Candidate], deadline: float | None
-    ) -> list[Target | RankedCandidate]:
+    ) -> list[CandidateImage | RankedCandidate]:
         """Decode each candidate, or tell why it cannot be ranked."""
         jobs = [
             asyncio.ensure_future(self._in_thread(self._see, candidate, deadline))
@@ -224,19 +224,21 @@ class Ranker:
             for job in jobs:
                 job.cancel()  # those not begun yet, when one has raised
 
-    def _see(self, candidate: Candidate, deadline: float | None) -> Target | RankedCandidate:
+    def _see(
+        self, candidate: Candidate, deadline: float | None
+    ) -> CandidateImage | RankedCandidate:
         self._check_time(deadline)
-        return self._reader.target(candidate)
+        return self._reader.candidate_image(candidate)
 
     def _ranking(
         self,
         user_id: str,
         candidates: Sequence[Candidate],
-        seen: Sequence[Target | RankedCandidate],
+        seen: Sequence[CandidateImage | RankedCandidate],
         scored: Scored,
     ) -> Ranking:
         failed = [each for each in seen if isinstance(each, RankedCandidate)]
-        is_seen = (isinstance(each, Target) for each in seen)
+        is_seen = (isinstance(each, CandidateImage) for each in seen)
         ids = [each.id for each, is_good in zip(candidates, is_seen, strict=True) if is_good]
         return Ranking(
             user_id=user_id,

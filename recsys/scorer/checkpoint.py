@@ -168,7 +168,7 @@ def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any
         "base": asdict(base),
         "template": scorer.template.config.to_json(),
         "geometry": asdict(scorer.geometry),
-        "scorer": asdict(scorer.config),
+        "scorer": scorer.config.to_json(),
     }
     return _sign(work, config)
 
@@ -199,7 +199,7 @@ def _assemble(folder: Path, backbone: Backbone, config: dict[str, Any]) -> Prefe
             num_image_tokens=backbone.num_image_tokens,
         ),
         geometry=ImageGeometry(**config["geometry"]),
-        config=ScorerConfig(**config["scorer"]),
+        config=ScorerConfig.from_json(config["scorer"]),
         model_version=config["model_version"],
     )
     path = folder / "preference_tokens.safetensors"
@@ -243,7 +243,7 @@ def _check_values(config: dict[str, Any]) -> None:
     """Build what the values are for; TypeError, KeyError or ValueError where they do not fit."""
     TemplateConfig(**config["template"])
     ImageGeometry(**config["geometry"])
-    ScorerConfig(**config["scorer"])
+    ScorerConfig.from_json(config["scorer"])
     if not isinstance(config["model_version"], str):
         raise TypeError("model_version must be text")
     if config["base"].get("dtype", "float32") not in ("float32", "float16", "bfloat16"):

@@ -1,11 +1,12 @@
 """PreferenceScorer: how much would this user like these images?
 
-Axes: B users, C targets of a user, T tokens of an image, L tokens of a row, K preference tokens,
+Axes: B users, C candidates of a user, T tokens of an image, L tokens of a row, K preference tokens,
 D hidden width.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,7 +35,7 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class CandidateImage:
     """An image to be scored for a user: the paper's z.
 
     Attributes:
@@ -66,6 +67,10 @@ class Prefix:
         return self.key_values.num_bytes
 
 
+_KEYS = {"max_packed_candidates": "max_packed_targets"}
+"""Attributes that scorer.json calls otherwise: the model version covers its keys."""
+
+
 @dataclass(frozen=True)
 class ScorerConfig:
     """What of a scorer is neither weights nor words.
@@ -73,28 +78,43 @@ class ScorerConfig:
     Attributes:
         num_references: references the model is trained with; more are not read.
         num_preference_tokens: K, 0 or more (0: the paper's ablation without P_v).
-        max_packed_targets: targets in one pass at inference; more go in several passes, for the
-            cost of the block mask grows with the square of their number.
+        max_packed_candidates: candidates in one pass at inference; more go in several passes, for
+            the cost of the block mask grows with the square of their number.
         temperature: by which M+ - M- is divided, above 0, so that Q is calibrated (Guo et al.,
             2017); fitted on validation users. 1 is Eq. 2 as printed. It changes no order.
     """
 
     num_references: int = 8
     num_preference_tokens: int = 10
-    max_packed_targets: int = 16
+    max_packed_candidates: int = 16
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"temperature must be above 0 and finite, got {self.temperature}")
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for scorer.json, by the names that its format has."""
+        return {_KEYS.get(name, name): value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ScorerConfig":
+        """The config that `to_json` gave.
+
+        Raises:
+            TypeError: if a key is unknown.
+            ValueError: if a value is out of its range.
+        """
+        names = {key: name for name, key in _KEYS.items()}
+        return cls(**{names.get(key, key): value for key, value in values.items()})
+
 
 class PreferenceScorer(nn.Module):
-    """[P_v ; x_u] -> M+, M- and Q for each target.
+    """[P_v ; x_u] -> M+, M- and Q for each candidate.
 
     Args:
         backbone: image tokens, embeddings and the decoder.
-        template: references and targets as tokens.
+        template: references and candidates as tokens.
         geometry: how images are resized for the vision tower.
         config: counts.
         model_version: digest of all that decides a score; "unsaved" until there is one.
@@ -131,7 +151,7 @@ class PreferenceScorer(nn.Module):
         return self.backbone.image_tokens(pixels, mask.to(self.backbone.device))
 
     def logits(self, packed: Packed, features: Float[Tensor, "N T D"]) -> Float[Tensor, "B C 2"]:
-        """M+ and M- of every target of every user, in one packed pass with gradients.
+        """M+ and M- of every candidate of every user, in one packed pass with gradients.
 
         Args:
             packed: rows with `first_position` = K.
@@ -139,7 +159,7 @@ class PreferenceScorer(nn.Module):
 
         Returns:
             (..., 0) the like logit M+, (..., 1) the dislike logit M-; zero where a row has fewer
-            targets than others.
+            candidates than others.
         """
         packed = packed.to(self.backbone.device)
         num_rows, num_tokens = packed.ids.shape[0], self.config.num_preference_tokens
@@ -155,7 +175,7 @@ class PreferenceScorer(nn.Module):
 
     @torch.no_grad()
     def prefix(self, references: Sequence[Reference]) -> Prefix:
-        """Read one user's references once, for any number of targets later.
+        """Read one user's references once, for any number of candidates later.
 
         Args:
             references: oldest first; at most `config.num_references`; none for a cold start.
@@ -191,28 +211,31 @@ class PreferenceScorer(nn.Module):
         return Prefix(key_values, num_positions, len(prompts))
 
     @torch.no_grad()
-    def score(self, prefix: Prefix, targets: Sequence[Target]) -> Float[Tensor, " C"]:
-        """Q of each target behind a user's prefix: Eq. 2 at the temperature, in [0, 1], on the CPU.
+    def score(self, prefix: Prefix, candidates: Sequence[CandidateImage]) -> Float[Tensor, " C"]:
+        """Q of each candidate behind a user's prefix, in [0, 1], on the CPU.
 
-        A target's score depends on nothing but the prefix and itself.
+        Eq. 2 at the temperature.
+        A candidate's score depends on nothing but the prefix and itself.
         """
-        size = self.config.max_packed_targets
-        chunks = [targets[start : start + size] for start in range(0, len(targets), size)]
-        logits = [self.target_logits(prefix, chunk) for chunk in chunks]
+        size = self.config.max_packed_candidates
+        chunks = [candidates[start : start + size] for start in range(0, len(candidates), size)]
+        logits = [self.candidate_logits(prefix, chunk) for chunk in chunks]
         if not logits:
             return torch.zeros(0)
         return preference_score(torch.cat(logits) / self.config.temperature).cpu()
 
-    def target_logits(self, prefix: Prefix, targets: Sequence[Target]) -> Float[Tensor, "C 2"]:
-        """M+ and M- of targets behind a prefix in one packed pass; differentiable to the pixels."""
-        features = self.image_features([each.image for each in targets])
-        return self.target_logits_of(prefix, [each.prompt for each in targets], features)
+    def candidate_logits(
+        self, prefix: Prefix, candidates: Sequence[CandidateImage]
+    ) -> Float[Tensor, "C 2"]:
+        """M+ and M- behind a prefix, in one packed pass; differentiable to the pixels."""
+        features = self.image_features([each.image for each in candidates])
+        return self.candidate_logits_of(prefix, [each.prompt for each in candidates], features)
 
-    def target_logits_of(
+    def candidate_logits_of(
         self, prefix: Prefix, prompts: Sequence[str], features: Float[Tensor, "C T D"]
     ) -> Float[Tensor, "C 2"]:
         """The same of image tokens."""
-        pieces = [self.template.target(prompt) for prompt in prompts]
+        pieces = [self.template.candidate(prompt) for prompt in prompts]
         packed = pack([Tokens((), ())], [pieces], first_position=prefix.num_positions)
         packed = packed.to(self.backbone.device)
         embeddings = self._embed(packed, features)
@@ -229,8 +252,8 @@ class PreferenceScorer(nn.Module):
         )
         return self._read(hidden, packed)[0]
 
-    def _pack(self, prefix: Tokens, targets: Sequence[Tokens]) -> Packed:
-        packed = pack([prefix], [targets], first_position=self.config.num_preference_tokens)
+    def _pack(self, prefix: Tokens, candidates: Sequence[Tokens]) -> Packed:
+        packed = pack([prefix], [candidates], first_position=self.config.num_preference_tokens)
         return packed.to(self.backbone.device)
 
     def _preference(self, num_rows: int) -> Tensor:

@@ -1,8 +1,8 @@
-"""One user prefix, many targets: where each token stands and whom it may look at.
+"""One user prefix, many candidates: where each token stands and whom it may look at.
 
-A row is [P_v ; prefix ; target 1 ; target 2 ; ...]. Each token has a segment: 0 for what all share,
-i >= 1 for target i, -1 for padding. Targets do not see each other and all continue the prefix, so
-their positions start alike: a target's score is what a pass of its own would give.
+A row is [P_v ; prefix ; candidate 1 ; candidate 2 ; ...]. Each token has a segment: 0 for what all
+share, i >= 1 for candidate i, -1 for padding. Candidates do not see each other and all continue the
+prefix, so their positions start alike: a candidate's score is what a pass of its own would give.
 """
 
 from collections.abc import Sequence
@@ -45,10 +45,10 @@ class Packed:
     Attributes:
         ids: token ids, 0 at padding.
         is_image: where image features go, in row-major order.
-        segments: 0 shared, 1..C the target, -1 padding.
+        segments: 0 shared, 1..C the candidate, -1 padding.
         positions: place in the sequence that the token would have in a pass of its own, counted
             from `first_position`.
-        readouts: index in the row of each target's last token; -1 where a row has fewer targets.
+        readouts: index in the row of each candidate's last token; -1 where a row has fewer.
     """
 
     ids: Int[Tensor, "B L"]
@@ -69,25 +69,25 @@ class Packed:
 
 
 def pack(
-    prefixes: Sequence[Tokens], targets: Sequence[Sequence[Tokens]], *, first_position: int = 0
+    prefixes: Sequence[Tokens], candidates: Sequence[Sequence[Tokens]], *, first_position: int = 0
 ) -> Packed:
-    """Lay out B rows: each user's prefix, then that user's targets side by side.
+    """Lay out B rows: each user's prefix, then that user's candidates side by side.
 
     Args:
         prefixes: B pieces; may be empty when the prefix is already in a cache.
-        targets: B lists of pieces; lists may differ in length and may be empty.
+        candidates: B lists of pieces; lists may differ in length and may be empty.
         first_position: position of a row's first token (what stands before it).
 
     Raises:
         ValueError: if the two differ in length or are empty.
     """
-    if not prefixes or len(prefixes) != len(targets):
+    if not prefixes or len(prefixes) != len(candidates):
         raise ValueError(
-            "prefixes and targets must pair up and not be empty, "
-            f"got {len(prefixes)} and {len(targets)}"
+            "prefixes and candidates must pair up and not be empty, "
+            f"got {len(prefixes)} and {len(candidates)}"
         )
     rows = [
-        _row(prefix, row, first_position) for prefix, row in zip(prefixes, targets, strict=True)
+        _row(prefix, row, first_position) for prefix, row in zip(prefixes, candidates, strict=True)
     ]
     length = max(len(row.ids) for row in rows)
     width = max(len(row.readouts) for row in rows)
@@ -109,17 +109,17 @@ class _Row:
     readouts: list[int]
 
 
-def _row(prefix: Tokens, targets: Sequence[Tokens], first_position: int) -> _Row:
+def _row(prefix: Tokens, candidates: Sequence[Tokens], first_position: int) -> _Row:
     ids, is_image = list(prefix.ids), [int(flag) for flag in prefix.is_image]
     segments = [SHARED] * len(prefix)
     start = first_position + len(prefix)
     positions = list(range(first_position, start))
     readouts = []
-    for segment, target in enumerate(targets, start=1):
-        ids += target.ids
-        is_image += [int(flag) for flag in target.is_image]
-        segments += [segment] * len(target)
-        positions += range(start, start + len(target))
+    for segment, candidate in enumerate(candidates, start=1):
+        ids += candidate.ids
+        is_image += [int(flag) for flag in candidate.is_image]
+        segments += [segment] * len(candidate)
+        positions += range(start, start + len(candidate))
         readouts.append(len(ids) - 1)
     return _Row(ids, is_image, segments, positions, readouts)
 
@@ -132,7 +132,7 @@ def _pad(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
 def attention_mask(
     queries: Int[Tensor, "B q"], keys: Int[Tensor, "B k"], *, dtype: torch.dtype
 ) -> Float[Tensor, "B 1 q k"]:
-    """Who may look at whom: causal, the shared part for all, a target only at itself.
+    """Who may look at whom: causal, the shared part for all, a candidate only at itself.
 
     The q queries are the last q of the k keys.
 

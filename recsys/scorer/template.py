@@ -1,7 +1,7 @@
-"""A reference, a target, a label -> token sequences, by the paper's template.
+"""A reference, a candidate, a label -> token sequences, by the paper's template.
 
 One image is `<image>The prompt is <prompt>. Score for this image?<label>` (paper, section 4.1); a
-target is the same without its label, so that the next token's logits are M+ and M-.
+candidate is the same without its label, so that the next token's logits are M+ and M-.
 """
 
 from collections.abc import Sequence
@@ -84,14 +84,14 @@ class Template:
             raise ValueError(f"labels must differ, got {config.like!r} twice: choose two tokens")
         self._prompt = lru_cache(maxsize=4096)(self._encode_prompt)
 
-    def target(self, prompt: str) -> Tokens:
+    def candidate(self, prompt: str) -> Tokens:
         """An image to be scored: everything up to its label."""
         return self._image + self._before + self._prompt(prompt) + self._after
 
     def labelled(self, prompt: str, *, liked: bool) -> Tokens:
         """An image with its label."""
         label = self.like_id if liked else self.dislike_id
-        return self.target(prompt) + Tokens((label,), (False,))
+        return self.candidate(prompt) + Tokens((label,), (False,))
 
     def reference(self, prompt: str) -> Tokens:
         """One history entry: the liked image, then the disliked one, each with prompt and label."""

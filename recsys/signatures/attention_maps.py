@@ -1,4 +1,4 @@
-"""Where one target attends among the preference tokens, behind one user's references (Fig. 3).
+"""Where one candidate attends among the preference tokens, behind one user's references (Fig. 3).
 
 Axes: O orders of the references, R references, K preference tokens, T tokens of an image,
 D hidden width.
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recsys.scorer.attention import record_preference_attention
-from recsys.scorer.model import PreferenceScorer, Reference, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from recsys.scorer.packing import pack
 
 NUM_ORDERS = 5
@@ -21,19 +21,19 @@ NUM_ORDERS = 5
 def attention_maps(
     scorer: PreferenceScorer,
     references: Sequence[Reference],
-    target: Target,
+    candidate: CandidateImage,
     *,
     num_orders: int = NUM_ORDERS,
     seed: int = 0,
 ) -> Float[np.ndarray, "O K"]:
-    """How a target attends to the preference tokens, for re-orderings of a user's references.
+    """How a candidate attends to the preference tokens, for re-orderings of a user's references.
 
-    Eq. 6, averaged over the target's tokens, heads and layers; each row sums to 1.
+    Eq. 6, averaged over the candidate's tokens, heads and layers; each row sums to 1.
 
     Args:
         scorer: with at least one preference token.
         references: oldest first; none for a new user.
-        target: the image that attends.
+        candidate: the image that attends.
         num_orders: at least 1; the first is as given.
         seed: decides the others.
 
@@ -42,12 +42,12 @@ def attention_maps(
     """
     images = [image for each in references for image in (each.liked, each.disliked)]
     with torch.no_grad():
-        features = scorer.image_features([*images, target.image])
+        features = scorer.image_features([*images, candidate.image])
         maps = ordered_attention(
             scorer,
             features,
             prompts=[each.prompt for each in references],
-            target_prompt=target.prompt,
+            candidate_prompt=candidate.prompt,
             orders=reorderings(len(references), num_orders=num_orders, seed=seed),
         )
     rows: np.ndarray = maps.float().cpu().numpy()
@@ -59,16 +59,16 @@ def ordered_attention(
     features: Float[Tensor, "N T D"],
     *,
     prompts: Sequence[str],
-    target_prompt: str,
+    candidate_prompt: str,
     orders: Sequence[Sequence[int]],
 ) -> Float[Tensor, "O K"]:
     """The same of images that are encoded already, all orders in one packed pass.
 
     Args:
         scorer: with at least one preference token.
-        features: of each reference's liked and disliked image, then of the target: N = 2R + 1.
+        features: of each reference's liked and disliked image, then of the candidate: N = 2R + 1.
         prompts: of the R references.
-        target_prompt: of the target.
+        candidate_prompt: of the candidate.
         orders: O permutations of the references.
 
     Raises:
@@ -79,7 +79,7 @@ def ordered_attention(
     count = scorer.config.num_preference_tokens
     packed = pack(
         [scorer.template.prefix([prompts[place] for place in order]) for order in orders],
-        [[scorer.template.target(target_prompt)] for _ in orders],
+        [[scorer.template.candidate(candidate_prompt)] for _ in orders],
         first_position=count,
     )
     rows = [
@@ -90,9 +90,9 @@ def ordered_attention(
     with record_preference_attention(count) as record:
         scorer.logits(packed, features[rows])
     weights = record.stacked()[:, :, :, count:]  # (layers, O, H, L, K)
-    # Every order has the same tokens, only elsewhere, so the target's stand in the same places.
-    of_target = (packed.segments[0] == 1).to(weights.device)
-    return weights[:, :, :, of_target].mean(dim=(0, 2, 3))
+    # Every order has the same tokens, only elsewhere, so the candidate's stand in the same places.
+    of_candidate = (packed.segments[0] == 1).to(weights.device)
+    return weights[:, :, :, of_candidate].mean(dim=(0, 2, 3))
 
 
 def reorderings(num_references: int, *, num_orders: int, seed: int) -> list[list[int]]:

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from recsys.errors import CheckpointRefused, ImageRefused
 from recsys.images.decode import decode
-from recsys.scorer.model import PreferenceScorer, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.signatures.probes import encode_probes
 from recsys.signatures.reader import READOUTS, Projection, Readout, SignatureReader
 
@@ -104,15 +104,15 @@ def load_signature_reader(
                 f"{checkpoint} must have a projection for the readout {readout!r},"
                 f" has {', '.join(told['readouts'])}"
             )
-        targets = [
-            Target(decode((folder / _name(number)).read_bytes()).float() / 255, prompt)
+        candidates = [
+            CandidateImage(decode((folder / _name(number)).read_bytes()).float() / 255, prompt)
             for number, prompt in enumerate(told["prompts"])
         ]
         arrays = load_file(folder / "projections.safetensors")
         projection = _projection(told["readouts"][readout], arrays, readout)
         return SignatureReader(
             scorer,
-            encode_probes(scorer, targets),
+            encode_probes(scorer, candidates),
             projection,
             readout=readout,
             num_orders=told["num_orders"],

@@ -13,13 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recsys.scorer.attention import Normalisation, record_preference_attention
-from recsys.scorer.model import PreferenceScorer, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.scorer.packing import Packed, pack
 
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """The targets that everybody gets.
+    """The candidates that everybody gets.
 
     Attributes:
         prompts: of P probes.
@@ -43,7 +43,7 @@ def probe_scores(
         scorer: with the weights to be read.
         prompts: of each user's references, at most as many as the model was trained with.
         features: of all users' reference images, user by user, liked before disliked.
-        probes: the targets.
+        probes: the candidates.
     """
     logits = scorer.logits(_packed(scorer, prompts, probes), _features(prompts, features, probes))
     scores: Float[np.ndarray, "B P"] = (logits[..., 0] - logits[..., 1]).double().cpu().numpy()
@@ -93,10 +93,10 @@ def mean_attention(
 
 
 def _packed(scorer: PreferenceScorer, prompts: Sequence[Sequence[str]], probes: Probes) -> Packed:
-    targets = [scorer.template.target(prompt) for prompt in probes.prompts]
+    candidates = [scorer.template.candidate(prompt) for prompt in probes.prompts]
     return pack(
         [scorer.template.prefix(each) for each in prompts],
-        [targets] * len(prompts),
+        [candidates] * len(prompts),
         first_position=scorer.config.num_preference_tokens,
     )
 
@@ -109,8 +109,8 @@ def _features(
     return torch.cat([part for user in users for part in (user, probes.features)])
 
 
-def encode_probes(scorer: PreferenceScorer, targets: Sequence[Target]) -> Probes:
+def encode_probes(scorer: PreferenceScorer, candidates: Sequence[CandidateImage]) -> Probes:
     """Probes as the scorer's image tokens."""
     with torch.no_grad():
-        features = scorer.image_features([target.image for target in targets])
-    return Probes(tuple(target.prompt for target in targets), features)
+        features = scorer.image_features([candidate.image for candidate in candidates])
+    return Probes(tuple(candidate.prompt for candidate in candidates), features)

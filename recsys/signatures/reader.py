@@ -1,6 +1,6 @@
 """A history -> one vector per user: what the same probe images show behind that user's references.
 
-Every user gets the same small set of probe targets, packed behind their own references, as the
+Every user gets the same small set of probe candidates, packed behind their own references, as the
 paper's Fig. 3 does with one. Two readings of that pass can become a signature: the probes' scores
 (M+ - M-), and their attention to the preference tokens (Eq. 6). A projection fitted on training
 users turns a reading into a unit vector, so that the inner product of two is their similarity.

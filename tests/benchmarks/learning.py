@@ -91,7 +91,7 @@ def _full_pass(
 ) -> Tensor:
     laid_out = pack(
         [scorer.template.prefix([pair.prompt for pair in references]) for references, _ in rows],
-        [[scorer.template.target(PROMPT)] for _ in rows],
+        [[scorer.template.candidate(PROMPT)] for _ in rows],
         first_position=scorer.config.num_preference_tokens,
     )
     order = [

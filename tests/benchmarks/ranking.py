@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.packing import pack
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import (
@@ -35,43 +35,43 @@ from training.fitting.pretraining.tiny_base import (
 NUM_REFERENCES = 8
 CANDIDATES = (4, 16, 64)
 PROMPT = "three small fish near the top"
-Way = Callable[[PreferenceScorer, Sequence[Reference], Sequence[Target]], torch.Tensor]
+Way = Callable[[PreferenceScorer, Sequence[Reference], Sequence[CandidateImage]], torch.Tensor]
 
 
 def per_candidate(
-    scorer: PreferenceScorer, references: Sequence[Reference], targets: Sequence[Target]
+    scorer: PreferenceScorer, references: Sequence[Reference], candidates: Sequence[CandidateImage]
 ) -> torch.Tensor:
     """One full pass for each candidate."""
-    return torch.cat([batch(scorer, references, [target]) for target in targets])
+    return torch.cat([batch(scorer, references, [candidate]) for candidate in candidates])
 
 
 @torch.no_grad()
 def batch(
-    scorer: PreferenceScorer, references: Sequence[Reference], targets: Sequence[Target]
+    scorer: PreferenceScorer, references: Sequence[Reference], candidates: Sequence[CandidateImage]
 ) -> torch.Tensor:
     """All full passes as rows of one batch."""
     prefix = scorer.template.prefix([reference.prompt for reference in references])
     packed = pack(
-        [prefix] * len(targets),
-        [[scorer.template.target(target.prompt)] for target in targets],
+        [prefix] * len(candidates),
+        [[scorer.template.candidate(candidate.prompt)] for candidate in candidates],
         first_position=scorer.config.num_preference_tokens,
     )
     shown = [image for each in references for image in (each.liked, each.disliked)]
-    images = [image for target in targets for image in (*shown, target.image)]
+    images = [image for candidate in candidates for image in (*shown, candidate.image)]
     return scorer.logits(packed, scorer.image_features(images))[:, 0]
 
 
 def packed_cold(
-    scorer: PreferenceScorer, references: Sequence[Reference], targets: Sequence[Target]
+    scorer: PreferenceScorer, references: Sequence[Reference], candidates: Sequence[CandidateImage]
 ) -> torch.Tensor:
     """Read the references, then score all candidates behind them."""
-    return scorer.score(scorer.prefix(references), targets)
+    return scorer.score(scorer.prefix(references), candidates)
 
 
 def warm(references: Sequence[Reference], scorer: PreferenceScorer) -> Way:
     """Score all candidates behind references that were read before the clock starts."""
     prefix = scorer.prefix(references)
-    return lambda model, _, targets: model.score(prefix, targets)
+    return lambda model, _, candidates: model.score(prefix, candidates)
 
 
 def build_scorer(shape: TinyShape) -> PreferenceScorer:
@@ -111,7 +111,7 @@ def measure(
     ]
     records: list[dict[str, object]] = []
     for count in CANDIDATES:
-        targets = [Target(image, PROMPT) for image in images[-count:]]
+        candidates = [CandidateImage(image, PROMPT) for image in images[-count:]]
         ways: dict[str, Way] = {
             "per_candidate": per_candidate,
             "batch": batch,
@@ -121,7 +121,7 @@ def measure(
         base = 0.0
         for path, way in ways.items():
             with console.status(f"{name}: {count} candidates, {path}"):
-                took = median_s(way, scorer, references, targets, num_runs=num_runs)
+                took = median_s(way, scorer, references, candidates, num_runs=num_runs)
             base = base or took
             records.append(
                 {

@@ -35,14 +35,14 @@ class Model:
     def prefix(self, references: Sequence[Any]) -> Prefix:
         return Prefix(len(references))
 
-    def score(self, prefix: Any, targets: Sequence[Any]) -> torch.Tensor:
-        if targets[0].prompt != "a probe":
+    def score(self, prefix: Any, candidates: Sequence[Any]) -> torch.Tensor:
+        if candidates[0].prompt != "a probe":
             print("scoring", flush=True)
             if self.mode == "hung":
                 threading.Event().wait()
             if self.mode == "held":
                 self.go.acquire()
-        return torch.full((len(targets),), 0.5)
+        return torch.full((len(candidates),), 0.5)
 
 
 def main() -> None:

@@ -20,6 +20,11 @@ def test_it_is_at_most_ten_megabytes() -> None:
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 10_000_000
 
 
+def test_its_model_version_is_the_one_that_stored_signatures_carry() -> None:
+    version = "ddcbfd490bf788f6994080fb8fb490069b83c589ca0be37159c39d30c3c9d863"
+    assert load_scorer().model_version == version
+
+
 def test_its_card_speaks_of_it() -> None:
     card = (FOLDER / "MODEL_CARD.md").read_text()
     assert load_scorer().model_version in card

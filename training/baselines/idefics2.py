@@ -36,7 +36,7 @@ class ZeroShotIdefics2:
 
     def __init__(self, scorer: PreferenceScorer, images: ImageReader) -> None:
         self.name = "idefics2"
-        self._most = scorer.config.max_packed_targets
+        self._most = scorer.config.max_packed_candidates
         features = ImageFeatures(scorer, images)
         self._predictor = ScorerPredictor(scorer, features, name=self.name)
 

@@ -61,8 +61,8 @@ class ViperProxy:
         read = references[-config.num_references :]
         context = [row for pair in read for row in (pair.disliked, pair.liked)]
         margins = [np.zeros(0)]
-        for start in range(0, len(candidates), config.max_packed_targets):
-            chunk = candidates[start : start + config.max_packed_targets]
+        for start in range(0, len(candidates), config.max_packed_candidates):
+            chunk = candidates[start : start + config.max_packed_candidates]
             packed = self._packed(len(read), len(chunk))
             rows = [*context, *(candidate.row for candidate in chunk)]
             logits: Tensor = self._scorer.logits(packed, self._features(rows))[0].double()

@@ -136,7 +136,7 @@ def pack_samples(
     """
     prefixes = [template.prefix([pair.prompt for pair in sample.references]) for sample in samples]
     targets = [
-        [template.target(pair.prompt) for pair in sample.targets for _ in range(2)]
+        [template.candidate(pair.prompt) for pair in sample.targets for _ in range(2)]
         for sample in samples
     ]
     order = [

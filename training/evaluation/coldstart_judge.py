@@ -142,7 +142,7 @@ def _logits(
 def _margins(
     scorer: PreferenceScorer, prefix: Prefix, prompts: Sequence[str], tokens: Any
 ) -> npt.NDArray[np.float64]:
-    logits = scorer.target_logits_of(prefix, prompts, tokens).detach().double().cpu().numpy()
+    logits = scorer.candidate_logits_of(prefix, prompts, tokens).detach().double().cpu().numpy()
     margins: npt.NDArray[np.float64] = (logits[:, 0] - logits[:, 1]) / scorer.config.temperature
     return margins
 

@@ -130,7 +130,7 @@ def _attention(
     template, count = scorer.template, scorer.config.num_preference_tokens
     packed = pack(
         [template.prefix([pair.prompt for pair in references])],
-        [[template.target(target.prompt)]],
+        [[template.candidate(target.prompt)]],
         first_position=count,
     )
     rows = [row for pair in references for row in (pair.liked, pair.disliked)]

@@ -38,7 +38,7 @@ class ScorerPredictor:
         read = references[-config.num_references :] if config.num_references else ()
         packed = pack(
             [template.prefix([pair.prompt for pair in read])],
-            [[template.target(candidate.prompt) for candidate in candidates]],
+            [[template.candidate(candidate.prompt) for candidate in candidates]],
             first_position=config.num_preference_tokens,
         )
         rows = [row for pair in read for row in (pair.liked, pair.disliked)]

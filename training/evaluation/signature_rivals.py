@@ -179,7 +179,7 @@ def _show_some(
 ) -> Shown:
     told = _in_orders(users, num_orders)
     images = [features(_rows(each)) for each in told]
-    targets = [scorer.template.target(prompt) for prompt in probes.prompts]
+    targets = [scorer.template.candidate(prompt) for prompt in probes.prompts]
     packed = pack(
         [scorer.template.prefix([pair.prompt for pair in each]) for each in told],
         [targets] * len(told),

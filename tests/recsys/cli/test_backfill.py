@@ -15,7 +15,7 @@ from recsys.cli import backfill as module
 from recsys.cli import main as cli
 from recsys.images.decode import ImageLimits, decode
 from recsys.scorer.checkpoint import load_scorer
-from recsys.scorer.model import Reference, Target
+from recsys.scorer.model import CandidateImage, Reference
 from recsys.signatures.probes import encode_probes
 from recsys.signatures.reader import Projection, SignatureReader
 from storage.signatures import SignatureStore
@@ -199,9 +199,10 @@ def test_a_real_reader_signs_what_the_choices_show(
 ) -> None:
     scorer = load_scorer(checkpoint)
     rng = np.random.default_rng(5)
-    targets = [Target(torch.rand(3, 16, 16), prompt) for prompt in ("", "a hill", "a hat")]
+    prompts = ("", "a hill", "a hat")
+    candidates = [CandidateImage(torch.rand(3, 16, 16), prompt) for prompt in prompts]
     projection = Projection(np.zeros(3), np.ones(3), rng.normal(size=(3, 8)))
-    reader = SignatureReader(scorer, encode_probes(scorer, targets), projection)
+    reader = SignatureReader(scorer, encode_probes(scorer, candidates), projection)
     model = module.SigningModel(reader, 2, scorer.geometry)
     monkeypatch.setattr(module, "load_signing", lambda _: model)
     people("ann", "bob")

@@ -40,8 +40,8 @@ class Scorer:
     def prefix(self, references: Sequence[Any]) -> Any:
         return SimpleNamespace(num_references=len(references), num_bytes=1)
 
-    def score(self, prefix: Any, targets: Sequence[Any]) -> torch.Tensor:
-        return torch.full((len(targets),), 0.5)
+    def score(self, prefix: Any, candidates: Sequence[Any]) -> torch.Tensor:
+        return torch.full((len(candidates),), 0.5)
 
 
 @pytest.fixture(autouse=True)

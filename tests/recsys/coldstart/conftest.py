@@ -10,7 +10,7 @@ import torch
 from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
@@ -40,7 +40,7 @@ def scorer() -> PreferenceScorer:
     backbone = Backbone(build_model(SMALL, vocabulary=len(tokenizer), image_token=image, seed=3))
     template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
     config = ScorerConfig(
-        num_references=3, num_preference_tokens=3, max_packed_targets=4, temperature=1.7
+        num_references=3, num_preference_tokens=3, max_packed_candidates=4, temperature=1.7
     )
     made = PreferenceScorer(backbone, template, geometry=SMALL.geometry, config=config)
     return made.eval().requires_grad_(False)
@@ -62,8 +62,8 @@ def references() -> list[Reference]:
 
 
 @pytest.fixture
-def targets() -> list[Target]:
-    return [Target(drawn_image(100 + n), "word " * n) for n in range(7)]
+def candidates() -> list[CandidateImage]:
+    return [CandidateImage(drawn_image(100 + n), "word " * n) for n in range(7)]
 
 
 @pytest.fixture

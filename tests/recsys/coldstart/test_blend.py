@@ -17,8 +17,8 @@ ALONE = (0.0, 1.0, 0.0)
 HALF = (0.8, 0.6, -0.2)
 
 
-def own_scores(scorer, references, targets) -> torch.Tensor:
-    return scorer.score(scorer.prefix(references), targets)
+def own_scores(scorer, references, candidates) -> torch.Tensor:
+    return scorer.score(scorer.prefix(references), candidates)
 
 
 def arrays_of(cold_start: ColdStart) -> dict[str, np.ndarray]:
@@ -72,23 +72,23 @@ def test_arrays_that_do_not_fit_each_other_are_refused(make_cold_start, change: 
         ColdStart.from_bytes(save(arrays | change))
 
 
-def test_the_model_alone_is_the_model(scorer, references, targets, make_cold_start) -> None:
+def test_the_model_alone_is_the_model(scorer, references, candidates, make_cold_start) -> None:
     borrowing = BorrowingScorer(scorer, make_cold_start(*[ALONE] * 4))
     for count in range(4):
         prefix = borrowing.prefix(references[:count])
-        expected = own_scores(scorer, references[:count], targets)
-        assert torch.allclose(borrowing.score(prefix, targets), expected, rtol=0, atol=1e-6)
+        expected = own_scores(scorer, references[:count], candidates)
+        assert torch.allclose(borrowing.score(prefix, candidates), expected, rtol=0, atol=1e-6)
         assert prefix.borrowed == NOTHING_BORROWED
 
 
 def test_a_score_is_the_sigmoid_of_what_is_written(
-    scorer, references, targets, make_cold_start
+    scorer, references, candidates, make_cold_start
 ) -> None:
     blends = [HALF, (0.3, 0.9, 0.1), (1.5, 0.0, 0.0), (0.0, 0.0, 1.0)]
     learned = make_cold_start(*blends)
     borrowing = BorrowingScorer(scorer, learned)
-    features = learned.features(scorer.image_features([each.image for each in targets]))
-    nobody = torch.logit(own_scores(scorer, [], targets).double()).numpy()
+    features = learned.features(scorer.image_features([each.image for each in candidates]))
+    nobody = torch.logit(own_scores(scorer, [], candidates).double()).numpy()
     for count, (of_others, of_own, of_nobody) in enumerate(blends):
         given = references[:count]
         liked, disliked = (
@@ -96,9 +96,9 @@ def test_a_score_is_the_sigmoid_of_what_is_written(
             for name in ("liked", "disliked")
         )
         taste = features @ learned.classes.taste(liked - disliked)
-        own = torch.logit(own_scores(scorer, given, targets).double()).numpy()
+        own = torch.logit(own_scores(scorer, given, candidates).double()).numpy()
         logits = of_others * taste + of_own * own + of_nobody * nobody
-        found = borrowing.score(borrowing.prefix(given), targets)
+        found = borrowing.score(borrowing.prefix(given), candidates)
         assert found.numpy() == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-5)
 
 
@@ -110,40 +110,40 @@ def test_by_hand_a_blend() -> None:
     ]
 
 
-def test_company_and_chunks_do_not_matter(scorer, references, targets, make_cold_start) -> None:
+def test_company_and_chunks_do_not_matter(scorer, references, candidates, make_cold_start) -> None:
     borrowing = BorrowingScorer(scorer, make_cold_start(HALF))
-    assert len(targets) > scorer.config.max_packed_targets
+    assert len(candidates) > scorer.config.max_packed_candidates
     prefix = borrowing.prefix(references[:2])
-    together = borrowing.score(prefix, targets)
-    alone = torch.cat([borrowing.score(prefix, [each]) for each in targets])
+    together = borrowing.score(prefix, candidates)
+    alone = torch.cat([borrowing.score(prefix, [each]) for each in candidates])
     assert torch.allclose(together, alone, rtol=0, atol=1e-6)
-    turned = borrowing.score(prefix, targets[::-1]).flip(0)
+    turned = borrowing.score(prefix, candidates[::-1]).flip(0)
     assert torch.allclose(together, turned, rtol=0, atol=1e-6)
     assert together.dtype is torch.float32
     assert ((together > 0) & (together < 1)).all()
-    assert len(set(together.tolist())) == len(targets)
+    assert len(set(together.tolist())) == len(candidates)
 
 
 def test_the_model_is_run_no_oftener_than_there_is_something_to_learn(
-    scorer, references, targets, make_cold_start, monkeypatch
+    scorer, references, candidates, make_cold_start, monkeypatch
 ) -> None:
     borrowing = BorrowingScorer(scorer, make_cold_start(HALF, HALF, ALONE))
     prefixes = [borrowing.prefix(references[:count]) for count in range(3)]
     behind = []
-    run = scorer.target_logits_of
+    run = scorer.candidate_logits_of
     monkeypatch.setattr(
         scorer,
-        "target_logits_of",
+        "candidate_logits_of",
         lambda prefix, *more: behind.append(prefix) or run(prefix, *more),
     )
     nobody, one, two = (each.own for each in prefixes)
     for prefix, expected in zip(prefixes, ([nobody], [one, nobody], [two]), strict=True):
         behind.clear()
-        borrowing.score(prefix, targets[:2])
+        borrowing.score(prefix, candidates[:2])
         assert [id(each) for each in behind] == [id(each) for each in expected]
 
 
-def test_no_targets_no_scores(scorer, make_cold_start) -> None:
+def test_no_candidates_no_scores(scorer, make_cold_start) -> None:
     borrowing = BorrowingScorer(scorer, make_cold_start(HALF))
     assert borrowing.score(borrowing.prefix([]), []).tolist() == []
 
@@ -194,7 +194,7 @@ def test_wide_images_are_pooled_by_their_mean() -> None:
 
 
 async def test_to_the_engine_it_is_a_scorer_like_any_other(
-    scorer, references, targets, make_cold_start
+    scorer, references, candidates, make_cold_start
 ) -> None:
     borrowing = BorrowingScorer(scorer, make_cold_start(HALF, HALF, ALONE))
     assert isinstance(borrowing, Scorer)
@@ -204,16 +204,16 @@ async def test_to_the_engine_it_is_a_scorer_like_any_other(
     try:
         given = {"new": [], "ann": references[:1], "bob": references}
         answers = await asyncio.gather(
-            *(engine.score(name, 1, lambda own=own: own, targets) for name, own in given.items())
+            *(engine.score(name, 1, lambda own=own: own, candidates) for name, own in given.items())
         )
-        warm = await engine.score("ann", 1, lambda: pytest.fail("is warm"), targets)
+        warm = await engine.score("ann", 1, lambda: pytest.fail("is warm"), candidates)
     finally:
         await engine.drain(60.0)
     for own, answer in zip(given.values(), answers, strict=True):
         prefix = borrowing.prefix(own)
         assert answer.num_references == len(own)
         assert answer.borrowed == prefix.borrowed
-        expected = borrowing.score(prefix, targets).tolist()
+        expected = borrowing.score(prefix, candidates).tolist()
         assert list(answer.scores) == pytest.approx(expected, abs=1e-6)
     assert [answer.borrowed == NOTHING_BORROWED for answer in answers] == [False, False, True]
     assert warm.borrowed == answers[1].borrowed

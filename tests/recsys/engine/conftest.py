@@ -28,7 +28,7 @@ class FakePrefix:
 
 @dataclass
 class FakeScorer:
-    """Scores a float target as itself; "broken" targets raise. Open, it runs; closed, it waits."""
+    """Scores a float candidate as itself; "broken" ones raise. Open, it runs; closed, it waits."""
 
     model_version: str = "fake"
     is_broken: bool = False
@@ -45,21 +45,21 @@ class FakeScorer:
             self._wait_until_open()
         return FakePrefix(tuple(references))
 
-    def score(self, prefix: Any, targets: Sequence[Any]) -> Tensor:
-        if getattr(targets[0], "prompt", None) == "a probe":
+    def score(self, prefix: Any, candidates: Sequence[Any]) -> Tensor:
+        if getattr(candidates[0], "prompt", None) == "a probe":
             self.num_probes += 1
-            targets = [0.5]
+            candidates = [0.5]
         else:
-            self.passes.append(tuple(targets))
+            self.passes.append(tuple(candidates))
             self._wait_until_open()
             self.after_pass()
-        if self.is_broken or "broken" in targets:
+        if self.is_broken or "broken" in candidates:
             raise RuntimeError("device lost")
-        if "refused" in targets:
+        if "refused" in candidates:
             raise InvalidRequest("not this one")
-        if "short" in targets:
-            return torch.zeros(len(targets) - 1)
-        return torch.tensor(targets, dtype=torch.float64)
+        if "short" in candidates:
+            return torch.zeros(len(candidates) - 1)
+        return torch.tensor(candidates, dtype=torch.float64)
 
     def _wait_until_open(self) -> None:
         self.is_entered.set()
@@ -149,12 +149,12 @@ class Desk:
         self,
         engine: ScoringEngine,
         user: str,
-        *targets: Any,
+        *candidates: Any,
         references: Callable[[], Sequence[Any]] | None = None,
         **options: Any,
     ) -> "asyncio.Task[Scored]":
         load = references or Loader("r")
-        return asyncio.create_task(engine.score(user, 1, load, list(targets), **options))
+        return asyncio.create_task(engine.score(user, 1, load, list(candidates), **options))
 
     async def until(self, is_true: Callable[[], bool]) -> None:
         """Give way to the others until it is so."""

@@ -13,23 +13,23 @@ from recsys.errors import Overloaded, Unavailable
 # Scores
 
 
-async def test_each_target_gets_its_score_in_order(engine: ScoringEngine, desk) -> None:
+async def test_each_candidate_gets_its_score_in_order(engine: ScoringEngine, desk) -> None:
     scored = await engine.score("ann", 1, desk.loader("a", "b"), [0.25, 0.75, 0.5])
     assert scored == Scored((0.25, 0.75, 0.5), num_references=2)
     stats = engine.stats
     assert (stats.num_requests, stats.num_scored, stats.queue_length) == (1, 3, 0)
 
 
-async def test_no_targets_are_refused(engine: ScoringEngine, desk) -> None:
+async def test_no_candidates_are_refused(engine: ScoringEngine, desk) -> None:
     with pytest.raises(ValueError, match="must not be empty"):
         await engine.score("ann", 1, desk.loader(), [])
 
 
-async def test_a_pass_holds_the_targets_of_one_request_alone(
+async def test_a_pass_holds_the_candidates_of_one_request_alone(
     engine: ScoringEngine, scorer, desk
 ) -> None:
     holder = await desk.hold(engine)
-    tasks = [desk.ask(engine, user, *targets) for user, targets in
+    tasks = [desk.ask(engine, user, *candidates) for user, candidates in
              [("ann", (0.1, 0.2)), ("bob", (0.3,)), ("ann", (0.4,))]]  # fmt: skip
     await desk.until(lambda: engine.stats.queue_length == 3)
     scorer.is_open.set()
@@ -40,13 +40,13 @@ async def test_a_pass_holds_the_targets_of_one_request_alone(
 
 
 @pytest.mark.parametrize(
-    "targets", [(float("nan"),), (0.5, float("inf")), ("short", "short")], ids=str
+    "candidates", [(float("nan"),), (0.5, float("inf")), ("short", "short")], ids=str
 )
 async def test_scores_that_are_none_are_an_error(
-    engine: ScoringEngine, targets: tuple[Any, ...], desk
+    engine: ScoringEngine, candidates: tuple[Any, ...], desk
 ) -> None:
     with pytest.raises(ArithmeticError, match="finite scores"):
-        await engine.score("ann", 1, desk.loader(), list(targets))
+        await engine.score("ann", 1, desk.loader(), list(candidates))
     assert engine.stats.num_model_failures == 1
 
 

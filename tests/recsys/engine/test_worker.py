@@ -24,10 +24,10 @@ async def test_a_failure_fails_its_request_alone(engine: ScoringEngine, scorer, 
     assert (engine.stats.num_failed, engine.stats.num_model_failures) == (1, 1)
 
 
-async def fail_three_times(engine: ScoringEngine, desk, target: Any = 0.5) -> None:
+async def fail_three_times(engine: ScoringEngine, desk, candidate: Any = 0.5) -> None:
     for _ in range(3):
         with pytest.raises(RuntimeError, match="device lost"):
-            await engine.score("ann", 1, desk.loader(), [target])
+            await engine.score("ann", 1, desk.loader(), [candidate])
 
 
 async def test_a_dead_device_makes_it_unready_until_a_probe_succeeds(

@@ -7,19 +7,30 @@ import pytest
 import torch
 from PIL import Image
 
+from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry, to_model_input
-from recsys.ranking.ranker import Candidate
+from recsys.images.reader import ImageReader
+from recsys.ranking.candidates import Candidate
+from recsys.scorer.model import CandidateImage
+from storage.errors import UnknownImage
+
+
+class NothingStored:
+    def image(self, sha256: str) -> bytes:
+        raise UnknownImage(sha256)
 
 
 @pytest.mark.parametrize("geometry", [ImageGeometry(378, 980), ImageGeometry(square_px=64)])
-async def test_images_wait_in_the_model_s_size_and_the_model_sees_the_same_bits(
-    make, engine, geometry: ImageGeometry
+def test_images_wait_in_the_model_s_size_and_the_model_sees_the_same_bits(
+    geometry: ImageGeometry,
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (90, 1200, 3), dtype=np.uint8)
     data = io.BytesIO()
     Image.fromarray(noise).save(data, "PNG")
-    await make(geometry=geometry).rank("ann", [Candidate("a", "", image=data.getvalue())])
-    image = engine.calls[0]["targets"][0].image
+    reader = ImageReader(NothingStored(), ImageLimits(), geometry)
+    candidate = reader.candidate_image(Candidate("a", "", image=data.getvalue()))
+    assert isinstance(candidate, CandidateImage)
+    image = candidate.image
     assert tuple(image.shape[-2:]) == geometry.size(90, 1200)
     whole = torch.from_numpy(noise).permute(2, 0, 1).float() / 255
     assert torch.equal(to_model_input(image, geometry), to_model_input(whole, geometry))

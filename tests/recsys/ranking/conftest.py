@@ -71,7 +71,7 @@ class FakeStore:
 
 @dataclass
 class FakeEngine:
-    """Scores each target by its shade; loads the references as a cold user's would be."""
+    """Scores each candidate by its shade; loads the references as a cold user's would be."""
 
     model_version: str = "fake"
     num_forgotten: int = 7
@@ -84,17 +84,17 @@ class FakeEngine:
         user_key: str,
         revision: int,
         references: Callable[[], Sequence[Any]],
-        targets: Sequence[Any],
+        candidates: Sequence[Any],
         **options: Any,
     ) -> Scored:
         loaded = await asyncio.to_thread(references)
         self.calls.append(
-            {"user_key": user_key, "revision": revision, "loaded": loaded, "targets": targets}
+            {"user_key": user_key, "revision": revision, "loaded": loaded, "candidates": candidates}
             | options
         )
         if self.error is not None:
             raise self.error
-        shades = [float(target.image.mean()) for target in targets]
+        shades = [float(candidate.image.mean()) for candidate in candidates]
         return Scored(tuple(self.score_of(shade) for shade in shades), len(loaded))
 
 

@@ -9,7 +9,7 @@ import torch
 from recsys.engine.engine import Scorer, ScoringEngine
 from recsys.ranking.ranker import Ranker
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
@@ -61,8 +61,8 @@ async def test_everybody_gets_the_scores_they_would_get_alone(
     references = {"ann": [Reference(grey(200), grey(30), "a cat")], "bob": [], "cat": []}
     for ranking in rankings:
         prefix = scorer.prefix(references[ranking.user_id])
-        targets = [Target(grey(shade), "a cat") for shade in SHADES.values()]
-        alone = dict(zip(SHADES, scorer.score(prefix, targets).tolist(), strict=True))
+        candidates = [CandidateImage(grey(shade), "a cat") for shade in SHADES.values()]
+        alone = dict(zip(SHADES, scorer.score(prefix, candidates).tolist(), strict=True))
         got = {each.id: each.score for each in ranking.candidates}
         assert got == pytest.approx(alone, abs=1e-6)
         assert [each.id for each in ranking.candidates] == sorted(

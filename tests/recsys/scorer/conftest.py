@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
@@ -39,7 +39,7 @@ def scorer(model, tokenizer) -> PreferenceScorer:
     torch.manual_seed(5)
     backbone = Backbone(model)
     template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
-    config = ScorerConfig(num_references=4, num_preference_tokens=3, max_packed_targets=4)
+    config = ScorerConfig(num_references=4, num_preference_tokens=3, max_packed_candidates=4)
     return PreferenceScorer(backbone, template, geometry=SMALL.geometry, config=config).eval()
 
 
@@ -54,5 +54,5 @@ def references() -> list[Reference]:
 
 
 @pytest.fixture
-def targets() -> list[Target]:
-    return [Target(image(100 + i, 16 + i), "word " * i) for i in range(7)]
+def candidates() -> list[CandidateImage]:
+    return [CandidateImage(image(100 + i, 16 + i), "word " * i) for i in range(7)]

@@ -7,13 +7,13 @@ from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.packing import SHARED, attention_mask, pack
 
 
-def packed_inputs(scorer, references, targets):
+def packed_inputs(scorer, references, candidates):
     packed = pack(
         [scorer.template.prefix([r.prompt for r in references])],
-        [[scorer.template.target(t.prompt) for t in targets]],
+        [[scorer.template.candidate(t.prompt) for t in candidates]],
         first_position=scorer.config.num_preference_tokens,
     )
-    images = [i for r in references for i in (r.liked, r.disliked)] + [t.image for t in targets]
+    images = [i for r in references for i in (r.liked, r.disliked)] + [t.image for t in candidates]
     return packed, scorer.image_features(images)
 
 
@@ -37,9 +37,9 @@ def eager_weights(scorer, packed, features):
 
 
 @torch.no_grad()
-def test_full_normalisation_equals_eager_weights(scorer, references, targets) -> None:
+def test_full_normalisation_equals_eager_weights(scorer, references, candidates) -> None:
     num_tokens = scorer.config.num_preference_tokens
-    packed, features = packed_inputs(scorer, references, targets)
+    packed, features = packed_inputs(scorer, references, candidates)
     with record_preference_attention(num_tokens, normalisation="full") as record:
         scorer.logits(packed, features)
     expected = eager_weights(scorer, packed, features)[..., :num_tokens]
@@ -47,9 +47,9 @@ def test_full_normalisation_equals_eager_weights(scorer, references, targets) ->
 
 
 @torch.no_grad()
-def test_eq_6_is_a_softmax_over_the_preference_tokens(scorer, references, targets) -> None:
+def test_eq_6_is_a_softmax_over_the_preference_tokens(scorer, references, candidates) -> None:
     num_tokens = scorer.config.num_preference_tokens
-    packed, features = packed_inputs(scorer, references, targets)
+    packed, features = packed_inputs(scorer, references, candidates)
     with record_preference_attention(num_tokens) as record:
         scorer.logits(packed, features)
     full = eager_weights(scorer, packed, features)[..., num_tokens:, :num_tokens]
@@ -58,9 +58,9 @@ def test_eq_6_is_a_softmax_over_the_preference_tokens(scorer, references, target
 
 
 @torch.no_grad()
-def test_the_log_ratio_is_the_log_of_eq_6_less_its_mean(scorer, references, targets) -> None:
+def test_the_log_ratio_is_the_log_of_eq_6_less_its_mean(scorer, references, candidates) -> None:
     num_tokens = scorer.config.num_preference_tokens
-    packed, features = packed_inputs(scorer, references, targets)
+    packed, features = packed_inputs(scorer, references, candidates)
     with record_preference_attention(num_tokens, normalisation="preference") as record:
         scorer.logits(packed, features)
     # The first K are P_v themselves, which see only those before them.
@@ -74,13 +74,13 @@ def test_the_log_ratio_is_the_log_of_eq_6_less_its_mean(scorer, references, targ
 
 
 def test_the_log_ratio_still_tells_apart_where_the_softmax_has_saturated(
-    scorer, references, targets
+    scorer, references, candidates
 ) -> None:
     """Queries and keys so long that all of Eq. 6 lies on one token, and gives no gradient."""
     for layer in scorer.backbone.idefics2.model.text_model.layers:
         layer.self_attn.q_proj.weight.data *= 1e5
     num_tokens = scorer.config.num_preference_tokens
-    packed, features = packed_inputs(scorer, references, targets)
+    packed, features = packed_inputs(scorer, references, candidates)
     steepness = {}
     for normalisation in ("preference", "log_ratio"):
         scorer.zero_grad()
@@ -93,22 +93,24 @@ def test_the_log_ratio_still_tells_apart_where_the_softmax_has_saturated(
     assert steepness["preference"] < 1e-3 * steepness["log_ratio"]
 
 
-def test_behind_a_kept_prefix_targets_show_the_same_attention(scorer, references, targets) -> None:
+def test_behind_a_kept_prefix_candidates_show_the_same_attention(
+    scorer, references, candidates
+) -> None:
     num_tokens = scorer.config.num_preference_tokens
-    packed, features = packed_inputs(scorer, references, targets[:3])
+    packed, features = packed_inputs(scorer, references, candidates[:3])
     with torch.no_grad(), record_preference_attention(num_tokens) as whole:
         scorer.logits(packed, features)
     prefix = scorer.prefix(references)
     with torch.no_grad(), record_preference_attention(num_tokens) as behind:
-        scorer.target_logits(prefix, targets[:3])
+        scorer.candidate_logits(prefix, candidates[:3])
     num_queries = behind.stacked().shape[3]
     assert torch.allclose(whole.stacked()[..., -num_queries:, :], behind.stacked(), atol=1e-5)
 
 
 def test_attention_is_differentiable_down_to_the_preference_tokens(
-    scorer, references, targets
+    scorer, references, candidates
 ) -> None:
-    packed, features = packed_inputs(scorer, references, targets)
+    packed, features = packed_inputs(scorer, references, candidates)
     with record_preference_attention(scorer.config.num_preference_tokens) as record:
         scorer.logits(packed, features)
     record.stacked()[..., 0].sum().backward()

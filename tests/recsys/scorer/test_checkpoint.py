@@ -46,25 +46,27 @@ def checkpoint(adapted, base, tokenizer, tmp_path) -> Path:
     return folder
 
 
-def test_scores_after_reload_equal_those_before(adapted, checkpoint, references, targets) -> None:
-    before = adapted.score(adapted.prefix(references), targets)
+def test_scores_after_reload_equal_those_before(
+    adapted, checkpoint, references, candidates
+) -> None:
+    before = adapted.score(adapted.prefix(references), candidates)
     loaded = load_scorer(checkpoint)
-    after = loaded.score(loaded.prefix(references), targets)
+    after = loaded.score(loaded.prefix(references), candidates)
     assert torch.equal(before, after)
     assert loaded.model_version == adapted.model_version
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
 def test_a_base_outside_the_checkpoint_is_found_by_its_folder(
-    adapted, base, tokenizer, tmp_path, references, targets
+    adapted, base, tokenizer, tmp_path, references, candidates
 ) -> None:
     folder = tmp_path / "outside"
     save_scorer(adapted, folder, base=BaseModel(str(base)), tokenizer=tokenizer)
     assert not (folder / "base").exists()
     loaded = load_scorer(folder)
     assert torch.equal(
-        loaded.score(loaded.prefix(references), targets),
-        adapted.score(adapted.prefix(references), targets),
+        loaded.score(loaded.prefix(references), candidates),
+        adapted.score(adapted.prefix(references), candidates),
     )
 
 
@@ -202,7 +204,7 @@ def test_a_failed_save_leaves_the_old_one(
 
 
 def test_a_quantised_base_gives_the_same_scores_after_reload(
-    tokenizer, tmp_path, references, targets
+    tokenizer, tmp_path, references, candidates
 ) -> None:
     """Real 4-bit layers on the CPU: NF4 base, float32 adapter and preference tokens."""
     shape = TinyShape(
@@ -227,8 +229,14 @@ def test_a_quantised_base_gives_the_same_scores_after_reload(
     scorer = PreferenceScorer(
         Backbone(model), template, geometry=shape.geometry, config=ScorerConfig()
     ).eval()
-    before = scorer.score(scorer.prefix(references), targets)
+    before = scorer.score(scorer.prefix(references), candidates)
     folder = tmp_path / "nf4"
     save_scorer(scorer, folder, base=BaseModel(str(base), quantization="nf4"), tokenizer=tokenizer)
     loaded = load_scorer(folder)
-    assert torch.equal(loaded.score(loaded.prefix(references), targets), before)
+    assert torch.equal(loaded.score(loaded.prefix(references), candidates), before)
+
+
+def test_the_config_keeps_the_keys_of_its_format(adapted, checkpoint) -> None:
+    written = json.loads((checkpoint / "scorer.json").read_text())["scorer"]
+    assert written["max_packed_targets"] == adapted.config.max_packed_candidates == 4
+    assert load_scorer(checkpoint).config == adapted.config

@@ -1,4 +1,4 @@
-"""The packed pass against one full pass a target, and who gets a gradient."""
+"""The packed pass against one full pass a candidate, and who gets a gradient."""
 
 from dataclasses import replace
 
@@ -6,50 +6,52 @@ import pytest
 import torch
 
 from recsys.images.preprocess import pad_batch, to_model_input
-from recsys.scorer.model import PreferenceScorer, Reference, Target, preference_score
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, preference_score
 from recsys.scorer.packing import pack
 
 TOLERANCE = 1e-5
 
 
-def full_pass(scorer: PreferenceScorer, references: list[Reference], target: Target) -> float:
-    """The naive twin: everything anew for one target, in a row of its own."""
+def full_pass(
+    scorer: PreferenceScorer, references: list[Reference], candidate: CandidateImage
+) -> float:
+    """The naive twin: everything anew for one candidate, in a row of its own."""
     template = scorer.template
     packed = pack(
         [template.prefix([r.prompt for r in references])],
-        [[template.target(target.prompt)]],
+        [[template.candidate(candidate.prompt)]],
         first_position=scorer.config.num_preference_tokens,
     )
-    images = [i for r in references for i in (r.liked, r.disliked)] + [target.image]
+    images = [i for r in references for i in (r.liked, r.disliked)] + [candidate.image]
     with torch.no_grad():
         return preference_score(scorer.logits(packed, scorer.image_features(images))).item()
 
 
 @pytest.mark.parametrize("num_references", [0, 1, 3])
 def test_scores_behind_a_kept_prefix_equal_full_passes(
-    scorer, references, targets, num_references
+    scorer, references, candidates, num_references
 ) -> None:
     used = references[:num_references]
-    scores = scorer.score(scorer.prefix(used), targets)
-    expected = [full_pass(scorer, used, target) for target in targets]
+    scores = scorer.score(scorer.prefix(used), candidates)
+    expected = [full_pass(scorer, used, candidate) for candidate in candidates]
     assert scores.tolist() == pytest.approx(expected, abs=TOLERANCE)
     assert len({round(score, 4) for score in scores.tolist()}) > 1
 
 
-def test_order_and_company_do_not_matter(scorer, references, targets) -> None:
+def test_order_and_company_do_not_matter(scorer, references, candidates) -> None:
     prefix = scorer.prefix(references)
-    together = scorer.score(prefix, targets)
-    backwards = scorer.score(prefix, targets[::-1]).flip(0)
-    alone = torch.cat([scorer.score(prefix, [target]) for target in targets])
+    together = scorer.score(prefix, candidates)
+    backwards = scorer.score(prefix, candidates[::-1]).flip(0)
+    alone = torch.cat([scorer.score(prefix, [candidate]) for candidate in candidates])
     assert torch.allclose(together, backwards, atol=TOLERANCE)
     assert torch.allclose(together, alone, atol=TOLERANCE)
 
 
-def test_a_prefix_is_not_changed_by_its_use(scorer, references, targets) -> None:
+def test_a_prefix_is_not_changed_by_its_use(scorer, references, candidates) -> None:
     prefix = scorer.prefix(references)
-    first = scorer.score(prefix, targets)
+    first = scorer.score(prefix, candidates)
     num_bytes = prefix.num_bytes
-    assert torch.equal(scorer.score(prefix, targets), first)
+    assert torch.equal(scorer.score(prefix, candidates), first)
     assert prefix.num_bytes == num_bytes
 
 
@@ -62,13 +64,13 @@ def test_a_warm_user_costs_keys_and_values_alone(scorer, references) -> None:
     assert max(storages) == prefix.num_bytes // (2 * text.num_hidden_layers)
 
 
-def test_rows_of_different_length_do_not_touch_each_other(scorer, references, targets) -> None:
+def test_rows_of_different_length_do_not_touch_each_other(scorer, references, candidates) -> None:
     template = scorer.template
     users = [references, references[:1]]
-    rows = [targets[:2], targets[2:5]]
+    rows = [candidates[:2], candidates[2:5]]
     packed = pack(
         [template.prefix([r.prompt for r in refs]) for refs in users],
-        [[template.target(t.prompt) for t in row] for row in rows],
+        [[template.candidate(t.prompt) for t in row] for row in rows],
         first_position=scorer.config.num_preference_tokens,
     )
     images = []
@@ -77,12 +79,12 @@ def test_rows_of_different_length_do_not_touch_each_other(scorer, references, ta
     with torch.no_grad():
         scores = preference_score(scorer.logits(packed, scorer.image_features(images)))
     for user, (refs, row) in enumerate(zip(users, rows, strict=True)):
-        expected = [full_pass(scorer, refs, target) for target in row]
+        expected = [full_pass(scorer, refs, candidate) for candidate in row]
         assert scores[user, : len(row)].tolist() == pytest.approx(expected, abs=TOLERANCE)
     assert scores[0, 2:].tolist() == [0.5]
 
 
-def test_no_targets_no_scores(scorer, references) -> None:
+def test_no_candidates_no_scores(scorer, references) -> None:
     assert scorer.score(scorer.prefix(references), []).shape == (0,)
 
 
@@ -100,35 +102,35 @@ def test_the_score_is_eq_2() -> None:
 
 
 def test_every_trainable_parameter_gets_a_gradient_also_after_a_no_grad_call(
-    scorer, references, targets
+    scorer, references, candidates
 ) -> None:
-    scorer.score(scorer.prefix(references), targets)  # must leave nothing frozen behind
+    scorer.score(scorer.prefix(references), candidates)  # must leave nothing frozen behind
     frozen = {n for n, _ in scorer.named_parameters() if "vision_model.embeddings" in n}
     for name, parameter in scorer.named_parameters():
         parameter.requires_grad_(name not in frozen)
     packed = pack(
         [scorer.template.prefix([r.prompt for r in references])],
-        [[scorer.template.target(t.prompt) for t in targets]],
+        [[scorer.template.candidate(t.prompt) for t in candidates]],
         first_position=scorer.config.num_preference_tokens,
     )
-    images = [i for r in references for i in (r.liked, r.disliked)] + [t.image for t in targets]
+    images = [i for r in references for i in (r.liked, r.disliked)] + [t.image for t in candidates]
     scorer.logits(packed, scorer.image_features(images)).square().sum().backward()
     for name, parameter in scorer.named_parameters():
         got = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
         assert got == (name not in frozen), name
 
 
-def test_scores_are_differentiable_down_to_the_pixels(scorer, references, targets) -> None:
+def test_scores_are_differentiable_down_to_the_pixels(scorer, references, candidates) -> None:
     prefix = scorer.prefix(references)
-    pixels = targets[0].image.clone().requires_grad_()
-    logits = scorer.target_logits(prefix, [Target(pixels, "a large house")])
+    pixels = candidates[0].image.clone().requires_grad_()
+    logits = scorer.candidate_logits(prefix, [CandidateImage(pixels, "a large house")])
     preference_score(logits).sum().backward()
     assert pixels.grad is not None
     assert pixels.grad.abs().sum() > 0
 
 
 def test_without_preference_tokens_the_pass_is_the_librarys_own(
-    scorer, model, references, targets
+    scorer, model, references, candidates
 ) -> None:
     """With K = 0, M+ and M- are what the library's whole forward says of the same ids."""
     bare = PreferenceScorer(
@@ -137,10 +139,10 @@ def test_without_preference_tokens_the_pass_is_the_librarys_own(
         geometry=scorer.geometry,
         config=replace(scorer.config, num_preference_tokens=0),
     )
-    logits = bare.target_logits(bare.prefix(references), targets[:1])[0]
+    logits = bare.candidate_logits(bare.prefix(references), candidates[:1])[0]
     prompts = [reference.prompt for reference in references]
-    tokens = bare.template.prefix(prompts) + bare.template.target(targets[0].prompt)
-    images = [i for r in references for i in (r.liked, r.disliked)] + [targets[0].image]
+    tokens = bare.template.prefix(prompts) + bare.template.candidate(candidates[0].prompt)
+    images = [i for r in references for i in (r.liked, r.disliked)] + [candidates[0].image]
     pixels, mask = pad_batch([to_model_input(image, bare.geometry) for image in images])
     with torch.no_grad():
         expected = model(

@@ -12,7 +12,7 @@ def tokens(length: int, first: int = 1) -> Tokens:
     return Tokens(tuple(range(first, first + length)), (False,) * length)
 
 
-def test_targets_continue_the_prefix_side_by_side() -> None:
+def test_candidates_continue_the_prefix_side_by_side() -> None:
     packed = pack([tokens(3)], [[tokens(2, 10), tokens(1, 20)]], first_position=5)
     assert packed.ids.tolist() == [[1, 2, 3, 10, 11, 20]]
     assert packed.segments.tolist() == [[0, 0, 0, 1, 1, 2]]
@@ -26,10 +26,10 @@ def test_shorter_rows_are_padded_at_the_end() -> None:
     assert packed.readouts.tolist() == [[3], [-1]]
 
 
-@pytest.mark.parametrize(("prefixes", "targets"), [([], []), ([tokens(1)], [])])
-def test_rows_must_pair_up(prefixes, targets) -> None:
+@pytest.mark.parametrize(("prefixes", "candidates"), [([], []), ([tokens(1)], [])])
+def test_rows_must_pair_up(prefixes, candidates) -> None:
     with pytest.raises(ValueError, match="pair up"):
-        pack(prefixes, targets)
+        pack(prefixes, candidates)
 
 
 segments = st.lists(st.sampled_from([0, 0, 0, 1, 2, PADDING]), min_size=1, max_size=12)

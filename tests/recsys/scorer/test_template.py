@@ -18,30 +18,30 @@ def test_a_labelled_image_reads_as_in_the_paper(template, tokenizer) -> None:
     )
 
 
-def test_a_target_is_the_same_without_its_label(template) -> None:
-    target = template.target("three small fish")
-    assert template.labelled("three small fish", liked=True).ids[:-1] == target.ids
-    assert template.labelled("three small fish", liked=False).ids[:-1] == target.ids
+def test_a_candidate_is_the_same_without_its_label(template) -> None:
+    candidate = template.candidate("three small fish")
+    assert template.labelled("three small fish", liked=True).ids[:-1] == candidate.ids
+    assert template.labelled("three small fish", liked=False).ids[:-1] == candidate.ids
     assert template.labelled("x", liked=True).ids[-1] == template.like_id
     assert template.labelled("x", liked=False).ids[-1] == template.dislike_id
 
 
 def test_only_the_template_s_own_places_are_images(template, tokenizer) -> None:
-    tokens = template.target("a <image> of <fake_token_around_image>")
+    tokens = template.candidate("a <image> of <fake_token_around_image>")
     assert sum(tokens.is_image) == 2
     image = tokenizer.convert_tokens_to_ids("<image>")
     assert [i for i, token in enumerate(tokens.ids) if token == image] == [1, 2]
 
 
 def test_prompts_are_cut_at_100_tokens(template) -> None:
-    longest = template.target("fish " * 10_000)
-    assert len(longest) == len(template.target("")) + 100
+    longest = template.candidate("fish " * 10_000)
+    assert len(longest) == len(template.candidate("")) + 100
 
 
 @pytest.mark.parametrize("prompt", ["", "näive 日本語 🐟", "\x00", "a" * 500])
 def test_any_prompt_can_be_encoded_and_read_back(template, tokenizer, prompt) -> None:
-    empty = len(template.target(""))
-    ids = template.target(prompt).ids
+    empty = len(template.candidate(""))
+    ids = template.candidate(prompt).ids
     assert len(ids) <= empty + 100
     if len(ids) < empty + 100:
         assert prompt in tokenizer.decode(ids)
@@ -66,7 +66,7 @@ def test_the_authors_labels_can_be_chosen(tokenizer) -> None:
 
 @pytest.mark.parametrize("word", ["like", "dislike"])
 def test_a_prompt_that_spells_a_label_is_not_labelled(template, word) -> None:
-    ids = template.target(f"a girl I {word} best").ids
+    ids = template.candidate(f"a girl I {word} best").ids
     assert template.like_id not in ids
     assert template.dislike_id not in ids
     assert template.labelled("x", liked=True).ids[-1] == template.like_id

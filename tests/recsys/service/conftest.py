@@ -51,14 +51,14 @@ class FakeScorer:
             likes_bright = bool(references[-1].liked.mean() > references[-1].disliked.mean())
         return FakePrefix(likes_bright, len(references))
 
-    def score(self, prefix: Any, targets: Sequence[Any]) -> Tensor:
-        if targets[0].prompt != "a probe":
+    def score(self, prefix: Any, candidates: Sequence[Any]) -> Tensor:
+        if candidates[0].prompt != "a probe":
             self.is_entered.set()
             assert self.is_open.wait(GIVE_UP_S)
-            self.num_scored += len(targets)
+            self.num_scored += len(candidates)
         if self.is_broken:
             raise RuntimeError("device lost: /dev/secret0")
-        bright = torch.stack([each.image.mean() for each in targets]) * 0.9 + 0.05
+        bright = torch.stack([each.image.mean() for each in candidates]) * 0.9 + 0.05
         return bright if prefix.likes_bright else 1 - bright
 
 

@@ -14,7 +14,7 @@ from recsys.errors import CheckpointRefused
 from recsys.images.decode import inspect
 from recsys.ranking.candidates import NOTHING_BORROWED, Candidate, Personalization
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import PreferenceScorer, ScorerConfig, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from recsys.service.app import LoadedModel
 from recsys.service.server import borrowing
@@ -121,8 +121,9 @@ def scores_of(ranking) -> dict[str, float]:
 
 
 def own_scores(scorer) -> dict[str, float]:
-    targets = [Target(torch.full((3, 6, 8), shade / 255), "a cat") for shade in SHADES.values()]
-    found = scorer.score(scorer.prefix([]), targets)
+    images = [torch.full((3, 6, 8), shade / 255) for shade in SHADES.values()]
+    candidates = [CandidateImage(image, "a cat") for image in images]
+    found = scorer.score(scorer.prefix([]), candidates)
     return dict(zip(SHADES, found.tolist(), strict=True))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from recsys.signatures.probes import Probes, encode_probes
 from recsys.signatures.reader import Projection
@@ -52,16 +52,18 @@ def scorer(model, tokenizer) -> PreferenceScorer:
 
 
 @pytest.fixture
-def targets() -> list[Target]:
+def candidates() -> list[CandidateImage]:
     """Probes' images are whole bytes, as stored ones are; their prompts differ in length."""
     generator = torch.Generator().manual_seed(9)
     images = torch.randint(0, 256, (5, 3, 20, 18), generator=generator, dtype=torch.uint8)
-    return [Target(image.float() / 255, "word " * place) for place, image in enumerate(images)]
+    return [
+        CandidateImage(each.float() / 255, "word " * place) for place, each in enumerate(images)
+    ]
 
 
 @pytest.fixture
-def probes(scorer, targets) -> Probes:
-    return encode_probes(scorer, targets)
+def probes(scorer, candidates) -> Probes:
+    return encode_probes(scorer, candidates)
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ HEADS = ((1, 2), (0, 3))
 
 
 @pytest.fixture
-def stored(targets) -> list[Probe]:
-    return [Probe(png(target.image), target.prompt) for target in targets]
+def stored(candidates) -> list[Probe]:
+    return [Probe(png(candidate.image), candidate.prompt) for candidate in candidates]
 
 
 def png(image) -> bytes:

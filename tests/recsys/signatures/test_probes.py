@@ -29,36 +29,36 @@ def asked(scorer, users):
     return [[each.prompt for each in user] for user in users], scorer.image_features(images)
 
 
-def single_pass(scorer, user, target):
-    """The row of one user and one target."""
+def single_pass(scorer, user, candidate):
+    """The row of one user and one candidate."""
     prefix = scorer.template.prefix([each.prompt for each in user])
     count = scorer.config.num_preference_tokens
-    packed = pack([prefix], [[scorer.template.target(target.prompt)]], first_position=count)
+    packed = pack([prefix], [[scorer.template.candidate(candidate.prompt)]], first_position=count)
     images = [image for each in user for image in (each.liked, each.disliked)]
-    return packed, scorer.image_features([*images, target.image])
+    return packed, scorer.image_features([*images, candidate.image])
 
 
-def score_alone(scorer, user, target) -> float:
-    liked, disliked = scorer.logits(*single_pass(scorer, user, target))[0, 0]
+def score_alone(scorer, user, candidate) -> float:
+    liked, disliked = scorer.logits(*single_pass(scorer, user, candidate))[0, 0]
     return float(liked - disliked)
 
 
-def attention_alone(scorer, user, targets, normalisation):
-    """The mean over the tokens of all targets, each read in a pass of its own."""
+def attention_alone(scorer, user, candidates, normalisation):
+    """The mean over the tokens of all candidates, each read in a pass of its own."""
     rows = []
     count = scorer.config.num_preference_tokens
-    for target in targets:
-        packed, features = single_pass(scorer, user, target)
+    for candidate in candidates:
+        packed, features = single_pass(scorer, user, candidate)
         with record_preference_attention(count, normalisation=normalisation) as record:
             scorer.logits(packed, features)
         rows.append(record.stacked()[:, 0, :, count:][:, :, packed.segments[0] == 1])
     return torch.cat(rows, dim=2).mean(dim=2).numpy()
 
 
-def test_packed_scores_are_those_of_single_passes(scorer, users, targets, probes) -> None:
+def test_packed_scores_are_those_of_single_passes(scorer, users, candidates, probes) -> None:
     found = probe_scores(scorer, *asked(scorer, users), probes)
     with torch.no_grad():
-        expected = [[score_alone(scorer, user, target) for target in targets] for user in users]
+        expected = [[score_alone(scorer, user, each) for each in candidates] for user in users]
     assert found.shape == (3, 5)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, **CLOSE)
@@ -67,11 +67,11 @@ def test_packed_scores_are_those_of_single_passes(scorer, users, targets, probes
 
 @pytest.mark.parametrize("normalisation", ["preference", "full", "log_ratio"])
 def test_packed_attention_is_the_mean_over_the_tokens_of_single_passes(
-    scorer, users, targets, probes, normalisation
+    scorer, users, candidates, probes, normalisation
 ) -> None:
     found = probe_attention(scorer, *asked(scorer, users), probes, normalisation=normalisation)
     with torch.no_grad():
-        expected = [attention_alone(scorer, user, targets, normalisation) for user in users]
+        expected = [attention_alone(scorer, user, candidates, normalisation) for user in users]
     assert found.shape == (3, 2, 4, 3)
     np.testing.assert_allclose(found, expected, **CLOSE)
 
@@ -124,10 +124,10 @@ def test_gradients_reach_the_preference_tokens(scorer, users, probes) -> None:
     np.testing.assert_array_equal(read, found.detach().double().numpy())
 
 
-def test_probes_are_encoded_as_any_image(scorer, targets) -> None:
-    probes = encode_probes(scorer, targets)
-    assert probes.prompts == tuple(target.prompt for target in targets)
-    expected = scorer.image_features([target.image for target in targets])
+def test_probes_are_encoded_as_any_image(scorer, candidates) -> None:
+    probes = encode_probes(scorer, candidates)
+    assert probes.prompts == tuple(candidate.prompt for candidate in candidates)
+    expected = scorer.image_features([candidate.image for candidate in candidates])
     assert torch.equal(probes.features, expected)
 
 

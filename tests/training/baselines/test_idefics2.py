@@ -47,7 +47,7 @@ def test_zero_shot_is_q_on_the_papers_template(
     scores = predictor.scores("ann", references, candidates)
 
     for score, one in zip(scores, candidates, strict=True):
-        ids = [*context.ids, *template.target(one.prompt).ids]
+        ids = [*context.ids, *template.candidate(one.prompt).ids]
         seen = [prepared(images, row, geometry) for row in [*rows, one.row]]
         expected = naive(model, ids, seen, labels_of(tokenizer))
         assert score == pytest.approx(expected, rel=1e-4)

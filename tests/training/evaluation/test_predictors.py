@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import PreferenceScorer, Reference, ScorerConfig, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
 from training.data.samples import Pair, Sample
@@ -49,7 +49,7 @@ def test_its_numbers_are_the_logits_of_the_served_scores(scorer, features) -> No
     references = [
         Reference(picture(p.liked) / 255, picture(p.disliked) / 255, p.prompt) for p in REFERENCES
     ]
-    targets = [Target(picture(c.row) / 255, c.prompt) for c in ASKED]
+    targets = [CandidateImage(picture(c.row) / 255, c.prompt) for c in ASKED]
     served = scorer.score(scorer.prefix(references), targets)
     found = torch.sigmoid(torch.from_numpy(ours.scores("u", REFERENCES, ASKED)))
     torch.testing.assert_close(found.float(), served, rtol=1e-5, atol=1e-5)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from recsys.scorer.attention import Normalisation
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import PreferenceScorer, ScorerConfig, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from recsys.signatures.files import Probe, write_signature
 from recsys.signatures.probes import Probes, encode_probes, probe_attention, probe_scores
@@ -74,7 +74,7 @@ def told_probes() -> list[Probe]:
 def probes(scorer) -> Probes:
     images = [picture(90 + n).float() / 255 for n in range(3)]
     return encode_probes(
-        scorer, [Target(i, p.prompt) for i, p in zip(images, told_probes(), strict=True)]
+        scorer, [CandidateImage(i, p.prompt) for i, p in zip(images, told_probes(), strict=True)]
     )
 
 

@@ -80,7 +80,7 @@ def test_tokens_of_a_row_are_the_templates_own() -> None:
     prompt = "word " * 40
     tokenizer = train_tokenizer([prompt], vocabulary=500)
     template = Template(tokenizer, TemplateConfig(), num_image_tokens=TINY.num_latents)
-    words = len(template.target("")) - TINY.num_latents - 2
+    words = len(template.candidate("")) - TINY.num_latents - 2
     one = len(template.prefix(["", ""])) - len(template.prefix([""]))
     assert one == 2 * (TINY.num_latents + 2 + words + 1)
     recipe = tiny()

@@ -10,7 +10,7 @@ from rich.console import Console
 from recsys.scorer.adapter import merge_adapter
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.checkpoint import load_scorer
-from recsys.scorer.model import PreferenceScorer, Reference, Target
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
@@ -89,7 +89,8 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scores(scorer: PreferenceScorer) -> torch.Tensor:
     images = torch.rand(6, 3, 20, 20, generator=torch.Generator().manual_seed(0))
     references = [Reference(images[0], images[1], "a"), Reference(images[2], images[3], "b")]
-    return scorer.score(scorer.prefix(references), [Target(images[4], "c"), Target(images[5], "")])
+    candidates = [CandidateImage(images[4], "c"), CandidateImage(images[5], "")]
+    return scorer.score(scorer.prefix(references), candidates)
 
 
 def test_stage_1_is_held_in_4_bits_but_for_what_is_trained_whole(road) -> None:
