@@ -78,7 +78,7 @@ def packed(scorer: PreferenceScorer, samples: Sequence[Sample], encode: Encode) 
 
 def two_passes(scorer: PreferenceScorer, samples: Sequence[Sample], encode: Encode) -> None:
     """A row of its own for every pair and side, in micro-batches of so many pairs."""
-    alone = [(sample.references, pair) for sample in samples for pair in sample.targets]
+    alone = [(sample.references, pair) for sample in samples for pair in sample.pairs]
     for start in range(0, len(alone), ROWS_AT_ONCE // 2):
         chunk = alone[start : start + ROWS_AT_ONCE // 2]
         liked = _full_pass(scorer, [(refs, pair.liked) for refs, pair in chunk], encode)

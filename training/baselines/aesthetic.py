@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from training.baselines.clip_towers import ClipTowers, load_towers
 from training.baselines.weights import fill, read_torch_file, require
+from training.data.features import ReadImage
 from training.data.samples import Pair
-from training.evaluation.predictors import Candidate, ImageReader, Scores
+from training.evaluation.predictors import CandidateRow, Scores
 
 HEAD_FILE = "sac+logos+ava1-l14-linearMSE.pth"
 
@@ -53,7 +54,7 @@ class LaionAesthetic:
 
     @torch.no_grad()
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """How beautiful each image is, on a scale of about 1 to 10; nothing else is read."""
         if not candidates:
@@ -64,7 +65,7 @@ class LaionAesthetic:
         return scores
 
 
-def load_aesthetic(folder: Path, *, images: ImageReader, device: str = "cpu") -> LaionAesthetic:
+def load_aesthetic(folder: Path, *, images: ReadImage, device: str = "cpu") -> LaionAesthetic:
     """Read CLIP-L/14 and the head on it.
 
     Args:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from training.baselines.clip_towers import ClipTowers, load_towers
+from training.data.features import ReadImage
 from training.data.samples import Pair
-from training.evaluation.predictors import Candidate, ImageReader, Scores
+from training.evaluation.predictors import CandidateRow, Scores
 
 
 class PromptSimilarity:
@@ -25,7 +26,7 @@ class PromptSimilarity:
         self._scale = scale
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """How well each image fits its own prompt, in [-scale, scale]; references are not read."""
         if not candidates:
@@ -37,7 +38,7 @@ class PromptSimilarity:
         return scores
 
 
-def load_clip_score(folder: Path, *, images: ImageReader, device: str = "cpu") -> PromptSimilarity:
+def load_clip_score(folder: Path, *, images: ReadImage, device: str = "cpu") -> PromptSimilarity:
     """CLIP score: 100 · cos, not cut at 0.  Hessel et al., 2021, with CLIP's own scale.
 
     Args:
@@ -54,7 +55,7 @@ def load_clip_score(folder: Path, *, images: ImageReader, device: str = "cpu") -
     return PromptSimilarity("clip_score", towers, scale=100.0)
 
 
-def load_pick_score(folder: Path, *, images: ImageReader, device: str = "cpu") -> PromptSimilarity:
+def load_pick_score(folder: Path, *, images: ReadImage, device: str = "cpu") -> PromptSimilarity:
     """PickScore: exp(logit_scale) · cos by a CLIP-H tuned on Pick-a-Pic.  Kirstain et al., 2023.
 
     Args:

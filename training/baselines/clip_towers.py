@@ -16,7 +16,7 @@ from recsys.errors import CheckpointRefused
 from training.baselines.embeddings import ImageEmbeddings, PromptEmbeddings
 from training.baselines.pixels import ChannelScale, Prepare, crop_middle, stack
 from training.baselines.weights import read_json, require, require_model
-from training.evaluation.predictors import ImageReader
+from training.data.features import ReadImage
 
 
 class ClipTowers:
@@ -33,7 +33,7 @@ class ClipTowers:
     """
 
     def __init__(
-        self, model: CLIPModel, tokenizer: CLIPTokenizer, *, prepare: Prepare, images: ImageReader
+        self, model: CLIPModel, tokenizer: CLIPTokenizer, *, prepare: Prepare, images: ReadImage
     ) -> None:
         config: Any = model.config
         known, expected = len(tokenizer), int(config.text_config.vocab_size)
@@ -85,7 +85,7 @@ class ClipTowers:
         return F.normalize(cast(Tensor, output.pooler_output), dim=-1)[0]
 
 
-def load_towers(folder: Path, *, images: ImageReader, device: str, source: str) -> ClipTowers:
+def load_towers(folder: Path, *, images: ReadImage, device: str, source: str) -> ClipTowers:
     """Read a CLIP repository: config, weights, tokenizer, and how images are prepared.
 
     Args:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from training.data.samples import Histories, Pair
-from training.evaluation.predictors import Candidate, Scores
+from training.data.samples import Pair, PairTable
+from training.evaluation.predictors import CandidateRow, Scores
 
 NUM_NEIGHBOURS = 40
 SHRINKAGE = 4.0
@@ -36,7 +36,7 @@ class UserNeighbours:
 
     name = "user_knn"
 
-    def __init__(self, known: Histories, *, num_neighbours: int = NUM_NEIGHBOURS) -> None:
+    def __init__(self, known: PairTable, *, num_neighbours: int = NUM_NEIGHBOURS) -> None:
         self._users = {user: place for place, user in enumerate(known.pairs)}
         self._num_images = len(known.images)
         self._num_neighbours = num_neighbours
@@ -44,7 +44,7 @@ class UserNeighbours:
         self._all = sparse.vstack(rows, format="csr") if rows else None
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """A weighted mean of verdicts in [-1, 1]; 0 where no neighbour was shown the image."""
         if self._all is None or not references:
@@ -85,7 +85,7 @@ class MatrixFactorisation:
 
     name = "matrix_factorisation"
 
-    def __init__(self, known: Histories, *, num_factors: int = NUM_FACTORS, seed: int = 0) -> None:
+    def __init__(self, known: PairTable, *, num_factors: int = NUM_FACTORS, seed: int = 0) -> None:
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
@@ -107,7 +107,7 @@ class MatrixFactorisation:
             self._model.fit(likes, show_progress=False)
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """Products of factors; 0 for an image that nobody is known to have liked."""
         rows = np.array([each.row for each in candidates], dtype=int)

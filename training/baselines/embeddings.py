@@ -7,7 +7,7 @@ from cachetools import LRUCache
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from training.evaluation.predictors import ImageReader
+from training.data.features import ReadImage
 
 MOST_BYTES = 1 << 30
 MOST_PROMPTS = 4096
@@ -26,7 +26,7 @@ class ImageEmbeddings:
         most_bytes: the least recently asked for are forgotten beyond this.
     """
 
-    def __init__(self, encode: Encode, read: ImageReader, *, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, encode: Encode, read: ReadImage, *, most_bytes: int = MOST_BYTES) -> None:
         self._encode = encode
         self._read = read
         self._kept: LRUCache[int, Tensor] = LRUCache(most_bytes, getsizeof=_num_bytes)

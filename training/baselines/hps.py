@@ -11,7 +11,7 @@ from training.baselines.clip_towers import ClipTowers, load_clip_tokenizer
 from training.baselines.open_clip_names import config_of, to_transformers
 from training.baselines.pixels import CLIP_SCALE, pad_to_square
 from training.baselines.weights import fill, read_torch_file, require
-from training.evaluation.predictors import ImageReader
+from training.data.features import ReadImage
 
 Version = Literal["v2.0", "v2.1"]
 
@@ -20,7 +20,7 @@ _TOKENIZER_SOURCE = "the hub's laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
 
 def load_hps(
-    folder: Path, *, images: ImageReader, device: str = "cpu", version: Version = "v2.1"
+    folder: Path, *, images: ReadImage, device: str = "cpu", version: Version = "v2.1"
 ) -> PromptSimilarity:
     """HPSv2: cos(prompt, image), in [-1, 1].
 

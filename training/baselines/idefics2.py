@@ -11,9 +11,9 @@ from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines.weights import require_model
-from training.data.features import ImageFeatures
+from training.data.features import ImageFeatures, ReadImage
 from training.data.samples import Pair
-from training.evaluation.predictors import Candidate, ImageReader, Scores
+from training.evaluation.predictors import CandidateRow, Scores
 from training.evaluation.scorer_predictor import ScorerPredictor
 
 # Labels in the authors' code and in ViPer's; each is one token of Idefics2's vocabulary.
@@ -34,14 +34,14 @@ class ZeroShotIdefics2:
         images: row -> RGB image.
     """
 
-    def __init__(self, scorer: PreferenceScorer, images: ImageReader) -> None:
+    def __init__(self, scorer: PreferenceScorer, images: ReadImage) -> None:
         self.name = "idefics2"
         self._most = scorer.config.max_packed_candidates
         features = ImageFeatures(scorer, images)
         self._predictor = ScorerPredictor(scorer, features, name=self.name)
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """Q of each candidate, in [0, 1], behind the newest 8 references."""
         chunks = [
@@ -54,7 +54,7 @@ class ZeroShotIdefics2:
 def load_idefics2(
     folder: Path,
     *,
-    images: ImageReader,
+    images: ReadImage,
     device: str = "cpu",
     geometry: ImageGeometry = GEOMETRY,
 ) -> ZeroShotIdefics2:

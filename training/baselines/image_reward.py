@@ -25,8 +25,9 @@ from training.baselines.blip_names import (
 from training.baselines.embeddings import ENCODE_AT_ONCE, ImageEmbeddings
 from training.baselines.pixels import CLIP_SCALE, crop_middle, stack
 from training.baselines.weights import fill, read_json, read_torch_file, require
+from training.data.features import ReadImage
 from training.data.samples import Pair
-from training.evaluation.predictors import Candidate, ImageReader, Scores
+from training.evaluation.predictors import CandidateRow, Scores
 
 WEIGHTS_FILE, CONFIG_FILE, VOCABULARY_FILE = "ImageReward.pt", "med_config.json", "vocab.txt"
 
@@ -55,7 +56,7 @@ class ImageReward:
         *,
         head: nn.Module,
         tokenizer: BertTokenizer,
-        images: ImageReader,
+        images: ReadImage,
     ) -> None:
         self.name = "image_reward"
         self._vision = vision.eval().requires_grad_(False)
@@ -66,7 +67,7 @@ class ImageReward:
 
     @torch.no_grad()
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """The reward of each image for its own prompt; references are not read."""
         rewards = np.zeros(len(candidates))
@@ -94,7 +95,7 @@ class ImageReward:
         return cast(Tensor, output.last_hidden_state)
 
 
-def load_image_reward(folder: Path, *, images: ImageReader, device: str = "cpu") -> ImageReward:
+def load_image_reward(folder: Path, *, images: ReadImage, device: str = "cpu") -> ImageReward:
     """Read the authors' weights.
 
     Args:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 
 from training.data.samples import Pair
-from training.evaluation.predictors import Candidate, Scores
+from training.evaluation.predictors import CandidateRow, Scores
 
 Embed = Callable[[Sequence[int]], Float[np.ndarray, "N E"]]
 """Rows of the image table -> embeddings."""
@@ -35,7 +35,7 @@ class LinearTaste:
         self._strength = strength
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """Utilities w · x; all 0 for somebody without references."""
         if not references or not candidates:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from training.data.samples import Histories, Pair
-from training.evaluation.predictors import Candidate, Scores
+from training.data.samples import Pair, PairTable
+from training.evaluation.predictors import CandidateRow, Scores
 
 PRIOR_COMPARISONS = 2.0
 """Comparisons, half of them won, that every image is credited with."""
@@ -25,7 +25,7 @@ class Chance:
         self._seed = seed
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """A number in [0, 1) for each candidate."""
         return np.array([self._number(user_id, each.row) for each in candidates])
@@ -46,11 +46,11 @@ class MostLiked:
 
     name = "most_liked"
 
-    def __init__(self, known: Histories) -> None:
+    def __init__(self, known: PairTable) -> None:
         self._verdicts = _Verdicts(known)
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """Comparisons won with others, at least 0."""
         return np.array([self._verdicts.of_others(user_id, c.row)[0] for c in candidates])
@@ -68,12 +68,12 @@ class MeanRating:
 
     name = "mean_rating"
 
-    def __init__(self, known: Histories, *, prior: float = PRIOR_COMPARISONS) -> None:
+    def __init__(self, known: PairTable, *, prior: float = PRIOR_COMPARISONS) -> None:
         self._verdicts = _Verdicts(known)
         self._prior = prior
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """A share in (0, 1), a half for an image that nobody else was shown."""
         counts = np.array([self._verdicts.of_others(user_id, c.row) for c in candidates])
@@ -85,7 +85,7 @@ class MeanRating:
 class _Verdicts:
     """Likes and dislikes of each image, by user where it matters."""
 
-    def __init__(self, known: Histories) -> None:
+    def __init__(self, known: PairTable) -> None:
         self._total: dict[int, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
         self._own: Mapping[str, Sequence[Pair]] = known.pairs
         for pairs in known.pairs.values():

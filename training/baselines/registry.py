@@ -9,13 +9,14 @@ from training.baselines.hps import load_hps
 from training.baselines.idefics2 import load_idefics2
 from training.baselines.image_reward import load_image_reward
 from training.baselines.viper import load_viper
-from training.evaluation.predictors import ImageReader, Predictor
+from training.data.features import ReadImage
+from training.evaluation.predictors import Predictor
 
 
 class Loader(Protocol):
     """Reads a baseline's public weights from a folder."""
 
-    def __call__(self, folder: Path, *, images: ImageReader, device: str = "cpu") -> Predictor:
+    def __call__(self, folder: Path, *, images: ReadImage, device: str = "cpu") -> Predictor:
         """A predictor over an image table.
 
         Args:

@@ -9,11 +9,11 @@ from training.baselines.crowd import MatrixFactorisation, UserNeighbours
 from training.baselines.linear import LinearTaste
 from training.baselines.popularity import Chance, MeanRating, MostLiked
 from training.data.features import Features
-from training.data.samples import Histories
+from training.data.samples import PairTable
 from training.evaluation.predictors import Predictor
 
 
-def without_weights(known: Histories, features: Features, *, seed: int = 0) -> list[Predictor]:
+def without_weights(known: PairTable, features: Features, *, seed: int = 0) -> list[Predictor]:
     """Baselines over what may be known.
 
     Args:

@@ -26,9 +26,9 @@ from training.baselines.idefics2 import (
     sigmoid,
 )
 from training.baselines.weights import require
-from training.data.features import ImageFeatures
+from training.data.features import ImageFeatures, ReadImage
 from training.data.samples import Pair
-from training.evaluation.predictors import Candidate, ImageReader, Scores
+from training.evaluation.predictors import CandidateRow, Scores
 
 _QUESTION = "User:<image>Score for this image?<end_of_utterance>\nAssistant: "
 _ANSWER = "{label}<end_of_utterance>\n"
@@ -45,7 +45,7 @@ class ViperProxy:
     """
 
     def __init__(
-        self, scorer: PreferenceScorer, tokenizer: Tokenizer, *, images: ImageReader
+        self, scorer: PreferenceScorer, tokenizer: Tokenizer, *, images: ReadImage
     ) -> None:
         self.name = "viper"
         self._scorer = scorer
@@ -54,7 +54,7 @@ class ViperProxy:
 
     @torch.no_grad()
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """Q of each candidate, in [0, 1], behind the newest 8 references; prompts are not read."""
         config = self._scorer.config
@@ -103,7 +103,7 @@ def _last_image_at(tokens: Tokens) -> int:
 def load_viper(
     folder: Path,
     *,
-    images: ImageReader,
+    images: ReadImage,
     device: str = "cpu",
     base: Path | None = None,
     geometry: ImageGeometry = GEOMETRY,

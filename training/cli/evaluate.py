@@ -100,7 +100,7 @@ def evaluate(
                 checkpoint,
                 store,
                 tell=tell,
-                num_targets=targets,
+                num_pairs=targets,
                 most_users=most_users,
                 users=read_users(users_file) if users_file else None,
                 pairs=read_pairs(pairs_file) if pairs_file else None,

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.data.samples import Histories, Pair, Sample, draw_sample
-from training.fitting.recipes.recipe import Recipe, Stage
+from training.data.samples import Pair, PairTable, Sample, draw_sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +21,7 @@ class Batches:
         seed: decides.
     """
 
-    histories: Histories
+    histories: PairTable
     users: tuple[str, ...]
     num_users: int
     num_pairs: int
@@ -43,25 +42,37 @@ class Batches:
         return [
             f"{images[pair.liked]} over {images[pair.disliked]}"
             for sample in self.draw(step, part)
-            for pair in (*sample.references, *sample.targets)
+            for pair in (*sample.references, *sample.pairs)
         ]
 
     def _sample(self, user: str, rng: np.random.Generator) -> Sample:
         fewer = rng.random() < self.fewer_references
         count = int(rng.integers(0, self.num_references)) if fewer else self.num_references
         pairs = self.histories.pairs[user]
-        return draw_sample(pairs, rng, num_references=count, num_targets=self.num_pairs)
+        return draw_sample(pairs, rng, num_references=count, num_pairs=self.num_pairs)
 
 
-def batches(histories: Histories, recipe: Recipe, stage: Stage) -> Batches:
-    """What a stage draws from.
+def batches(
+    table: PairTable,
+    *,
+    num_users: int,
+    num_pairs: int,
+    num_references: int,
+    fewer_references: float,
+    seed: int,
+) -> Batches:
+    """Draw from every user who has two pairs that share no liked image.
+
+    Args:
+        table: what is learned from.
+        num_users, num_pairs, num_references, fewer_references, seed: as in `Batches`.
 
     Raises:
         ValueError: if no user has two pairs that share no image.
     """
     users = tuple(
         user
-        for user, pairs in sorted(histories.pairs.items())
+        for user, pairs in sorted(table.pairs.items())
         if len({pair.liked for pair in pairs}) >= 2
     )
     if not users:
@@ -70,13 +81,13 @@ def batches(histories: Histories, recipe: Recipe, stage: Stage) -> Batches:
             "import more choices"
         )
     return Batches(
-        histories,
+        table,
         users,
-        num_users=stage.num_users,
-        num_pairs=stage.num_pairs,
-        num_references=recipe.scorer.num_references,
-        fewer_references=recipe.fewer_references,
-        seed=stage.plan.seed,
+        num_users=num_users,
+        num_pairs=num_pairs,
+        num_references=num_references,
+        fewer_references=fewer_references,
+        seed=seed,
     )
 
 
@@ -88,11 +99,11 @@ def without_images(samples: Sequence[Sample], bad: set[int]) -> list[Sample]:
 
     if not bad:
         return list(samples)
-    return [Sample(good(sample.references), good(sample.targets)) for sample in samples]
+    return [Sample(good(sample.references), good(sample.pairs)) for sample in samples]
 
 
-def without_rows(histories: Histories, bad: set[int]) -> Histories:
-    """Histories without pairs that show an image which cannot be read."""
+def without_rows(histories: PairTable, bad: set[int]) -> PairTable:
+    """A table without pairs that show an image which cannot be read."""
     pairs: Mapping[str, tuple[Pair, ...]] = {
         user: tuple(p for p in own if not {p.liked, p.disliked} & bad)
         for user, own in histories.pairs.items()

@@ -14,8 +14,7 @@ from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.data.batches import Batches, without_images
 from training.data.loading import ImageCount, read_images, stream_images
-from training.data.samples import Sample
-from training.evaluation.questions import images_of
+from training.data.samples import Sample, images_of
 
 Encode = Callable[[Sequence[int]], Tensor]
 """Rows of the image table -> image tokens (N, T, D)."""
@@ -232,7 +231,7 @@ class Fresh:
 
 def _rows(samples: Sequence[Sample]) -> list[int]:
     """All images of samples, once each."""
-    return sorted({row for s in samples for row in images_of((*s.references, *s.targets))})
+    return sorted({row for s in samples for row in images_of((*s.references, *s.pairs))})
 
 
 @torch.no_grad()

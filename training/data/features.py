@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 
 import torch
 from cachetools import LRUCache
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from recsys.images.decode import decode
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
-from training.evaluation.predictors import ImageReader
+
+ReadImage = Callable[[int], UInt8[Tensor, "3 h w"]]
+"""Row of the image table -> RGB image."""
 
 Features = Callable[[Sequence[int]], Float[Tensor, "N T D"]]
 """Rows of the image table -> image tokens, in their order."""
@@ -19,7 +21,7 @@ MOST_BYTES = 1 << 30
 ENCODE_AT_ONCE = 64
 
 
-def stored_images(store: HistoryStore, images: Sequence[str]) -> ImageReader:
+def stored_images(store: HistoryStore, images: Sequence[str]) -> ReadImage:
     """A reader of images by their row in `images`, SHA-256 each."""
     return lambda row: decode(store.image(images[row]))
 
@@ -34,7 +36,7 @@ class ImageFeatures:
     """
 
     def __init__(
-        self, scorer: PreferenceScorer, read: ImageReader, *, most_bytes: int = MOST_BYTES
+        self, scorer: PreferenceScorer, read: ReadImage, *, most_bytes: int = MOST_BYTES
     ) -> None:
         self._scorer = scorer
         self._read = read

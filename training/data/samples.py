@@ -1,4 +1,4 @@
-"""Histories -> training samples: references and target pairs, by index into a table of images."""
+"""Stored choices -> pairs over a table of images, and training samples drawn from them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,15 +36,15 @@ class Sample:
 
     Attributes:
         references: read in this order.
-        targets: pairs to be told apart; share no image with the references.
+        pairs: to be told apart; share no image with the references.
     """
 
     references: tuple[Pair, ...]
-    targets: tuple[Pair, ...]
+    pairs: tuple[Pair, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Histories:
+class PairTable:
     """Pairs of many users over one table of images.
 
     Attributes:
@@ -56,7 +56,7 @@ class Histories:
     images: tuple[str, ...]
 
 
-def read_histories(store: HistoryStore, user_ids: Sequence[str] | None = None) -> Histories:
+def read_histories(store: HistoryStore, user_ids: Sequence[str] | None = None) -> PairTable:
     """Read users' pairs from storage; each passed-over image forms a pair with the liked one.
 
     Args:
@@ -78,7 +78,7 @@ def read_histories(store: HistoryStore, user_ids: Sequence[str] | None = None) -
             if choice.liked is not None
             for other in choice.passed_over
         )
-    return Histories(pairs, tuple(rows))
+    return PairTable(pairs, tuple(rows))
 
 
 def all_user_ids(store: HistoryStore) -> Iterator[str]:
@@ -94,7 +94,7 @@ def draw_sample(
     rng: np.random.Generator,
     *,
     num_references: int,
-    num_targets: int,
+    num_pairs: int,
 ) -> Sample:
     """Choose references and targets of one user at random, in random order.
 
@@ -105,13 +105,13 @@ def draw_sample(
         pairs: a user's pairs.
         rng: decides.
         num_references: at most so many references, 0 or more.
-        num_targets: at most so many targets, 0 or more.
+        num_pairs: at most so many targets, 0 or more.
     """
     shuffled = [pairs[index] for index in rng.permutation(len(pairs))]
     references = apart(shuffled, num_references)
     seen = {row for pair in references for row in (pair.liked, pair.disliked)}
     targets = [p for p in shuffled if p.liked not in seen and p.disliked not in seen]
-    return Sample(references, tuple(targets[:num_targets]))
+    return Sample(references, tuple(targets[:num_pairs]))
 
 
 def apart(pairs: Sequence[Pair], count: int) -> tuple[Pair, ...]:
@@ -125,6 +125,35 @@ def apart(pairs: Sequence[Pair], count: int) -> tuple[Pair, ...]:
     return tuple(kept)
 
 
+def halves(
+    pairs: Sequence[Pair], rng: np.random.Generator, *, num_references: int
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...]] | None:
+    """Two sets of references of one user that share no choice, equal in number.
+
+    Args:
+        pairs: of one user.
+        rng: decides.
+        num_references: of each half at most.
+
+    Returns:
+        None for a user who has not two of each.
+    """
+    shuffled = [pairs[index] for index in rng.permutation(len(pairs))]
+    found = apart(shuffled, 2 * num_references)
+    size = len(found) // 2
+    return None if size < 2 else (found[:size], found[size : 2 * size])
+
+
+def images_of(pairs: Sequence[Pair]) -> set[int]:
+    """Rows of all images in the pairs."""
+    return {row for pair in pairs for row in (pair.liked, pair.disliked)}
+
+
+def user_rng(seed: int, user_id: str) -> np.random.Generator:
+    """Random numbers that belong to a user."""
+    return np.random.default_rng([seed, *user_id.encode()])
+
+
 def pack_samples(
     template: Template, samples: Sequence[Sample], *, num_preference_tokens: int
 ) -> tuple[Packed, Int[Tensor, " N"]]:
@@ -136,13 +165,13 @@ def pack_samples(
     """
     prefixes = [template.prefix([pair.prompt for pair in sample.references]) for sample in samples]
     targets = [
-        [template.candidate(pair.prompt) for pair in sample.targets for _ in range(2)]
+        [template.candidate(pair.prompt) for pair in sample.pairs for _ in range(2)]
         for sample in samples
     ]
     order = [
         row
         for sample in samples
-        for pair in chain(sample.references, sample.targets)
+        for pair in chain(sample.references, sample.pairs)
         for row in (pair.liked, pair.disliked)
     ]
     packed = pack(prefixes, targets, first_position=num_preference_tokens)

@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from training.data.samples import Histories, Pair
+from training.data.samples import Pair, PairTable, images_of
 from training.data.trained_on import histories_digest
-from training.evaluation.questions import images_of
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,15 @@ class Split:
     """
 
     rule: SplitRule
-    whole: Histories
-    train: Histories
-    validation: Histories
-    held: Histories
+    whole: PairTable
+    train: PairTable
+    validation: PairTable
+    held: PairTable
     num_short: int
     num_overlapping: int
 
     @property
-    def parts(self) -> Mapping[str, Histories]:
+    def parts(self) -> Mapping[str, PairTable]:
         """The parts by name."""
         return {"train": self.train, "validation": self.validation, "held": self.held}
 
@@ -84,7 +83,7 @@ class Leakage(ValueError):
     """Two parts of a split share what they must not; the message names the first of it."""
 
 
-def split(histories: Histories, rule: SplitRule) -> Split:
+def split(histories: PairTable, rule: SplitRule) -> Split:
     """Deal histories into their parts, and check that nothing leaks.
 
     Raises:
@@ -133,7 +132,7 @@ def split(histories: Histories, rule: SplitRule) -> Split:
     return found
 
 
-def eligible(histories: Histories, fewest_liked: int) -> Histories:
+def eligible(histories: PairTable, fewest_liked: int) -> PairTable:
     """Users with at least so many distinct liked images."""
     kept = {
         user: pairs
@@ -193,7 +192,7 @@ def write_split(found: Split, path: Path) -> None:
     path.write_text(json.dumps(told, indent=2) + "\n")
 
 
-def prompt_weights(histories: Histories) -> dict[str, float]:
+def prompt_weights(histories: PairTable) -> dict[str, float]:
     """1 / number of pairs with this prompt, scaled to a mean of 1 over pairs.
 
     PickScore's `num_example_per_prompt`: a prompt that many chose for counts no more than others.
@@ -233,7 +232,7 @@ def _apart_from(
     return {user: pairs for user, pairs in kept.items() if pairs}
 
 
-def _names(part: Histories, pairs: Sequence[Pair]) -> set[str]:
+def _names(part: PairTable, pairs: Sequence[Pair]) -> set[str]:
     """SHA-256 of all images in the pairs: two rows may be one image."""
     return {part.images[row] for row in images_of(pairs)}
 

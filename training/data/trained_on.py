@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from training.data.samples import Histories, Pair
+from training.data.samples import Pair, PairTable
 
 FILE = "trained_on.json"
 _DIGEST_CHARACTERS = 16
@@ -58,7 +58,7 @@ class TrainedOn:
 
 
 def trained_on(
-    learned: Histories, *, validation: Collection[str] = (), parts: Mapping[str, str]
+    learned: PairTable, *, validation: Collection[str] = (), parts: Mapping[str, str]
 ) -> TrainedOn:
     """Record what is about to be learned from.
 
@@ -82,7 +82,7 @@ def trained_on(
     )
 
 
-def histories_digest(histories: Histories) -> str:
+def histories_digest(histories: PairTable) -> str:
     """SHA-256 over users, images, prompts and times, whatever the order of the image table."""
     digest = hashlib.sha256()
     for user in sorted(histories.pairs):

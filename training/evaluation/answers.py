@@ -15,7 +15,7 @@ from training.evaluation.metrics import (
     interval_over_users,
     over_users,
 )
-from training.evaluation.predictors import Candidate, Predictor
+from training.evaluation.predictors import CandidateRow, Predictor
 from training.evaluation.questions import OneOfFour, Opposed, Samples
 
 Margins = Mapping[str, npt.NDArray[np.float64]]
@@ -43,7 +43,7 @@ class Compared:
 def pair_scores(predictor: Predictor, samples: Samples) -> dict[str, npt.NDArray[np.float64]]:
     """What a predictor says of each user's targets, shape (N, 2): liked, disliked."""
     return {
-        user: _ask(predictor, user, sample.references, sample.targets)
+        user: _ask(predictor, user, sample.references, sample.pairs)
         for user, sample in samples.items()
     }
 
@@ -128,7 +128,7 @@ def opposed_accuracy(
     at = {
         (user, target.liked, target.disliked): accuracy(margins[user][number : number + 1])
         for user in users
-        for number, target in enumerate(samples[user].targets)
+        for number, target in enumerate(samples[user].pairs)
     }
     right = np.array([_both(each, at) for each in opposed])
     ends = np.array([(place[each.first], place[each.second]) for each in opposed])
@@ -153,7 +153,7 @@ def _ask(
     predictor: Predictor, user: str, references: Sequence[Pair], targets: Sequence[Pair]
 ) -> npt.NDArray[np.float64]:
     candidates = [
-        Candidate(row, pair.prompt) for pair in targets for row in (pair.liked, pair.disliked)
+        CandidateRow(row, pair.prompt) for pair in targets for row in (pair.liked, pair.disliked)
     ]
     chunks = [
         predictor.scores(user, references, candidates[start : start + ASK_AT_ONCE])

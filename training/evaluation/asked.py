@@ -5,17 +5,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.data.samples import Histories, Pair, Sample, draw_sample
+from training.data.samples import Pair, PairTable, Sample, draw_sample, images_of, user_rng
 from training.data.trained_on import TrainedOn
 from training.evaluation.questions import (
     OneOfFour,
     Opposed,
     draw_samples,
     find_opposed,
-    images_of,
     one_of_four,
     opposed_samples,
-    user_rng,
 )
 
 NamedPairs = Mapping[str, list[tuple[str, str]]]
@@ -41,7 +39,7 @@ class Asked:
         is_certain: whether the checkpoint says whom it learned from.
     """
 
-    histories: Histories
+    histories: PairTable
     unseen: dict[str, Sample]
     seen: dict[str, Sample]
     opposed: list[Opposed]
@@ -50,7 +48,7 @@ class Asked:
     num_overlapping: int
     is_certain: bool
 
-    def known(self) -> Histories:
+    def known(self) -> PairTable:
         """What baselines may learn from: everybody's pairs but those that are asked.
 
         A pair is left out for the user who is asked about it; others who chose among the same
@@ -59,7 +57,7 @@ class Asked:
         asked: dict[str, set[int]] = {}
         for samples in (self.unseen, self.seen, self.opposed_sides):
             for user, sample in samples.items():
-                asked.setdefault(user, set()).update(images_of(sample.targets))
+                asked.setdefault(user, set()).update(images_of(sample.pairs))
         for user, question in self.of_four.items():
             rows = {question.liked.row, *(each.row for each in question.disliked)}
             asked.setdefault(user, set()).update(rows)
@@ -71,12 +69,12 @@ class Asked:
 
 
 def ask(
-    histories: Histories,
+    histories: PairTable,
     trained: TrainedOn | None,
     *,
     seed: int,
     num_references: int,
-    num_targets: int,
+    num_pairs: int,
     users: Collection[str] | None = None,
     most_users: int | None = None,
     pairs: NamedPairs | None = None,
@@ -89,7 +87,7 @@ def ask(
             was validated on are not asked.
         seed: decides users, references and targets.
         num_references: R, references read for each user.
-        num_targets: target pairs asked of each user, at most.
+        num_pairs: target pairs asked of each user, at most.
         users: judge these alone; all by default.
         most_users: so many unseen and so many seen ones, drawn by the seed; all by default.
         pairs: judge exactly these pairs (and their users) instead of drawn ones.
@@ -121,7 +119,7 @@ def ask(
             {u: kept for u, kept in askable.items() if (u in seen) == is_seen},
             seed=seed,
             num_references=num_references,
-            num_targets=num_targets,
+            num_pairs=num_pairs,
             most_users=most_users,
             pairs=pairs,
         )
@@ -170,7 +168,7 @@ def read_pairs(path: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def _chosen(
-    histories: Histories, users: Collection[str] | None, pairs: NamedPairs | None
+    histories: PairTable, users: Collection[str] | None, pairs: NamedPairs | None
 ) -> list[str]:
     named = sorted(pairs) if pairs is not None else users
     if named is None:
@@ -184,12 +182,12 @@ def _chosen(
 
 
 def _draw(
-    histories: Histories,
+    histories: PairTable,
     askable: Mapping[str, list[Pair]],
     *,
     seed: int,
     num_references: int,
-    num_targets: int,
+    num_pairs: int,
     most_users: int | None,
     pairs: NamedPairs | None,
 ) -> dict[str, Sample]:
@@ -199,13 +197,13 @@ def _draw(
             for user in askable
         }
     drawn = draw_samples(
-        histories, askable, seed=seed, num_references=num_references, num_targets=num_targets
+        histories, askable, seed=seed, num_references=num_references, num_pairs=num_pairs
     )
     return dict(list(drawn.items())[:most_users])
 
 
 def _named_sample(
-    histories: Histories,
+    histories: PairTable,
     user: str,
     named: list[tuple[str, str]],
     seed: int,
@@ -224,12 +222,12 @@ def _named_sample(
     images = images_of(targets)
     free = [p for p in histories.pairs[user] if not images & {p.liked, p.disliked}]
     rng = user_rng(seed, user)
-    drawn = draw_sample(free, rng, num_references=num_references, num_targets=0)
+    drawn = draw_sample(free, rng, num_references=num_references, num_pairs=0)
     return Sample(drawn.references, targets)
 
 
 def _with_opposed(
-    histories: Histories,
+    histories: PairTable,
     draws: Mapping[bool, dict[str, Sample]],
     askable: Mapping[str, list[Pair]],
     num_overlapping: int,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from training.data.samples import Histories, Pair, Sample
+from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.metrics import Figure, Statistic, accuracy, interval_over_users, over_users
 from training.evaluation.questions import Samples, with_references
 from training.world.tastes import posterior
@@ -19,7 +19,7 @@ ByUser = Mapping[str, float]
 
 
 def world_accuracies(
-    samples: Samples, histories: Histories, truth: WorldTruth, *, seed: int = 0
+    samples: Samples, histories: PairTable, truth: WorldTruth, *, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """How many of each user's pairs three oracles rank correctly.
 
@@ -48,14 +48,14 @@ def world_accuracies(
             "best_possible": known.weights @ known.tastes,
             "average_taste": truth.population.average_taste,
         }
-        liked, disliked = pairs.targets
+        liked, disliked = pairs.asked
         for name, taste in tastes.items():
             rights[name][user] = accuracy(((liked - disliked) @ taste).astype(np.float64))
     return rights
 
 
 def world_figures(
-    own: ByUser, samples: Samples, histories: Histories, truth: WorldTruth, *, seed: int = 0
+    own: ByUser, samples: Samples, histories: PairTable, truth: WorldTruth, *, seed: int = 0
 ) -> dict[str, Figure]:
     """The oracles' figures on the very same pairs, and the share of the gap that is closed.
 
@@ -66,7 +66,7 @@ def world_figures(
         samples, histories, truth, seed: as in `world_accuracies`.
     """
     rights = world_accuracies(samples, histories, truth, seed=seed)
-    n_pairs = sum(len(sample.targets) for sample in samples.values())
+    n_pairs = sum(len(sample.pairs) for sample in samples.values())
     figures = {
         name: over_users(list(values.values()), n_pairs=n_pairs) for name, values in rights.items()
     }
@@ -77,14 +77,14 @@ def world_figures(
 
 def best_by_references(
     samples: Samples,
-    histories: Histories,
+    histories: PairTable,
     truth: WorldTruth,
     counts: Sequence[int],
     *,
     seed: int = 0,
 ) -> dict[str, Figure]:
     """The best possible behind the first 0, 1, 2... references alone."""
-    n_pairs = sum(len(sample.targets) for sample in samples.values())
+    n_pairs = sum(len(sample.pairs) for sample in samples.values())
     figures = {}
     for count in counts:
         fewer = with_references(samples, count)
@@ -107,7 +107,7 @@ def gap_closed(
     return Figure(float(_share_closed(*columns)), low, high, len(own), 0)
 
 
-def of_this_world(samples: Samples, histories: Histories, truth: WorldTruth) -> bool:
+def of_this_world(samples: Samples, histories: PairTable, truth: WorldTruth) -> bool:
     """Whether the truth knows every user and image that is asked about."""
     try:
         for user, sample in samples.items():
@@ -138,14 +138,14 @@ class _PairAttributes:
     """Attributes of liked and disliked images, each (N, A)."""
 
     references: tuple[Attributes, Attributes]
-    targets: tuple[Attributes, Attributes]
+    asked: tuple[Attributes, Attributes]
 
 
-def _attributes(histories: Histories, truth: WorldTruth, sample: Sample) -> _PairAttributes:
+def _attributes(histories: PairTable, truth: WorldTruth, sample: Sample) -> _PairAttributes:
     def of(rows: Sequence[int]) -> Attributes:
         return truth.attributes_of([histories.images[row] for row in rows])
 
     def both(pairs: Sequence[Pair]) -> tuple[Attributes, Attributes]:
         return of([pair.liked for pair in pairs]), of([pair.disliked for pair in pairs])
 
-    return _PairAttributes(both(sample.references), both(sample.targets))
+    return _PairAttributes(both(sample.references), both(sample.pairs))

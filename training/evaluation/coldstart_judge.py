@@ -15,7 +15,7 @@ from recsys.coldstart.blend import ColdStart, blended
 from recsys.coldstart.fit import fit_cold_start
 from recsys.scorer.model import PreferenceScorer, Prefix
 from training.data.features import Features
-from training.data.samples import Histories, Pair, Sample
+from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.bounds import gap_closed, of_this_world, world_accuracies
 from training.evaluation.metrics import Figure, accuracy, over_users
 from training.evaluation.onboarding_judge import judge_onboarding
@@ -32,7 +32,7 @@ Rights = dict[str, dict[str, float]]
 
 def judge_cold_start(
     scorer: PreferenceScorer,
-    histories: Histories,
+    histories: PairTable,
     features: Features,
     samples: Samples,
     *,
@@ -93,7 +93,7 @@ def judge_cold_start(
     }
 
 
-def _lenders(histories: Histories, judged: Samples, *, seed: int) -> list[tuple[Pair, ...]]:
+def _lenders(histories: PairTable, judged: Samples, *, seed: int) -> list[tuple[Pair, ...]]:
     others = [user for user, pairs in histories.pairs.items() if pairs and user not in judged]
     order = np.random.default_rng([seed, 42]).permutation(len(others))[:MOST_NEIGHBOURS]
     return [histories.pairs[others[index]] for index in order]
@@ -127,8 +127,8 @@ def _logits(
         own = scorer.prefix_of([pair.prompt for pair in references], tokens)
         read = cold_start.features(tokens)
         differences = read[0::2] - read[1::2]
-    asked = features([row for pair in sample.targets for row in (pair.liked, pair.disliked)])
-    prompts = [pair.prompt for pair in sample.targets for _ in range(2)]
+    asked = features([row for pair in sample.pairs for row in (pair.liked, pair.disliked)])
+    prompts = [pair.prompt for pair in sample.pairs for _ in range(2)]
     margins = [_margins(scorer, prefix, prompts, asked) for prefix in (own, nobody)]
     taste = cold_start.features(asked) @ classes.taste(differences)
     blend = cold_start.blend(len(references))
@@ -150,7 +150,7 @@ def _margins(
 def _figures(rights: Rights, samples: Samples) -> dict[str, Figure]:
     """Each way's figure, what borrowing gains, and the share of what is possible that it gains."""
     users = list(samples)
-    n_pairs = sum(len(sample.targets) for sample in samples.values())
+    n_pairs = sum(len(sample.pairs) for sample in samples.values())
     columns = {name: [values[user] for user in users] for name, values in rights.items()}
     figures = {name: over_users(values, n_pairs=n_pairs) for name, values in columns.items()}
     gain = np.subtract(columns["borrowing"], columns["alone"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from training.data.samples import Histories, Pair, Sample, apart
+from training.data.samples import Pair, PairTable, Sample, apart, user_rng
 from training.evaluation.answers import (
     Margins,
     difference,
@@ -23,7 +23,7 @@ from training.evaluation.answers import (
 )
 from training.evaluation.metrics import Figure
 from training.evaluation.predictors import Predictor
-from training.evaluation.questions import Opposed, find_opposed, user_rng
+from training.evaluation.questions import Opposed, find_opposed
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +37,14 @@ class Fold:
         opposed: pairs among the samples on which two of the fold's users disagree.
     """
 
-    learned: Histories
-    known: Histories
+    learned: PairTable
+    known: PairTable
     samples: dict[str, Sample]
     opposed: list[Opposed]
 
 
 def deal_folds(
-    histories: Histories,
+    histories: PairTable,
     *,
     num_user_folds: int,
     num_prompt_folds: int,
@@ -125,7 +125,7 @@ def _figures(
 
 
 def _fold(
-    histories: Histories, users: set[str], prompts: set[str], num_references: int, seed: int
+    histories: PairTable, users: set[str], prompts: set[str], num_references: int, seed: int
 ) -> Fold:
     learned = {
         user: tuple(pair for pair in pairs if pair.prompt not in prompts)
@@ -140,7 +140,7 @@ def _fold(
         references = apart([others[index] for index in order], num_references)
         if asked and references:
             samples[user] = Sample(references, tuple(asked))
-    asked_pairs = replace(histories, pairs={u: s.targets for u, s in samples.items()})
+    asked_pairs = replace(histories, pairs={u: s.pairs for u, s in samples.items()})
     return Fold(
         learned=replace(histories, pairs=learned),
         known=replace(histories, pairs=learned | {u: s.references for u, s in samples.items()}),
@@ -154,7 +154,7 @@ def _pool_samples(folds: Sequence[Fold]) -> dict[str, Sample]:
     targets: dict[str, tuple[Pair, ...]] = {}
     for fold in folds:
         for user, sample in fold.samples.items():
-            targets[user] = targets.get(user, ()) + sample.targets
+            targets[user] = targets.get(user, ()) + sample.pairs
     return {user: Sample((), pairs) for user, pairs in targets.items()}
 
 

@@ -13,7 +13,7 @@ from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.baselines.registry import WEIGHTED
 from training.baselines.unweighted import without_weights
-from training.data.features import ImageFeatures, stored_images
+from training.data.features import ImageFeatures, ReadImage, stored_images
 from training.data.samples import read_histories
 from training.data.trained_on import histories_digest, read_trained_on
 from training.evaluation.asked import Asked, NamedPairs, ask
@@ -21,7 +21,7 @@ from training.evaluation.coldstart_judge import judge_cold_start
 from training.evaluation.interpretation import attention_block, nearest_words
 from training.evaluation.judge import Judge, judge_all
 from training.evaluation.metrics import Figure
-from training.evaluation.predictors import ImageReader, Predictor, WeightsMissing
+from training.evaluation.predictors import Predictor, WeightsMissing
 from training.evaluation.scorer_predictor import ScorerPredictor
 from training.evaluation.signature_judge import judge_signatures
 from training.world.truth import WorldTruth
@@ -34,7 +34,7 @@ def evaluate(
     store: HistoryStore,
     *,
     tell: Callable[[str], None] = lambda what: None,
-    num_targets: int = 8,
+    num_pairs: int = 8,
     most_users: int | None = None,
     users: Collection[str] | None = None,
     pairs: NamedPairs | None = None,
@@ -52,7 +52,7 @@ def evaluate(
         checkpoint: folder, or the name of a shipped one.
         store: the users' choices.
         tell: called with what is being measured.
-        num_targets: target pairs asked of each user, at most.
+        num_pairs: target pairs asked of each user, at most.
         most_users: so many unseen and seen users, drawn by the seed; all by default.
         users: judge these alone.
         pairs: judge exactly these pairs.
@@ -80,7 +80,7 @@ def evaluate(
         read_trained_on(folder),
         seed=seed,
         num_references=scorer.config.num_references,
-        num_targets=num_targets,
+        num_pairs=num_pairs,
         users=users,
         most_users=most_users,
         pairs=pairs,
@@ -122,7 +122,7 @@ def evaluate(
 
 
 def _weighted(
-    weights: Path | None, read: ImageReader, missing: list[dict[str, str]]
+    weights: Path | None, read: ReadImage, missing: list[dict[str, str]]
 ) -> Iterator[Predictor]:
     """Baselines whose public weights are there, one at a time: some take 33 GB.
 
@@ -140,7 +140,7 @@ def _weighted(
             missing.append({"what": name, "why": str(error)})
 
 
-def _variant(name: str, checkpoint: str | Path, read: ImageReader) -> ScorerPredictor:
+def _variant(name: str, checkpoint: str | Path, read: ReadImage) -> ScorerPredictor:
     scorer = load_scorer(checkpoint)
     return ScorerPredictor(scorer, ImageFeatures(scorer, read), name=name)
 

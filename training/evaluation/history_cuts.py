@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 from recsys.history import SIGNATURE_REFERENCES
 from recsys.signatures.attention_maps import reorderings
-from training.data.samples import Histories, Pair, apart
-from training.evaluation.questions import user_rng
-from training.fitting.probe_choice import halves
+from training.data.samples import Pair, PairTable, apart, halves, user_rng
 
 Pairs = tuple[Pair, ...]
 
@@ -32,7 +30,7 @@ class Cut:
 
 
 def cut_histories(
-    histories: Histories, users: Sequence[str], *, num_references: int, seed: int
+    histories: PairTable, users: Sequence[str], *, num_references: int, seed: int
 ) -> dict[str, Cut]:
     """Shuffle and cut histories; users without two halves are left out.
 

@@ -14,9 +14,9 @@ from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import pack
 from training.data.features import Features
-from training.data.samples import Pair
-from training.evaluation.predictors import Candidate
-from training.evaluation.questions import Samples, user_rng
+from training.data.samples import Pair, user_rng
+from training.evaluation.predictors import CandidateRow
+from training.evaluation.questions import Samples
 
 NUM_WORDS = 5
 NUM_ORDERS = 5
@@ -62,7 +62,7 @@ def attention_maps(
     scorer: PreferenceScorer,
     features: Features,
     samples: Samples,
-    target: Candidate,
+    target: CandidateRow,
     *,
     num_orders: int = NUM_ORDERS,
     seed: int = 0,
@@ -112,8 +112,8 @@ def attention_block(
         num_users: at most.
     """
     few = dict(list(samples.items())[:num_users])
-    first = next(iter(few.values())).targets[0]
-    target = Candidate(first.liked, first.prompt)
+    first = next(iter(few.values())).pairs[0]
+    target = CandidateRow(first.liked, first.prompt)
     maps = attention_maps(scorer, features, few, target, seed=seed)
     encoded = stored(target.row)
     picture = base64.b64encode(encoded).decode()
@@ -125,7 +125,7 @@ def _attention(
     scorer: PreferenceScorer,
     features: Features,
     references: Sequence[Pair],
-    target: Candidate,
+    target: CandidateRow,
 ) -> Tensor:
     template, count = scorer.template, scorer.config.num_preference_tokens
     packed = pack(

@@ -19,7 +19,7 @@ from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs, expected_information
 from recsys.coldstart.pool import Pool, differences_of, draw_pool
 from training.data.features import Features
-from training.data.samples import Histories, Pair, Sample
+from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.bounds import of_this_world
 from training.evaluation.metrics import Figure, accuracy, over_users
 from training.evaluation.questions import Samples
@@ -36,7 +36,7 @@ def judge_onboarding(
     lenders: Sequence[Sequence[Pair]],
     samples: Samples,
     *,
-    histories: Histories,
+    histories: PairTable,
     features: Features,
     truth: WorldTruth,
     seed: int,
@@ -75,7 +75,7 @@ def judge_onboarding(
         logits = attributes @ truth.taste(user) / truth.population.temperature
         person = _Person(logits, _target_differences(cold_start, features, sample))
         rights.append(_rights(asking, suggested, person, rng))
-    n_pairs = sum(len(sample.targets) for sample in samples.values())
+    n_pairs = sum(len(sample.pairs) for sample in samples.values())
     unasked, by_answers = _figures(np.stack(rights, axis=-1), n_pairs)
     return {
         "num_images": len(np.unique(pool.images)),
@@ -92,11 +92,11 @@ class _Person:
 
     Attributes:
         logits: shape (P,), of preferring the first image of each pair of the pool.
-        targets: shape (C, F), features of the liked image less those of the other.
+        asked: shape (C, F), features of the liked image less those of the other.
     """
 
     logits: Float[np.ndarray, " P"]
-    targets: Float[np.ndarray, "C F"]
+    asked: Float[np.ndarray, "C F"]
 
     def answers(self, rng: np.random.Generator) -> Bool[np.ndarray, " P"]:
         """Whether they prefer the first image, of each pair of the pool."""
@@ -128,7 +128,7 @@ class _Asking:
         """Share of targets told right behind the answers to some pairs."""
         signs = np.where(answers[pairs], 1.0, -1.0)
         taste = self.cold_start.classes.taste(self.differences[pairs] * signs[:, None])
-        return accuracy(person.targets @ taste)
+        return accuracy(person.asked @ taste)
 
     def random_pairs(self, rng: np.random.Generator) -> np.ndarray:
         """Eight pairs of the pool that show no image twice."""
@@ -148,7 +148,7 @@ def _held_out(samples: Samples, pool: Pool) -> dict[str, Sample]:
     """What is asked, without pairs that show an image of the pool."""
     shown = set(pool.images.ravel().tolist())
     kept = {
-        user: [pair for pair in sample.targets if not shown & {pair.liked, pair.disliked}]
+        user: [pair for pair in sample.pairs if not shown & {pair.liked, pair.disliked}]
         for user, sample in samples.items()
     }
     return {user: Sample((), tuple(pairs)) for user, pairs in kept.items() if pairs}
@@ -200,14 +200,14 @@ def _expected_bits(
 def _target_differences(
     cold_start: ColdStart, features: Features, sample: Sample
 ) -> Float[np.ndarray, "C F"]:
-    rows = [row for pair in sample.targets for row in (pair.liked, pair.disliked)]
+    rows = [row for pair in sample.pairs for row in (pair.liked, pair.disliked)]
     read = cold_start.features(features(rows))
     differences: Float[np.ndarray, "C F"] = read[0::2] - read[1::2]
     return differences
 
 
 def _attribute_differences(
-    pool: Pool, histories: Histories, truth: WorldTruth
+    pool: Pool, histories: PairTable, truth: WorldTruth
 ) -> Float[np.ndarray, "P A"]:
     first, second = (
         truth.attributes_of([histories.images[row] for row in pool.images[:, side]])

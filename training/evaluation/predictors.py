@@ -3,29 +3,24 @@
 Our scorer and every baseline answer the same questions through the same protocol.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import UInt8
-from torch import Tensor
 
 from training.data.samples import Pair
 
 Scores = npt.NDArray[np.float64]
 
-ImageReader = Callable[[int], UInt8[Tensor, "3 h w"]]
-"""Row of the image table -> RGB image."""
-
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateRow:
     """An image that a predictor is asked about.
 
     Attributes:
-        row: of the image table (`Histories.images`).
+        row: of the image table (`PairTable.images`).
         prompt: what it was made from.
     """
 
@@ -44,7 +39,7 @@ class Predictor(Protocol):
     name: str
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """One number a candidate, shape (C,): the higher, the more this user would like it.
 

@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from training.data.samples import Histories, Pair, Sample, apart, draw_sample
-from training.evaluation.predictors import Candidate
+from training.data.samples import Pair, PairTable, Sample, apart, draw_sample, images_of, user_rng
+from training.evaluation.predictors import CandidateRow
 
 Samples = Mapping[str, Sample]
 """What each user is asked, by user id."""
@@ -24,8 +24,8 @@ class OneOfFour:
     """
 
     references: tuple[Pair, ...]
-    liked: Candidate
-    disliked: tuple[Candidate, ...]
+    liked: CandidateRow
+    disliked: tuple[CandidateRow, ...]
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Opposed:
 
 
 def draw_samples(
-    histories: Histories,
+    histories: PairTable,
     askable: Mapping[str, Collection[Pair]],
     *,
     seed: int,
     num_references: int,
-    num_targets: int,
+    num_pairs: int,
 ) -> dict[str, Sample]:
     """A sample of each user who has all references and at least one target, in random order.
 
@@ -62,7 +62,7 @@ def draw_samples(
         askable: by user, the pairs that may be asked.
         seed: decides references, targets and order.
         num_references: of each user, 0 or more.
-        num_targets: at most, at least 1.
+        num_pairs: at most, at least 1.
     """
     samples = {}
     for user in sorted(askable):
@@ -75,15 +75,10 @@ def draw_samples(
         targets = [p for p in pairs if p in asked and not seen & {p.liked, p.disliked}]
         if len(references) == num_references and targets:
             order = _shuffled(references, rng)
-            samples[user] = Sample(order, tuple(targets[:num_targets]))
+            samples[user] = Sample(order, tuple(targets[:num_pairs]))
     users = list(samples)
     order_of_users = np.random.default_rng([seed, 5]).permutation(len(users))
     return {users[index]: samples[users[index]] for index in order_of_users}
-
-
-def user_rng(seed: int, user_id: str) -> np.random.Generator:
-    """Random numbers that belong to a user."""
-    return np.random.default_rng([seed, *user_id.encode()])
 
 
 def behind_strangers(samples: Samples, *, seed: int) -> dict[str, Sample]:
@@ -97,11 +92,11 @@ def behind_strangers(samples: Samples, *, seed: int) -> dict[str, Sample]:
     found = {}
     for place, index in enumerate(order):
         user = users[index]
-        asked = images_of(samples[user].targets)
+        asked = images_of(samples[user].pairs)
         others = (users[order[(place + step) % len(users)]] for step in range(1, len(users)))
         other = next((o for o in others if not asked & images_of(samples[o].references)), None)
         if other is not None:
-            found[user] = Sample(samples[other].references, samples[user].targets)
+            found[user] = Sample(samples[other].references, samples[user].pairs)
     return {user: found[user] for user in users if user in found}
 
 
@@ -126,7 +121,7 @@ def without_prompts(samples: Samples) -> dict[str, Sample]:
         return tuple(replace(pair, prompt="") for pair in pairs)
 
     return {
-        user: Sample(bare(sample.references), bare(sample.targets))
+        user: Sample(bare(sample.references), bare(sample.pairs))
         for user, sample in samples.items()
     }
 
@@ -139,7 +134,7 @@ def with_references(samples: Samples, count: int) -> dict[str, Sample]:
     }
 
 
-def one_of_four(samples: Samples, histories: Histories, *, seed: int) -> dict[str, OneOfFour]:
+def one_of_four(samples: Samples, histories: PairTable, *, seed: int) -> dict[str, OneOfFour]:
     """For each user one liked image and three disliked ones, all apart from the references.
 
     The paper does not say whether the four share a prompt; here they need not.
@@ -148,9 +143,9 @@ def one_of_four(samples: Samples, histories: Histories, *, seed: int) -> dict[st
     for user, sample in samples.items():
         rng = user_rng(seed, user)
         read = images_of(sample.references)
-        liked = sample.targets[0]
+        liked = sample.pairs[0]
         others = {
-            pair.disliked: Candidate(pair.disliked, pair.prompt)
+            pair.disliked: CandidateRow(pair.disliked, pair.prompt)
             for pair in histories.pairs[user]
             if pair.disliked not in read | {liked.liked}
         }
@@ -158,13 +153,13 @@ def one_of_four(samples: Samples, histories: Histories, *, seed: int) -> dict[st
             rows = rng.choice(sorted(others), 3, replace=False)
             disliked = tuple(others[int(row)] for row in rows)
             questions[user] = OneOfFour(
-                sample.references, Candidate(liked.liked, liked.prompt), disliked
+                sample.references, CandidateRow(liked.liked, liked.prompt), disliked
             )
     return questions
 
 
 def find_opposed(
-    histories: Histories, users: Collection[str], *, seed: int, most_a_user: int = 4
+    histories: PairTable, users: Collection[str], *, seed: int, most_a_user: int = 4
 ) -> list[Opposed]:
     """Pairs of images on which two of the users disagree, each user in at most `most_a_user`."""
     verdicts: dict[tuple[int, int], dict[str, Pair]] = {}
@@ -190,7 +185,7 @@ def find_opposed(
 
 
 def opposed_samples(
-    histories: Histories, opposed: Sequence[Opposed], *, seed: int, num_references: int
+    histories: PairTable, opposed: Sequence[Opposed], *, seed: int, num_references: int
 ) -> dict[str, Sample]:
     """Each user's side of the opposed pairs, behind references that share no image with them.
 
@@ -205,16 +200,9 @@ def opposed_samples(
     for user, asked in targets.items():
         images = images_of(asked)
         free = [p for p in histories.pairs[user] if not images & {p.liked, p.disliked}]
-        drawn = draw_sample(
-            free, user_rng(seed, user), num_references=num_references, num_targets=0
-        )
+        drawn = draw_sample(free, user_rng(seed, user), num_references=num_references, num_pairs=0)
         samples[user] = Sample(drawn.references, tuple(asked))
     return samples
-
-
-def images_of(pairs: Sequence[Pair]) -> set[int]:
-    """Rows of all images in the pairs."""
-    return {row for pair in pairs for row in (pair.liked, pair.disliked)}
 
 
 def _shuffled(pairs: Sequence[Pair], rng: np.random.Generator) -> tuple[Pair, ...]:

@@ -10,7 +10,7 @@ from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import pack
 from training.data.features import Features
 from training.data.samples import Pair, Sample
-from training.evaluation.predictors import Candidate, Scores
+from training.evaluation.predictors import CandidateRow, Scores
 
 
 class ScorerPredictor:
@@ -29,7 +29,7 @@ class ScorerPredictor:
 
     @torch.no_grad()
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """One packed pass: the references, and every candidate behind them."""
         if not candidates:
@@ -66,14 +66,14 @@ class Averaged:
     def of_pairs(self, user_id: str, sample: Sample) -> Float[np.ndarray, "O N"]:
         """The numbers of a sample's targets behind every order: liked, disliked, liked, ..."""
         candidates = [
-            Candidate(row, pair.prompt)
-            for pair in sample.targets
+            CandidateRow(row, pair.prompt)
+            for pair in sample.pairs
             for row in (pair.liked, pair.disliked)
         ]
         return self.each_order(user_id, sample.references, candidates)
 
     def each_order(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Float[np.ndarray, "O C"]:
         """The numbers behind every order."""
         rng = np.random.default_rng([self._seed, 10, *user_id.encode()])
@@ -87,7 +87,7 @@ class Averaged:
         )
 
     def scores(
-        self, user_id: str, references: Sequence[Pair], candidates: Sequence[Candidate]
+        self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """Their mean."""
         mean: Scores = self.each_order(user_id, references, candidates).mean(axis=0)

@@ -17,7 +17,7 @@ from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.files import has_signature, load_signature_reader
 from recsys.signatures.reader import Projection, Readout, SignatureReader
 from training.data.features import Features
-from training.data.samples import Histories, Sample
+from training.data.samples import PairTable, Sample
 from training.evaluation.bounds import of_this_world
 from training.evaluation.history_cuts import Cut, Pairs, cut_histories, in_parts, reordered
 from training.evaluation.metrics import Figure, over_users
@@ -141,7 +141,7 @@ class SignatureJudge:
 def judge_signatures(
     scorer: PreferenceScorer,
     folder: Path,
-    histories: Histories,
+    histories: PairTable,
     features: Features,
     users: Sequence[str],
     *,

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from sklearn.metrics import adjusted_rand_score
 
 from recsys.clusters.group import group
-from training.data.samples import Histories
+from training.data.samples import PairTable
 from training.evaluation.bounds import NUM_POSTERIOR_SAMPLES
 from training.evaluation.history_cuts import Cut, Pairs
 from training.world.tastes import posterior
@@ -20,7 +20,7 @@ Vectors = Float[np.ndarray, "N _"]
 
 
 def posterior_tastes(
-    cuts: Mapping[str, Cut], histories: Histories, truth: WorldTruth, *, seed: int
+    cuts: Mapping[str, Cut], histories: PairTable, truth: WorldTruth, *, seed: int
 ) -> tuple[Vectors, Vectors]:
     """Mean taste given each half and the population: nobody can know a person better.
 
@@ -59,7 +59,7 @@ def agreement(
 
 
 def _mean_taste(
-    pairs: Pairs, histories: Histories, truth: WorldTruth, rng: np.random.Generator
+    pairs: Pairs, histories: PairTable, truth: WorldTruth, rng: np.random.Generator
 ) -> Float[np.ndarray, " A"]:
     liked, disliked = (
         truth.attributes_of([histories.images[getattr(pair, side)] for pair in pairs])

@@ -15,12 +15,11 @@ from storage.histories import HistoryStore
 from training.baselines.unweighted import without_weights
 from training.data.batches import Batches
 from training.data.encoding import Encoded, encode_all
-from training.data.samples import Histories, read_histories
+from training.data.samples import PairTable, images_of, read_histories
 from training.data.splits import eligible
 from training.data.trained_on import histories_digest
 from training.evaluation.cross_validation import Fold, cross_validate, deal_folds
 from training.evaluation.predictors import Predictor
-from training.evaluation.questions import images_of
 from training.evaluation.scorer_predictor import ScorerPredictor
 from training.fitting.assembly import first_parameters, train_only
 from training.fitting.objective import step_loss
@@ -134,7 +133,7 @@ def _fine_tune(
 
 
 def _knowing_the_images(
-    histories: Histories, fold: Fold, encoded: Encoded, *, seed: int
+    histories: PairTable, fold: Fold, encoded: Encoded, *, seed: int
 ) -> list[Predictor]:
     """Crowd baselines that also know what the other people thought of the very images asked.
 
@@ -142,7 +141,7 @@ def _knowing_the_images(
     """
     asked = {user: sample.references for user, sample in fold.samples.items()}
     others = {user: pairs for user, pairs in histories.pairs.items() if user not in asked}
-    known = Histories(others | asked, histories.images)
+    known = PairTable(others | asked, histories.images)
     crowd = {"mean_rating", "user_knn", "matrix_factorisation"}
     found = [each for each in without_weights(known, encoded.rows, seed=seed) if each.name in crowd]
     for each in found:

@@ -63,5 +63,5 @@ def _pair_weights(
 ) -> Tensor | None:
     if weights is None:
         return None
-    values = [weights[pair.prompt] for sample in samples for pair in sample.targets]
+    values = [weights[pair.prompt] for sample in samples for pair in sample.pairs]
     return torch.tensor(values, dtype=like.dtype, device=like.device)

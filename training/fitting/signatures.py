@@ -22,9 +22,7 @@ from recsys.signatures.attention_maps import reorderings
 from recsys.signatures.probes import Probes, probe_attention, probe_scores
 from recsys.signatures.reader import Projection, Readout, attention_reading
 from training.data.features import Features
-from training.data.samples import Histories, Pair
-from training.evaluation.questions import user_rng
-from training.fitting.probe_choice import halves
+from training.data.samples import Pair, PairTable, halves, user_rng
 from training.fitting.recipes.recipe import SignatureRecipe
 
 AT_ONCE = 8
@@ -120,7 +118,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 def fit_signatures(
     scorer: PreferenceScorer,
-    histories: Histories,
+    histories: PairTable,
     features: Features,
     probes: Probes,
     recipe: SignatureRecipe,
@@ -178,7 +176,7 @@ def check_enough(num_users: int) -> None:
 
 
 def draw_halves(
-    histories: Histories, *, num_references: int, most_users: int, seed: int
+    histories: PairTable, *, num_references: int, most_users: int, seed: int
 ) -> tuple[list[tuple[Pair, ...]], list[tuple[Pair, ...]]]:
     """Two halves of each history, of at most so many users, by random numbers of their own."""
     users = sorted(histories.pairs)

@@ -12,9 +12,8 @@ from recsys.signatures.probes import Probes
 from storage.histories import HistoryStore
 from training.data.batches import without_rows
 from training.data.encoding import Encoder
-from training.data.samples import Histories
-from training.evaluation.predictors import Candidate
-from training.evaluation.questions import images_of
+from training.data.samples import PairTable, images_of
+from training.evaluation.predictors import CandidateRow
 from training.fitting.assembly import inference
 from training.fitting.probe_choice import choose_probes
 from training.fitting.recipes.recipe import Recipe
@@ -22,7 +21,7 @@ from training.fitting.signatures import FEWEST_USERS, check_enough, draw_halves,
 
 
 @dataclass(frozen=True)
-class Signing:
+class SignatureFit:
     """What the signature part of a checkpoint is made of.
 
     Attributes:
@@ -33,7 +32,7 @@ class Signing:
 
     recipe: Recipe
     store: HistoryStore
-    learned: Histories
+    learned: PairTable
 
     def check(self) -> None:
         """Refuse before training what would be refused after it.
@@ -91,7 +90,7 @@ class Signing:
             folder, stored, projections, num_orders=recipe.num_orders
         )
 
-    def _drawn(self, learned: Histories) -> set[int]:
+    def _drawn(self, learned: PairTable) -> set[int]:
         """Rows of all images that `writer` reads."""
         halves = draw_halves(
             learned,
@@ -103,7 +102,7 @@ class Signing:
         return probes.union(*(images_of(pairs) for side in halves for pairs in side))
 
 
-def probes_of(recipe: Recipe, learned: Histories) -> tuple[Candidate, ...]:
+def probes_of(recipe: Recipe, learned: PairTable) -> tuple[CandidateRow, ...]:
     """The probes of a run: the same in stage 2 as in the checkpoint, unless some prove unreadable.
 
     Raises:
@@ -112,15 +111,17 @@ def probes_of(recipe: Recipe, learned: Histories) -> tuple[Candidate, ...]:
     return choose_probes(learned, num_probes=recipe.signature.num_probes, seed=recipe.split.seed)
 
 
-def readable_probes(recipe: Recipe, learned: Histories, encoder: Encoder) -> tuple[Candidate, ...]:
+def readable_probes(
+    recipe: Recipe, learned: PairTable, encoder: Encoder
+) -> tuple[CandidateRow, ...]:
     """The same, chosen anew until all of them can be read."""
     found = readable(learned, encoder, lambda left: {p.row for p in probes_of(recipe, left)})
     return probes_of(recipe, found)
 
 
 def readable(
-    learned: Histories, encoder: Encoder, drawn: Callable[[Histories], set[int]]
-) -> Histories:
+    learned: PairTable, encoder: Encoder, drawn: Callable[[PairTable], set[int]]
+) -> PairTable:
     """What was learned from, less all images that are drawn from it and cannot be read.
 
     Training may never have come upon them; one of them would end the run with nothing saved.

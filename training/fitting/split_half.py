@@ -17,7 +17,7 @@ from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.probes import Probes, mean_attention
 from training.data.encoding import At, Encode
 from training.data.samples import Pair, Sample, apart
-from training.evaluation.predictors import Candidate
+from training.evaluation.predictors import CandidateRow
 
 
 def split_half_loss(
@@ -81,7 +81,7 @@ class Finding:
 
     scorer: PreferenceScorer
     objective: SplitHalf
-    probes: Sequence[Candidate]
+    probes: Sequence[CandidateRow]
     probes_a_step: int
     weight: float
     seed: int
@@ -100,7 +100,7 @@ class Finding:
             at: step and part.
         """
         most = self.scorer.config.num_references
-        pairs = [(sample.references, apart(sample.targets, most)) for sample in samples]
+        pairs = [(sample.references, apart(sample.pairs, most)) for sample in samples]
         long = [(a, b) for a, b in pairs if 2 * min(len(a), len(b)) >= most]
         if len(long) < 2:
             return self.scorer.preference_tokens.sum() * 0

@@ -13,9 +13,9 @@ from recsys.scorer.backbone import load_tokenizer
 from recsys.scorer.checkpoint import read_preference_tokens, save_scorer
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
-from training.data.batches import batches, without_rows
+from training.data.batches import Batches, batches, without_rows
 from training.data.encoding import Encoder, Fresh, Upcoming, encode_all
-from training.data.samples import read_histories
+from training.data.samples import PairTable, read_histories
 from training.data.splits import Split, prompt_weights, split, write_split
 from training.data.trained_on import read_trained_on, trained_on, write_trained_on
 from training.evaluation.answers import margins, pair_scores, top1
@@ -35,7 +35,7 @@ from training.fitting.objective import step_loss
 from training.fitting.parallel import Processes
 from training.fitting.recipes.recipe import Recipe, Stage
 from training.fitting.run_record import run_identity, write_run
-from training.fitting.signing import Signing, readable_probes
+from training.fitting.signing import SignatureFit, readable_probes
 from training.fitting.split_half import Finding, SplitHalf
 from training.fitting.trainer import ONE, Run, fit
 
@@ -86,7 +86,7 @@ class Training:
         self.folder.mkdir(parents=True, exist_ok=True)
         histories = read_histories(self.store, self.users)
         parts = split(histories, self.recipe.split)
-        Signing(self.recipe, self.store, parts.train).check()
+        SignatureFit(self.recipe, self.store, parts.train).check()
         identity = run_identity(self.recipe, self.base, parts, stage1=self.stage1)
         if self.processes.is_main:
             write_split(parts, self.folder / "split.json")
@@ -101,7 +101,7 @@ class Training:
             self._stage(self.recipe.second, scorer, parts, encoder.of(scorer), identity)
         encoder = encoder.of(scorer)
         self._calibrate(scorer, parts, encoder)
-        signing = Signing(self.recipe, self.store, without_rows(parts.train, encoder.bad))
+        signing = SignatureFit(self.recipe, self.store, without_rows(parts.train, encoder.bad))
         write_signature = signing.writer(scorer, encoder, self.console)
         self._save(scorer, parts, self.folder / "final", write_signature)
         return self.folder / "final"
@@ -145,7 +145,7 @@ class Training:
         trained = first_parameters(scorer) if is_first else second_parameters(scorer)
         train_only(scorer, trained)
         scorer.train()
-        drawn = batches(without_rows(parts.train, encoder.bad), self.recipe, stage)
+        drawn = stage_batches(without_rows(parts.train, encoder.bad), self.recipe, stage)
         weights = prompt_weights(parts.train) if self.recipe.weighs_prompts else None
         asked = self._validation(parts, encoder.bad)
         run = Run(
@@ -203,7 +203,7 @@ class Training:
             {user: asked.pairs[user] for user in asked.pairs},
             seed=self.recipe.split.seed,
             num_references=self.recipe.scorer.num_references,
-            num_targets=8,
+            num_pairs=8,
         )
         return dict(list(samples.items())[:MOST_VALIDATED])
 
@@ -280,6 +280,18 @@ class Training:
             parts=parts.digests,
         )
         write_trained_on(learned, folder)
+
+
+def stage_batches(table: PairTable, recipe: Recipe, stage: Stage) -> Batches:
+    """What a stage draws from."""
+    return batches(
+        table,
+        num_users=stage.num_users,
+        num_pairs=stage.num_pairs,
+        num_references=recipe.scorer.num_references,
+        fewer_references=recipe.fewer_references,
+        seed=stage.plan.seed,
+    )
 
 
 def validation(scorer: PreferenceScorer, encoder: Encoder, asked: Samples) -> Callable[[], float]:

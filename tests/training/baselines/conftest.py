@@ -12,7 +12,7 @@ from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape, add_adapter, save_adapter
 from training.baselines.pixels import CLIP_SCALE
 from training.data.samples import Pair
-from training.evaluation.predictors import Candidate
+from training.evaluation.predictors import CandidateRow
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 SIDE_PX = 16
@@ -62,7 +62,7 @@ def images():
 @pytest.fixture
 def candidates():
     prompts = ["a red house", "", "Three fish, at sea " * 30, "a red house"]
-    return [Candidate(row, prompt) for row, prompt in zip([2, 3, 0, 5], prompts, strict=True)]
+    return [CandidateRow(row, prompt) for row, prompt in zip([2, 3, 0, 5], prompts, strict=True)]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from recsys.errors import CheckpointRefused
 from training.baselines.clip_score import load_clip_score, load_pick_score
 from training.baselines.pixels import crop_middle
-from training.evaluation.predictors import Candidate
+from training.evaluation.predictors import CandidateRow
 
 
 @torch.no_grad()
@@ -51,12 +51,16 @@ def test_clip_score_is_a_hundred_times_the_cosine(weights, images, candidates):
 def test_a_prompt_is_cut_where_the_tower_ends(weights, images):
     predictor = load_clip_score(weights / "clip_score", images=images)
     # One token a letter: begin, 75 letters, end.
-    asked = [Candidate(0, "a" * 75), Candidate(0, "a" * 76 + "b" * 200), Candidate(0, "a" * 70)]
+    asked = [
+        CandidateRow(0, "a" * 75),
+        CandidateRow(0, "a" * 76 + "b" * 200),
+        CandidateRow(0, "a" * 70),
+    ]
 
     cut, long, short = predictor.scores("ann", [], asked)
 
     # The 75th letter of the first ends its word, and has a token of its own for that.
-    assert long == pytest.approx(predictor.scores("ann", [], [Candidate(0, "a" * 90)])[0])
+    assert long == pytest.approx(predictor.scores("ann", [], [CandidateRow(0, "a" * 90)])[0])
     assert cut != pytest.approx(short, abs=1e-3)
 
 

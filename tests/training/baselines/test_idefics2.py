@@ -14,7 +14,7 @@ from recsys.scorer.template import Template, TemplateConfig
 from training.baselines.idefics2 import load_idefics2
 from training.baselines.viper import load_viper
 from training.data.samples import Pair
-from training.evaluation.predictors import Candidate
+from training.evaluation.predictors import CandidateRow
 
 NUM_IMAGE_TOKENS = 2
 IMAGE = "<fake_token_around_image>" + "<image>" * NUM_IMAGE_TOKENS + "<fake_token_around_image>"
@@ -83,7 +83,7 @@ def test_the_newest_eight_references_are_read(load, weights, images, geometry):
     name = "idefics2" if load is load_idefics2 else "viper"
     predictor = load(weights / name, images=images, geometry=geometry)
     pairs = [Pair(i % 8, (i + 1) % 8, f"fish {i}") for i in range(11)]
-    asked = [Candidate(0, "a red house"), Candidate(2, "fish")]
+    asked = [CandidateRow(0, "a red house"), CandidateRow(2, "fish")]
 
     scores = predictor.scores("ann", pairs, asked)
 

@@ -12,7 +12,7 @@ from recsys.errors import CheckpointRefused
 from training.baselines.blip_names import text_config, under, vision_config
 from training.baselines.image_reward import load_image_reward
 from training.baselines.pixels import CLIP_SCALE, crop_middle
-from training.evaluation.predictors import Candidate
+from training.evaluation.predictors import CandidateRow
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_is_the_authors_architecture(weights, images, candidates, state):
 
 def test_a_prompt_is_cut_at_35_tokens(weights, images):
     predictor = load_image_reward(weights / "image_reward", images=images)
-    asked = [Candidate(0, "red " * count) for count in (33, 34, 500, 32)]
+    asked = [CandidateRow(0, "red " * count) for count in (33, 34, 500, 32)]
 
     full, over, far_over, short = predictor.scores("ann", [], asked)
 

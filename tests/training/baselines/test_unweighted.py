@@ -6,8 +6,8 @@ import pytest
 from training.baselines.crowd import MatrixFactorisation, UserNeighbours
 from training.baselines.linear import LinearTaste
 from training.baselines.popularity import Chance, MeanRating, MostLiked
-from training.data.samples import Histories, Pair
-from training.evaluation.predictors import Candidate, Predictor
+from training.data.samples import Pair, PairTable
+from training.evaluation.predictors import CandidateRow, Predictor
 
 IMAGES = 12
 
@@ -16,12 +16,12 @@ def pair(liked: int, disliked: int) -> Pair:
     return Pair(liked, disliked, "")
 
 
-def histories(**pairs: list[Pair]) -> Histories:
-    return Histories({user: tuple(own) for user, own in pairs.items()}, ("",) * IMAGES)
+def histories(**pairs: list[Pair]) -> PairTable:
+    return PairTable({user: tuple(own) for user, own in pairs.items()}, ("",) * IMAGES)
 
 
-def candidates(*rows: int) -> list[Candidate]:
-    return [Candidate(row, "") for row in rows]
+def candidates(*rows: int) -> list[CandidateRow]:
+    return [CandidateRow(row, "") for row in rows]
 
 
 KNOWN = histories(
@@ -126,7 +126,7 @@ def test_a_linear_taste_needs_references_that_differ() -> None:
     np.testing.assert_allclose(same, [0.0, 0.0], atol=1e-12)
 
 
-def crowd_of(count: int) -> Histories:
+def crowd_of(count: int) -> PairTable:
     """People who chose at random among all images."""
     rng = np.random.default_rng(3)
     drawn = {n: [rng.choice(IMAGES, 2, replace=False) for _ in range(9)] for n in range(count)}

@@ -4,21 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from training.data.batches import batches, without_images, without_rows
-from training.data.samples import Histories, Pair, Sample
-from training.evaluation.questions import images_of
+from training.data.batches import without_images, without_rows
+from training.data.samples import Pair, PairTable, Sample, images_of
 from training.fitting.recipes.tiny import tiny
+from training.fitting.stages import stage_batches
 
 PAIRS = {
     f"u{user}": tuple(Pair(100 * user + 2 * n, 100 * user + 2 * n + 1, "") for n in range(20))
     for user in range(40)
 }
-HISTORIES = Histories(PAIRS, tuple(f"image{row}" for row in range(4000)))
+HISTORIES = PairTable(PAIRS, tuple(f"image{row}" for row in range(4000)))
 
 
 def drawn(**changes):
     recipe = replace(tiny(), **changes)
-    return batches(HISTORIES, recipe, recipe.first)
+    return stage_batches(HISTORIES, recipe, recipe.first)
 
 
 def test_seed_step_and_part_decide() -> None:
@@ -30,14 +30,14 @@ def test_seed_step_and_part_decide() -> None:
 def test_references_come_in_a_new_order_each_time() -> None:
     alone = replace(HISTORIES, pairs={"u0": PAIRS["u0"][:9]})
     recipe = replace(tiny(), fewer_references=0.0)
-    found = batches(alone, recipe, recipe.first)
+    found = stage_batches(alone, recipe, recipe.first)
     orders = {found.draw(step, 0)[0].references for step in range(20)}
     assert len(orders) == 20
 
 
 def test_targets_share_no_image_with_references() -> None:
     for sample in drawn().draw(0, 0):
-        assert not images_of(sample.references) & images_of(sample.targets)
+        assert not images_of(sample.references) & images_of(sample.pairs)
 
 
 def test_the_share_with_fewer_references_is_the_recipes() -> None:
@@ -50,15 +50,15 @@ def test_the_share_with_fewer_references_is_the_recipes() -> None:
 
 def test_a_batch_can_be_named() -> None:
     first = drawn().draw(2, 0)[0]
-    pair = (*first.references, *first.targets)[0]
+    pair = (*first.references, *first.pairs)[0]
     assert drawn().names(2, 0)[0] == f"image{pair.liked} over image{pair.disliked}"
 
 
 def test_a_history_of_one_pair_is_no_history() -> None:
     recipe = tiny()
-    short = Histories({"a": (Pair(0, 1, ""), Pair(0, 2, ""))}, ("",) * 3)
+    short = PairTable({"a": (Pair(0, 1, ""), Pair(0, 2, ""))}, ("",) * 3)
     with pytest.raises(ValueError, match="two pairs with different liked images"):
-        batches(short, recipe, recipe.first)
+        stage_batches(short, recipe, recipe.first)
 
 
 def test_pairs_with_unreadable_images_are_left_out() -> None:

@@ -17,12 +17,12 @@ from recsys.scorer.template import Template, TemplateConfig
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
-from training.data.batches import batches
 from training.data.encoding import Fresh, Upcoming, encode_all
 from training.data.loading import ImageCount, TooManyBadImages, read_images, stream_images
-from training.data.samples import Histories, Pair, Sample
+from training.data.samples import Pair, PairTable, Sample
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.recipes.tiny import tiny
+from training.fitting.stages import stage_batches
 
 
 def png(value: int, side: int = 8) -> bytes:
@@ -202,13 +202,13 @@ def test_workers_read_ahead_what_each_part_asks_for(tmp_path: Path) -> None:
         for user in range(4)
     }
     recipe = replace(tiny(), first=replace(tiny().first, num_users=2, num_pairs=2))
-    drawn = batches(Histories(pairs, tuple(place.names)), recipe, recipe.first)
+    drawn = stage_batches(PairTable(pairs, tuple(place.names)), recipe, recipe.first)
     fresh = Fresh(small_scorer(), place.store, place.names)
     plain = Fresh(small_scorer(), place.store, place.names)
     fresh.prepare(Upcoming(drawn, 3, range(1, 4, 2), num_workers=1))
     for at in ((1, 1), (1, 3), (2, 1), (2, 3)):  # a run that goes on with step 1
         samples = drawn.draw(*at)
-        rows = [pair.liked for sample in samples for pair in sample.targets]
+        rows = [pair.liked for sample in samples for pair in sample.pairs]
         (kept, ahead), (_, alone) = (each.read(samples, at) for each in (fresh, plain))
         assert kept == samples
         assert torch.equal(ahead(rows), alone(rows))

@@ -19,19 +19,19 @@ pairs = st.lists(
 @given(history=pairs, seed=st.integers(0, 5), references=st.integers(0, 8))
 def test_targets_share_no_image_with_references(history, seed, references) -> None:
     rng = np.random.default_rng(seed)
-    sample = draw_sample(history, rng, num_references=references, num_targets=4)
+    sample = draw_sample(history, rng, num_references=references, num_pairs=4)
     seen = {row for pair in sample.references for row in (pair.liked, pair.disliked)}
-    asked = {row for pair in sample.targets for row in (pair.liked, pair.disliked)}
+    asked = {row for pair in sample.pairs for row in (pair.liked, pair.disliked)}
     assert not seen & asked
     assert len(sample.references) <= references
-    assert len(sample.targets) <= 4
-    assert {*sample.references, *sample.targets} <= set(history)
+    assert len(sample.pairs) <= 4
+    assert {*sample.references, *sample.pairs} <= set(history)
 
 
 def test_order_and_choice_follow_the_seed() -> None:
     history = [Pair(2 * i, 2 * i + 1, "") for i in range(20)]
     draw = [
-        draw_sample(history, np.random.default_rng(seed), num_references=8, num_targets=8)
+        draw_sample(history, np.random.default_rng(seed), num_references=8, num_pairs=8)
         for seed in (1, 1, 2)
     ]
     assert draw[0] == draw[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.samples import Histories, Pair
+from training.data.samples import Pair, PairTable, images_of
 from training.data.splits import (
     Leakage,
     Split,
@@ -16,13 +16,12 @@ from training.data.splits import (
     split,
     write_split,
 )
-from training.evaluation.questions import images_of
 
 NUM_USERS, NUM_PAIRS = 60, 20
 RULE = SplitRule(validation_users=0.2, held_prompts=0.2, newest=0.1, fewest_liked=11)
 
 
-def histories() -> Histories:
+def histories() -> PairTable:
     """Users who share prompts; each pair shows images of its own."""
     pairs = {
         f"u{user}": tuple(
@@ -36,14 +35,14 @@ def histories() -> Histories:
         )
         for user in range(NUM_USERS)
     }
-    return Histories(pairs, tuple(f"{row:064x}" for row in range(2 * NUM_USERS * NUM_PAIRS)))
+    return PairTable(pairs, tuple(f"{row:064x}" for row in range(2 * NUM_USERS * NUM_PAIRS)))
 
 
 def dealt(rule: SplitRule = RULE) -> Split:
     return split(histories(), rule)
 
 
-def rows(part: Histories) -> set[int]:
+def rows(part: PairTable) -> set[int]:
     return {row for pairs in part.pairs.values() for row in images_of(pairs)}
 
 
@@ -76,7 +75,7 @@ def test_newest_choices_are_held_out() -> None:
 
 def test_pairs_of_one_choice_stay_together() -> None:
     pairs = [Pair(0, n, "p", float(n // 3)) for n in range(1, 10)]
-    known = Histories({"u": tuple(pairs)}, ("",) * 20)
+    known = PairTable({"u": tuple(pairs)}, ("",) * 20)
     found = split(known, SplitRule(newest=0.2, fewest_liked=1))
     assert len(found.train.pairs["u"]) == 5
     # Their shared liked image is learned from, so the held ones cannot be judged by.
@@ -85,7 +84,7 @@ def test_pairs_of_one_choice_stay_together() -> None:
 
 
 def test_users_and_prompts_keep_their_side_when_data_grow() -> None:
-    fewer = Histories(dict(list(histories().pairs.items())[:30]), histories().images)
+    fewer = PairTable(dict(list(histories().pairs.items())[:30]), histories().images)
     small, large = split(fewer, RULE), dealt()
     assert set(small.validation.pairs) == set(large.validation.pairs) & set(fewer.pairs)
 
@@ -102,7 +101,7 @@ def test_an_empty_split_is_refused() -> None:
         split(histories(), replace(RULE, fewest_liked=21))
 
 
-def leaked(**changes: Histories) -> Split:
+def leaked(**changes: PairTable) -> Split:
     return replace(dealt(), **changes)
 
 
@@ -183,7 +182,7 @@ def test_rule_digests_and_sizes_are_written(tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_many_chose_for_counts_no_more() -> None:
-    known = Histories({"a": (Pair(0, 1, "x"), Pair(2, 3, "x"), Pair(4, 5, "y"))}, ("",) * 6)
+    known = PairTable({"a": (Pair(0, 1, "x"), Pair(2, 3, "x"), Pair(4, 5, "y"))}, ("",) * 6)
     weights = prompt_weights(known)
     assert weights == {"x": pytest.approx(0.75), "y": pytest.approx(1.5)}
     assert 2 * weights["x"] + weights["y"] == pytest.approx(3)

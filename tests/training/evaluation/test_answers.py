@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from training.data.samples import Histories, Pair, Sample
+from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.answers import (
     difference,
     margins,
@@ -15,7 +15,7 @@ from training.evaluation.answers import (
     top_of_four,
     unpaired_difference,
 )
-from training.evaluation.predictors import Candidate, Predictor
+from training.evaluation.predictors import CandidateRow, Predictor
 from training.evaluation.questions import OneOfFour, Opposed, opposed_samples
 
 
@@ -84,7 +84,7 @@ def test_an_unpaired_difference_needs_somebody_in_each_group() -> None:
 
 
 def test_top_of_four_by_rank_and_by_the_share_of_ties() -> None:
-    question = OneOfFour((), Candidate(0, ""), tuple(Candidate(n, "") for n in (1, 2, 3)))
+    question = OneOfFour((), CandidateRow(0, ""), tuple(CandidateRow(n, "") for n in (1, 2, 3)))
     second_best = Rule(lambda user, row: {0: 2.0, 1: 3.0}.get(row, 0.0))
     found = top_of_four(second_best, {"a": question})
     assert [found[f"top{n}"].value for n in (1, 2, 3)] == [0.0, 1.0, 1.0]
@@ -92,7 +92,7 @@ def test_top_of_four_by_rank_and_by_the_share_of_ties() -> None:
     assert [tied[f"top{n}"].value for n in (1, 2, 3)] == [0.25, 0.5, 0.75]
 
 
-def opposed_world() -> tuple[Histories, list[Opposed]]:
+def opposed_world() -> tuple[PairTable, list[Opposed]]:
     rng = np.random.default_rng(0)
     pairs: dict[str, list[Pair]] = {f"u{n}": [] for n in range(30)}
     opposed = []
@@ -102,7 +102,7 @@ def opposed_world() -> tuple[Histories, list[Opposed]]:
         pairs[first].append(each.pair)
         pairs[second].append(pair(2 * number + 1, 2 * number))
         opposed.append(each)
-    return Histories({u: tuple(p) for u, p in pairs.items()}, ("",) * 80), opposed
+    return PairTable({u: tuple(p) for u, p in pairs.items()}, ("",) * 80), opposed
 
 
 def test_whatever_ignores_the_user_gets_exactly_half_of_opposed_pairs() -> None:
@@ -119,7 +119,7 @@ def test_whatever_ignores_the_user_gets_exactly_half_of_opposed_pairs() -> None:
 def test_whoever_knows_the_user_gets_all_opposed_pairs() -> None:
     histories, opposed = opposed_world()
     samples = opposed_samples(histories, opposed, seed=0, num_references=0)
-    liked = {(user, p.liked) for user, s in samples.items() for p in s.targets}
+    liked = {(user, p.liked) for user, s in samples.items() for p in s.pairs}
     knows = Rule(lambda user, row: float((user, row) in liked))
     assert opposed_accuracy(opposed, samples, margins(pair_scores(knows, samples))).value == 1.0
 

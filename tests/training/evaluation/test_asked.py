@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.samples import Histories, Pair
+from training.data.samples import Pair, PairTable, images_of
 from training.data.trained_on import (
     histories_digest,
     read_trained_on,
@@ -14,7 +14,6 @@ from training.data.trained_on import (
     write_trained_on,
 )
 from training.evaluation.asked import Asked, ask, read_pairs, read_users
-from training.evaluation.questions import images_of
 
 NUM_PAIRS = 12
 
@@ -26,13 +25,13 @@ def chain(first: int, count: int = NUM_PAIRS) -> tuple[Pair, ...]:
     )
 
 
-def histories() -> Histories:
+def histories() -> PairTable:
     pairs = {f"u{n}": chain(100 * n) for n in range(4)}
-    return Histories(pairs, tuple(f"{row:064x}" for row in range(400)))
+    return PairTable(pairs, tuple(f"{row:064x}" for row in range(400)))
 
 
 def asked(**options) -> Asked:
-    defaults = {"seed": 0, "num_references": 3, "num_targets": 4}
+    defaults = {"seed": 0, "num_references": 3, "num_pairs": 4}
     known = options.pop("histories", histories())
     return ask(known, options.pop("trained", None), **(defaults | options))
 
@@ -40,7 +39,7 @@ def asked(**options) -> Asked:
 def learned(until: int, *users: str):
     """A record of having learned from the first `until` pairs of each user."""
     kept = {user: histories().pairs[user][:until] for user in users}
-    return trained_on(Histories(kept, histories().images), parts={})
+    return trained_on(PairTable(kept, histories().images), parts={})
 
 
 def test_without_a_record_everybody_is_unseen_and_it_is_said() -> None:
@@ -55,7 +54,7 @@ def test_users_learned_from_are_asked_about_newer_choices_alone() -> None:
     assert set(found.unseen) == {"u2", "u3"}
     assert set(found.seen) == {"u0", "u1"}
     for sample in found.seen.values():
-        assert all(pair.chosen_at >= 8 for pair in sample.targets)
+        assert all(pair.chosen_at >= 8 for pair in sample.pairs)
         assert all(pair.chosen_at < 8 for pair in sample.references)
 
 
@@ -64,7 +63,7 @@ def test_a_user_learned_from_to_the_end_is_not_asked() -> None:
 
 
 def test_users_validated_on_are_asked_nothing() -> None:
-    record = trained_on(Histories({}, ()), validation=["u2"], parts={})
+    record = trained_on(PairTable({}, ()), validation=["u2"], parts={})
     assert set(asked(trained=record).unseen) == {"u0", "u1", "u3"}
 
 
@@ -72,21 +71,21 @@ def test_an_image_validated_on_is_asked_of_nobody() -> None:
     known = histories()
     shared = known.pairs["u2"][3]
     pairs = known.pairs | {"u1": (*known.pairs["u1"], replace(shared, chosen_at=50.0))}
-    record = trained_on(Histories({}, ()), validation=["u2"], parts={})
+    record = trained_on(PairTable({}, ()), validation=["u2"], parts={})
     for seed in range(5):
         found = asked(
-            histories=Histories(pairs, known.images), trained=record, num_targets=99, seed=seed
+            histories=PairTable(pairs, known.images), trained=record, num_pairs=99, seed=seed
         )
-        assert not images_of(found.unseen["u1"].targets) & images_of([shared])
+        assert not images_of(found.unseen["u1"].pairs) & images_of([shared])
         assert found.num_overlapping == 1
 
 
 def test_users_learned_from_are_asked_about_prompts_that_were_held_out() -> None:
     known = histories()
     kept = tuple(pair for pair in known.pairs["u0"] if pair.prompt != "p0")
-    record = trained_on(Histories({"u0": kept}, known.images), parts={})
+    record = trained_on(PairTable({"u0": kept}, known.images), parts={})
     found = asked(trained=record)
-    assert [pair.prompt for pair in found.seen["u0"].targets] == ["p0"]
+    assert [pair.prompt for pair in found.seen["u0"].pairs] == ["p0"]
 
 
 def test_an_image_learned_from_is_asked_of_nobody() -> None:
@@ -97,12 +96,12 @@ def test_an_image_learned_from_is_asked_of_nobody() -> None:
     }
     for seed in range(5):
         found = asked(
-            histories=Histories(pairs, known.images),
+            histories=PairTable(pairs, known.images),
             trained=learned(8, "u0"),
-            num_targets=99,
+            num_pairs=99,
             seed=seed,
         )
-        assert not images_of(found.unseen["u1"].targets) & images_of([shared])
+        assert not images_of(found.unseen["u1"].pairs) & images_of([shared])
         assert found.num_overlapping == 1
 
 
@@ -110,7 +109,7 @@ def test_baselines_know_everything_but_what_is_asked_of_the_user() -> None:
     found = asked()
     known = found.known()
     for user, sample in found.unseen.items():
-        images = images_of(sample.targets)
+        images = images_of(sample.pairs)
         assert all(not images & {p.liked, p.disliked} for p in known.pairs[user])
         assert set(sample.references) <= set(known.pairs[user])
 
@@ -125,8 +124,8 @@ def test_pairs_named_are_judged_and_no_others() -> None:
     images = histories().images
     named = {"u1": [(images[100], images[101])], "u2": [(images[202], images[203])]}
     found = asked(pairs=named)
-    assert [(p.liked, p.disliked) for p in found.unseen["u1"].targets] == [(100, 101)]
-    assert [(p.liked, p.disliked) for p in found.unseen["u2"].targets] == [(202, 203)]
+    assert [(p.liked, p.disliked) for p in found.unseen["u1"].pairs] == [(100, 101)]
+    assert [(p.liked, p.disliked) for p in found.unseen["u2"].pairs] == [(202, 203)]
     assert not images_of(found.unseen["u1"].references) & {100, 101}
 
 
@@ -190,7 +189,7 @@ def test_no_record_and_a_damaged_one(tmp_path: Path) -> None:
 
 def test_the_data_digest_does_not_depend_on_the_image_table() -> None:
     known = histories()
-    turned = Histories(
+    turned = PairTable(
         {
             user: tuple(Pair(399 - p.liked, 399 - p.disliked, p.prompt, p.chosen_at) for p in pairs)
             for user, pairs in reversed(known.pairs.items())
@@ -198,5 +197,5 @@ def test_the_data_digest_does_not_depend_on_the_image_table() -> None:
         known.images[::-1],
     )
     assert histories_digest(turned) == histories_digest(known)
-    fewer = Histories({**known.pairs, "u0": known.pairs["u0"][1:]}, known.images)
+    fewer = PairTable({**known.pairs, "u0": known.pairs["u0"][1:]}, known.images)
     assert histories_digest(fewer) != histories_digest(known)

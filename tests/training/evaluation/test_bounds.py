@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.data.samples import Histories, Pair, Sample
+from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.bounds import best_by_references, gap_closed, of_this_world, world_figures
 from training.world.tastes import choose, draw_population, draw_tastes
 from training.world.truth import WorldTruth
@@ -12,7 +12,7 @@ NUM_USERS, NUM_PAIRS = 60, 24
 
 
 @pytest.fixture(scope="module")
-def world() -> tuple[WorldTruth, Histories, dict[str, Sample]]:
+def world() -> tuple[WorldTruth, PairTable, dict[str, Sample]]:
     """People who choose between two images of random attributes."""
     rng = np.random.default_rng(0)
     population = draw_population(seed=0)
@@ -30,7 +30,7 @@ def world() -> tuple[WorldTruth, Histories, dict[str, Sample]]:
             best = choose(tastes[user], attributes[row : row + 2].astype(np.float64), rng)
             own.append(Pair(row + best, row + 1 - best, ""))
         pairs[users[user]] = tuple(own)
-    histories = Histories(pairs, tuple(each.tobytes().hex() for each in digests))
+    histories = PairTable(pairs, tuple(each.tobytes().hex() for each in digests))
     samples = {user: Sample(own[:8], own[8:]) for user, own in pairs.items()}
     return truth, histories, samples
 

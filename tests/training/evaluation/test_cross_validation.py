@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from training.data.samples import Histories, Pair
+from training.data.samples import Pair, PairTable, images_of
 from training.evaluation.cross_validation import cross_validate, deal_folds
-from training.evaluation.questions import images_of
 
 NUM_USERS, NUM_PROMPTS = 6, 9
 
 
-def histories() -> Histories:
+def histories() -> PairTable:
     """Every user prefers one of two images of each prompt; half of them the other way round."""
     pairs = {}
     for user in range(NUM_USERS):
@@ -18,7 +17,7 @@ def histories() -> Histories:
         pairs[f"u{user}"] = tuple(
             Pair(2 * p + turn, 2 * p + 1 - turn, f"p{p}") for p in range(NUM_PROMPTS)
         )
-    return Histories(pairs, ("",) * (2 * NUM_PROMPTS))
+    return PairTable(pairs, ("",) * (2 * NUM_PROMPTS))
 
 
 def folds():
@@ -27,17 +26,17 @@ def folds():
 
 def test_users_and_prompts_asked_about_are_in_nothing_learned() -> None:
     for fold in folds():
-        prompts = {pair.prompt for sample in fold.samples.values() for pair in sample.targets}
+        prompts = {pair.prompt for sample in fold.samples.values() for pair in sample.pairs}
         assert not set(fold.samples) & set(fold.learned.pairs)
         for pairs in fold.learned.pairs.values():
             assert not prompts & {pair.prompt for pair in pairs}
         for sample in fold.samples.values():
             assert not prompts & {pair.prompt for pair in sample.references}
-            assert not images_of(sample.references) & images_of(sample.targets)
+            assert not images_of(sample.references) & images_of(sample.pairs)
 
 
 def test_every_pair_of_every_user_is_asked_once() -> None:
-    asked = [(u, p.prompt) for fold in folds() for u, s in fold.samples.items() for p in s.targets]
+    asked = [(u, p.prompt) for fold in folds() for u, s in fold.samples.items() for p in s.pairs]
     assert len(asked) == len(set(asked)) == NUM_USERS * NUM_PROMPTS
 
 

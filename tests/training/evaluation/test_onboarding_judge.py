@@ -6,7 +6,7 @@ import torch
 
 from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.latent_classes import LatentClasses
-from training.data.samples import Histories, Pair, Sample
+from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.onboarding_judge import COUNTS, judge_onboarding
 from training.world.tastes import Population, choose
 from training.world.truth import WorldTruth
@@ -37,7 +37,7 @@ def world():
             pairs.append(Pair(row + best, row + 1 - best, ""))
         samples[user] = Sample((), tuple(pairs))
     lent = [Pair(4 * n + a, 4 * n + a + 1, f"{n}") for n in range(NUM_PROMPTS) for a in range(3)]
-    histories = Histories({}, tuple(each.tobytes().hex() for each in digests))
+    histories = PairTable({}, tuple(each.tobytes().hex() for each in digests))
     tokens = torch.from_numpy(attributes)[:, None]
     some = np.ones(NUM_CLASSES)
     classes = LatentClasses(centers / truth.population.temperature, some / NUM_CLASSES, some, some)
@@ -93,7 +93,7 @@ def test_classes_that_are_all_alike_gain_nothing(world) -> None:
 def test_targets_that_show_an_image_of_the_pool_are_not_judged(world) -> None:
     lenders, samples = world[1], world[2]
     seen = tuple(lenders[0])  # every image of these may be in the pool
-    more = {user: Sample((), sample.targets + seen) for user, sample in samples.items()}
+    more = {user: Sample((), sample.pairs + seen) for user, sample in samples.items()}
     left = judged(world, samples=more)["unasked"].n_pairs
     assert NUM_PEOPLE * NUM_PAIRS <= left < NUM_PEOPLE * (NUM_PAIRS + 50)
     assert judged(world, samples={}) is None
@@ -104,7 +104,7 @@ def test_of_another_world_nothing_is_told(world) -> None:
     strangers = {f"stranger {user}": sample for user, sample in samples.items()}
     assert judged(world, samples=strangers) is None
     renamed = ("0" * 64,) * 240 + histories.images[240:]
-    assert judged(world, histories=Histories({}, renamed)) is None
+    assert judged(world, histories=PairTable({}, renamed)) is None
 
 
 def test_too_few_pairs_to_ask(world) -> None:

@@ -10,7 +10,7 @@ from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
 from training.data.samples import Pair, Sample
 from training.evaluation.interpretation import attention_block, attention_maps, nearest_words
-from training.evaluation.predictors import Candidate, Predictor
+from training.evaluation.predictors import CandidateRow, Predictor
 from training.evaluation.scorer_predictor import Averaged, ScorerPredictor
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.world.render import encode
@@ -19,7 +19,7 @@ SHAPE = TinyShape(
     image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
 )
 REFERENCES = (Pair(0, 1, "a fish"), Pair(2, 3, "two fish"), Pair(4, 5, ""))
-ASKED = [Candidate(6, "a fish"), Candidate(7, "a fish"), Candidate(8, "")]
+ASKED = [CandidateRow(6, "a fish"), CandidateRow(7, "a fish"), CandidateRow(8, "")]
 
 
 @pytest.fixture(scope="module")

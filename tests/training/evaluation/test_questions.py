@@ -2,12 +2,11 @@
 
 import pytest
 
-from training.data.samples import Histories, Pair, Sample
+from training.data.samples import Pair, PairTable, Sample, images_of
 from training.evaluation.questions import (
     behind_strangers,
     draw_samples,
     find_opposed,
-    images_of,
     one_of_four,
     opposed_samples,
     swapped,
@@ -20,8 +19,8 @@ def pair(liked: int, disliked: int, at: float = 0.0) -> Pair:
     return Pair(liked, disliked, f"prompt {liked}", at)
 
 
-def histories(**pairs: list[Pair]) -> Histories:
-    return Histories({user: tuple(own) for user, own in pairs.items()}, ("",) * 100)
+def histories(**pairs: list[Pair]) -> PairTable:
+    return PairTable({user: tuple(own) for user, own in pairs.items()}, ("",) * 100)
 
 
 def chain(first: int, count: int) -> list[Pair]:
@@ -29,17 +28,15 @@ def chain(first: int, count: int) -> list[Pair]:
     return [pair(first + 2 * n, first + 2 * n + 1) for n in range(count)]
 
 
-def drawn(known: Histories, *, references: int = 2, targets: int = 2, seed: int = 0):
-    return draw_samples(
-        known, known.pairs, seed=seed, num_references=references, num_targets=targets
-    )
+def drawn(known: PairTable, *, references: int = 2, targets: int = 2, seed: int = 0):
+    return draw_samples(known, known.pairs, seed=seed, num_references=references, num_pairs=targets)
 
 
 def test_targets_share_no_image_with_references() -> None:
     known = histories(a=[pair(0, 1), pair(0, 2), pair(3, 1), pair(4, 5), pair(6, 7), pair(8, 9)])
     for seed in range(20):
         for sample in drawn(known, seed=seed).values():
-            assert not images_of(sample.references) & images_of(sample.targets)
+            assert not images_of(sample.references) & images_of(sample.pairs)
             assert len(sample.references) == 2
 
 
@@ -55,8 +52,8 @@ def test_who_else_is_there_changes_no_sample() -> None:
 def test_only_askable_pairs_are_asked_and_others_are_read_first() -> None:
     old, new = chain(0, 5), chain(50, 3)
     known = histories(a=[*old, *new])
-    sample = draw_samples(known, {"a": new}, seed=1, num_references=4, num_targets=8)["a"]
-    assert set(sample.targets) == set(new)
+    sample = draw_samples(known, {"a": new}, seed=1, num_references=4, num_pairs=8)["a"]
+    assert set(sample.pairs) == set(new)
     assert set(sample.references) <= set(old)
 
 
@@ -66,21 +63,21 @@ def test_strangers_are_other_users_and_show_no_target() -> None:
     changed = behind_strangers(samples, seed=3)
     assert changed
     for user, sample in changed.items():
-        assert sample.targets == samples[user].targets
+        assert sample.pairs == samples[user].pairs
         assert sample.references != samples[user].references
-        assert not images_of(sample.references) & images_of(sample.targets)
+        assert not images_of(sample.references) & images_of(sample.pairs)
 
 
 def test_swapped_labels_turn_each_reference_round() -> None:
     samples = {"a": Sample((pair(0, 1),), (pair(2, 3),))}
     (reference,) = swapped(samples)["a"].references
     assert (reference.liked, reference.disliked) == (1, 0)
-    assert swapped(samples)["a"].targets == samples["a"].targets
+    assert swapped(samples)["a"].pairs == samples["a"].pairs
 
 
 def test_without_prompts_keeps_images() -> None:
     sample = without_prompts({"a": Sample((pair(0, 1),), (pair(2, 3),))})["a"]
-    assert {each.prompt for each in (*sample.references, *sample.targets)} == {""}
+    assert {each.prompt for each in (*sample.references, *sample.pairs)} == {""}
     assert images_of(sample.references) == {0, 1}
 
 
@@ -125,8 +122,8 @@ def test_each_side_of_an_opposed_pair_is_asked_behind_references_apart() -> None
     )
     opposed = find_opposed(known, known.pairs, seed=0)
     sides = opposed_samples(known, opposed, seed=0, num_references=3)
-    assert [(t.liked, t.disliked) for t in sides["a"].targets] == [(0, 1)]
-    assert [(t.liked, t.disliked) for t in sides["b"].targets] == [(1, 0)]
+    assert [(t.liked, t.disliked) for t in sides["a"].pairs] == [(0, 1)]
+    assert [(t.liked, t.disliked) for t in sides["b"].pairs] == [(1, 0)]
     for sample in sides.values():
         assert len(sample.references) == 3
         assert not images_of(sample.references) & {0, 1}

@@ -17,15 +17,13 @@ from recsys.signatures.probes import Probes, encode_probes, probe_attention, pro
 from recsys.signatures.reader import Projection, SignatureReader
 from training.cli.evaluate import evaluate as command
 from training.data.features import ImageFeatures
-from training.data.samples import Histories, Pair
+from training.data.samples import Pair, PairTable, halves, user_rng
 from training.evaluation.history_cuts import cut_histories, in_parts, reordered
-from training.evaluation.questions import user_rng
 from training.evaluation.signature_judge import DRIFT_COUNTS, FEWEST_USERS, judge_signatures
 from training.evaluation.signature_rivals import read_scores, rivals, show
 from training.evaluation.signature_world import agreement
 from training.evaluation.tables.signatures import show_signatures
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
-from training.fitting.probe_choice import halves
 from training.world.render import encode
 from training.world.tastes import draw_population, draw_tastes
 from training.world.truth import WorldTruth
@@ -78,7 +76,7 @@ def probes(scorer) -> Probes:
     )
 
 
-def drawn_histories(num_users: int = NUM_USERS, num_pairs: int = 9) -> Histories:
+def drawn_histories(num_users: int = NUM_USERS, num_pairs: int = 9) -> PairTable:
     """People who chose among the same images, with prompts of different lengths."""
     rng = np.random.default_rng(5)
     pairs = {}
@@ -86,10 +84,10 @@ def drawn_histories(num_users: int = NUM_USERS, num_pairs: int = 9) -> Histories
         rows = rng.permutation(NUM_IMAGES)[: 2 * num_pairs].reshape(-1, 2).tolist()
         pairs[f"u{user:02}"] = tuple(Pair(a, b, "two " * (a % 3) + "fish") for a, b in rows)
     digests = (hashlib.sha256(str(row).encode()).hexdigest() for row in range(NUM_IMAGES))
-    return Histories(pairs, tuple(digests))
+    return PairTable(pairs, tuple(digests))
 
 
-def truth_of(histories: Histories) -> WorldTruth:
+def truth_of(histories: PairTable) -> WorldTruth:
     rng = np.random.default_rng(8)
     population = draw_population(4, seed=0)
     tastes, communities = draw_tastes(population, len(histories.pairs), rng)
@@ -185,7 +183,7 @@ def test_a_history_is_cut_as_projections_are_fitted(scorer) -> None:
             assert reordered(cut.first, turn) != cut.first
             assert set(reordered(cut.first, turn)) == set(cut.first)
     long = {"a": tuple(Pair(n, n + 100, "") for n in range(50)), "b": histories.pairs["u00"][:3]}
-    cuts = cut_histories(Histories(long, ()), ["a", "b"], num_references=R, seed=4)
+    cuts = cut_histories(PairTable(long, ()), ["a", "b"], num_references=R, seed=4)
     assert len(cuts["a"].whole) == 32
     assert "b" not in cuts
 

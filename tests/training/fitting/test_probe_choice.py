@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.samples import Histories, Pair
-from training.evaluation.predictors import Candidate
-from training.fitting.probe_choice import choose_probes, halves
+from training.data.samples import Pair, PairTable, halves
+from training.evaluation.predictors import CandidateRow
+from training.fitting.probe_choice import choose_probes
 
 pairs = st.lists(
     st.tuples(st.integers(0, 15), st.integers(0, 15)).filter(lambda pair: pair[0] != pair[1]),
@@ -47,9 +47,9 @@ def test_a_short_history_has_no_halves(num_pairs, size) -> None:
 
 @given(users=st.lists(pairs, max_size=4), num_probes=st.integers(1, 12), seed=st.integers(0, 5))
 def test_probes_were_shown_and_are_of_many_prompts(users, num_probes, seed) -> None:
-    shown = Histories({f"u{n}": tuple(each) for n, each in enumerate(users)}, ())
+    shown = PairTable({f"u{n}": tuple(each) for n, each in enumerate(users)}, ())
     all_shown = {
-        Candidate(row, pair.prompt)
+        CandidateRow(row, pair.prompt)
         for each in shown.pairs.values()
         for pair in each
         for row in (pair.liked, pair.disliked)
@@ -69,7 +69,7 @@ def test_probes_follow_the_seed_and_not_the_order_of_users() -> None:
     users = {f"u{n}": (Pair(2 * n, 2 * n + 1, f"p{n}"),) for n in range(30)}
     backwards = dict(reversed(users.items()))
     chosen = [
-        choose_probes(Histories(each, ()), num_probes=8, seed=seed)
+        choose_probes(PairTable(each, ()), num_probes=8, seed=seed)
         for each, seed in ((users, 1), (backwards, 1), (users, 2))
     ]
     assert chosen[0] == chosen[1]
@@ -77,6 +77,6 @@ def test_probes_follow_the_seed_and_not_the_order_of_users() -> None:
 
 
 def test_fewer_probes_are_the_first_of_more() -> None:
-    shown = Histories({"u": tuple(Pair(2 * n, 2 * n + 1, f"p{n % 3}") for n in range(9))}, ())
+    shown = PairTable({"u": tuple(Pair(2 * n, 2 * n + 1, f"p{n % 3}") for n in range(9))}, ())
     more = choose_probes(shown, num_probes=12, seed=0)
     assert choose_probes(shown, num_probes=5, seed=0) == more[:5]

@@ -13,7 +13,7 @@ from recsys.scorer.template import Template, TemplateConfig
 from recsys.signatures.probes import Probes
 from recsys.signatures.reader import Projection, SignatureReader, attention_reading
 from training.data.features import ImageFeatures
-from training.data.samples import Histories, Pair
+from training.data.samples import Pair, PairTable
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.recipes.recipe import SignatureRecipe
 from training.fitting.signatures import (
@@ -220,7 +220,7 @@ def history(user: int, num_pairs: int) -> tuple[Pair, ...]:
     return tuple(Pair(row, row + 1, f"{'two ' * (row % 3)}fish") for row in rows)
 
 
-HISTORIES = Histories({f"u{n}": history(n, 6 if n else 3) for n in range(7)}, ())
+HISTORIES = PairTable({f"u{n}": history(n, 6 if n else 3) for n in range(7)}, ())
 
 
 @pytest.mark.parametrize("num_orders", [1, 3])

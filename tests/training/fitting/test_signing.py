@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from training.data.samples import Histories, Pair
-from training.evaluation.predictors import Candidate
+from training.data.samples import Pair, PairTable
+from training.evaluation.predictors import CandidateRow
 from training.fitting.recipes.recipe import SignatureRecipe
 from training.fitting.recipes.tiny import tiny
 from training.fitting.signing import probes_of, readable, readable_probes
 
-HISTORIES = Histories(
+HISTORIES = PairTable(
     {
         f"u{n}": tuple(Pair(row, row + 1, f"p{row}") for row in range(8 * n, 8 * n + 8, 2))
         for n in range(5)
@@ -48,7 +48,7 @@ def test_probes_are_chosen_anew_until_all_can_be_read() -> None:
     encoder = Reading(unreadable)
     found = readable_probes(RECIPE, HISTORIES, encoder)
     assert len(found) == 6
-    assert all(isinstance(probe, Candidate) for probe in found)
+    assert all(isinstance(probe, CandidateRow) for probe in found)
     assert not {probe.row for probe in found} & set(unreadable)
     assert len(encoder.asked) >= 2
 
@@ -58,7 +58,7 @@ def test_where_nothing_can_be_read_it_says_so() -> None:
         readable_probes(RECIPE, HISTORIES, Reading(range(40)))
 
 
-def disliked_of_u0(left: Histories) -> set[int]:
+def disliked_of_u0(left: PairTable) -> set[int]:
     return {pair.disliked for pair in left.pairs["u0"]}
 
 

@@ -14,7 +14,7 @@ from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
 from training.data.samples import Pair, Sample
-from training.evaluation.predictors import Candidate
+from training.evaluation.predictors import CandidateRow
 from training.fitting.assembly import second_parameters, train_only
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.split_half import Finding, SplitHalf, split_half_loss
@@ -137,7 +137,7 @@ def encode(scorer) -> ImageFeatures:
     return ImageFeatures(scorer, picture)
 
 
-PROBES = [Candidate(90, "a fish"), Candidate(91, ""), Candidate(92, "two fish")]
+PROBES = [CandidateRow(90, "a fish"), CandidateRow(91, ""), CandidateRow(92, "two fish")]
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def sample(user: int, references: int, targets: int) -> Sample:
 
 def seen_of(samples, encode) -> dict[int, torch.Tensor]:
     rows = sorted(
-        {r for s in samples for p in (*s.references, *s.targets) for r in (p.liked, p.disliked)}
+        {r for s in samples for p in (*s.references, *s.pairs) for r in (p.liked, p.disliked)}
     )
     return dict(zip(rows, encode(rows).unbind(), strict=True))
 

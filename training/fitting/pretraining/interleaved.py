@@ -98,7 +98,7 @@ def _leanings(images: RenderedImages, samples: Sequence[Sample]) -> Float[Tensor
         liked = images.attributes[[pair.liked for pair in sample.references]]
         disliked = images.attributes[[pair.disliked for pair in sample.references]]
         leaning = (liked - disliked).sum(dim=0) / max(len(sample.references), 1)
-        rows.append(leaning.expand(2 * len(sample.targets), -1))
+        rows.append(leaning.expand(2 * len(sample.pairs), -1))
     return torch.cat(rows)
 
 
