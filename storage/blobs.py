@@ -3,15 +3,13 @@
 import contextlib
 import errno
 import hashlib
-import re
 import secrets
 from typing import Any
 
 import fsspec
 
 from storage.errors import InvalidRecord, StorageFull, UnknownImage
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+from storage.rules import is_sha256
 
 
 class BlobStore:
@@ -91,6 +89,6 @@ class BlobStore:
 
     def _path(self, sha256: str) -> str:
         # Digests come from requests: nothing else may become part of a path.
-        if not _SHA256.fullmatch(sha256):
+        if not is_sha256(sha256):
             raise UnknownImage(f"an image is named by 64 hex digits, got {sha256[:80]!r}")
         return f"{self._root}/{sha256[:2]}/{sha256}"

@@ -2,20 +2,19 @@
 
 import hashlib
 import re
-import unicodedata
-
-import numpy as np
 
 from storage.errors import InvalidRecord
 from storage.records import Choice, ImageFacts, Signature
 
-MAX_USER_ID = 256
-MAX_REQUEST_ID = 128
-MAX_SOURCE = 64
-MAX_PROMPT = 10_000
-MAX_MODEL_VERSION = 64
+MAX_USER_ID_CHARS = 256
+MAX_REQUEST_ID_CHARS = 128
+MAX_SOURCE_CHARS = 64
+MAX_PROMPT_CHARS = 10_000
+MAX_MODEL_VERSION_CHARS = 64
 MAX_LIMIT = 2**31 - 1  # PostgreSQL is sent limits in 32 bits
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 _YEARS = range(2, 9999)  # in any time zone, an instant of these years is one of years 1 to 9999
 
 
@@ -25,9 +24,47 @@ def check_user_id(user_id: str) -> None:
     Raises:
         InvalidRecord: otherwise.
     """
-    _check_text("user_id", user_id, MAX_USER_ID, least=1)
-    if any(unicodedata.category(character) == "Cc" for character in user_id):
+    check_text("user_id", user_id, at_least=1, at_most=MAX_USER_ID_CHARS)
+    if _CONTROL.search(user_id):
         raise InvalidRecord("user_id must hold no control characters: remove them")
+
+
+def check_text(name: str, text: str, *, at_least: int = 0, at_most: int) -> None:
+    """A text has a length in characters, and only what every database can hold.
+
+    Args:
+        name: of the field, for the message.
+        text: any.
+        at_least: characters.
+        at_most: characters.
+
+    Raises:
+        InvalidRecord: otherwise.
+    """
+    if not at_least <= len(text) <= at_most:
+        raise InvalidRecord(
+            f"{name} must be {at_least} to {at_most} characters, got {len(text)}: shorten it"
+            if text
+            else f"{name} must not be empty: {at_least} to {at_most} characters, got 0"
+        )
+    if "\x00" in text:
+        raise InvalidRecord(f"{name} must hold no NUL character: remove it")
+    if _HALF_PAIR.search(text):
+        raise InvalidRecord(f"{name} must be valid Unicode, got half a surrogate pair")
+
+
+def check_sha256(name: str, text: str) -> None:
+    """An image is named by the SHA-256 of its bytes.
+
+    Args:
+        name: of the field, for the message.
+        text: any.
+
+    Raises:
+        InvalidRecord: if it is no SHA-256.
+    """
+    if not is_sha256(text):
+        raise InvalidRecord(f"{name} must be 64 lower-case hex digits, got {text[:80]!r}")
 
 
 def check_limit(limit: int | None) -> int | None:
@@ -57,8 +94,12 @@ def check_signature(signature: Signature) -> None:
     Raises:
         InvalidRecord: with the rule that is broken.
     """
+    import numpy as np  # half of what importing the client would take, which shares these rules
+
     check_user_id(signature.user_id)
-    _check_text("model_version", signature.model_version, MAX_MODEL_VERSION, least=1)
+    check_text(
+        "model_version", signature.model_version, at_least=1, at_most=MAX_MODEL_VERSION_CHARS
+    )
     vector = signature.vector
     if vector.ndim != 1 or not vector.size:
         raise InvalidRecord(f"a signature must have shape (E,), got {vector.shape}")
@@ -87,10 +128,10 @@ def check_choice(choice: Choice) -> None:
         InvalidRecord: with the rule that is broken.
     """
     check_user_id(choice.user_id)
-    _check_text("prompt", choice.prompt, MAX_PROMPT)
-    _check_text("source", choice.source, MAX_SOURCE, least=1)
+    check_text("prompt", choice.prompt, at_most=MAX_PROMPT_CHARS)
+    check_text("source", choice.source, at_least=1, at_most=MAX_SOURCE_CHARS)
     if choice.request_id is not None:
-        _check_text("request_id", choice.request_id, MAX_REQUEST_ID, least=1)
+        check_text("request_id", choice.request_id, at_least=1, at_most=MAX_REQUEST_ID_CHARS)
     if choice.chosen_at.tzinfo is None:
         raise InvalidRecord("chosen_at must have a time zone: pass UTC")
     if choice.chosen_at.year not in _YEARS:
@@ -101,18 +142,4 @@ def check_choice(choice: Choice) -> None:
     if len(set(images)) < len(images):
         raise InvalidRecord("a choice must name each image once, got one twice")
     for image in images:
-        if not is_sha256(image):
-            raise InvalidRecord(f"an image is named by 64 hex digits, got {image[:80]!r}")
-
-
-def _check_text(name: str, value: str, most: int, *, least: int = 0) -> None:
-    if not least <= len(value) <= most:
-        raise InvalidRecord(
-            f"{name} must be {least} to {most} characters, got {len(value)}: shorten it"
-            if value
-            else f"{name} must not be empty"
-        )
-    if "\x00" in value:
-        raise InvalidRecord(f"{name} must hold no NUL character: remove it")
-    if any(unicodedata.category(character) == "Cs" for character in value):
-        raise InvalidRecord(f"{name} must be valid Unicode, got half a surrogate pair")
+        check_sha256("the SHA-256 of an image", image)

@@ -1,12 +1,10 @@
 """Images named on a command line: a file, or the SHA-256 of a stored image."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from recsys.errors import InvalidRequest, NotFound
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+from storage.rules import is_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ def _read(name: str, max_bytes: int) -> Picture:
     if path.is_file():
         with path.open("rb") as file:
             return Picture(name, data=file.read(max_bytes + 1))
-    if _SHA256.fullmatch(name) and not path.exists():
+    if is_sha256(name) and not path.exists():
         return Picture(name, sha256=name)
     arrived = "a folder" if path.is_dir() else "nothing there"
     raise NotFound(f"{name} must be an image file or a stored image's SHA-256, got {arrived}")

@@ -1,17 +1,13 @@
 """What a ranking is asked for and what it answers; the rules for a request. No tensors here."""
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from recsys.errors import InvalidRequest
+from recsys.fields import check_prompt, check_sha256, check_text, check_user_id
 
 MAX_ID_CHARS = 256
-MAX_PROMPT_CHARS = 10_000
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Personalization(Enum):
@@ -131,52 +127,9 @@ def check_request(
             )
 
 
-def check_user_id(user_id: str) -> None:
-    """Refuse what storage would not take for a user's id.
-
-    Raises:
-        InvalidRequest: naming the rule and what arrived.
-    """
-    check_text(user_id, "user_id", at_least=1, at_most=MAX_ID_CHARS)
-    if any(unicodedata.category(character) == "Cc" for character in user_id):
-        raise InvalidRequest("user_id must have no control characters", field="user_id")
-
-
-def check_sha256(text: str, field: str) -> None:
-    """Refuse what cannot be the SHA-256 of a stored image.
-
-    Raises:
-        InvalidRequest: naming the field and what arrived.
-    """
-    if not _SHA256.fullmatch(text):
-        raise InvalidRequest(
-            f"{field} must be 64 lower-case hex digits, got {text[:80]!r}", field=field
-        )
-
-
-def check_text(text: str, field: str, *, at_least: int, at_most: int) -> None:
-    """Refuse text of the wrong length, or that no database can hold.
-
-    Args:
-        at_least: characters.
-        at_most: characters.
-
-    Raises:
-        InvalidRequest: naming the field, the rule and the length that arrived.
-    """
-    if not at_least <= len(text) <= at_most:
-        raise InvalidRequest(
-            f"{field} must have {at_least} to {at_most} characters, got {len(text)}", field=field
-        )
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidRequest(
-            f"{field} must have no NUL and no half of a surrogate pair: remove it", field=field
-        )
-
-
 def _check_candidate(candidate: Candidate, path: str) -> None:
-    check_text(candidate.id, f"{path}.id", at_least=1, at_most=MAX_ID_CHARS)
-    check_text(candidate.prompt, f"{path}.prompt", at_least=0, at_most=MAX_PROMPT_CHARS)
+    check_text(f"{path}.id", candidate.id, at_least=1, at_most=MAX_ID_CHARS)
+    check_prompt(f"{path}.prompt", candidate.prompt)
     if (candidate.image is None) == (candidate.sha256 is None):
         arrived = "neither" if candidate.image is None else "both"
         raise InvalidRequest(
@@ -184,4 +137,4 @@ def _check_candidate(candidate: Candidate, path: str) -> None:
             field=f"{path}.image",
         )
     if candidate.sha256 is not None:
-        check_sha256(candidate.sha256, f"{path}.sha256")
+        check_sha256(f"{path}.sha256", candidate.sha256)

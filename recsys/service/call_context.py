@@ -1,6 +1,5 @@
 """What the service needs of gRPC's own context, whose class does not derive from its interface."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import grpc
@@ -19,10 +18,8 @@ class CallContext(Protocol):
     async def write(self, message: Any) -> None:
         """Send one message of a stream."""
 
-    async def abort(
-        self,
-        code: grpc.StatusCode,
-        details: str = "",
-        trailing_metadata: Sequence[tuple[str, str | bytes]] = (),
-    ) -> Any:
-        """End the call with a status; always raises."""
+    async def abort(self, code: grpc.StatusCode, details: str = "") -> Any:
+        """End the call with a code and a text; always raises."""
+
+    async def abort_with_status(self, status: grpc.Status) -> Any:
+        """End the call with a code, a text and details; always raises."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 
 from recsys.errors import InvalidRequest
 from recsys.service.admission import Admission
 from recsys.service.call_context import CallContext
 from recsys.service.metrics import ServiceMetrics
-from recsys.wire.statuses import DETAILS_KEY, INTERNAL, meaning_of, status_of
+from recsys.wire.statuses import INTERNAL, meaning_of, status_of
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("recsys.access")
@@ -85,7 +85,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise
         except Exception as error:
             code = meaning_of(error).code
-            status = status_of(error, correlation_id=correlation_id)
+            status = rpc_status.to_status(status_of(error, correlation_id=correlation_id))
             if code is INTERNAL.code:
                 logger.exception("%s failed, correlation id %s", method, correlation_id)
         finally:
@@ -93,18 +93,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._metrics.observe_call(method, code.name, took_s)
             _log(method, code.name, took_s, correlation_id, context.peer(), request)
         # Last, so that who has the answer finds the call counted. It raises.
-        await _abort(context, code, status)
+        await context.abort_with_status(status)
 
 
 async def _answer(handler: Handler, request: Any, context: CallContext) -> Any:
     if isinstance(request, _Malformed):
         raise InvalidRequest("the request must be a recsys.v1 message, got bytes that are none")
     return await handler(request, context)
-
-
-async def _abort(context: CallContext, code: grpc.StatusCode, status: Status) -> None:
-    details = [(DETAILS_KEY, status.SerializeToString())]
-    await context.abort(code, status.message, tuple(details))
 
 
 def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from recsys.errors import ImageRefused, InvalidRequest
+from recsys.fields import check_prompt, check_request_id, check_sha256, check_user_id
 from recsys.images.decode import ImageLimits, admit
-from recsys.ranking.candidates import MAX_PROMPT_CHARS, check_sha256, check_text, check_user_id
 from recsys.wire.histories import NewChoice
 from recsys.wire.ranking import ImageSource
 from storage.histories import HistoryStore
 from storage.records import Appended, Choice, ImageFacts
 
-MAX_REQUEST_ID_CHARS = 128
 SOURCE = "rpc"
 
 
@@ -67,7 +66,7 @@ class Recorder:
 
     def _check(self, new: NewChoice) -> None:
         check_user_id(new.user_id)
-        check_text(new.prompt, "prompt", at_least=0, at_most=MAX_PROMPT_CHARS)
+        check_prompt("prompt", new.prompt)
         check_request_id(new.request_id or "")
         if new.liked is None and not new.passed_over:
             raise InvalidRequest(
@@ -84,7 +83,7 @@ class Recorder:
     ) -> str:
         """Return an image's SHA-256; one that came with its bytes is checked and joins `images`."""
         if isinstance(source, str):
-            check_sha256(source, f"{field}.sha256")
+            check_sha256(f"{field}.sha256", source)
             return source
         try:
             facts = admit(source, self._limits)
@@ -92,15 +91,6 @@ class Recorder:
             raise ImageRefused(f"{field}: {error}", field=f"{field}.data") from error
         images[facts.sha256] = (facts, source)
         return facts.sha256
-
-
-def check_request_id(request_id: str) -> None:
-    """Refuse a request id that is too long or cannot be stored.
-
-    Raises:
-        InvalidRequest: naming the rule and what arrived.
-    """
-    check_text(request_id, "request_id", at_least=0, at_most=MAX_REQUEST_ID_CHARS)
 
 
 def _check_distinct(liked: str | None, passed_over: list[str]) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.errors import PreconditionFailed, Unavailable
+from recsys.fields import check_user_id
 from recsys.history import SIGNATURE_REFERENCES, ReferencePair
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
-from recsys.ranking.candidates import check_user_id
 from recsys.signatures.backfill import read_user
 from recsys.signatures.chunk import NO_PAIR, ChunkUser, ReadReferences, StoredImages, WatchedImages
 from recsys.signatures.records import CurrentSignature

@@ -4,6 +4,7 @@ Errors follow AIP-193: every status carries an ErrorInfo, a bad field a BadReque
 a RetryInfo. What is not in the table is a bug: its text may hold anything, so none of it goes out.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
@@ -11,13 +12,13 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 
 from recsys import errors
 from storage import errors as storage_errors
 
 DOMAIN = "recsys.v1"
 INTERNAL_MESSAGE = "internal error: tell the server's operator the correlation id"
-DETAILS_KEY = "grpc-status-details-bin"
 
 # A status travels in the call's trailing metadata, of which many peers take 8 KiB and no more.
 _MAX_MESSAGE_CHARS = 500
@@ -129,16 +130,12 @@ class _Details:
 def _details(call: grpc.Call) -> _Details:
     """Read a status's details; empty ones where it has none, or none that can be read."""
     details = _Details(ErrorInfo(), BadRequest(), RetryInfo())
-    status = Status()
-    try:
-        for key, value in call.trailing_metadata() or ():
-            if key == DETAILS_KEY and isinstance(value, bytes):
-                status.ParseFromString(value)
+    # Details that are damaged, or of another status, are a proxy's: the code and text still tell.
+    with suppress(DecodeError, ValueError):
+        status = rpc_status.from_call(call) or Status()
         for packed in status.details:
             for message in (details.info, details.bad_request, details.retry_info):
                 packed.Unpack(message)
-    except DecodeError:  # a proxy's own: the code and the text still tell
-        pass
     return details
 
 

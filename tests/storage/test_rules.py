@@ -99,7 +99,7 @@ def test_choices_that_are_refused(store, choose, more: dict, says: str) -> None:
 def test_images_are_named_by_digests(choose, image: str) -> None:
     choice, _ = choose()
     for wrong in (replace(choice, liked=image), replace(choice, passed_over=(image,))):
-        with pytest.raises(InvalidRecord, match="64 hex digits"):
+        with pytest.raises(InvalidRecord, match="64 lower-case hex digits"):
             check_choice(wrong)
 
 

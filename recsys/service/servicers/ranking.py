@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 from recsys.coldstart.suggestions import checked_num_pairs, learned_onboarding
 from recsys.engine.engine import ScoringEngine
 from recsys.errors import Unavailable
-from recsys.ranking.candidates import check_user_id
+from recsys.fields import check_request_id, check_user_id
 from recsys.ranking.ranker import Ranker
 from recsys.service.call_context import CallContext
 from recsys.service.metrics import ServiceMetrics
 from recsys.service.neighbourhood import Neighbourhood
 from recsys.service.pages import after_of, page_size, token_of
-from recsys.service.recording import Recorder, check_request_id
+from recsys.service.recording import Recorder
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,

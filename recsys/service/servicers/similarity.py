@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from recsys.errors import PreconditionFailed, Unavailable
-from recsys.ranking.candidates import check_text, check_user_id
+from recsys.fields import check_text, check_user_id
 from recsys.service.call_context import CallContext
 from recsys.service.metrics import ServiceMetrics
 from recsys.service.neighbourhood import Neighbourhood
@@ -33,12 +33,12 @@ from recsys.wire.similarity import (
     signature_to_wire,
     similar_to_wire,
 )
+from storage.clusters.building import MAX_NAME
 from storage.clusters.records import ClusterRun
 from storage.clusters.runs import ClusterStore
 
 Result = TypeVar("Result")
 
-MAX_RUN_CHARS = 128
 _NUM_THREADS = 4
 
 
@@ -175,7 +175,7 @@ def check_run(name: str) -> None:
     Raises:
         InvalidRequest: naming the rule and what arrived.
     """
-    check_text(name, "run", at_least=0, at_most=MAX_RUN_CHARS)
+    check_text("run", name, at_most=MAX_NAME)
 
 
 def _similar_query(current: CurrentSignature) -> Query:

@@ -1,0 +1,70 @@
+"""Fields of a request, by the rules of storage; one that breaks its rule is named."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from recsys.errors import InvalidRequest
+from storage import rules
+from storage.errors import InvalidRecord
+
+
+def check_user_id(user_id: str) -> None:
+    """Refuse what cannot be a user id: 1 to 256 characters, no control characters.
+
+    Raises:
+        InvalidRequest: naming `user_id`, the rule and what arrived.
+    """
+    with _named("user_id"):
+        rules.check_user_id(user_id)
+
+
+def check_request_id(request_id: str) -> None:
+    """Refuse what cannot be a request id: at most 128 characters; an empty one is none.
+
+    Raises:
+        InvalidRequest: naming `request_id`, the rule and what arrived.
+    """
+    check_text("request_id", request_id, at_most=rules.MAX_REQUEST_ID_CHARS)
+
+
+def check_prompt(field: str, prompt: str) -> None:
+    """Refuse what cannot be a prompt: at most 10,000 characters.
+
+    Raises:
+        InvalidRequest: naming the field, the rule and what arrived.
+    """
+    check_text(field, prompt, at_most=rules.MAX_PROMPT_CHARS)
+
+
+def check_sha256(field: str, sha256: str) -> None:
+    """Refuse what cannot be the SHA-256 of a stored image: 64 lower-case hex digits.
+
+    Raises:
+        InvalidRequest: naming the field and what arrived.
+    """
+    with _named(field):
+        rules.check_sha256(field, sha256)
+
+
+def check_text(field: str, text: str, *, at_least: int = 0, at_most: int) -> None:
+    """Refuse text of the wrong length, or that no database can hold.
+
+    Args:
+        field: path in the request, e.g. "candidates[2].id".
+        text: its value.
+        at_least: characters.
+        at_most: characters.
+
+    Raises:
+        InvalidRequest: naming the field, the rule and the length that arrived.
+    """
+    with _named(field):
+        rules.check_text(field, text, at_least=at_least, at_most=at_most)
+
+
+@contextmanager
+def _named(field: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidRecord as error:
+        raise InvalidRequest(str(error), field=field) from error
