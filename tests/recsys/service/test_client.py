@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import grpc
 import pytest
+from google.rpc.status_pb2 import Status
 
 from recsys.client import RecsysClient
 from recsys.errors import DeadlinePassed, InvalidRequest, NotFound, RecsysError, Unavailable
@@ -25,10 +26,12 @@ class Servicer(ranking_service_pb2_grpc.RankingServiceServicer):
         self.personalization = ranking_service_pb2.PERSONALIZATION_WARM
         self.num_calls = 0
         self.time_left_s = []
+        self.details = ()
 
     def RankCandidates(self, request, context):
         self.num_calls += 1
         self.time_left_s.append(context.time_remaining())
+        context.set_trailing_metadata(self.details)
         if self.codes:
             context.abort(self.codes.pop(0), "as told")
         return ranking_service_pb2.RankCandidatesResponse(
@@ -92,6 +95,21 @@ def test_nothing_else_is_tried_again(serve, code):
     with RecsysClient(address, timeout_s=GIVE_UP_S) as client, pytest.raises(RecsysError):
         client.rank("ann", SMALL)
     assert servicer.num_calls == 1
+
+
+@pytest.mark.parametrize(
+    "details",
+    [b"\xff no message", Status(code=3, message="of another error").SerializeToString()],
+    ids=["damaged", "of another status"],
+)
+def test_details_that_a_proxy_has_spoilt_do_not_hide_the_error(serve, details):
+    servicer, address = serve(grpc.StatusCode.NOT_FOUND)
+    servicer.details = [("grpc-status-details-bin", details)]
+    with (
+        RecsysClient(address, timeout_s=GIVE_UP_S) as client,
+        pytest.raises(NotFound, match="as told"),
+    ):
+        client.rank("ann", SMALL)
 
 
 def test_each_call_has_a_deadline(serve):
