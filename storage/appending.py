@@ -1,6 +1,6 @@
 """One transaction of appending: users, images and choices in as few statements as it takes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -10,12 +10,9 @@ from sqlalchemy.orm import Session
 
 from storage.blobs import BlobStore
 from storage.errors import UnknownImage
-from storage.records import Appended, Choice, ImageFacts, StoredChoice
+from storage.records import Appended, Choice, ImageFacts, NewImages, StoredChoice
 from storage.rules import check_image
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, Table, UserRow
-
-NewImages = Mapping[str, tuple[ImageFacts, bytes]]
-"""Images that may be new, by SHA-256."""
 
 Request = tuple[str, str]
 """(user_id, request_id)"""

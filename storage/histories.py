@@ -8,12 +8,21 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.appending import NewImages, append_all, stored_choice
+from storage.appending import append_all, stored_choice
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.erasing import erase_rows, lock_blobs, remove_blobs
 from storage.errors import UnknownImage, UnknownUser
-from storage.records import Appended, Choice, Erased, History, ImageFacts, StoredChoice, UserSummary
+from storage.records import (
+    Appended,
+    Choice,
+    Erased,
+    History,
+    ImageFacts,
+    NewImages,
+    StoredChoice,
+    UserSummary,
+)
 from storage.rules import check_choice, check_limit, check_user_id, is_sha256
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
 

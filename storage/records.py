@@ -32,6 +32,9 @@ class ImageFacts:
     num_bytes: int
 
 
+NewImages = dict[str, tuple[ImageFacts, bytes]]
+"""Images that storage may not have yet: facts and encoded bytes by SHA-256."""
+
 InspectImage = Callable[[bytes], ImageFacts]
 """Checks untrusted encoded bytes and tells their facts; raises ValueError when it refuses them."""
 

@@ -12,9 +12,7 @@ from recsys.cli.shown import printable, show_json
 
 if TYPE_CHECKING:
     from recsys.settings import Settings
-    from storage.records import Appended, ImageFacts
-
-NewImages = dict[str, tuple["ImageFacts", bytes]]
+    from storage.records import Appended, NewImages
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def _digest(picture: Picture) -> str:
     return picture.sha256
 
 
-def _admit(picture: Picture, images: NewImages, settings: "Settings") -> str:
+def _admit(picture: Picture, images: "NewImages", settings: "Settings") -> str:
     """Return the picture's SHA-256; a file that is an image joins `images`."""
     from recsys.errors import ImageRefused
     from recsys.images.decode import ImageLimits, admit

@@ -19,7 +19,7 @@ _CLUSTER_COLUMNS = (
     *("liked_images", "disliked_images", "words", "distance", "num_joined", "num_left"),
 )
 
-Row = tuple[Any, ...]
+ExportRow = tuple[Any, ...]
 
 
 def export_run(
@@ -55,14 +55,14 @@ def export_run(
     return paths
 
 
-def _member_pages(store: ClusterStore, run_id: int) -> Iterator[list[Row]]:
+def _member_pages(store: ClusterStore, run_id: int) -> Iterator[list[ExportRow]]:
     after = ""
     while page := store.members(run_id, after=after, limit=_ROWS_AT_ONCE):
         yield [(member.user_id, member.cluster_id, member.similarity) for member in page]
         after = page[-1].user_id
 
 
-def _cluster_row(cluster: Cluster) -> Row:
+def _cluster_row(cluster: Cluster) -> ExportRow:
     drift = cluster.drift
     return (
         cluster.cluster_id,
@@ -79,7 +79,7 @@ def _cluster_row(cluster: Cluster) -> Row:
     )
 
 
-def _write_csv(path: Path, columns: tuple[str, ...], pages: Iterator[list[Row]]) -> None:
+def _write_csv(path: Path, columns: tuple[str, ...], pages: Iterator[list[ExportRow]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -91,7 +91,7 @@ def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
-def _write_parquet(path: Path, columns: tuple[str, ...], pages: Iterator[list[Row]]) -> None:
+def _write_parquet(path: Path, columns: tuple[str, ...], pages: Iterator[list[ExportRow]]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 

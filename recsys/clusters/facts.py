@@ -41,7 +41,7 @@ STOP_WORDS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ClusterImages:
     """Images by which a cluster is told apart, the clearest first; at most `NUM_IMAGES` of each."""
 
     liked: tuple[ClusterImage, ...]
@@ -72,7 +72,7 @@ def log_odds_z(hits: Any, misses: Any, all_hits: Any, all_misses: Any, *, rate: 
 
 def image_facts(
     opinions: Iterable[ImageOpinion], num_clusters: int, *, like_rate: float
-) -> list[ImageFacts]:
+) -> list[ClusterImages]:
     """Find the images that each cluster likes more, and less, than everyone else.
 
     Args:
@@ -91,7 +91,7 @@ def image_facts(
         elif image.z < 0:
             _keep(disliked[place], image)
     return [
-        ImageFacts(tuple(_clearest(more)), tuple(_clearest(less)))
+        ClusterImages(tuple(_clearest(more)), tuple(_clearest(less)))
         for more, less in zip(liked, disliked, strict=True)
     ]
 

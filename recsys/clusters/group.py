@@ -30,7 +30,7 @@ _MOST_BY_DEFAULT = 64  # more clusters than that nobody reads
 _ROWS_AT_ONCE = 10_000
 _SMALLEST_NORM = 1e-12
 
-Vectors = Float32[np.ndarray, "N E"]
+UnitVectors = Float32[np.ndarray, "N E"]
 Labels = Int64[np.ndarray, " N"]
 
 
@@ -49,7 +49,7 @@ class SignatureSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Signatures:
+class SignatureTable:
     """All signatures of a model version in memory.
 
     Attributes:
@@ -58,7 +58,7 @@ class Signatures:
     """
 
     user_ids: tuple[str, ...]
-    vectors: Vectors
+    vectors: UnitVectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +85,7 @@ class Grouping:
         return len(self.centroids)
 
 
-def read_signatures(source: SignatureSource, model_version: str) -> Signatures:
+def read_signatures(source: SignatureSource, model_version: str) -> SignatureTable:
     """Read all signatures of a model version into one array, page by page.
 
     What is put while it reads may be missed; who comes twice is there as they came last.
@@ -114,11 +114,11 @@ def read_signatures(source: SignatureSource, model_version: str) -> Signatures:
         raise NotFound(
             f"no signatures of model version {model_version} are stored: run `recsys backfill`"
         )
-    return Signatures(tuple(rows), _of_length_one(vectors[: len(rows)]))
+    return SignatureTable(tuple(rows), _of_length_one(vectors[: len(rows)]))
 
 
 def group(
-    vectors: Vectors,
+    vectors: UnitVectors,
     *,
     method: str = "auto",
     num_clusters: int | None = None,
@@ -154,7 +154,7 @@ def group(
     return _kmeans(vectors, None, min_size, reason=reason)
 
 
-def _hdbscan(vectors: Vectors, min_size: int | None, *, asked: str) -> Grouping:
+def _hdbscan(vectors: UnitVectors, min_size: int | None, *, asked: str) -> Grouping:
     size = min_size or max(_LEAST_SIZE, round(len(vectors) ** 0.5 / 2))
     parameters: dict[str, Parameter] = {
         "min_size": size,
@@ -164,7 +164,7 @@ def _hdbscan(vectors: Vectors, min_size: int | None, *, asked: str) -> Grouping:
     return _grouping(vectors, _dense_labels(vectors, size), "hdbscan", parameters)
 
 
-def _dense_labels(vectors: Vectors, size: int) -> Labels:
+def _dense_labels(vectors: UnitVectors, size: int) -> Labels:
     if len(vectors) < size:
         return np.full(len(vectors), UNCLUSTERED, dtype=np.int64)
     if np.ptp(vectors, axis=0).max() == 0:
@@ -178,7 +178,7 @@ def _dense_labels(vectors: Vectors, size: int) -> Labels:
 
 
 def _kmeans(
-    vectors: Vectors, num_clusters: int | None, min_size: int | None, *, reason: str
+    vectors: UnitVectors, num_clusters: int | None, min_size: int | None, *, reason: str
 ) -> Grouping:
     import faiss
 
@@ -206,7 +206,7 @@ def _kmeans(
 
 
 def _grouping(
-    vectors: Vectors, labels: Labels, method: str, parameters: dict[str, Parameter]
+    vectors: UnitVectors, labels: Labels, method: str, parameters: dict[str, Parameter]
 ) -> Grouping:
     """Number clusters by size; centroids are their members' means, of length 1."""
     found, sizes = np.unique(labels[labels >= 0], return_counts=True)

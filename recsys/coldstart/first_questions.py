@@ -101,7 +101,7 @@ def choose_pairs(
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _Answers:
     """What was asked so far.
 
     Attributes:
@@ -112,10 +112,12 @@ class _Asked:
     joint: Float[np.ndarray, "J _"]
     entropy: Float[np.ndarray, " _"]
 
-    def asked(self, preferred: Float[np.ndarray, " K"]) -> "_Asked":
+    def asked(self, preferred: Float[np.ndarray, " K"]) -> "_Answers":
         """Ask one pair more."""
         joint = np.concatenate([self.joint * preferred, self.joint * (1 - preferred)])
-        return _Asked(joint, self.entropy + _entropy(np.stack([preferred, 1 - preferred]), axis=0))
+        return _Answers(
+            joint, self.entropy + _entropy(np.stack([preferred, 1 - preferred]), axis=0)
+        )
 
     def information(
         self, preferred: Float[np.ndarray, "P K"], classes: LatentClasses
@@ -138,7 +140,7 @@ class _Asked:
         return bits
 
 
-_NOTHING_ASKED = _Asked(np.ones((1, 1)), np.zeros(1))
+_NOTHING_ASKED = _Answers(np.ones((1, 1)), np.zeros(1))
 
 
 def _preferred(

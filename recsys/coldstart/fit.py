@@ -35,7 +35,7 @@ _ASKED = 8
 _PULL = 20.0
 _SMALLEST_VARIANCE = 1e-4
 
-Features = Callable[[Sequence[int]], Tensor]
+ReadTokens = Callable[[Sequence[int]], Tensor]
 """Rows of an image table -> image tokens (N, T, D)."""
 
 
@@ -76,7 +76,7 @@ class FitReport:
 def fit_cold_start(
     scorer: PreferenceScorer,
     histories: Sequence[Sequence[Any]],
-    features: Features,
+    features: ReadTokens,
     *,
     seed: int = 0,
     tell: Callable[[str], None] = lambda what: None,
@@ -105,7 +105,7 @@ def fit_cold_start(
     apart, learned = people[:num_apart], people[num_apart:]
     tell("reading images")
     mean, components = _principal_components(learned, features, rng)
-    view = _View(mean, components, features)
+    view = _FeatureTable(mean, components, features)
     tell("fitting classes")
     classes, found = _choose_classes(view, learned, apart, seed=seed)
     tell("fitting the blend")
@@ -116,12 +116,12 @@ def fit_cold_start(
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
+class _FeatureTable:
     """Image tokens as features, each image's kept once it was asked for: F numbers."""
 
     mean: Float[np.ndarray, " W"]
     components: Float[np.ndarray, "W F"]
-    features: Features
+    features: ReadTokens
     kept: dict[int, np.ndarray] = field(default_factory=dict)
 
     def read(self, rows: Sequence[int]) -> None:
@@ -148,7 +148,7 @@ class _View:
 
 
 def _principal_components(
-    people: Sequence[Sequence[Any]], features: Features, rng: np.random.Generator
+    people: Sequence[Sequence[Any]], features: ReadTokens, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and whitened directions of image tokens, those with any variance to speak of."""
     rows = sorted({row for pairs in people for p in pairs for row in (p.liked, p.disliked)})
@@ -165,7 +165,7 @@ def _principal_components(
 
 
 def _choose_classes(
-    view: _View,
+    view: _FeatureTable,
     learned: Sequence[Sequence[RowPair]],
     apart: Sequence[Sequence[RowPair]],
     *,
@@ -186,7 +186,7 @@ def _choose_classes(
 
 def _fit_blends(
     scorer: PreferenceScorer,
-    view: _View,
+    view: _FeatureTable,
     classes: LatentClasses,
     judges: Sequence[Sequence[RowPair]],
     rng: np.random.Generator,
@@ -219,7 +219,7 @@ def _split(pairs: Sequence[RowPair], count: int) -> tuple[list[RowPair], list[Ro
 @torch.no_grad()
 def _margins(
     scorer: PreferenceScorer,
-    view: _View,
+    view: _FeatureTable,
     classes: LatentClasses,
     nobody: Any,
     references: Sequence[RowPair],

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs
-from recsys.coldstart.fit import AT_ONCE, Features
+from recsys.coldstart.fit import AT_ONCE, ReadTokens
 from storage.coldstart.records import Onboarding, OnboardingPair
 
 MAX_IMAGES = 200
@@ -22,7 +22,7 @@ MAX_CANDIDATES = 2000
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class PairPool:
     """Candidate pairs.
 
     Attributes:
@@ -34,7 +34,7 @@ class Pool:
     prompts: tuple[str, ...]
 
 
-def draw_pool(histories: Sequence[Sequence[Any]], *, seed: int = 0) -> Pool:
+def draw_pool(histories: Sequence[Sequence[Any]], *, seed: int = 0) -> PairPool:
     """Draw images of different prompts and pair those of one prompt.
 
     Prompts that several people have chosen from come first: what one person alone has written need
@@ -54,11 +54,11 @@ def draw_pool(histories: Sequence[Sequence[Any]], *, seed: int = 0) -> Pool:
         pairs += [(*both, "") for both in any_two if both not in known]
     kept = sorted(rng.permutation(len(pairs))[:MAX_CANDIDATES])
     images = np.array([pairs[index][:2] for index in kept], dtype=np.int64).reshape(-1, 2)
-    return Pool(images, tuple(pairs[index][2] for index in kept))
+    return PairPool(images, tuple(pairs[index][2] for index in kept))
 
 
 def differences_of(
-    pool: Pool, cold_start: ColdStart, features: Features
+    pool: PairPool, cold_start: ColdStart, features: ReadTokens
 ) -> Float[np.ndarray, "P F"]:
     """Features of the first image of each pair less those of the second; each image read once."""
     rows = np.unique(pool.images)
@@ -74,7 +74,7 @@ def choose_onboarding(
     cold_start: ColdStart,
     histories: Sequence[Sequence[Any]],
     images: Sequence[str],
-    features: Features,
+    features: ReadTokens,
     *,
     seed: int = 0,
 ) -> Onboarding:

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from recsys.similarity.kinds import Vectors
-from recsys.similarity.rows import Neighbour, View
+from recsys.similarity.rows import IndexView, Neighbour
 from storage.signatures import SignatureStore
 
 _DEEPER = 8
 
 
 def tries(
-    view: View, query: Vectors, quick: list[Neighbour] | None, wanted: int
+    view: IndexView, query: Vectors, quick: list[Neighbour] | None, wanted: int
 ) -> Iterator[list[Neighbour]]:
     """Longer and longer lists of the nearest; the last one has everybody.
 

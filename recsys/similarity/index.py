@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from recsys.similarity.check import Answers, tries
 from recsys.similarity.kinds import EXACT_MAX
-from recsys.similarity.rows import Main, Neighbour, View
+from recsys.similarity.rows import IndexView, Main, Neighbour
 from recsys.similarity.snapshot import MAX_AGE_S, remove_snapshot, save_snapshot
 from recsys.similarity.source import built, check_dimensions, read_rows, restored
 from storage.errors import StorageError
@@ -91,7 +91,7 @@ class SignatureIndex:
         self._known_at = -float("inf")
         self._clean_at = -float("inf")
         main = None if folder is None else restored(store, model_version, folder)
-        self._view = View.of(self._built() if main is None else main)
+        self._view = IndexView.of(self._built() if main is None else main)
         if main is None:
             self._try_to_save()
         self.sync()
@@ -213,7 +213,7 @@ class SignatureIndex:
         """Build the large part and take it; holds the lock of building."""
         main = self._built()
         with self._turn:
-            self._view = self._caught_up(View.of(main))
+            self._view = self._caught_up(IndexView.of(main))
         self._try_to_save()
 
     def _try_to_save(self) -> None:
@@ -227,7 +227,7 @@ class SignatureIndex:
     def _built(self) -> Main:
         return built(self.store, self.model_version, exact_max=self._exact_max)
 
-    def _caught_up(self, view: View) -> View:
+    def _caught_up(self, view: IndexView) -> IndexView:
         """The view with all that SQL has by now; holds the turn."""
         last = self.store.last_sequence(self.model_version)
         if last < view.sequence:
@@ -235,7 +235,7 @@ class SignatureIndex:
                 "SQL knows %d changes of signatures, the index %d: the database was restored;"
                 " building the index anew", last, view.sequence,
             )  # fmt: skip
-            return View.of(self._built())
+            return IndexView.of(self._built())
         if last == view.sequence:
             return view
         changed = read_rows(self.store, self.model_version, after=view.sequence, last=last)
@@ -255,7 +255,7 @@ class SignatureIndex:
         self._builder = threading.Thread(target=self._rebuild_beside, daemon=True)
         self._builder.start()
 
-    def _is_overdue(self, view: View) -> bool:
+    def _is_overdue(self, view: IndexView) -> bool:
         """Whether somebody who was erased or changed has been kept for too long; asked once a day.
 
         Everybody in SQL is in the view, so whoever is in the view alone was erased.

@@ -153,7 +153,7 @@ class Main:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class IndexView:
     """All that is known at one moment.
 
     Attributes:
@@ -171,10 +171,10 @@ class View:
     sequence: int
 
     @staticmethod
-    def of(main: Main) -> "View":
+    def of(main: Main) -> "IndexView":
         """Main alone."""
         is_gone = np.zeros(len(main.rows), dtype=np.bool_)
-        return View(main, is_gone, 0, Rows.empty(), main.sequence)
+        return IndexView(main, is_gone, 0, Rows.empty(), main.sequence)
 
     @property
     def size(self) -> int:
@@ -191,7 +191,7 @@ class View:
         """E; None while there is nobody."""
         return self.main.rows.dimension or self.recent.dimension
 
-    def with_changes(self, changed: Rows, sequence: int) -> "View":
+    def with_changes(self, changed: Rows, sequence: int) -> "IndexView":
         """Take users' new vectors, whose sequences are all behind this view's."""
         if not len(changed):
             return replace(self, sequence=sequence)
@@ -205,9 +205,9 @@ class View:
                 np.concatenate([self.recent.sequences, changed.sequences]),
                 np.concatenate([self.recent.vectors, changed.vectors]),
             )
-        return View(self.main, is_gone, int(is_gone.sum()), recent, sequence)
+        return IndexView(self.main, is_gone, int(is_gone.sum()), recent, sequence)
 
-    def without(self, dead: Collection[Neighbour]) -> "View":
+    def without(self, dead: Collection[Neighbour]) -> "IndexView":
         """Leave out rows that SQL has no more; rows put since stay."""
         is_gone = self.is_gone.copy()
         left = np.ones(len(self.recent), dtype=np.bool_)

@@ -131,22 +131,6 @@ class ClusterStore:
                 found |= {user_id: cluster_id for user_id, _, cluster_id in session.execute(query)}
         return found
 
-    def medoids(self, run_id: int) -> list[str]:
-        """The medoid of each cluster that has members, the largest cluster's first.
-
-        Raises:
-            UnknownCluster: if there is no such run.
-        """
-        places = (
-            select(ClusterRow.place)
-            .where(ClusterRow.run_id == run_id)
-            .order_by(ClusterRow.size.desc(), ClusterRow.cluster_id)
-        )
-        with self.database.session() as session:
-            _known(session, run_id)
-            found = [_typical(session, run_id, place, 1) for place in session.scalars(places).all()]
-        return [user_id for typical in found for user_id in typical]
-
 
 def _finished() -> Select[ClusterRunRow]:
     is_finished = ClusterRunRow.created_at.is_not(None)

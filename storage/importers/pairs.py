@@ -16,7 +16,7 @@ from storage.errors import InvalidSource
 from storage.histories import HistoryStore
 from storage.importers.drafts import (
     Draft,
-    Picture,
+    ImageSource,
     Record,
     drafted,
     moment_of,
@@ -26,7 +26,7 @@ from storage.importers.drafts import (
 )
 from storage.importers.image_folder import ImageFolder, remembering
 from storage.importers.parquet_rows import check_parquet, parquet_records
-from storage.importers.report import ImportReport, Progress, Refusal, Skipped, no_progress
+from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
 from storage.importers.text_rows import count_lines, csv_records, json_records
 from storage.importers.writer import ChoiceWriter
 from storage.records import InspectImage
@@ -41,7 +41,7 @@ def import_pairs(
     store: HistoryStore,
     *,
     inspect: InspectImage,
-    progress: Progress = no_progress,
+    progress: RowProgress = no_progress,
 ) -> ImportReport:
     """Store each row of the pairs file of a folder as a choice.
 
@@ -121,7 +121,7 @@ def _listed() -> str:
     return f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 
 
-def _picture(value: Any, column: str, folder: ImageFolder) -> Picture | None:
+def _picture(value: Any, column: str, folder: ImageFolder) -> ImageSource | None:
     if isinstance(value, bytes):
         return value or None
     name = text_of(value, column)

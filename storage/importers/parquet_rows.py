@@ -54,10 +54,10 @@ def parquet_records(
             cells = {name: _plain(batch.column(name)) for name in names}
             for index in range(batch.num_rows):
                 number += 1
-                yield Record(f"{path.name} row {number}", number, _Row(cells, index).read)
+                yield Record(f"{path.name} row {number}", number, _Cells(cells, index).read)
 
 
-class _Row:
+class _Cells:
     def __init__(self, cells: "dict[str, pa.Array[Any]]", index: int) -> None:
         self._cells = cells
         self._index = index

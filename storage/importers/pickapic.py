@@ -15,7 +15,7 @@ from storage.importers.drafts import (
 )
 from storage.importers.image_folder import remembering
 from storage.importers.parquet_rows import check_parquet, parquet_records
-from storage.importers.report import ImportReport, Progress, Refusal, Skipped, no_progress
+from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
 from storage.importers.writer import ChoiceWriter
 from storage.records import InspectImage
 
@@ -37,7 +37,7 @@ def import_pickapic(
     store: HistoryStore,
     *,
     inspect: InspectImage,
-    progress: Progress = no_progress,
+    progress: RowProgress = no_progress,
 ) -> ImportReport:
     """Store each decided row as a choice of the person who ranked it.
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from storage.histories import HistoryStore
 from storage.importers.drafts import Draft, Record, moment_of, moment_of_row, text_of
 from storage.importers.image_folder import remembering
-from storage.importers.opinions import Opinions
+from storage.importers.rated_images import RatedImages
 from storage.importers.rating_pairing import pair_at_random, pair_within_prompts
 from storage.importers.rating_table import RatingTable, rating_table
-from storage.importers.report import ImportReport, Progress, Refusal, Skipped, no_progress
+from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
 from storage.importers.text_rows import count_lines, csv_records
 from storage.importers.writer import ChoiceWriter
 from storage.records import InspectImage
@@ -40,7 +40,7 @@ def import_ratings(
     question: str | None = "appeal",
     seed: int = 0,
     inspect: InspectImage,
-    progress: Progress = no_progress,
+    progress: RowProgress = no_progress,
 ) -> ImportReport:
     """Make choices of what people liked and disliked, and store them.
 
@@ -74,7 +74,7 @@ def import_ratings(
     check = remembering(inspect)
     writer = ChoiceWriter(store, kind="ratings", inspect=check, progress=progress)
     with rating_table() as table:
-        opinions = Opinions(
+        rated = RatedImages(
             directory / "images",
             table,
             liked_min=liked_min,
@@ -86,7 +86,7 @@ def import_ratings(
             yield from _read_items(directory / "items.csv", table)
             yield from _read_ratings(directory / "ratings.csv", table, question)
             for user_id in table.user_ids():
-                liked, disliked, skipped = opinions.of(user_id)
+                liked, disliked, skipped = rated.of(user_id)
                 yield from skipped
                 yield from pair(user_id, liked, disliked)
 

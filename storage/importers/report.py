@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-Progress = Callable[[int], None]
+RowProgress = Callable[[int], None]
 """Called between transactions with the number of rows done so far."""
 
 MAX_EXAMPLES = 3

@@ -4,16 +4,14 @@ from collections.abc import Iterable
 
 from storage.errors import InvalidRecord, InvalidSource
 from storage.histories import HistoryStore
-from storage.importers.drafts import Draft, Picture, content_id
+from storage.importers.drafts import Draft, ImageSource, content_id
 from storage.importers.image_folder import check_image, read_image_file
-from storage.importers.report import ImportReport, Progress, Refusal, Skipped
-from storage.records import Choice, ImageFacts, InspectImage
+from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped
+from storage.records import Choice, InspectImage, NewImages
 from storage.rules import check_choice, check_user_id
 
 MAX_ROWS = 200
 MAX_BYTES = 32 * 2**20
-
-NewImages = dict[str, tuple[ImageFacts, bytes]]
 
 
 class ChoiceWriter:
@@ -30,7 +28,7 @@ class ChoiceWriter:
     """
 
     def __init__(
-        self, store: HistoryStore, *, kind: str, inspect: InspectImage, progress: Progress
+        self, store: HistoryStore, *, kind: str, inspect: InspectImage, progress: RowProgress
     ) -> None:
         self._store = store
         self._kind = kind
@@ -90,7 +88,7 @@ class ChoiceWriter:
         self._keep(images)
         return choice, images
 
-    def _admit(self, picture: Picture, images: NewImages) -> str:
+    def _admit(self, picture: ImageSource, images: NewImages) -> str:
         if isinstance(picture, bytes):
             data, name = picture, ""
         else:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.similarity import kinds as index_kinds
-from recsys.similarity.rows import Main, Rows, View
+from recsys.similarity.rows import IndexView, Main, Rows
 
 K = 10
 BREADTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -111,7 +111,7 @@ def with_recsys(vectors: Vectors, threads: int) -> tuple[Way, Main]:
     rows = Rows.of(ids, np.arange(1, len(ids) + 1), vectors)
     candidates, took = built(lambda: index_kinds.build_candidates(vectors), threads)
     main = Main(rows, len(ids), candidates)
-    view = View.of(main)
+    view = IndexView.of(main)
 
     def search(query: Vectors) -> npt.NDArray[np.int64]:
         if candidates is None:

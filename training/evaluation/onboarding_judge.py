@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 
 from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs, expected_information
-from recsys.coldstart.pool import Pool, differences_of, draw_pool
+from recsys.coldstart.pool import PairPool, differences_of, draw_pool
 from training.data.features import Features
 from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.bounds import of_this_world
@@ -111,7 +111,7 @@ class _Asking:
     """The pool as the classes see it."""
 
     cold_start: ColdStart
-    pool: Pool
+    pool: PairPool
     differences: Float[np.ndarray, "P F"]
 
     def suggested(self) -> np.ndarray:
@@ -144,7 +144,7 @@ class _Asking:
         return np.array(kept)
 
 
-def _held_out(samples: Samples, pool: Pool) -> dict[str, Sample]:
+def _held_out(samples: Samples, pool: PairPool) -> dict[str, Sample]:
     """What is asked, without pairs that show an image of the pool."""
     shown = set(pool.images.ravel().tolist())
     kept = {
@@ -207,7 +207,7 @@ def _target_differences(
 
 
 def _attribute_differences(
-    pool: Pool, histories: PairTable, truth: WorldTruth
+    pool: PairPool, histories: PairTable, truth: WorldTruth
 ) -> Float[np.ndarray, "P A"]:
     first, second = (
         truth.attributes_of([histories.images[row] for row in pool.images[:, side]])

@@ -6,7 +6,6 @@ is stored already is stored once.
 """
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from storage.histories import HistoryStore
-from storage.records import Choice, ImageFacts
+from storage.records import Choice, NewImages
 from training.world.gallery import Gallery, Progress, draw_gallery
 from training.world.scenes import ATTRIBUTES
 from training.world.tastes import Population, choose, draw_population, draw_tastes
@@ -27,8 +26,6 @@ FIRST_CHOICE_AT = datetime(2026, 1, 1, tzinfo=UTC)
 _TASTE_STREAM, _PROMPT_STREAM, _CHOICE_STREAM = 22, 23, 24
 _PEOPLE_A_TRANSACTION = 20
 _FEWEST_PROMPTS, _MOST_PROMPTS = 100, 3000
-
-NewImages = Mapping[str, tuple[ImageFacts, bytes]]
 
 
 @dataclass(frozen=True)

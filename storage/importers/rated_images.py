@@ -1,4 +1,4 @@
-"""What people like and dislike, by their mean ratings, of images that can be used."""
+"""What people like and dislike, by their mean ratings, among images that can be used."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,8 @@ from storage.records import InspectImage
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
-class Opinions:
-    """Reads opinions out of a table of ratings; each image is looked at once.
+class RatedImages:
+    """Reads what people like and dislike out of a table of ratings; each image is looked at once.
 
     Args:
         images: the folder of images, each named by its id and a suffix.
