@@ -20,9 +20,9 @@ from recsys.images.decode import inspect
 from recsys.ranking.candidates import Candidate
 from storage.histories import HistoryStore
 from storage.importers.ratings import import_ratings
-from training.world.gallery import Progress
+from training.world.gallery import WorldProgress
 from training.world.population import create_world
-from training.world.render import encode, render
+from training.world.render import encode_jpeg, render
 from training.world.scenes import attributes, prompt_text, sample_prompt, sample_scene
 from training.world.sheet import describe_taste
 from training.world.truth import read_truth
@@ -79,7 +79,7 @@ def agreement(order: Sequence[str], worth: Mapping[str, float]) -> float:
     return float(np.mean(right)) if right else float("nan")
 
 
-def synthetic_cast(store: HistoryStore, folder: Path, *, progress: Progress) -> Cast:
+def synthetic_cast(store: HistoryStore, folder: Path, *, progress: WorldProgress) -> Cast:
     """A small world in storage, three unlike people of it, and new images of one prompt."""
     truth_path = folder / "truth.npz"
     create_world(
@@ -96,7 +96,7 @@ def synthetic_cast(store: HistoryStore, folder: Path, *, progress: Progress) -> 
     prompt = next(p for p in iter(partial(sample_prompt, rng), None) if p.subject is None)
     scenes = [sample_scene(prompt, rng) for _ in range(NUM_CANDIDATES)]
     candidates = tuple(
-        Candidate(id=f"image-{place}", prompt=prompt_text(prompt), image=encode(render(scene)))
+        Candidate(id=f"image-{place}", prompt=prompt_text(prompt), image=encode_jpeg(render(scene)))
         for place, scene in enumerate(scenes, start=1)
     )
     shown = np.stack([attributes(scene) for scene in scenes])

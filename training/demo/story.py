@@ -28,7 +28,7 @@ from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.demo.commands import DemoStorage, learn, run, show_next
 from training.demo.people import Cast, Person, agreement, rated_cast, synthetic_cast
-from training.world.contact_sheet import LIKED, PASSED_OVER, Row, Tile, contact_sheet, save_png
+from training.world.contact_sheet import LIKED, PASSED_OVER, SheetRow, Tile, contact_sheet, save_png
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 
@@ -213,18 +213,18 @@ def _order(ranking: Ranking) -> list[str]:
 def _sheet(store: HistoryStore, cast: Cast, rankings: Sequence[Ranking]) -> Pixels:
     """Each person's history and ranking, one below the other."""
     images = {candidate.id: candidate for candidate in cast.candidates}
-    rows: list[Row] = []
+    rows: list[SheetRow] = []
     for person, ranking in zip(cast.people, rankings, strict=True):
         rows += _history_rows(store, person)
         tiles = [
             Tile(_pixels(_bytes(images[each.id])), label=f"{each.rank}.  {each.score:.3f}")
             for each in ranking.candidates
         ]
-        rows.append(Row(f"{person.user_id}: new images, best first", tiles))
+        rows.append(SheetRow(f"{person.user_id}: new images, best first", tiles))
     return contact_sheet(rows, "What three people chose, and their own order of the same images")
 
 
-def _history_rows(store: HistoryStore, person: Person) -> list[Row]:
+def _history_rows(store: HistoryStore, person: Person) -> list[SheetRow]:
     choices = [
         stored.choice
         for stored in store.read(person.user_id).choices
@@ -233,7 +233,7 @@ def _history_rows(store: HistoryStore, person: Person) -> list[Row]:
     liked = [Tile(_pixels(store.image(str(c.liked))), c.prompt, LIKED) for c in choices]
     passed = [Tile(_pixels(store.image(c.passed_over[0])), frame=PASSED_OVER) for c in choices]
     name = f"{person.user_id} ({person.description})"
-    return [Row(f"{name}: liked", liked), Row(f"{name}: passed over", passed)]
+    return [SheetRow(f"{name}: liked", liked), SheetRow(f"{name}: passed over", passed)]
 
 
 def _pixels(data: bytes) -> Pixels:

@@ -45,7 +45,7 @@ def world_accuracies(
         )
         tastes = {
             "known_taste": truth.taste(user),
-            "best_possible": known.weights @ known.tastes,
+            "best_possible": known.mean_taste,
             "average_taste": truth.population.average_taste,
         }
         liked, disliked = pairs.asked

@@ -66,5 +66,4 @@ def _mean_taste(
         for side in ("liked", "disliked")
     )
     known = posterior(liked, disliked, truth.population, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng)
-    mean: Float[np.ndarray, " A"] = known.weights @ known.tastes
-    return mean
+    return known.mean_taste

@@ -1,6 +1,6 @@
 """Many images on one: rows with a title, tiles with a frame and a line of text.
 
-Letters are Pillow's own font, so that a sheet looks alike on every machine.
+The font is Pillow's own, so that a sheet looks the same on every machine.
 """
 
 from bisect import bisect_right
@@ -43,7 +43,7 @@ class Tile:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class SheetRow:
     """A title and the tiles below it, from the left; None leaves a place empty."""
 
     title: str
@@ -51,7 +51,7 @@ class Row:
 
 
 def contact_sheet(
-    rows: Sequence[Row], heading: str = "", *, tile_px: int = 128
+    rows: Sequence[SheetRow], heading: str = "", *, tile_px: int = 128
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Lay out rows of tiles on paper.
 
@@ -92,14 +92,14 @@ def _line_px(text_px: int) -> int:
     return round(text_px * _LINE_SPACING)
 
 
-def _row_px(row: Row, tile_px: int) -> int:
+def _row_px(row: SheetRow, tile_px: int) -> int:
     title = _line_px(_TITLE_PX) if row.title else 0
     labels = any(tile is not None and tile.label for tile in row.tiles)
     return title + tile_px + (_line_px(_LABEL_PX) if labels else 0) + _GAP_PX
 
 
 def _draw_row(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int, tile_px: int
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, row: SheetRow, top: int, tile_px: int
 ) -> None:
     room = sheet.width - 2 * _MARGIN_PX
     if row.title:

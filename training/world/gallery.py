@@ -1,4 +1,4 @@
-"""The images of a synthetic world: drawn once, kept on disk, found by prompt."""
+"""The images of a synthetic world: rendered once, kept on disk, read by prompt."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from storage.records import ImageFacts
-from training.world.render import encode, render
+from training.world.render import encode_jpeg, render
 from training.world.scenes import ATTRIBUTES, attributes, prompt_text, sample_prompt, sample_scene
 from training.world.truth import DIGEST_BYTES
 
 _IMAGE_STREAM = 21
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being made ("images" or "people"), how many are done, and of how many."""
+WorldProgress = Callable[[str, int, int], None]
+"""Called with what is being made ("images" or "people"), how many are done, and of how many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +47,8 @@ class Gallery:
         return int(self.digests.shape[1])
 
     def sha256(self, prompt: int, image: int) -> str:
-        """The identity of an image."""
-        digest: bytes = self.digests[prompt, image].tobytes()
-        return digest.hex()
+        """SHA-256 of an image, in hexadecimal."""
+        return bytes(self.digests[prompt, image]).hex()
 
     def read(self, prompt: int, image: int) -> tuple[ImageFacts, bytes]:
         """An image as storage takes it."""
@@ -67,7 +66,7 @@ def draw_gallery(
     images_per_prompt: int,
     size_px: int = 128,
     seed: int,
-    progress: Progress = lambda what, done, total: None,
+    progress: WorldProgress = lambda what, done, total: None,
 ) -> Gallery:
     """Draw images into `file`; all of one prompt agree in what it says and differ in the rest.
 
@@ -91,7 +90,7 @@ def draw_gallery(
         prompts.append(prompt_text(prompt))
         for column in range(images_per_prompt):
             scene = sample_scene(prompt, rng)
-            data = encode(render(scene, size_px))
+            data = encode_jpeg(render(scene, size_px))
             offsets.append(offsets[-1] + file.write(data))
             values[row, column] = attributes(scene)
             digests[row, column] = np.frombuffer(hashlib.sha256(data).digest(), dtype=np.uint8)

@@ -84,13 +84,11 @@ def _linear_rgb(chroma: Float[np.ndarray, "256"], hue_deg: int) -> Float[np.ndar
     angle = np.deg2rad(hue_deg)
     lightness = np.linspace(0, 1, NUM_LIGHTNESS)
     lab = np.stack([lightness, chroma * np.cos(angle), chroma * np.sin(angle)], axis=1)
-    rgb: Float[np.ndarray, "256 3"] = (lab @ _LAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T
-    return rgb
+    return np.asarray((lab @ _LAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T)
 
 
 def _gamma(linear: Float[np.ndarray, "256 3"]) -> Float[np.ndarray, "256 3"]:
     """IEC 61966-2-1."""
     clipped = np.clip(linear, 0, 1)
     curve = 1.055 * clipped ** (1 / 2.4) - 0.055
-    encoded: Float[np.ndarray, "256 3"] = np.where(clipped <= 0.0031308, 12.92 * clipped, curve)
-    return encoded
+    return np.asarray(np.where(clipped <= 0.0031308, 12.92 * clipped, curve))

@@ -1,8 +1,8 @@
 """A synthetic world: people of known tastes choose among images of known attributes.
 
-Everything enters storage as any import does; only true tastes and attributes go aside, to a file
-that evaluation reads. A world can be made again, continued after an interruption, or enlarged: what
-is stored already is stored once.
+Its choices enter storage as any import does; only true tastes and attributes go to a file of their
+own, which evaluation reads. A world can be created again, resumed after an interruption, or
+enlarged: a choice that is stored already is not stored twice.
 """
 
 import tempfile
@@ -14,7 +14,7 @@ import numpy as np
 
 from storage.histories import HistoryStore
 from storage.records import Choice, NewImages
-from training.world.gallery import Gallery, Progress, draw_gallery
+from training.world.gallery import Gallery, WorldProgress, draw_gallery
 from training.world.scenes import ATTRIBUTES
 from training.world.tastes import Population, choose, draw_population, draw_tastes
 from training.world.truth import DIGEST_BYTES, WorldTruth, write_truth
@@ -34,7 +34,7 @@ class WorldReport:
 
     Attributes:
         num_users: people of this world, all with their choices stored.
-        num_images: images drawn; those nobody was shown are not stored.
+        num_images: images rendered; those nobody was shown are not stored.
         num_stored: choices stored by this run.
         num_repeated: choices that had been stored before.
     """
@@ -56,9 +56,9 @@ def create_world(
     num_prompts: int | None = None,
     images_per_prompt: int = 8,
     size_px: int = 128,
-    progress: Progress = lambda what, done, total: None,
+    progress: WorldProgress = lambda what, done, total: None,
 ) -> WorldReport:
-    """Draw images, let people choose among them, store the choices and set the truth aside.
+    """Render images, draw people, store their choices, and write the truth to a file.
 
     A person sees 2 to 4 images of a prompt, likes one and passes over the others; no prompt comes
     twice to the same person. Worlds of different seeds share no image and nobody, but communities
@@ -67,14 +67,14 @@ def create_world(
     Args:
         store: receives choices and the images shown.
         num_users: people, at least 1; named "s<seed>-u00000" and up.
-        seed: decides people, images and moods; at least 0.
-        truth_path: the sidecar; a world of the same population there is added to.
+        seed: decides people, images and choices; at least 0.
+        truth_path: of the truth's file; a world of the same population there is added to.
         population_seed: decides the communities.
         num_choices: of each person, at least 1.
         num_prompts: at least `num_choices`; by default twice the people, within 100 to 3000.
         images_per_prompt: at least 4.
         size_px: width and height of the images.
-        progress: called as images are drawn and people have chosen.
+        progress: called as images are rendered and choices are stored.
 
     Raises:
         ValueError: if a number is out of range, or `truth_path` holds another population.
@@ -106,7 +106,7 @@ def _check(num_users: int, num_choices: int, num_prompts: int, images_per_prompt
     if num_prompts < num_choices:
         raise ValueError(
             f"num_prompts must be at least num_choices ({num_choices}), got {num_prompts}: "
-            "nobody is asked twice"
+            "no prompt is shown twice to the same person"
         )
     if images_per_prompt < MOST_SHOWN:
         raise ValueError(
@@ -148,7 +148,7 @@ def _let_choose(
     *,
     seed: int,
     num_choices: int,
-    tell: Progress,
+    tell: WorldProgress,
 ) -> WorldReport:
     num_stored = num_repeated = 0
     known: set[str] = set()  # images that storage has for certain

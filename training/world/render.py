@@ -58,15 +58,15 @@ def render(scene: Scene, size_px: int = 128) -> UInt8[np.ndarray, "S S 3"]:
     return np.asarray(image.reduce(factor))
 
 
-def encode(rgb: UInt8[np.ndarray, "H W 3"]) -> bytes:
+def encode_jpeg(rgb: UInt8[np.ndarray, "H W 3"]) -> bytes:
     """Pixels -> JPEG; the same pixels give the same bytes."""
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return file.getvalue()
 
 
-def decode(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
-    """What `encode` made -> pixels; for images of this world, which nobody need distrust."""
+def decode_jpeg(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+    """What `encode_jpeg` returned -> pixels; not for images of others, which it does not check."""
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -86,10 +86,7 @@ def _background(scene: Scene, size_px: int, rng: np.random.Generator) -> UInt8[n
     lightness = lightness - lightness.mean() + _lightness(scene)
     lightness = lightness + _MOST_PATTERN * scene.texture * _pattern(x, y, rng)
     index = np.clip(lightness * (NUM_LIGHTNESS - 1) + 0.5, 0, NUM_LIGHTNESS - 1).astype(np.uint8)
-    rgb: UInt8[np.ndarray, "S S 3"] = np.where(
-        is_ground[..., None], ground.table[index], sky.table[index]
-    )
-    return rgb
+    return np.asarray(np.where(is_ground[..., None], ground.table[index], sky.table[index]))
 
 
 def _grid(size_px: int) -> tuple[Field, Field]:
@@ -137,8 +134,7 @@ def _waves(u: Field, v: Field) -> Field:
 
 def _dots(u: Field, v: Field) -> Field:
     # Dots are fewer than gaps: shift the mean back to about 0.
-    dots: Field = (_steep(np.sin(u) + np.sin(v) - 0.8) + 0.45) / 1.15
-    return dots
+    return np.asarray((_steep(np.sin(u) + np.sin(v) - 0.8) + 0.45) / 1.15)
 
 
 def _marble(u: Field, v: Field) -> Field:
@@ -148,19 +144,16 @@ def _marble(u: Field, v: Field) -> Field:
 
 
 def _checks(u: Field, v: Field) -> Field:
-    squares: Field = _steep(np.sin(u)) * _steep(np.sin(v))
-    return squares
+    return np.asarray(_steep(np.sin(u)) * _steep(np.sin(v)))
 
 
 def _weave(u: Field, v: Field) -> Field:
-    threads: Field = (_steep(np.sin(u)) + _steep(np.sin(v))) / 1.6
-    return threads
+    return np.asarray((_steep(np.sin(u)) + _steep(np.sin(v))) / 1.6)
 
 
 def _steep(wave: Field) -> Field:
     """Flat tops and smooth flanks: looks printed, and is drawn without jagged edges."""
-    flat: Field = np.tanh(3 * wave)
-    return flat
+    return np.asarray(np.tanh(3 * wave))
 
 
 _PATTERNS: tuple[Callable[[Field, Field], Field], ...] = (

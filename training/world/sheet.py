@@ -1,13 +1,13 @@
-"""A picture of the synthetic world: images of a few prompts, and what two people made of others."""
+"""A picture of the synthetic world: images of a few prompts, and what two people chose."""
 
 import tempfile
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from training.world.contact_sheet import LIKED, PASSED_OVER, Row, Tile, contact_sheet
+from training.world.contact_sheet import LIKED, PASSED_OVER, SheetRow, Tile, contact_sheet
 from training.world.gallery import Gallery, draw_gallery
-from training.world.render import decode
+from training.world.render import decode_jpeg
 from training.world.scenes import ATTRIBUTES
 from training.world.tastes import Population, choose, draw_population, draw_tastes
 
@@ -55,7 +55,7 @@ def world_sheet(
             seed=seed,
         )
         rows = [
-            Row(
+            SheetRow(
                 f"“{gallery.prompts[prompt]}”",
                 [Tile(_pixels(gallery, prompt, image)) for image in range(images_per_prompt)],
             )
@@ -70,7 +70,7 @@ def world_sheet(
 
 
 def describe_taste(taste: Float[np.ndarray, " A"], num_words: int = 3) -> str:
-    """The strongest wishes in words, the strongest first: "cold, many, made things"."""
+    """The strongest preferences in words, the strongest first: "cold, many, made things"."""
     strongest = np.argsort(-np.abs(taste))[:num_words]
     return ", ".join(_OPPOSITES[ATTRIBUTES[index]][int(taste[index] > 0)] for index in strongest)
 
@@ -80,8 +80,7 @@ def _two_unlike(population: Population, rng: np.random.Generator) -> Float[np.nd
     tastes, _ = draw_tastes(population, _NUM_ASKED, rng)
     agreement = tastes @ tastes.T
     first, second = np.unravel_index(np.argmin(agreement), agreement.shape)
-    pair: Float[np.ndarray, "2 A"] = tastes[[first, second]]
-    return pair
+    return tastes[[first, second]]
 
 
 def _choices(
@@ -90,7 +89,7 @@ def _choices(
     name: str,
     taste: Float[np.ndarray, " A"],
     rng: np.random.Generator,
-) -> list[Row]:
+) -> list[SheetRow]:
     liked, passed_over = [], []
     for prompt in asked:
         shown = gallery.attributes[prompt, :2].astype(np.float64)
@@ -98,11 +97,11 @@ def _choices(
         liked.append(Tile(_pixels(gallery, prompt, best), frame=LIKED))
         passed_over.append(Tile(_pixels(gallery, prompt, 1 - best), frame=PASSED_OVER))
     return [
-        Row(f"Person {name} wants {describe_taste(taste)}: liked", liked),
-        Row("… and passed over", passed_over),
+        SheetRow(f"Person {name} wants {describe_taste(taste)}: liked", liked),
+        SheetRow("… and passed over", passed_over),
     ]
 
 
 def _pixels(gallery: Gallery, prompt: int, image: int) -> UInt8[np.ndarray, "S S 3"]:
     _, data = gallery.read(prompt, image)
-    return decode(data)
+    return decode_jpeg(data)

@@ -1,10 +1,10 @@
-"""Who likes what in the synthetic world, and how well anyone could know.
+"""Tastes of the synthetic world's people, and what could be inferred of them from their choices.
 
 A person weighs the attributes of an image: utility u = w · a. Tastes w come in communities; people
 choose by Plackett-Luce, so of two images they like x with probability
-sigmoid((u(x) − u(y)) / temperature). As the truth is known, so are the bounds that a model is
-judged between: the average taste (it ignores the user), the best guess that given references allow,
-and the known taste (which errs only where a person was not true to it).
+sigmoid((u(x) − u(y)) / temperature). As the truth is known, so are the bounds of a model's
+accuracy: the average taste (which ignores the user), the posterior mean given the references, and
+the true taste (which errs only where the choice was random).
 
 Axis letters: P people, K communities, A attributes, N images, R reference pairs, S samples.
 """
@@ -29,7 +29,7 @@ _POPULATION_STREAM = 11
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Where tastes come from: an even mixture of normal distributions about the communities.
+    """The distribution of tastes: an even mixture of normal distributions about the communities.
 
     Attributes:
         communities: shape (K, A), the taste at the heart of each community.
@@ -44,8 +44,7 @@ class Population:
     @property
     def average_taste(self) -> Float[np.ndarray, " A"]:
         """The mean of all tastes, shape (A,)."""
-        mean: Float[np.ndarray, " A"] = self.communities.mean(axis=0)
-        return mean
+        return np.asarray(self.communities.mean(axis=0))
 
 
 def draw_population(num_communities: int = NUM_COMMUNITIES, *, seed: int = 0) -> Population:
@@ -77,8 +76,7 @@ def draw_tastes(
     """Tastes of people at random, shape (P, A), and the community of each."""
     community = rng.integers(len(population.communities), size=num_people)
     own = rng.normal(0.0, population.spread, (num_people, population.communities.shape[1]))
-    tastes: Float[np.ndarray, "P A"] = population.communities[community] + own
-    return tastes, community
+    return population.communities[community] + own, community
 
 
 def choose(
@@ -96,8 +94,8 @@ def choose(
     Args:
         taste: weights.
         shown: attributes of the images, at least one.
-        rng: the person's mood.
-        temperature: above 0; the higher, the less taste decides.
+        rng: draws the Gumbel noise.
+        temperature: above 0; the higher, the more random the choice.
 
     Raises:
         ValueError: if nothing is shown.
@@ -107,66 +105,22 @@ def choose(
     return int(np.argmax(shown @ taste / temperature + rng.gumbel(size=len(shown))))
 
 
-def known_taste_scores(
-    taste: Float[np.ndarray, " A"], targets: Float[np.ndarray, "N A"]
-) -> Float[np.ndarray, " N"]:
-    """Utilities to a person whose taste is known: no score can agree with them better."""
-    scores: Float[np.ndarray, " N"] = targets @ taste
-    return scores
-
-
-def average_taste_scores(
-    population: Population, targets: Float[np.ndarray, "N A"]
-) -> Float[np.ndarray, " N"]:
-    """Utilities to the average person: what can be said without knowing who asks."""
-    return known_taste_scores(population.average_taste, targets)
-
-
-def known_taste_accuracy(
-    tastes: Float[np.ndarray, "N A"],
-    liked: Float[np.ndarray, "N A"],
-    disliked: Float[np.ndarray, "N A"],
-) -> float:
-    """Share of pairs that the chooser's own utility tells right; a tie is worth a half.
-
-    Args:
-        tastes: of who chose, by pair.
-        liked, disliked: attributes of the two images, by pair.
-
-    Raises:
-        ValueError: if there is no pair.
-    """
-    if len(tastes) == 0:
-        raise ValueError("an accuracy needs at least one pair, got none")
-    margins = np.sum(tastes * (liked - disliked), axis=1)
-    return float(np.mean((np.sign(margins) + 1) / 2))
-
-
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """What references tell of a person: possible tastes and how likely each is.
+    """A person's taste given their references: weighted samples.
 
     Attributes:
         tastes: shape (S, A), drawn from the population.
         weights: shape (S,), sum to 1.
-        temperature: of choices.
     """
 
     tastes: Float[np.ndarray, "S A"]
     weights: Float[np.ndarray, " S"]
-    temperature: float
 
-    def scores(self, targets: Float[np.ndarray, "N A"]) -> Float[np.ndarray, " N"]:
-        """Mean utility of each target over the possible tastes."""
-        return known_taste_scores(self.weights @ self.tastes, targets)
-
-    def probabilities(
-        self, first: Float[np.ndarray, "N A"], second: Float[np.ndarray, "N A"]
-    ) -> Float[np.ndarray, " N"]:
-        """How likely the person prefers `first` to `second`, by pair; over 0.5: guess so."""
-        logits = self.tastes @ (first - second).T / self.temperature
-        likely: Float[np.ndarray, " N"] = self.weights @ _sigmoid(logits)
-        return likely
+    @property
+    def mean_taste(self) -> Float[np.ndarray, " A"]:
+        """The posterior mean, by whose utilities images are ranked best."""
+        return np.asarray(self.weights @ self.tastes)
 
 
 def posterior(
@@ -177,7 +131,7 @@ def posterior(
     num_samples: int,
     rng: np.random.Generator,
 ) -> Posterior:
-    """Bayes by importance sampling: tastes from the population, weighed by how well they explain.
+    """The posterior by importance sampling: the population's tastes, weighted by likelihood.
 
     weight ∝ Π_r sigmoid(w · (liked_r − disliked_r) / temperature).
 
@@ -198,21 +152,7 @@ def posterior(
     logits = tastes @ (liked - disliked).T / population.temperature
     log_weights = -np.logaddexp(0.0, -logits).sum(axis=1)
     weights = np.exp(log_weights - log_weights.max())
-    return Posterior(tastes, weights / weights.sum(), population.temperature)
-
-
-def posterior_scores(
-    liked: Float[np.ndarray, "R A"],
-    disliked: Float[np.ndarray, "R A"],
-    targets: Float[np.ndarray, "N A"],
-    population: Population,
-    *,
-    num_samples: int,
-    rng: np.random.Generator,
-) -> Float[np.ndarray, " N"]:
-    """The best scores that reference pairs allow: posterior mean utility of each target."""
-    known = posterior(liked, disliked, population, num_samples=num_samples, rng=rng)
-    return known.scores(targets)
+    return Posterior(tastes, weights / weights.sum())
 
 
 def _deal(num_hands: int, rng: np.random.Generator) -> list[Int[np.ndarray, " 3"]]:
@@ -223,8 +163,3 @@ def _deal(num_hands: int, rng: np.random.Generator) -> list[Int[np.ndarray, " 3"
         order = rng.permutation(len(ATTRIBUTES))
         hands += list(order[: hands_a_deck * NUM_STRONG].reshape(hands_a_deck, NUM_STRONG))
     return hands[:num_hands]
-
-
-def _sigmoid(logits: Float[np.ndarray, "S N"]) -> Float[np.ndarray, "S N"]:
-    likely: Float[np.ndarray, "S N"] = 0.5 * (1 + np.tanh(logits / 2))
-    return likely

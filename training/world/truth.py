@@ -1,4 +1,4 @@
-"""The sidecar of a synthetic world: true tastes and attributes, for evaluation's eyes only.
+"""The truth of a synthetic world, in a file of its own: tastes and attributes, for evaluation only.
 
 Plain numpy arrays in one `.npz`; nothing in it is ever unpickled.
 """
@@ -40,8 +40,7 @@ class WorldTruth:
 
     def taste(self, user_id: str) -> Float[np.ndarray, " A"]:
         """A person's true weights; KeyError for someone who is not of this world."""
-        own: Float[np.ndarray, " A"] = self.tastes[self._users[user_id]]
-        return own
+        return np.asarray(self.tastes[self._users[user_id]])
 
     def community(self, user_id: str) -> int:
         """Which community a person is from; KeyError for someone who is not of this world."""
@@ -50,8 +49,7 @@ class WorldTruth:
     def attributes_of(self, sha256s: Sequence[str]) -> Float[np.ndarray, "N A"]:
         """True attributes of images, in the order given; KeyError for one not of this world."""
         rows = [self._images[bytes.fromhex(sha256)] for sha256 in sha256s]
-        found: Float[np.ndarray, "N A"] = self.attributes[rows]
-        return found
+        return self.attributes[rows]
 
     @cached_property
     def _users(self) -> dict[str, int]:
@@ -63,7 +61,7 @@ class WorldTruth:
 
 
 def write_truth(truth: WorldTruth, path: Path) -> None:
-    """Write the sidecar, whole or not at all.
+    """Write the truth, whole or not at all.
 
     A path that holds the truth of another world of the same population keeps it: people and images
     are added to it, and those of the same name replaced.
@@ -93,7 +91,7 @@ def read_truth(path: Path) -> WorldTruth:
 
     Raises:
         FileNotFoundError: if there is nothing at the path.
-        ValueError: if the file is not such a sidecar, or is cut off.
+        ValueError: if the file is no world's truth, or is truncated.
     """
     try:
         # numpy leaves a file of its own opening open where it cannot read it.
@@ -110,7 +108,7 @@ def read_truth(path: Path) -> WorldTruth:
             )
     except (KeyError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path} is not the truth of a world, or is cut off: run `recsys world create` again "
+            f"{path} is not the truth of a world, or is truncated: run `recsys world create` again "
             "with another path"
         ) from error
 

@@ -11,7 +11,6 @@ from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.evaluation.metrics import accuracy
 from training.world.population import create_world
-from training.world.tastes import known_taste_scores
 from training.world.truth import read_truth
 
 SMALL = {"num_users": 5, "seed": 7, "num_choices": 6, "num_prompts": 8, "size_px": 32}
@@ -164,10 +163,8 @@ def test_people_choose_by_their_taste(store, truth_path):
             for user, choices in everything.items()
             for choice in choices
             for scores in [
-                known_taste_scores(
-                    truth.taste(name_of_taste(user)),
-                    truth.attributes_of([choice.liked, *choice.passed_over]).astype(float),
-                )
+                truth.attributes_of([choice.liked, *choice.passed_over]).astype(float)
+                @ truth.taste(name_of_taste(user))
             ]
         ]
         return accuracy(np.concatenate(margins))
@@ -188,7 +185,7 @@ def test_progress_is_told_to_the_end(store, truth_path):
     [
         ({"num_users": 0}, "needs people"),
         ({"num_choices": 0}, "needs people and choices"),
-        ({"num_prompts": 5}, "nobody is asked twice"),
+        ({"num_prompts": 5}, "no prompt is shown twice"),
         ({"images_per_prompt": 3}, "at least 4, got 3"),
     ],
 )

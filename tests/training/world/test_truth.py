@@ -81,7 +81,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "truth.npz"
     write_truth(truth_of("x"), path)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="cut off"):
+    with pytest.raises(ValueError, match="truncated"):
         read_truth(path)
 
 
