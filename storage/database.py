@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
 from storage.errors import SchemaMismatch, StorageFull, StorageUnavailable
-from storage.sqlite import BUSY_TIMEOUT_S, prepare, prepare_reading, sqlite_file
+from storage.sqlite import BUSY_TIMEOUT_S, is_new, prepare, prepare_reading, sqlite_file
 
 _NO_ANSWER = "the database does not answer or is busy: try again later"
 CONNECT_TIMEOUT_S = 10
@@ -161,10 +161,10 @@ class SchemaStatus:
 
 
 def check(database: Database) -> SchemaStatus:
-    """Compare the database's schema revision with the code's."""
+    """Compare the database's schema revision with the code's; raises NotADatabase as `is_new`."""
     script = ScriptDirectory.from_config(_config())
     current = None
-    if _exists(database):
+    if not is_new(database.path):
         with database.engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
     expected = str(script.get_current_head())

@@ -7,6 +7,7 @@ StorageError
 ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
 ├── UnknownCluster    no such run of clusters, or no such cluster in it (also a LookupError)
 ├── SchemaMismatch    a database older or newer than the code
+├── NotADatabase      a file that the URL of an embedded database names, and that is none
 ├── StorageFull       no room left on the device; nothing was half stored
 └── StorageUnavailable  the database does not answer or is busy; the same call may succeed later
 """
@@ -38,6 +39,10 @@ class UnknownCluster(StorageError, LookupError):
 
 class SchemaMismatch(StorageError):
     """A database older or newer than the code; the message names both revisions."""
+
+
+class NotADatabase(StorageError):
+    """A file that the URL of an embedded database names, and that is none."""
 
 
 class StorageFull(StorageError):

@@ -2,11 +2,14 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+from storage.errors import NotADatabase
 
 BUSY_TIMEOUT_S = 30
 _RETRY_S = 0.01
@@ -28,6 +31,30 @@ def sqlite_file(url: str | URL) -> Path | None:
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None
     return Path(str(parsed.database))
+
+
+def is_new(path: Path | None) -> bool:
+    """Whether an embedded database holds no table yet; creates nothing.
+
+    Args:
+        path: of its file, which may be missing; None for any other database, which is never new.
+
+    Raises:
+        NotADatabase: if the file is not a SQLite database.
+    """
+    if path is None:
+        return False
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise NotADatabase(
+            f"{path} must be a SQLite database and cannot be read as one ({error}): name another"
+            " by RECSYS_DATABASE_URL"
+        ) from error
+    return bool(tables == 0)
 
 
 def prepare(connection: Any, _: object) -> None:

@@ -225,7 +225,7 @@ def test_a_rule_lets_honest_code_pass(rule, path, source):
     assert rule(path, source) == []
 
 
-@pytest.mark.parametrize("module", [*FLOORS, "recsys.cli.main"])
+@pytest.mark.parametrize("module", [*FLOORS, "recsys.cli.main", "recsys.runtime"])
 def test_importing_loads_nothing_heavy(module):
     assert loaded(module, HEAVY) == [], f"import {module} loads what is heavy"
 

@@ -7,6 +7,7 @@ from recsys.analyst.navigation import View
 from recsys.analyst.page import Page
 from recsys.analyst.theme import ICON, STYLE
 from recsys.errors import RecsysError
+from recsys.runtime import Runtime
 from storage.errors import StorageError
 
 
@@ -15,19 +16,19 @@ def draw() -> None:
     st.set_page_config(page_title="recsys · analyst", page_icon=ICON, layout="wide")
     st.html(STYLE)
     try:
-        opened = sources.open_sources()
-        num_users = 0 if opened is None else sources.num_users(opened, _url(opened))
-        if opened is None or not num_users:
+        runtime = sources.open_runtime()
+        num_users = 0 if runtime is None else sources.num_users(runtime, _url(runtime))
+        if runtime is None or not num_users:
             st.html("<div class='rs-brand'>recsys<i>Analyst</i></div>")
             empty.nothing_stored()
             return
-        _draw_view(opened, num_users)
+        _draw_view(runtime, num_users)
     except (RecsysError, StorageError) as error:
         st.error(str(error), icon=":material/error:")
 
 
-def _draw_view(opened: sources.Sources, num_users: int) -> None:
-    versions = sources.summaries(opened, _url(opened))
+def _draw_view(runtime: Runtime, num_users: int) -> None:
+    versions = sources.summaries(runtime, _url(runtime))
     with st.container(horizontal=True, vertical_alignment="center", key="top"):
         st.html("<div class='rs-brand'>recsys<i>Analyst</i></div>", width="content")
         view = navigation.bar()
@@ -39,8 +40,8 @@ def _draw_view(opened: sources.Sources, num_users: int) -> None:
             f"<div class='rs-chips'><span class='rs-chip warn'>Only {filters.described(window)}"
             "</span></div>"
         )
-    run = sources.newest_run(opened, version)
-    _draw(view, Page(opened, version, tuple(versions), window, run, num_users))
+    run = sources.newest_run(runtime, version)
+    _draw(view, Page(runtime, version, tuple(versions), window, run, num_users))
 
 
 def _draw(view: View, page: Page) -> None:
@@ -58,8 +59,8 @@ def _draw(view: View, page: Page) -> None:
     show(page)
 
 
-def _url(opened: sources.Sources) -> str:
-    return opened.settings.database_url
+def _url(runtime: Runtime) -> str:
+    return runtime.settings.database_url
 
 
 if __name__ == "__main__":

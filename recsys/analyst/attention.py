@@ -7,11 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from recsys.analyst.sources import Sources
 from recsys.history import references_of
-from recsys.images.decode import ImageLimits, decode
+from recsys.images.decode import decode
 from recsys.images.reader import ImageReader
-from recsys.scorer.checkpoint import load_scorer
+from recsys.runtime import Runtime
 from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.signatures.attention_maps import NUM_ORDERS, attention_maps
 from recsys.signatures.reader import READOUTS, signature_version
@@ -24,18 +23,18 @@ Maps = npt.NDArray[np.float32]
 
 
 @st.cache_resource(show_spinner="Loading the model …", max_entries=1)
-def load(checkpoint: str, device: str) -> PreferenceScorer:
+def load(_runtime: Runtime, checkpoint: str, device: str) -> PreferenceScorer:
     """Load the scorer of the settings' checkpoint.
 
     Raises:
         CheckpointRefused: if there is none that fits.
     """
-    return load_scorer(checkpoint, device=device)
+    return _runtime.scorer
 
 
-def scorer_of(sources: Sources) -> PreferenceScorer | None:
+def scorer_of(runtime: Runtime) -> PreferenceScorer | None:
     """The settings' scorer; None if it has no preference tokens to attend to."""
-    scorer = load(sources.settings.checkpoint, sources.settings.device)
+    scorer = load(runtime, runtime.settings.checkpoint, runtime.settings.device)
     return scorer if scorer.config.num_preference_tokens else None
 
 
@@ -46,21 +45,21 @@ def has_made(scorer: PreferenceScorer, version: str) -> bool:
 
 
 def maps_of(
-    sources: Sources, user_id: str, candidate: str, prompt: str, *, num_orders: int = NUM_ORDERS
+    runtime: Runtime, user_id: str, candidate: str, prompt: str, *, num_orders: int = NUM_ORDERS
 ) -> Maps:
     """A user's attention maps on a stored image, shape (O, K); kept until they choose again.
 
     Raises:
         UnknownImage: if the image is not stored (any more).
     """
-    revision = sources.histories.revision(user_id)
-    return _maps(sources, user_id, revision, candidate, prompt, num_orders)
+    revision = runtime.store.revision(user_id)
+    return _maps(runtime, user_id, revision, candidate, prompt, num_orders)
 
 
-def average_map(sources: Sources, version: str, candidate: str, prompt: str) -> Maps:
+def average_map(runtime: Runtime, version: str, candidate: str, prompt: str) -> Maps:
     """The mean of others' attention on a stored image, shape (K,)."""
-    others = sources.browser.newest(model_version=version, limit=NUM_OTHERS)
-    maps = [maps_of(sources, each.user_id, candidate, prompt, num_orders=1)[0] for each in others]
+    others = runtime.browser.newest(model_version=version, limit=NUM_OTHERS)
+    maps = [maps_of(runtime, each.user_id, candidate, prompt, num_orders=1)[0] for each in others]
     mean: Maps = np.mean(maps, axis=0, dtype=np.float32)
     return mean
 
@@ -93,18 +92,17 @@ def cosine(mine: Maps, theirs: Maps) -> float:
 
 @st.cache_data(max_entries=4000, show_spinner=False)
 def _maps(
-    _sources: Sources, user_id: str, revision: int, candidate: str, prompt: str, num_orders: int
+    _runtime: Runtime, user_id: str, revision: int, candidate: str, prompt: str, num_orders: int
 ) -> Maps:
-    scorer = scorer_of(_sources)
+    scorer = scorer_of(_runtime)
     assert scorer is not None, "who asks has seen that there are preference tokens"
-    settings = _sources.settings
-    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
-    reader = ImageReader(_sources.histories, limits, scorer.geometry)
-    history = _sources.histories.read(user_id)
+    limits = _runtime.image_limits
+    reader = ImageReader(_runtime.store, limits, scorer.geometry)
+    history = _runtime.store.read(user_id)
     pairs = references_of(history, scorer.config.num_references)
     with ThreadPoolExecutor(_NUM_DECODERS) as threads:
         references = reader.references(pairs, threads)
-    pixels = decode(_sources.histories.image(candidate), limits).float() / 255
+    pixels = decode(_runtime.store.image(candidate), limits).float() / 255
     image = CandidateImage(pixels, prompt)
     maps: Maps = attention_maps(scorer, references, image, num_orders=num_orders)
     return maps

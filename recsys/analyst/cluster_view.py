@@ -21,7 +21,7 @@ _MAX_MEMBERS_IN_FILE = 10_000
 
 def draw_clusters(page: Page) -> None:
     """All clusters of a run, or the one that the address names."""
-    runs = [run for run in page.sources.clusters.runs() if run.model_version == page.version]
+    runs = [run for run in page.runtime.clusters.runs() if run.model_version == page.version]
     if not runs:
         st.html(markup.title("Clusters", below="Groups of users of like taste."))
         no_clusters()
@@ -32,7 +32,7 @@ def draw_clusters(page: Page) -> None:
         _draw_all(page, run, runs)
         return
     try:
-        cluster = page.sources.clusters.cluster(run.run_id, int(named[:18]))
+        cluster = page.runtime.clusters.cluster(run.run_id, int(named[:18]))
     except UnknownCluster as error:
         st.info(str(error), icon=":material/group_off:")
         link("All clusters", View.CLUSTERS, key="to all clusters")
@@ -62,7 +62,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
             key="run",
             on_change=lambda: go(View.CLUSTERS, run=st.session_state["run"]),
         )
-    clusters = page.sources.clusters.clusters(run.run_id)
+    clusters = page.runtime.clusters.clusters(run.run_id)
     in_none = f"{run.num_unclustered / max(run.num_users, 1):.0%}"
     st.html(
         markup.tiles(
@@ -167,15 +167,15 @@ def _draw_members(page: Page, cluster: Cluster) -> None:
     for user_id, card in zip(members, cards(len(members), "member"), strict=True):
         with card:
             pictures = [
-                shown(page.sources, sha256, Opinion.LIKED, text=prompt)
-                for sha256, prompt in newest_liked(page.sources, user_id, 5)
+                shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
+                for sha256, prompt in newest_liked(page.runtime, user_id, 5)
             ]
             st.html(markup.title_line(user_id, "") + markup.gallery(pictures, size="s"))
             link("Open", View.USERS, key=f"open member {user_id}", user=user_id)
 
 
 def _download_members(page: Page, run: ClusterRun, cluster: Cluster) -> None:
-    members = page.sources.clusters.members(
+    members = page.runtime.clusters.members(
         run.run_id, cluster.cluster_id, limit=_MAX_MEMBERS_IN_FILE
     )
     download(
@@ -188,7 +188,7 @@ def _download_members(page: Page, run: ClusterRun, cluster: Cluster) -> None:
 
 def _shown(page: Page, image: ClusterImage, opinion: Opinion, *, is_noted: bool = True) -> Picture:
     note = f"{image.num_likes} of {image.num_likes + image.num_passes} liked it"
-    return shown(page.sources, image.sha256, opinion, text=note, note=note if is_noted else "")
+    return shown(page.runtime, image.sha256, opinion, text=note, note=note if is_noted else "")
 
 
 def _drift(drift: Drift | None) -> tuple[str, str]:

@@ -68,7 +68,7 @@ def _ask_one(page: Page, column: Any, name: str, label: str) -> str:
     user_id = column.text_input(label, key=key, placeholder="A whole id", on_change=typed).strip()
     if not user_id:
         return ""
-    if page.sources.browser.user(user_id, model_version=page.version) is None:
+    if page.runtime.browser.user(user_id, model_version=page.version) is None:
         column.caption(f"Nobody called {user_id} is stored.")
         return ""
     return str(user_id)
@@ -82,7 +82,7 @@ def _propose(page: Page, first: str) -> None:
         names = [each.user_id for each in nearest(page, first)]
         text = "The nearest to the first"
     else:
-        found = page.sources.browser.newest(model_version=page.version, limit=6)
+        found = page.runtime.browser.newest(model_version=page.version, limit=6)
         names, text = [each.user_id for each in found], "Begin with"
     if not names:
         return
@@ -96,7 +96,7 @@ def _propose(page: Page, first: str) -> None:
 
 
 def _candidates(page: Page, first: str, second: str) -> list[tuple[str, str]]:
-    liked = [newest_liked(page.sources, user_id, NUM_TARGETS) for user_id in (first, second)]
+    liked = [newest_liked(page.runtime, user_id, NUM_TARGETS) for user_id in (first, second)]
     return list(dict((*liked[0], *liked[1])).items())
 
 
@@ -105,7 +105,7 @@ def _choose_candidate(page: Page, candidates: list[tuple[str, str]]) -> tuple[st
         markup.section("The image that both are shown", below="What either of them liked last.")
     )
     pictures = [
-        shown(page.sources, sha256, text=prompt, note=f"{place}")
+        shown(page.runtime, sha256, text=prompt, note=f"{place}")
         for place, (sha256, prompt) in enumerate(candidates, start=1)
     ]
     st.html(markup.gallery(pictures, size="m"))
@@ -123,11 +123,11 @@ def _choose_candidate(page: Page, candidates: list[tuple[str, str]]) -> tuple[st
 def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) -> None:
     from recsys.analyst import attention
 
-    scorer = attention.scorer_of(page.sources)
+    scorer = attention.scorer_of(page.runtime)
     if scorer is None:
         st.info("This model has no preference tokens: there is nothing to attend to.")
         return
-    maps = [attention.maps_of(page.sources, user_id, candidate, prompt) for user_id in users]
+    maps = [attention.maps_of(page.runtime, user_id, candidate, prompt) for user_id in users]
     how = st.segmented_control(
         "Show",
         [_AS_IS, _AGAINST],
@@ -138,7 +138,7 @@ def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) 
     )
     average = None
     if how == _AGAINST and page.version:
-        average = attention.average_map(page.sources, page.version, candidate, prompt)
+        average = attention.average_map(page.runtime, page.version, candidate, prompt)
     means = [each.mean(axis=0) for each in maps]
     level = 0.0 if average is None else average
     alike = attention.cosine(means[0] - level, means[1] - level)
@@ -176,7 +176,7 @@ def _facts(
 ) -> list[tuple[str, str, str]]:
     note = "cosine of what differs from the average" if is_against else "cosine of the two means"
     facts = [("Maps alike", f"{alike:.2f}", note)]
-    found = [page.sources.signatures.get(user_id, page.version) for user_id in users]
+    found = [page.runtime.signatures.get(user_id, page.version) for user_id in users]
     if found[0] is not None and found[1] is not None:
         similarity = float(found[0].vector @ found[1].vector)
         facts.append(("Signatures alike", f"{similarity:.3f}", "cosine, over all probes"))
@@ -233,14 +233,14 @@ def attention_figure(maps: Any, *, colour: str, top: float, is_against: bool) ->
 
 
 def _draw_references(page: Page, user_id: str) -> None:
-    history = page.sources.histories.read(user_id, limit=8)
+    history = page.runtime.store.read(user_id, limit=8)
     pictures = []
     for stored in reversed(history.choices):
         choice = stored.choice
         if choice.liked is not None:
-            pictures.append(shown(page.sources, choice.liked, Opinion.LIKED, text=choice.prompt))
+            pictures.append(shown(page.runtime, choice.liked, Opinion.LIKED, text=choice.prompt))
         pictures += [
-            shown(page.sources, sha256, Opinion.PASSED_OVER, text=choice.prompt)
+            shown(page.runtime, sha256, Opinion.PASSED_OVER, text=choice.prompt)
             for sha256 in choice.passed_over[:1]
         ]
     st.html(markup.gallery(pictures[:12], size="s"))

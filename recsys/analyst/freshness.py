@@ -73,7 +73,7 @@ def days_of(users: list[SeenUser]) -> dict[str, int]:
 
 def _draw_days(page: Page, num_signatures: int) -> None:
     step = step_for(num_signatures, _MAX_SAMPLE)
-    users = page.sources.browser.sample(model_version=page.version, window=page.window, step=step)
+    users = page.runtime.browser.sample(model_version=page.version, window=page.window, step=step)
     days = days_of(users)
     text = "All signatures." if step == 1 else f"A sample: one signature in {step}."
     st.html(markup.section("When signatures were made", below=text))
@@ -119,7 +119,7 @@ def _draw_versions(page: Page) -> None:
 
 
 def _draw_stale(page: Page) -> None:
-    stale = page.sources.signatures.stale(page.version, limit=_MAX_IN_FILE)
+    stale = page.runtime.signatures.stale(page.version, limit=_MAX_IN_FILE)
     if not stale:
         st.success(
             "Every signature knows its user's newest choice.", icon=":material/check_circle:"
@@ -140,7 +140,7 @@ def _draw_stale(page: Page) -> None:
 
 
 def _draw_failures(page: Page) -> None:
-    failures = page.sources.ledger.failures(page.version, limit=NUM_SHOWN)
+    failures = page.runtime.ledger.failures(page.version, limit=NUM_SHOWN)
     if not failures:
         return
     with st.expander(f"Failed at the last backfill: {len(failures)} or more"):

@@ -1,7 +1,6 @@
 """A user's neighbours: whom, what they like, and why they are near."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -12,8 +11,9 @@ from recsys.analyst.downloads import download
 from recsys.analyst.markup import Opinion
 from recsys.analyst.navigation import View, link
 from recsys.analyst.page import Page
-from recsys.analyst.sources import Sources, cluster_of, newest_liked, shown
+from recsys.analyst.sources import cluster_of, newest_liked, shown
 from recsys.errors import CheckpointRefused
+from recsys.runtime import Runtime
 from recsys.similarity.index import Neighbour, SignatureIndex
 from storage.browsing import SeenUser
 from storage.errors import UnknownImage
@@ -35,7 +35,7 @@ def draw_neighbours(page: Page, user: SeenUser) -> None:
     if not found:
         st.info("Nobody else has a signature yet: run `recsys backfill`.")
         return
-    clusters = cluster_of(page.sources, page.run, [each.user_id for each in found])
+    clusters = cluster_of(page.runtime, page.run, [each.user_id for each in found])
     reasons = {}
     for each, card in zip(found, cards(len(found), "neighbour"), strict=True):
         with card:
@@ -51,20 +51,17 @@ def draw_neighbours(page: Page, user: SeenUser) -> None:
 
 def nearest(page: Page, user_id: str) -> Sequence[Neighbour]:
     """The users of the signatures nearest to a user's; none for who has no signature."""
-    signature = page.sources.signatures.get(user_id, page.version)
+    signature = page.runtime.signatures.get(user_id, page.version)
     if signature is None:
         return []
-    index = _index(page.sources, page.sources.settings.database_url, page.version)
+    index = _index(page.runtime, page.runtime.settings.database_url, page.version)
     return index.search(signature.vector, NUM_NEIGHBOURS, exclude=(user_id,))
 
 
 @st.cache_resource(show_spinner="Reading the signatures …", max_entries=2)
-def _index(_sources: Sources, url: str, model_version: str) -> SignatureIndex:
+def _index(_runtime: Runtime, url: str, model_version: str) -> SignatureIndex:
     # Where a server keeps snapshots they are quick to load; where there are none, none are made.
-    folder = Path(_sources.settings.index_folder)
-    return SignatureIndex(
-        _sources.signatures, model_version, folder=folder if folder.is_dir() else None
-    )
+    return _runtime.index(model_version, makes_folder=False)
 
 
 def _draw_neighbour(
@@ -74,8 +71,8 @@ def _draw_neighbour(
     where = "" if cluster is None else f"cluster {cluster} · "
     head = markup.title_line(other.user_id, f"{where}{other.similarity:.3f}")
     pictures = [
-        shown(page.sources, sha256, Opinion.LIKED, text=prompt)
-        for sha256, prompt in newest_liked(page.sources, other.user_id, _NUM_IMAGES)
+        shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
+        for sha256, prompt in newest_liked(page.runtime, other.user_id, _NUM_IMAGES)
     ]
     st.html(head + markup.gallery(pictures, size="s"))
     reason = st.empty()
@@ -97,19 +94,19 @@ def _explain(
     found: Sequence[Neighbour],
     reasons: dict[str, DeltaGenerator],
 ) -> None:
-    target = next(iter(newest_liked(page.sources, user.user_id, 1)), None)
+    target = next(iter(newest_liked(page.runtime, user.user_id, 1)), None)
     if target is None:
         return
     try:
         from recsys.analyst import attention
 
-        if attention.scorer_of(page.sources) is None:
+        if attention.scorer_of(page.runtime) is None:
             return
         sha256, prompt = target
-        average = attention.average_map(page.sources, page.version, sha256, prompt)
-        mine = attention.maps_of(page.sources, user.user_id, sha256, prompt).mean(axis=0)
+        average = attention.average_map(page.runtime, page.version, sha256, prompt)
+        mine = attention.maps_of(page.runtime, user.user_id, sha256, prompt).mean(axis=0)
         for each in found:
-            theirs = attention.maps_of(page.sources, each.user_id, sha256, prompt, num_orders=1)[0]
+            theirs = attention.maps_of(page.runtime, each.user_id, sha256, prompt, num_orders=1)[0]
             reasons[each.user_id].html(_reason(attention.shared_tokens(mine, theirs, average)))
     except (CheckpointRefused, UnknownImage) as error:
         st.caption(f"Why they are near cannot be told: {error}")

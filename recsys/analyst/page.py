@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from recsys.analyst.sources import Sources
+from recsys.runtime import Runtime
 from storage.browsing import Window
 from storage.clusters.records import ClusterRun
 from storage.records import VersionSummary
@@ -13,7 +13,7 @@ class Page:
     """The ground of a view: what can be asked, and what the reader asked for.
 
     Attributes:
-        sources: storage, opened for reading.
+        runtime: storage, opened for reading, and the scorer.
         version: the model version taken; empty while there are no signatures.
         versions: what is stored of each, the newest first.
         window: which users are meant.
@@ -21,7 +21,7 @@ class Page:
         num_users: all that are stored.
     """
 
-    sources: Sources
+    runtime: Runtime
     version: str
     versions: tuple[VersionSummary, ...]
     window: Window

@@ -5,99 +5,61 @@ are read from SQL whenever they are shown.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import streamlit as st
 
 from recsys.analyst.markup import Opinion, Picture
 from recsys.analyst.thumbnails import thumbnail
-from recsys.cli.opened import is_new
+from recsys.runtime import Runtime
 from recsys.settings import Settings, load_settings
-from storage.backfill_ledger import BackfillLedger
-from storage.blobs import BlobStore
-from storage.browsing import Browser
 from storage.clusters.records import ClusterRun
-from storage.clusters.runs import ClusterStore
-from storage.database import Database, require_current
 from storage.errors import UnknownImage
-from storage.histories import HistoryStore
 from storage.records import VersionSummary
-from storage.signatures import SignatureStore
 
 COUNTS_FOR_S = 20
 
 
-@dataclass(frozen=True, eq=False)
-class Sources:
-    """Everything that can be asked.
-
-    Attributes:
-        settings: as the command was given them.
-        histories: choices and images.
-        browser: users.
-        signatures: vectors.
-        clusters: runs of clusters.
-        ledger: of backfills.
-    """
-
-    settings: Settings
-    histories: HistoryStore
-    browser: Browser
-    signatures: SignatureStore
-    clusters: ClusterStore
-    ledger: BackfillLedger
-
-
-def open_sources() -> Sources | None:
-    """Open storage as the settings name it; None while nothing was ever stored.
+def open_runtime() -> Runtime | None:
+    """Open storage as the settings name it, for reading; None while nothing was ever stored.
 
     Raises:
         SettingsRefused: if a setting breaks its rule.
-        SchemaMismatch: if the schema is older or newer than the code.
+        NotADatabase: if the database's file is none.
     """
-    settings = load_settings().settings
-    return None if is_new(settings.database_url) else _opened(settings)
+    runtime = _runtime(load_settings().settings)
+    return None if runtime.is_new else runtime
 
 
 @st.cache_resource(show_spinner=False, hash_funcs={Settings: lambda given: given.model_dump_json()})
-def _opened(settings: Settings) -> Sources:
-    database = Database(settings.database_url, read_only=True)
-    require_current(database)
-    return Sources(
-        settings,
-        HistoryStore(database, BlobStore(settings.blob_url)),
-        Browser(database),
-        SignatureStore(database),
-        ClusterStore(database),
-        BackfillLedger(database),
-    )
+def _runtime(settings: Settings) -> Runtime:
+    return Runtime(settings, read_only=True)
 
 
 @st.cache_data(ttl=COUNTS_FOR_S, show_spinner=False)
-def num_users(_sources: Sources, url: str) -> int:
+def num_users(_runtime: Runtime, url: str) -> int:
     """How many users there are; kept for a while."""
-    return _sources.browser.num_users()
+    return _runtime.browser.num_users()
 
 
 @st.cache_data(ttl=COUNTS_FOR_S, show_spinner=False)
-def summaries(_sources: Sources, url: str) -> list[VersionSummary]:
+def summaries(_runtime: Runtime, url: str) -> list[VersionSummary]:
     """What is stored of each model version, the newest first; kept for a while."""
-    return _sources.signatures.summaries()
+    return _runtime.signatures.summaries()
 
 
-def newest_run(sources: Sources, model_version: str) -> ClusterRun | None:
+def newest_run(runtime: Runtime, model_version: str) -> ClusterRun | None:
     """The newest clusters of a model version's signatures, if there are any."""
-    runs = (run for run in sources.clusters.runs() if run.model_version == model_version)
+    runs = (run for run in runtime.clusters.runs() if run.model_version == model_version)
     return next(runs, None)
 
 
-def cluster_of(sources: Sources, run: ClusterRun | None, user_ids: Sequence[str]) -> dict[str, int]:
+def cluster_of(runtime: Runtime, run: ClusterRun | None, user_ids: Sequence[str]) -> dict[str, int]:
     """The cluster of each of these users; who is in none is absent."""
-    return {} if run is None else sources.clusters.cluster_of(run.run_id, user_ids)
+    return {} if run is None else runtime.clusters.cluster_of(run.run_id, user_ids)
 
 
 def shown(
-    sources: Sources,
+    runtime: Runtime,
     sha256: str,
     opinion: Opinion = Opinion.PLAIN,
     *,
@@ -105,12 +67,12 @@ def shown(
     note: str = "",
 ) -> Picture:
     """A stored image, ready to be shown."""
-    return Picture(_address(sources, sha256), opinion, text, note)
+    return Picture(_address(runtime, sha256), opinion, text, note)
 
 
-def newest_liked(sources: Sources, user_id: str, limit: int) -> list[tuple[str, str]]:
+def newest_liked(runtime: Runtime, user_id: str, limit: int) -> list[tuple[str, str]]:
     """The images that a user liked last, each once, the newest first, with their prompts."""
-    history = sources.histories.read(user_id, limit=4 * limit)
+    history = runtime.store.read(user_id, limit=4 * limit)
     liked = {
         each.choice.liked: each.choice.prompt
         for each in reversed(history.choices)
@@ -120,9 +82,9 @@ def newest_liked(sources: Sources, user_id: str, limit: int) -> list[tuple[str, 
 
 
 @st.cache_data(max_entries=4000, show_spinner=False)
-def _address(_sources: Sources, sha256: str) -> str | None:
+def _address(_runtime: Runtime, sha256: str) -> str | None:
     try:
-        data = _sources.histories.image(sha256)
+        data = _runtime.store.image(sha256)
     except UnknownImage:
         return None
     return thumbnail(data)

@@ -15,8 +15,9 @@ from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, l
 from recsys.analyst.markup import Opinion
 from recsys.analyst.navigation import View, link
 from recsys.analyst.page import Page
-from recsys.analyst.sources import Sources, cluster_of, newest_liked, shown
+from recsys.analyst.sources import cluster_of, newest_liked, shown
 from recsys.analyst.theme import INK, PALETTE, QUIET
+from recsys.runtime import Runtime
 from storage.browsing import SeenUser, step_for
 
 MAX_POINTS = {Method.PCA: 10_000, Method.TSNE: 2_500}
@@ -76,13 +77,13 @@ def draw_map(page: Page) -> None:
 
 def read_points(page: Page, method: Method) -> tuple[list[Point], int, float]:
     """The users of the map as they are stored now, the sample's step, and the variance kept."""
-    count = page.sources.signatures.count(page.version)
+    count = page.runtime.signatures.count(page.version)
     step = step_for(count, MAX_POINTS[method])
-    last = page.sources.signatures.last_sequence(page.version)
-    url = page.sources.settings.database_url
-    layout = _layout(page.sources, url, page.version, step, last, method)
-    users = page.sources.browser.sample(model_version=page.version, window=page.window, step=step)
-    clusters = cluster_of(page.sources, page.run, [user.user_id for user in users])
+    last = page.runtime.signatures.last_sequence(page.version)
+    url = page.runtime.settings.database_url
+    layout = _layout(page.runtime, url, page.version, step, last, method)
+    users = page.runtime.browser.sample(model_version=page.version, window=page.window, step=step)
+    clusters = cluster_of(page.runtime, page.run, [user.user_id for user in users])
     places = {int(sequence): row for row, sequence in enumerate(layout.sequences)}
     found: list[Point] = []
     for user in users:
@@ -181,14 +182,14 @@ def _plane(labels: list[dict[str, Any]]) -> dict[str, Any]:
 
 @st.cache_data(max_entries=8, show_spinner="Laying out the map …")
 def _layout(
-    _sources: Sources, url: str, version: str, step: int, last: int, method: Method
+    _runtime: Runtime, url: str, version: str, step: int, last: int, method: Method
 ) -> Layout:
     """Computed once for each state of the signatures; what takes long is kept on disk too."""
     folder = user_cache_path("recsys", appauthor=False) / "analyst"
     name = f"{url} {version} {step} {last} {method}"
     found = cached_layout(folder, name)
     if found is None:
-        sequences, vectors = _sources.browser.sample_vectors(model_version=version, step=step)
+        sequences, vectors = _runtime.browser.sample_vectors(model_version=version, step=step)
         found = lay_out(sequences, vectors, method)
         keep_layout(folder, name, found)
     return found
@@ -209,8 +210,8 @@ def _draw_clicked(page: Page, user_id: str | None, points: Sequence[Point]) -> N
     with st.container(border=True, key="card clicked"):
         head = markup.title_line(user.user_id, f"{user.revision:,} choices · {where}")
         pictures = [
-            shown(page.sources, sha256, Opinion.LIKED, text=prompt)
-            for sha256, prompt in newest_liked(page.sources, user.user_id, 8)
+            shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
+            for sha256, prompt in newest_liked(page.runtime, user.user_id, 8)
         ]
         st.html(head + markup.gallery(pictures, size="m"))
         with st.container(horizontal=True):

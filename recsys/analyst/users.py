@@ -38,7 +38,7 @@ def draw_users(page: Page) -> None:
         return
     if typed and typed != user_id:
         _draw_found(page, typed, is_short=True)
-    user = page.sources.browser.user(user_id, model_version=page.version)
+    user = page.runtime.browser.user(user_id, model_version=page.version)
     if user is None:
         st.info(f"Nobody called {user_id} is stored (any more).", icon=":material/person_off:")
         return
@@ -46,7 +46,7 @@ def draw_users(page: Page) -> None:
 
 
 def _draw_found(page: Page, prefix: str, *, is_short: bool = False) -> None:
-    browser, version = page.sources.browser, page.version
+    browser, version = page.runtime.browser, page.version
     if prefix or not version:
         found = browser.users(
             prefix, model_version=version, window=page.window, limit=NUM_FOUND + 1
@@ -82,8 +82,8 @@ def _draw_found(page: Page, prefix: str, *, is_short: bool = False) -> None:
 
 def _draw_card_of(page: Page, user: SeenUser) -> None:
     pictures = [
-        shown(page.sources, sha256, Opinion.LIKED, text=prompt)
-        for sha256, prompt in newest_liked(page.sources, user.user_id, _NUM_IMAGES)
+        shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
+        for sha256, prompt in newest_liked(page.runtime, user.user_id, _NUM_IMAGES)
     ]
     state = "" if user.is_fresh else " · stale"
     head = markup.title_line(user.user_id, f"{user.revision:,} choices{state}")
@@ -117,7 +117,7 @@ def _open(user_id: str) -> None:
 
 
 def _draw_user(page: Page, user: SeenUser) -> None:
-    cluster = cluster_of(page.sources, page.run, [user.user_id]).get(user.user_id)
+    cluster = cluster_of(page.runtime, page.run, [user.user_id]).get(user.user_id)
     with st.container(horizontal=True, vertical_alignment="bottom", key="who"):
         st.html(markup.title(user.user_id, over="User"))
         link("All users", View.USERS, key="to all")
@@ -145,7 +145,7 @@ def _draw_user(page: Page, user: SeenUser) -> None:
 
 def _draw_choices(page: Page, user: SeenUser) -> None:
     wanted = int(st.session_state.get(f"choices of {user.user_id}", NUM_CHOICES))
-    history = page.sources.histories.read(user.user_id, limit=wanted)
+    history = page.runtime.store.read(user.user_id, limit=wanted)
     choices = list(reversed(history.choices))
     st.html(
         markup.section(
@@ -168,9 +168,9 @@ def _card(page: Page, stored: StoredChoice) -> str:
     choice = stored.choice
     liked = None
     if choice.liked is not None:
-        liked = shown(page.sources, choice.liked, Opinion.LIKED, text=choice.prompt)
+        liked = shown(page.runtime, choice.liked, Opinion.LIKED, text=choice.prompt)
     passed_over = [
-        shown(page.sources, sha256, Opinion.PASSED_OVER, text=choice.prompt)
+        shown(page.runtime, sha256, Opinion.PASSED_OVER, text=choice.prompt)
         for sha256 in choice.passed_over[:_MAX_PASSED_OVER]
     ]
     hidden = len(choice.passed_over) - len(passed_over)

@@ -2,27 +2,21 @@
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from recsys.cli.failures import ExitCode, Failure
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
 from recsys.cli.pacing import pacing
 from recsys.cli.shown import printable, show_json, show_table, waiting
+from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
-    from recsys.images.preprocess import ImageGeometry
-    from recsys.settings import Settings
     from recsys.signatures.backfill import Backfill, BackfillSummary
-    from recsys.signatures.chunk import ReadReferences, Signing
     from storage.backfill_ledger import BackfillLedger, LedgerEntry
-    from storage.histories import HistoryStore
 
-NUM_DECODERS = 4
 NUM_FAILURES_SHOWN = 20
 _PAGE = 1000
 
@@ -66,111 +60,32 @@ def command(
             "--failures computes nothing: pass it without --user, --retry-failed"
         )
     settings = read_settings(checkpoint=checkpoint, device=device)
-    with opened_store(settings, creates=False) as store:
-        from storage.backfill_ledger import BackfillLedger
-
-        ledger = BackfillLedger(store.database)
-        model = _loaded(settings)
+    with Runtime(settings) as runtime:
+        ledger = runtime.ledger
+        with waiting("Loading the scorer"):
+            model_version = runtime.signature_reader.model_version
         if is_list:
-            _list_failures(ledger, model.signing.model_version, is_json=is_json)
+            _list_failures(ledger, model_version, is_json=is_json)
             return
-        with _reading(settings, store, model) as references:
-            run = _backfill(store, ledger, model, references, chunk, retry_failed=retry_failed)
+        with _quiet_about_images():
+            run = runtime.backfill(chunk_size=chunk, retry_failed=retry_failed)
             summary = _run_to_the_end(run, ledger, user)
         _end(ctx, summary, ledger, user, is_json=is_json)
 
 
-@dataclass(frozen=True)
-class SigningModel:
-    """A model that computes signatures, and how it wants its images.
-
-    Attributes:
-        signing: the reader.
-        num_references: that a signature reads.
-        geometry: images are brought to its size; None: left as they are.
-    """
-
-    signing: "Signing"
-    num_references: int
-    geometry: "ImageGeometry | None"
-
-
-def load_signing(settings: "Settings") -> SigningModel:
-    """Load the reader of signatures of the settings' checkpoint.
-
-    Raises:
-        CheckpointRefused: if there is no fit model, or it ships nothing to read signatures by.
-    """
-    from recsys.errors import CheckpointRefused
-    from recsys.history import SIGNATURE_REFERENCES
-    from recsys.service.server import load_model
-
-    model = load_model(settings)
-    if model.signing is None:
-        raise CheckpointRefused(
-            "the checkpoint must ship probes and a projection to read signatures by, and"
-            f" {settings.checkpoint} ships none: name another one with --checkpoint"
-        )
-    return SigningModel(model.signing, SIGNATURE_REFERENCES, model.geometry)
-
-
-def _loaded(settings: "Settings") -> SigningModel:
-    with waiting("Loading the scorer"):
-        return load_signing(settings)
-
-
 @contextmanager
-def _reading(
-    settings: "Settings", store: "HistoryStore", model: SigningModel
-) -> "Iterator[ReadReferences]":
-    """Yield how to decode a user's references; its threads are ended."""
-    from recsys.images.decode import ImageLimits
-    from recsys.images.reader import ImageReader
-    from recsys.signatures.chunk import WatchedImages
+def _quiet_about_images() -> Iterator[None]:
+    """Log no image that cannot be read: the ledger and the counts tell of them.
 
-    images = WatchedImages(store)
-    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
-    reader = ImageReader(images, limits, model.geometry)
-    threads = ThreadPoolExecutor(NUM_DECODERS, thread_name_prefix="recsys-decode")
-    # A stack of calls for every bad image would bury the bar; the ledger and the counts tell.
+    A stack of calls for every bad image would bury the bar.
+    """
     logger = logging.getLogger("recsys.images.reader")
     level = logger.level
     logger.setLevel(logging.ERROR)
-
-    def references(pairs: Any) -> Any:
-        found = reader.references(pairs, threads)
-        images.check()
-        return found
-
     try:
-        yield references
+        yield
     finally:
         logger.setLevel(level)
-        threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _backfill(
-    store: "HistoryStore",
-    ledger: "BackfillLedger",
-    model: SigningModel,
-    references: "ReadReferences",
-    chunk: int,
-    *,
-    retry_failed: bool,
-) -> "Backfill":
-    from recsys.signatures.backfill import Backfill
-    from storage.signatures import SignatureStore
-
-    return Backfill(
-        store,
-        SignatureStore(store.database),
-        ledger,
-        model.signing,
-        references,
-        num_references=model.num_references,
-        chunk_size=chunk,
-        retry_failed=retry_failed,
-    )
 
 
 def _run_to_the_end(

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recsys.cli.opened import opened_client, opened_store, read_settings
+from recsys.cli.opened import opened_client, read_settings
 from recsys.cli.pictures import Picture, read_pictures
 from recsys.cli.shown import printable, show_json
+from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
+    from recsys.images.decode import ImageLimits
     from recsys.settings import Settings
     from storage.records import Appended, NewImages
 
@@ -77,18 +79,18 @@ def _append_here(act: Act, settings: "Settings") -> "Appended":
     from storage.records import Choice
 
     images: NewImages = {}
-    digests = [_admit(picture, images, settings) for picture in act.pictures]
-    choice = Choice(
-        user_id=act.user,
-        liked=digests[0] if act.has_liked else None,
-        passed_over=tuple(digests[1:] if act.has_liked else digests),
-        prompt=act.prompt,
-        chosen_at=datetime.now(UTC),
-        source="cli",
-        request_id=act.request_id,
-    )
-    with opened_store(settings, creates=True) as store:
-        return store.append(choice, images)
+    with Runtime(settings, creates=True) as runtime:
+        digests = [_admit(picture, images, runtime.image_limits) for picture in act.pictures]
+        choice = Choice(
+            user_id=act.user,
+            liked=digests[0] if act.has_liked else None,
+            passed_over=tuple(digests[1:] if act.has_liked else digests),
+            prompt=act.prompt,
+            chosen_at=datetime.now(UTC),
+            source="cli",
+            request_id=act.request_id,
+        )
+        return runtime.store.append(choice, images)
 
 
 def _append_there(act: Act, settings: "Settings") -> "Appended":
@@ -112,14 +114,13 @@ def _digest(picture: Picture) -> str:
     return picture.sha256
 
 
-def _admit(picture: Picture, images: "NewImages", settings: "Settings") -> str:
+def _admit(picture: Picture, images: "NewImages", limits: "ImageLimits") -> str:
     """Return the picture's SHA-256; a file that is an image joins `images`."""
     from recsys.errors import ImageRefused
-    from recsys.images.decode import ImageLimits, admit
+    from recsys.images.decode import admit
 
     if picture.data is None:
         return _digest(picture)
-    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
     try:
         facts = admit(picture.data, limits)
     except ImageRefused as error:

@@ -1,7 +1,5 @@
 """`recsys clusters`: groups of users of like taste, built, shown and exported."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.failures import Failure
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
 from recsys.cli.shown import printable, show_json, show_table, waiting
 from recsys.errors import NotFound
+from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
     from storage.clusters.records import Cluster, ClusterImage, ClusterRun
-    from storage.clusters.runs import ClusterStore
     from storage.histories import HistoryStore
     from storage.records import VersionSummary
+    from storage.signatures import SignatureStore
 
 _SHORT = 12  # digits of a SHA-256, or of a model version, in a table
 _NUM_WORDS = 6  # of a cluster, in a list
@@ -66,14 +65,14 @@ def build(
     A cluster keeps its id from the run before while more than half of all users in either are in
     both; other ids are new, and none is given twice. Nothing of a run is seen before all of it is.
     """
-    with _opened() as (store, _):
+    with Runtime(read_settings()) as runtime:
         from recsys.clusters.build import build_clusters
 
-        version = _version(store, model_version)
+        version = _version(runtime.signatures, model_version)
         try:
             with waiting(f"clustering {version.num_signatures:,} users"):
                 run = build_clusters(
-                    store.database,
+                    runtime.database,
                     version.model_version,
                     name=name,
                     method=method,
@@ -102,18 +101,18 @@ def build(
 @JSON
 def list_clusters(run_name: str | None, is_of_runs: bool, is_json: bool) -> None:
     """List the clusters of a run, or all runs."""
-    with _opened() as (_, clusters):
+    with Runtime(read_settings()) as runtime:
         if is_of_runs:
-            _list_runs(clusters.runs(), is_json=is_json)
+            _list_runs(runtime.clusters.runs(), is_json=is_json)
             return
-        run = clusters.run(run_name)
-        found = clusters.clusters(run.run_id)
+        run = runtime.clusters.run(run_name)
+        clusters = runtime.clusters.clusters(run.run_id)
     if is_json:
-        shown = [asdict(each) for each in found]
+        shown = [asdict(each) for each in clusters]
         show_json({"run": _run_shown(run), "clusters": shown})
         return
     show_table(
-        ["cluster", "users", "cohesion", "medoid", "words"], [_summary(each) for each in found]
+        ["cluster", "users", "cohesion", "medoid", "words"], [_summary(each) for each in clusters]
     )
     click.echo(
         f"{printable(run.name)}, {run.created_at:%Y-%m-%d %H:%M} UTC: {run.num_unclustered:,} of"
@@ -137,11 +136,11 @@ def show(cluster_id: int, run_name: str | None, folder: Path | None, is_json: bo
 
     z compares with everyone else, in standard errors; near 0 is no difference.
     """
-    with _opened() as (store, clusters):
-        run = clusters.run(run_name)
-        cluster = clusters.cluster(run.run_id, cluster_id)
+    with Runtime(read_settings()) as runtime:
+        run = runtime.clusters.run(run_name)
+        cluster = runtime.clusters.cluster(run.run_id, cluster_id)
         if folder is not None:
-            _write_images(store, cluster, folder)
+            _write_images(runtime.store, cluster, folder)
     if is_json:
         show_json({"run": run.name} | asdict(cluster))
     else:
@@ -168,11 +167,11 @@ def export(folder: Path, run_name: str | None, format: str) -> None:
         members = pd.read_parquet("DIR/members.parquet")
         members.merge(pd.read_parquet("DIR/clusters.parquet"), on="cluster_id")
     """
-    with _opened() as (_, clusters):
+    with Runtime(read_settings()) as runtime:
         from recsys.clusters.export import export_run
 
-        run = clusters.run(run_name)
-        for path in export_run(clusters, run.run_id, folder, format=format):
+        run = runtime.clusters.run(run_name)
+        for path in export_run(runtime.clusters, run.run_id, folder, format=format):
             click.echo(printable(path))
 
 
@@ -180,30 +179,15 @@ def export(folder: Path, run_name: str | None, format: str) -> None:
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove the run NAME with all its clusters; choices and signatures stay."""
-    with _opened() as (store, clusters):
+    with Runtime(read_settings()) as runtime:
         from storage.clusters.building import ClusterBuilder
 
-        ClusterBuilder(store.database).remove(clusters.run(name).run_id)
+        ClusterBuilder(runtime.database).remove(runtime.clusters.run(name).run_id)
     click.echo(f"{printable(name)} is removed")
 
 
-@contextmanager
-def _opened() -> "Iterator[tuple[HistoryStore, ClusterStore]]":
-    """Yield storage and the clusters in it; what is not there is not found."""
-    from storage.clusters.runs import ClusterStore
-    from storage.errors import UnknownCluster
-
-    with opened_store(read_settings(), creates=False) as store:
-        try:
-            yield store, ClusterStore(store.database)
-        except UnknownCluster as error:
-            raise NotFound(str(error)) from error
-
-
-def _version(store: "HistoryStore", model_version: str | None) -> "VersionSummary":
-    from storage.signatures import SignatureStore
-
-    for version in SignatureStore(store.database).summaries():
+def _version(signatures: "SignatureStore", model_version: str | None) -> "VersionSummary":
+    for version in signatures.summaries():
         if model_version in (None, version.model_version):
             return version
     which = "" if model_version is None else f" of model version {printable(model_version)}"

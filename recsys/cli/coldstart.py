@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from recsys.cli.failures import ExitCode, Failure
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
 from recsys.cli.shown import show_json, show_table, waiting
+from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
-    from recsys.settings import Settings
     from storage.coldstart.records import OnboardingPair
     from storage.histories import HistoryStore
 
@@ -45,18 +45,13 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
     that is stored names anybody.
     """
     settings = read_settings(checkpoint=checkpoint)
-    with opened_store(settings, creates=False) as store, waiting("Learning from choices"):
-        import torch
-
+    with Runtime(settings) as runtime, waiting("Learning from choices"):
         from recsys.coldstart.data import read_people, token_reader
         from recsys.coldstart.fit import fit_cold_start
         from recsys.coldstart.pool import choose_onboarding
-        from recsys.scorer.checkpoint import load_scorer
-        from storage.coldstart.populations import ColdStartStore, StoredColdStart
+        from storage.coldstart.populations import StoredColdStart
 
-        if settings.num_threads is not None:
-            torch.set_num_threads(settings.num_threads)
-        scorer = load_scorer(settings.checkpoint, device=settings.device)
+        store, scorer = runtime.store, runtime.scorer
         people = read_people(store, max_users=max_users, seed=seed)
         if len(people.histories) < 4:
             raise Failure(
@@ -73,7 +68,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
             learned.to_bytes(),
             onboarding,
         )
-        ColdStartStore(store.database).put(stored)
+        runtime.cold_starts.put(stored)
     told = {
         "model_version": scorer.model_version,
         "population_version": learned.version,
@@ -91,12 +86,11 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
 def show(checkpoint: str | None, is_json: bool) -> None:
     """Show what was learned last; exit code 3 if nothing was."""
     settings = read_settings(checkpoint=checkpoint)
-    with opened_store(settings, creates=False) as store:
+    with Runtime(settings) as runtime:
         from recsys.coldstart.blend import ColdStart
-        from storage.coldstart.populations import ColdStartStore
 
-        version = _model_version(settings)
-        stored = ColdStartStore(store.database).get(version)
+        version = runtime.model_version
+        stored = runtime.cold_starts.get(version)
     if stored is None:
         raise Failure(
             "nothing was learned for this model version: run `recsys coldstart fit`",
@@ -143,14 +137,13 @@ def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json
     are such.
     """
     settings = read_settings(checkpoint=checkpoint)
-    with opened_store(settings, creates=False) as store:
+    with Runtime(settings) as runtime:
         from recsys.coldstart.suggestions import learned_onboarding
-        from storage.coldstart.populations import ColdStartStore
 
-        learned = learned_onboarding(ColdStartStore(store.database), _model_version(settings))
+        learned = learned_onboarding(runtime.cold_starts, runtime.model_version)
         pairs = learned.pairs[:num_pairs]
         if folder is not None:
-            _write_images(store, pairs, folder)
+            _write_images(runtime.store, pairs, folder)
     if is_json:
         show_json(
             {
@@ -173,10 +166,8 @@ def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json
 def remove(checkpoint: str | None) -> None:
     """Forget what was learned."""
     settings = read_settings(checkpoint=checkpoint)
-    with opened_store(settings, creates=False) as store:
-        from storage.coldstart.populations import ColdStartStore
-
-        was_there = ColdStartStore(store.database).remove(_model_version(settings))
+    with Runtime(settings) as runtime:
+        was_there = runtime.cold_starts.remove(runtime.model_version)
     click.echo("forgotten" if was_there else "there was nothing to forget")
 
 
@@ -186,12 +177,6 @@ def _write_images(store: "HistoryStore", pairs: "Sequence[OnboardingPair]", fold
         for letter, sha256 in (("a", pair.first_sha256), ("b", pair.second_sha256)):
             kind = store.image_facts(sha256).media_type.removeprefix("image/")
             (folder / f"{place}{letter}.{kind}").write_bytes(store.image(sha256))
-
-
-def _model_version(settings: "Settings") -> str:
-    from recsys.scorer.checkpoint import checkpoint_version
-
-    return checkpoint_version(settings.checkpoint)
 
 
 def _tell(told: dict[str, object], *, is_json: bool) -> None:

@@ -3,8 +3,9 @@
 import click
 
 from recsys.cli.failures import ExitCode
-from recsys.cli.opened import is_new, opened_database, read_settings
+from recsys.cli.opened import read_settings
 from recsys.cli.shown import show_json
+from recsys.runtime import Runtime
 
 
 @click.group("db")
@@ -20,8 +21,8 @@ def upgrade(is_json: bool) -> None:
     from storage.database import upgrade as upgrade_database
 
     settings = read_settings()
-    with opened_database(settings.database_url) as database:
-        revision = upgrade_database(database)
+    with Runtime(settings) as runtime:
+        revision = upgrade_database(runtime.database)
     url = masked(settings.database_url)
     if is_json:
         show_json({"database_url": url, "revision": revision})
@@ -39,12 +40,10 @@ def check(is_json: bool) -> None:
 
     settings = read_settings()
     url = masked(settings.database_url)
-    # Opening a file that is not there would make it.
-    looked_at = "sqlite://" if is_new(settings.database_url) else settings.database_url
-    with opened_database(looked_at) as database:
-        status = check_database(database)
+    with Runtime(settings, read_only=True) as runtime:
+        status = check_database(runtime.database)
         if not is_json:
-            require_current(database)
+            require_current(runtime.database)
             click.echo(f"{url} is at revision {status.current}, as this code needs it")
             return
     show_json(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from recsys.cli.failures import ExitCode, Failure
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
 from recsys.cli.shown import counting, show_json, show_table
+from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
     from storage.importers.report import ImportReport
@@ -110,19 +111,15 @@ def pickapic(files: tuple[Path, ...], strict: bool, is_json: bool) -> None:
 def _run(
     import_rows: "Callable[..., ImportReport]", count_rows: Callable[[], int]
 ) -> "ImportReport":
-    from recsys.images.decode import ImageLimits, admit
+    from recsys.images.decode import admit
     from storage.errors import StorageFull
 
-    settings = read_settings()
-    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
-    check = partial(admit, limits=limits)
     again = "what is stored stands whole: run the same command again to store the rest"
     try:
-        with (
-            opened_store(settings, creates=True) as store,
-            counting("Rows", count_rows) as count,
-        ):
-            return import_rows(store, inspect=check, progress=count)
+        with Runtime(read_settings(), creates=True) as runtime:
+            store, check = runtime.store, partial(admit, limits=runtime.image_limits)
+            with counting("Rows", count_rows) as count:
+                return import_rows(store, inspect=check, progress=count)
     except KeyboardInterrupt as error:
         raise Failure(f"stopped by Ctrl-C; {again}", ExitCode.INTERRUPTED) from error
     except StorageFull as error:

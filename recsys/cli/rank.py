@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.failures import ExitCode
-from recsys.cli.opened import opened_client, opened_store, read_settings
+from recsys.cli.opened import opened_client, read_settings
 from recsys.cli.pictures import Picture, read_pictures
 from recsys.cli.shown import printable, show_json, show_table, waiting
+from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
     from recsys.ranking.candidates import Candidate, RankedCandidate, Ranking
@@ -57,33 +58,21 @@ def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") ->
     """Rank with a scorer loaded into this process and the storage of the settings."""
     import asyncio
 
-    with waiting("Loading the scorer"):
-        from recsys.engine.engine import ScoringEngine
-        from recsys.images.decode import ImageLimits
-        from recsys.ranking.ranker import Ranker
-        from recsys.service.server import load_model
+    with Runtime(settings, creates=True) as runtime:
+        with waiting("Loading the scorer"):
+            engine = runtime.engine()
+            ranker = runtime.ranker(engine)
 
-        model = load_model(settings)
-    engine = ScoringEngine(model.scorer, max_queue=1, prefix_cache_bytes=0)
+        async def rank() -> "Ranking":
+            await engine.start()
+            try:
+                return await ranker.rank(user, candidates)
+            finally:
+                await engine.drain(0)
 
-    async def rank() -> "Ranking":
-        await engine.start()
         try:
-            return await ranker.rank(user, candidates)
-        finally:
-            await engine.drain(0)
-
-    with opened_store(settings, creates=True) as store, waiting("Ranking"):
-        ranker = Ranker(
-            engine,
-            store,
-            num_references=model.num_references,
-            geometry=model.geometry,
-            limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
-            max_candidates=settings.max_candidates,
-        )
-        try:
-            return asyncio.run(rank())
+            with waiting("Ranking"):
+                return asyncio.run(rank())
         finally:
             ranker.close()
 

@@ -2,7 +2,7 @@
 
 import click
 
-from recsys.cli.opened import create_if_new, read_settings
+from recsys.cli.opened import read_settings
 
 
 @click.command("serve")
@@ -15,7 +15,6 @@ def command(address: str | None, checkpoint: str | None, device: str | None) -> 
     Ends on SIGTERM or Ctrl-C, when it has finished what it has begun.
     """
     settings = read_settings(address=address, checkpoint=checkpoint, device=device)
-    create_if_new(settings)
     from recsys.service.server import serve
 
-    serve(settings)
+    serve(settings, creates=True)

@@ -1,26 +1,22 @@
 """`recsys similar`: the users whose taste is nearest to a user's, and what both like."""
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from recsys.cli.opened import opened_client, opened_store, read_settings
+from recsys.cli.opened import opened_client, read_settings
 from recsys.cli.shown import printable, show_json, show_table, waiting
+from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
     from recsys.client import RecsysClient
     from recsys.settings import Settings
-    from recsys.signatures.refresh import CurrentSignatures
     from recsys.similarity.records import SharedTaste, SimilarUsers
     from storage.histories import HistoryStore
     from storage.records import StoredChoice
 
 MAX_PROMPT_SHOWN = 60
-_NUM_DECODERS = 4
 
 Found = tuple["SimilarUsers", "list[SharedTaste]"]
 
@@ -57,21 +53,17 @@ def command(user: str, num_users: int, server: str | None, is_json: bool) -> Non
 
 def find_here(user: str, num_users: int, settings: "Settings") -> Found:
     """Find with a scorer loaded into this process and the storage of the settings."""
-    with opened_store(settings, creates=False) as store:
-        store.user(user)  # who is unknown need not wait for the model
-        with _signatures(store, settings) as signatures, waiting("Finding"):
-            from recsys.similarity.index import SignatureIndex
+    with Runtime(settings) as runtime:
+        runtime.store.user(user)  # who is unknown need not wait for the model
+        with waiting("Loading the scorer"):
+            signatures = runtime.current_signatures()
+        with waiting("Finding"):
             from recsys.similarity.search import find_similar, shared_tastes
-            from storage.signatures import SignatureStore
 
             current = signatures.of(user)
-            index = SignatureIndex(
-                SignatureStore(store.database),
-                signatures.model_version,
-                folder=Path(settings.index_folder),
-            )
+            index = runtime.index(signatures.model_version)
             similar = find_similar(current, index, num_users)
-            return similar, shared_tastes(similar, StoredChoices(store))
+            return similar, shared_tastes(similar, StoredChoices(runtime.store))
 
 
 def find_there(user: str, num_users: int, settings: "Settings") -> Found:
@@ -143,30 +135,6 @@ def as_json(similar: "SimilarUsers", tastes: "list[SharedTaste]") -> dict[str, A
             for rank, taste in enumerate(tastes, start=1)
         ],
     }
-
-
-@contextmanager
-def _signatures(store: "HistoryStore", settings: "Settings") -> "Iterator[CurrentSignatures]":
-    """Yield the signatures of the settings' checkpoint as of now; their threads are ended."""
-    with waiting("Loading the scorer"):
-        from recsys.cli.backfill import load_signing
-        from recsys.images.decode import ImageLimits
-        from recsys.signatures.refresh import CurrentSignatures, reading
-        from storage.backfill_ledger import BackfillLedger
-        from storage.signatures import SignatureStore
-
-        model = load_signing(settings)
-    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
-    with ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="recsys-decode") as threads:
-        yield CurrentSignatures(
-            store,
-            SignatureStore(store.database),
-            BackfillLedger(store.database),
-            model.signing.model_version,
-            model.signing.read,
-            reading(store, limits, threads, geometry=model.geometry),
-            num_references=model.num_references,
-        )
 
 
 def _show(similar: "SimilarUsers", tastes: "list[SharedTaste]") -> None:

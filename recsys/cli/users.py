@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from recsys.cli.failures import ExitCode, Failure
-from recsys.cli.opened import opened_client, opened_store, read_settings
+from recsys.cli.opened import opened_client, read_settings
 from recsys.cli.shown import printable, show_json, show_table
+from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
     from storage.records import Erased, UserSummary
@@ -84,8 +85,8 @@ def _opened(
     """Yield how to read a user's summary and how to erase one: in storage, or by a server."""
     settings = read_settings(address=server)
     if server is None:
-        with opened_store(settings, creates=False) as store:
-            yield store.user, store.erase
+        with Runtime(settings) as runtime:
+            yield runtime.store.user, runtime.store.erase
     else:
         with opened_client(settings) as client:
             yield client.get_user, client.erase_user

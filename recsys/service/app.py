@@ -5,19 +5,18 @@ import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from recsys.engine.engine import Scorer, ScoringEngine
+from recsys.engine.engine import ScoringEngine
 from recsys.errors import SettingsRefused
 from recsys.history import SIGNATURE_REFERENCES
 from recsys.images.decode import ImageLimits
-from recsys.images.preprocess import ImageGeometry
 from recsys.ranking.ranker import Ranker
+from recsys.runtime import LoadedModel
 from recsys.service import health
 from recsys.service.admission import Admission
 from recsys.service.interceptors import CallInterceptor
@@ -27,7 +26,6 @@ from recsys.service.recording import Recorder
 from recsys.service.servicers.ranking import FeedbackServicer, Model, RankingServicer, UserServicer
 from recsys.service.servicers.similarity import SimilarityServicer
 from recsys.settings import Settings
-from recsys.signatures.chunk import Signing
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,
@@ -57,23 +55,6 @@ SERVICES = tuple(
 _STORAGE_THREADS = 4
 _LAST_WORDS_S = 0.5
 """Seconds for answers that are given and still on their way to the caller."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """What is served.
-
-    Attributes:
-        scorer: the model.
-        num_references: how many references it was trained with.
-        geometry: to which size it brings images.
-        signing: reads signatures; None where the checkpoint ships nothing to read them by.
-    """
-
-    scorer: Scorer
-    num_references: int
-    geometry: ImageGeometry | None = None
-    signing: Signing | None = None
 
 
 LoadModel = Callable[[Settings], LoadedModel]
@@ -224,11 +205,11 @@ class Service:
 
     def _neighbourhood(self, model: LoadedModel, engine: ScoringEngine) -> Neighbourhood | None:
         """Begin to open the index, where the model can read signatures."""
-        if model.signing is None:
+        if model.signature_reader is None:
             return None
         neighbourhood = Neighbourhood(
             engine,
-            model.signing,
+            model.signature_reader,
             self._store,
             limits=_image_limits(self._settings),
             num_references=SIGNATURE_REFERENCES,

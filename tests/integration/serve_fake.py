@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from recsys.errors import CheckpointRefused
-from recsys.service.app import LoadedModel
+from recsys.runtime import LoadedModel, Runtime
 from recsys.service.server import serve
 from recsys.settings import Settings
 
@@ -53,7 +53,7 @@ def main() -> None:
         for _ in sys.stdin:
             model.go.release()
 
-    def load(_: Settings) -> LoadedModel:
+    def load(_: Runtime) -> LoadedModel:
         if mode == "broken":
             raise CheckpointRefused("no model here: train one")
         if mode == "slow-to-load":

@@ -1,11 +1,13 @@
 """One URL decides: connections, transactions, what SQLite is told, and what is never shown."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from storage.database import Database, check, healthy, upgrade
-from storage.errors import StorageUnavailable
+from storage.errors import NotADatabase, StorageUnavailable
 from storage.tables import UserRow
 
 SECRET = "hunter2"
@@ -161,3 +163,13 @@ def test_a_database_in_memory_works() -> None:
         add(session, "ann")
     assert names(database) == ["ann"]
     database.dispose()
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(b"I am no database." * 100)
+    database = Database(f"sqlite:///{path}")
+    for look in (check, upgrade):
+        with pytest.raises(NotADatabase, match=r"x\.db must be a SQLite database"):
+            look(database)
+    assert path.read_bytes() == b"I am no database." * 100

@@ -1,11 +1,14 @@
-"""Which file a URL names; a connection waits for its turn to WAL, and gives up in the end."""
+"""Which file a URL names, and whether it is new; a connection waits for its turn to WAL."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from storage import sqlite
+from storage.errors import NotADatabase
+from storage.sqlite import is_new
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,24 @@ def test_another_error_is_told_at_once() -> None:
     with pytest.raises(sqlite3.OperationalError):
         sqlite.prepare(connection, None)
     assert connection.num_refusals == 0
+
+
+def test_new_is_what_has_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    assert is_new(path)
+    assert not path.exists()
+    path.touch()
+    assert is_new(path)
+    for statement, expected in (("PRAGMA user_version = 1", True), ("CREATE TABLE a (b)", False)):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)
+            connection.commit()
+        assert is_new(path) is expected
+    assert not is_new(None)
+
+
+def test_a_file_that_is_no_database_is_not_new_but_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(b"I am no database." * 100)
+    with pytest.raises(NotADatabase, match=r"x\.db must be a SQLite database"):
+        is_new(path)

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
 from recsys.cli.shown import show_json, show_table
+from recsys.runtime import Runtime
 from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_console
 
 
@@ -43,10 +44,10 @@ def cross_validate(
     from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
 
     settings = read_settings(database_url=database, blob_url=blobs)
-    with opened_store(settings, creates=False) as store, failing_in_a_sentence():
+    with Runtime(settings) as runtime, failing_in_a_sentence():
         found = cross_validate_checkpoint(
             checkpoint,
-            store,
+            runtime.store,
             out,
             console=open_console(threads),
             tuning=FineTuning(num_steps=steps, learning_rate=learning_rate, seed=seed),

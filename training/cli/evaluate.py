@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
 from recsys.cli.shown import show_json, show_table
+from recsys.runtime import Runtime
 from training.cli.terminal import (
     FILE,
     FOLDER,
@@ -92,13 +93,13 @@ def evaluate(
     from training.world.truth import read_truth
 
     settings = read_settings(database_url=database, blob_url=blobs)
-    found = truth or truth_beside(settings)
     console = open_console(threads)
-    with opened_store(settings, creates=False) as store, failing_in_a_sentence():
+    with Runtime(settings) as runtime, failing_in_a_sentence():
+        known = truth or truth_beside(runtime)
         with _measuring(console) as tell:
             results = run(
                 checkpoint,
-                store,
+                runtime.store,
                 tell=tell,
                 num_pairs=targets,
                 most_users=most_users,
@@ -106,7 +107,7 @@ def evaluate(
                 pairs=read_pairs(pairs_file) if pairs_file else None,
                 against=against,
                 weights=weights,
-                truth=read_truth(found) if found.exists() else None,
+                truth=read_truth(known) if known.exists() else None,
                 seed=seed,
                 with_baselines=not no_baselines,
                 with_signatures=not no_signatures,

@@ -12,6 +12,8 @@ from recsys.cli.failures import Failure
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from recsys.runtime import Runtime
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 THREADS = click.option(
@@ -19,12 +21,11 @@ THREADS = click.option(
 )
 
 
-def truth_beside(settings: Any) -> Path:
+def truth_beside(runtime: "Runtime") -> Path:
     """Where a world's true tastes go: beside the embedded database, or in the data folder."""
-    from recsys.cli.opened import sqlite_path
     from recsys.settings import data_folder
 
-    path = sqlite_path(settings.database_url)
+    path = runtime.database.path
     return (path.parent if path else data_folder()) / "truth.npz"
 
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
+from recsys.runtime import Runtime
 from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_console
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def _train(
 
     if device != "cpu" and not torch.cuda.is_available():
         raise click.UsageError(f"--device {device} needs a CUDA GPU, there is none: pass cpu")
-    settings = read_settings()
-    with opened_store(settings, creates=False) as store, failing_in_a_sentence():
+    with Runtime(read_settings()) as runtime, failing_in_a_sentence():
+        store = runtime.store
         users = None if only is None else [u for u in all_user_ids(store) if fnmatchcase(u, only)]
         processes = launched(cpu=device == "cpu")
         training = Training(

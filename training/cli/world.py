@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
 from recsys.cli.shown import show_table
+from recsys.runtime import Runtime
 from training.cli.terminal import FILE, telling, truth_beside
 
 
@@ -35,12 +36,11 @@ def create(num_users: int, seed: int, population: int, choices: int, truth: Path
     """
     from training.world.population import create_world
 
-    settings = read_settings()
-    path = truth or truth_beside(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with opened_store(settings, creates=True) as store, telling() as tell:
+    with Runtime(read_settings(), creates=True) as runtime, telling() as tell:
+        path = truth or truth_beside(runtime)
+        path.parent.mkdir(parents=True, exist_ok=True)
         report = create_world(
-            store,
+            runtime.store,
             num_users=num_users,
             seed=seed,
             population_seed=population,

@@ -9,7 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from recsys.analyst import launch as analyst
 from recsys.analyst import sources
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
+from recsys.runtime import Runtime
 from storage.database import Database, downgrade
 
 TIMEOUT_S = 60
@@ -52,8 +53,8 @@ def test_without_a_database_it_tells_what_to_run_and_creates_none(page, tmp_path
 
 
 def test_a_database_without_people_is_empty_too(page):
-    with opened_store(read_settings(), creates=True):
-        pass
+    with Runtime(read_settings(), creates=True) as runtime:
+        assert runtime.store
 
     assert "Nothing is stored yet" in _html(page())
 
@@ -139,8 +140,8 @@ def test_another_model_version_can_be_taken(page, storage):
 
 def test_an_erased_user_is_gone_at_once(page, storage):
     assert "user-05" in _html(page(user="user-05"))
-    with opened_store(read_settings(), creates=False) as store:
-        store.erase("user-05")
+    with Runtime(read_settings()) as runtime:
+        runtime.store.erase("user-05")
 
     assert page(user="user-05").info
     assert "user-05" not in _html(page(user="user-02"))
@@ -182,10 +183,10 @@ def test_reading_leaves_storage_as_it_was(page, storage):
 
 
 def test_storage_is_opened_for_reading(place, storage):
-    opened = sources.open_sources()
+    runtime = sources.open_runtime()
 
     with pytest.raises(Exception, match=r"readonly|busy"):
-        opened.histories.erase("user-01")
+        runtime.store.erase("user-01")
 
 
 def _execute(folder: Path, statement: str) -> None:

@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from recsys.cli.main import cli
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
+from recsys.runtime import Runtime
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.checkpoint import BaseModel, save_scorer
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
@@ -98,9 +99,8 @@ def picture() -> Callable[..., bytes]:
 @pytest.fixture
 def store(home: Path) -> Iterator[HistoryStore]:
     """The storage that commands use by default; created."""
-    settings = read_settings()
-    with opened_store(settings, creates=True) as store:
-        yield store
+    with Runtime(read_settings(), creates=True) as runtime:
+        yield runtime.store
 
 
 @pytest.fixture(scope="session")

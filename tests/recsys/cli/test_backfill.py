@@ -11,16 +11,25 @@ import numpy as np
 import pytest
 import torch
 
+from recsys import runtime
 from recsys.cli import backfill as module
 from recsys.cli import main as cli
 from recsys.images.decode import ImageLimits, decode
+from recsys.runtime import LoadedModel, load_model
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import CandidateImage, Reference
 from recsys.signatures.probes import encode_probes
 from recsys.signatures.reader import Projection, SignatureReader
 from storage.signatures import SignatureStore
 
-LOAD_SIGNING = module.load_signing  # the real one; tests load a fake
+
+class Scorer:
+    model_version = "v1"
+
+    def prefix(self, references: Sequence[Any]) -> Any:
+        raise AssertionError("a backfill scores nothing")
+
+    score = prefix
 
 
 class Reader:
@@ -38,8 +47,8 @@ class Reader:
 @pytest.fixture(autouse=True)
 def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     reader = Reader()
-    model = module.SigningModel(reader, 2, None)
-    monkeypatch.setattr(module, "load_signing", lambda _: model)
+    model = LoadedModel(Scorer(), 2, signature_reader=reader)
+    monkeypatch.setattr(runtime, "load_model", lambda _: model)
     monkeypatch.setitem(cli.COMMANDS, "backfill", ("recsys.cli.backfill", "Backfill."))
     return reader
 
@@ -187,8 +196,8 @@ def test_chunks_that_are_refused(run, chunk: str) -> None:
 
 def test_a_checkpoint_without_signatures_is_refused(run, people, checkpoint, monkeypatch) -> None:
     people("ann")
-    monkeypatch.setattr(module, "load_signing", LOAD_SIGNING)
-    monkeypatch.setattr("recsys.service.server.signing_of", lambda *_: None)
+    monkeypatch.setattr(runtime, "load_model", load_model)
+    monkeypatch.setattr("recsys.signatures.files.has_signature", lambda _: False)
     result = run("backfill", "--checkpoint", str(checkpoint))
     assert result.exit_code == 1
     assert "ships none: name another one" in result.stderr
@@ -203,8 +212,8 @@ def test_a_real_reader_signs_what_the_choices_show(
     candidates = [CandidateImage(torch.rand(3, 16, 16), prompt) for prompt in prompts]
     projection = Projection(np.zeros(3), np.ones(3), rng.normal(size=(3, 8)))
     reader = SignatureReader(scorer, encode_probes(scorer, candidates), projection)
-    model = module.SigningModel(reader, 2, scorer.geometry)
-    monkeypatch.setattr(module, "load_signing", lambda _: model)
+    model = LoadedModel(scorer, 2, scorer.geometry, reader)
+    monkeypatch.setattr(runtime, "load_model", lambda _: model)
     people("ann", "bob")
     assert told(run)["num_up_to_date"] == 2
     signatures = SignatureStore(store.database)

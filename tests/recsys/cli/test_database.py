@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from recsys.cli.opened import is_new, sqlite_path
-
 
 def execute(path: Path, *statements: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,30 +92,3 @@ def test_a_server_that_is_not_there_is_told(run) -> None:
     assert "the database does not answer" in result.stderr
     assert result.stderr.count("\n") == 1
     assert "hunter2" not in result.output
-
-
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [
-        ("sqlite:////a/b.db", "/a/b.db"),
-        ("sqlite:///b.db?mode=ro", "b.db"),
-        ("sqlite:///:memory:", None),
-        ("sqlite://", None),
-        ("postgresql:///db", None),
-    ],
-)
-def test_an_embedded_database_is_a_file(url: str, path: str | None) -> None:
-    assert sqlite_path(url) == (None if path is None else Path(path))
-
-
-def test_new_is_what_has_no_table(home: Path) -> None:
-    path = home / "x.db"
-    url = f"sqlite:///{path}"
-    assert is_new(url)
-    path.touch()
-    assert is_new(url)
-    execute(path, "PRAGMA user_version = 1")
-    assert is_new(url)
-    execute(path, "CREATE TABLE a (b)")
-    assert not is_new(url)
-    assert not is_new("postgresql://host/db")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from recsys.cli.opened import opened_store, read_settings
+from recsys.cli.opened import read_settings
+from recsys.runtime import Runtime
 from storage.histories import HistoryStore
 
 
@@ -165,10 +166,10 @@ def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
     assert "Traceback" not in errors
     assert 0 < num_choices(home) < 1800
     assert run("import", "pairs", str(folder)).exit_code == 0
-    with opened_store(read_settings(), creates=False) as store:
-        completed = contents(store)
+    with Runtime(read_settings()) as runtime:
+        completed = contents(runtime.store)
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "other"))
     assert run("import", "pairs", str(folder)).exit_code == 0
-    with opened_store(read_settings(), creates=False) as store:
-        assert contents(store) == completed
+    with Runtime(read_settings()) as runtime:
+        assert contents(runtime.store) == completed
     assert sum(map(len, completed.values())) == 1800

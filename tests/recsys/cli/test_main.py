@@ -47,7 +47,7 @@ def entries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom recsys.cli import cli\n"
+        "import sys\nfrom recsys.cli.main import cli\n"
         "try:\n    cli(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
         f"print('heavy:', [name for name in {[*HEAVY, 'pydantic']} if name in"
         " sys.modules])"
@@ -60,7 +60,7 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_each_command_imports_nothing_heavy(name: str) -> None:
     code = (
-        "import sys\nfrom recsys.cli import cli\n"
+        "import sys\nfrom recsys.cli.main import cli\n"
         f"try:\n    cli(['{name}', '--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
         f"print('heavy:', [name for name in {HEAVY} if name in sys.modules])"
     )

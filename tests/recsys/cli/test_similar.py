@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.cli import backfill
+from recsys import runtime
 from recsys.cli import main as cli
 from recsys.cli.opened import read_settings
+from recsys.runtime import LoadedModel, load_model
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
-from recsys.service.app import LoadedModel, Service
+from recsys.service.app import Service
 from recsys.signatures.files import Probe, write_signature
 from recsys.signatures.reader import Projection
 from storage.signatures import SignatureStore
 
 GIVE_UP_S = 60.0
-LOAD_SIGNING = backfill.load_signing  # the real one; most tests load a fake
 
 
 class Reader:
@@ -47,7 +47,9 @@ class Scorer:
 @pytest.fixture(autouse=True)
 def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     reader = Reader()
-    monkeypatch.setattr(backfill, "load_signing", lambda _: backfill.SigningModel(reader, 2, None))
+    monkeypatch.setattr(
+        runtime, "load_model", lambda _: LoadedModel(Scorer(), 2, signature_reader=reader)
+    )
     monkeypatch.setitem(cli.COMMANDS, "similar", ("recsys.cli.similar", "Similar."))
     monkeypatch.setitem(cli.COMMANDS, "backfill", ("recsys.cli.backfill", "Backfill."))
     return reader
@@ -95,7 +97,7 @@ def server(people: None, store, reader: Reader) -> Iterator[str]:
 
     service = do(build())
     address = do(service.start())
-    do(service.load(lambda _: LoadedModel(Scorer(), 2, signing=reader)))
+    do(service.load(lambda _: LoadedModel(Scorer(), 2, signature_reader=reader)))
     yield address
     do(service.drain(GIVE_UP_S))
     loop.call_soon_threadsafe(loop.stop)
@@ -206,7 +208,7 @@ def away(blobs: Any, sha256: str) -> bytes:
 @pytest.mark.usefixtures("people")
 def test_an_unknown_user_is_not_found(run, reader, monkeypatch) -> None:
     """And need not wait for the model."""
-    monkeypatch.setattr(backfill, "load_signing", None)
+    monkeypatch.setattr(runtime, "load_model", None)
 
     result = run("similar", "--user", "nobody")
 
@@ -261,7 +263,7 @@ def signing_checkpoint(checkpoint: Path, tmp_path: Path, picture) -> Path:
 def test_a_real_checkpoint_finds_near_users(
     run, like, store, signing_checkpoint: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(backfill, "load_signing", LOAD_SIGNING)
+    monkeypatch.setattr(runtime, "load_model", load_model)
     for user in ("ann", "bob", "cid"):
         like(user, "a fox")
     with_it = ("--set", f"checkpoint={signing_checkpoint}")
@@ -278,7 +280,7 @@ def test_a_real_checkpoint_finds_near_users(
 def test_a_checkpoint_that_ships_no_probes_is_refused(
     run, like, checkpoint: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(backfill, "load_signing", LOAD_SIGNING)
+    monkeypatch.setattr(runtime, "load_model", load_model)
     like("ann", "a fox")
 
     result = run("--set", f"checkpoint={checkpoint}", "similar", "--user", "ann")

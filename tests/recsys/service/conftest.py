@@ -18,7 +18,8 @@ from torch import Tensor
 
 from recsys.client import RecsysClient
 from recsys.ranking.candidates import Candidate
-from recsys.service.app import LoadedModel, Service
+from recsys.runtime import LoadedModel
+from recsys.service.app import Service
 from recsys.settings import Settings
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade

@@ -13,11 +13,10 @@ from recsys.coldstart.fit import fit_cold_start
 from recsys.errors import CheckpointRefused
 from recsys.images.decode import inspect
 from recsys.ranking.candidates import NOTHING_BORROWED, Candidate, Personalization
+from recsys.runtime import LoadedModel, Runtime, borrowing
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
-from recsys.service.app import LoadedModel
-from recsys.service.server import borrowing
 from recsys.settings import Settings
 from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
 from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub
@@ -57,20 +56,28 @@ def scorer() -> PreferenceScorer:
 
 
 @pytest.fixture
-def settings_of(make_live):
-    """A service's storage, and settings that name its database."""
+def runtime_of(make_live):
+    """A service's storage, and how to open it by settings."""
     live = make_live()
     url = live.store.database.engine.url.render_as_string(hide_password=False)
-    return live, lambda **more: Settings(database_url=url, **more)
+    runtimes = []
+
+    def runtime(**more):
+        runtimes.append(Runtime(Settings(database_url=url, **more)))
+        return runtimes[-1]
+
+    yield live, runtime
+    for each in runtimes:
+        each.close()
 
 
 @pytest.fixture
-def serve(settings_of, scorer):
+def serve(runtime_of, scorer):
     """Load the service's model as `recsys serve` does, with the settings given."""
-    live, settings = settings_of
+    live, runtime = runtime_of
 
     def serve(**more):
-        served = borrowing(settings(**more), scorer)
+        served = borrowing(runtime(**more), scorer)
         loaded = LoadedModel(served, scorer.config.num_references, scorer.geometry)
         live.run(live.service.load(lambda _: loaded))
         return live
@@ -79,11 +86,11 @@ def serve(settings_of, scorer):
 
 
 @pytest.fixture
-def learn(settings_of, scorer, png):
+def learn(runtime_of, scorer, png):
     """Forty people like the brighter image; that is learned and stored. Returns its version."""
 
     def learn() -> str:
-        store = settings_of[0].store
+        store = runtime_of[0].store
         rng = np.random.default_rng(4)
         for n in range(NUM_PEOPLE):
             for _ in range(NUM_PAIRS):
@@ -186,29 +193,30 @@ def test_on_the_wire_it_is_counts_and_never_names(serve, learn, candidate, conne
     assert not [f"u{n}" for n in range(NUM_PEOPLE) if f'"u{n}"' in said]
 
 
-def test_what_was_learned_for_another_model_version_is_not_borrowed(settings_of, scorer) -> None:
-    live, settings = settings_of
+def test_what_was_learned_for_another_model_version_is_not_borrowed(runtime_of, scorer) -> None:
+    live, runtime = runtime_of
     ColdStartStore(live.store.database).put(StoredColdStart("another", 4, 4, b"junk"))
-    assert borrowing(settings(), scorer) is scorer
+    assert borrowing(runtime(), scorer) is scorer
 
 
 def test_a_database_that_is_not_there_lends_nothing(tmp_path, scorer) -> None:
     url = f"sqlite:///{tmp_path}/none.db"
-    assert borrowing(Settings(database_url=url), scorer) is scorer
+    with Runtime(Settings(database_url=url)) as runtime:
+        assert borrowing(runtime, scorer) is scorer
     assert not (tmp_path / "none.db").exists()
 
 
-def test_damaged_it_is_refused_unless_it_is_switched_off(settings_of, scorer) -> None:
-    live, settings = settings_of
+def test_damaged_it_is_refused_unless_it_is_switched_off(runtime_of, scorer) -> None:
+    live, runtime = runtime_of
     ColdStartStore(live.store.database).put(StoredColdStart("small", 4, 4, b"junk"))
     with pytest.raises(CheckpointRefused, match="is damaged"):
-        borrowing(settings(), scorer)
-    assert borrowing(settings(cold_start=False), scorer) is scorer
+        borrowing(runtime(), scorer)
+    assert borrowing(runtime(cold_start=False), scorer) is scorer
 
 
-def test_what_was_learned_is_served_by_a_scorer_that_borrows(settings_of, learn, scorer) -> None:
-    _, settings = settings_of
+def test_what_was_learned_is_served_by_a_scorer_that_borrows(runtime_of, learn, scorer) -> None:
+    _, runtime = runtime_of
     learn()
-    served = borrowing(settings(), scorer)
+    served = borrowing(runtime(), scorer)
     assert isinstance(served, BorrowingScorer)
     assert served.model_version == "small"

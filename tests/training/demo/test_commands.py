@@ -77,7 +77,7 @@ def test_ctrl_c_in_a_command_ends_the_demonstration(storage, console, monkeypatc
 def test_a_checkpoint_without_signatures_is_told_in_a_sentence(
     storage, console, monkeypatch
 ) -> None:
-    monkeypatch.setattr("recsys.service.server.signing_of", lambda *_: None)
+    monkeypatch.setattr("recsys.signatures.files.has_signature", lambda _: False)
     assert not learn(storage, console)
     told = console.file.getvalue()
     assert "must ship probes and a projection to read signatures by" in told

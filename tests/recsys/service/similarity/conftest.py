@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recsys.client import RecsysClient
-from recsys.service.app import LoadedModel
+from recsys.runtime import LoadedModel
 from recsys.v1.similarity_service_pb2 import FindSimilarUsersRequest
 from recsys.v1.similarity_service_pb2_grpc import SimilarityServiceStub
 from storage.signatures import SignatureStore
@@ -51,7 +51,7 @@ def live(make_live, tmp_path, signing, monkeypatch):
     # What was put a moment ago is to be found now, not within a second.
     monkeypatch.setattr("recsys.similarity.index.FRESH_S", 0.0)
     made = make_live(index_folder=str(tmp_path / "index"))
-    made.run(made.service.load(lambda _: LoadedModel(made.scorer, 2, signing=signing)))
+    made.run(made.service.load(lambda _: LoadedModel(made.scorer, 2, signature_reader=signing)))
     return made
 
 

@@ -1,0 +1,389 @@
+"""The composition root: settings -> database, store, scorer, ranker, signature reader, index.
+
+The server, the commands, the analyst's page and the demonstration begin here. Importing this
+module loads neither torch nor SQLAlchemy: a part is imported and built when it is first asked for.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from recsys.engine.engine import Scorer, ScoringEngine
+    from recsys.images.decode import ImageLimits
+    from recsys.images.preprocess import ImageGeometry
+    from recsys.ranking.ranker import Ranker
+    from recsys.scorer.model import PreferenceScorer
+    from recsys.settings import Settings
+    from recsys.signatures.backfill import Backfill
+    from recsys.signatures.chunk import ReadReferences, Signing
+    from recsys.signatures.refresh import ComputeVector, CurrentSignatures
+    from recsys.similarity.index import SignatureIndex
+    from storage.backfill_ledger import BackfillLedger
+    from storage.browsing import Browser
+    from storage.clusters.runs import ClusterStore
+    from storage.coldstart.populations import ColdStartStore
+    from storage.database import Database
+    from storage.histories import HistoryStore
+    from storage.signatures import SignatureStore
+
+logger = logging.getLogger(__name__)
+
+_NUM_DECODERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """What is served.
+
+    Attributes:
+        scorer: scores candidates; blends in others' choices where the settings ask for it.
+        num_references: how many references it was trained with.
+        geometry: the size that it brings images to; None: images are left in their own.
+        signature_reader: None where the checkpoint ships nothing to read signatures by.
+    """
+
+    scorer: "Scorer"
+    num_references: int
+    geometry: "ImageGeometry | None" = None
+    signature_reader: "Signing | None" = None
+
+
+class Runtime:
+    """The parts that settings name; each is opened on first use and closed by `close`.
+
+    Use it as a context manager, or call `close`.
+
+    Args:
+        settings: all of them.
+        creates: make the schema of an embedded database that holds nothing yet. Any other
+            database is brought up by `recsys db upgrade` alone.
+        read_only: the database itself refuses whatever would change it.
+        load: reads the model; None for `load_model`.
+    """
+
+    def __init__(
+        self,
+        settings: "Settings",
+        *,
+        creates: bool = False,
+        read_only: bool = False,
+        load: "LoadModel | None" = None,
+    ) -> None:
+        self.settings = settings
+        self._creates = creates
+        self._read_only = read_only
+        self._load = load
+        self._open_parts = ExitStack()
+
+    def __enter__(self) -> "Runtime":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close connections and end threads; parts must not be used afterwards."""
+        self._open_parts.close()
+
+    # Storage
+
+    @cached_property
+    def database(self) -> "Database":
+        """The database, whatever its schema; connects to nothing yet.
+
+        Raises:
+            PreconditionFailed: if its driver is not installed.
+        """
+        from storage.database import Database
+
+        try:
+            database = Database(self.settings.database_url, read_only=self._read_only)
+        except ModuleNotFoundError as error:
+            raise PreconditionFailed(
+                f"PostgreSQL needs {error.name}: pip install 'recsys[postgres]'"
+            ) from error
+        self._open_parts.callback(database.dispose)
+        return database
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the database is an embedded one that nothing was ever stored in.
+
+        Raises:
+            NotADatabase: if its file is not a SQLite database.
+        """
+        from storage.sqlite import is_new
+
+        return is_new(self.database.path)
+
+    @cached_property
+    def store(self) -> "HistoryStore":
+        """Choices and images, in a database with a current schema.
+
+        Raises:
+            NotFound: if nothing was ever stored, and `creates` is False.
+            SchemaMismatch: if the schema is older or newer than the code.
+        """
+        from storage.blobs import BlobStore
+        from storage.database import require_current, upgrade
+        from storage.histories import HistoryStore
+
+        if self.is_new:
+            if not self._creates:
+                raise NotFound(
+                    "nothing is stored yet: bring choices in with `recsys import` or"
+                    " `recsys choose`"
+                )
+            upgrade(self.database)
+        require_current(self.database)
+        return HistoryStore(self.database, BlobStore(self.settings.blob_url))
+
+    @cached_property
+    def signatures(self) -> "SignatureStore":
+        """Stored signatures; raises as `store`."""
+        from storage.signatures import SignatureStore
+
+        return SignatureStore(self.store.database)
+
+    @cached_property
+    def ledger(self) -> "BackfillLedger":
+        """How each user's last backfill ended; raises as `store`."""
+        from storage.backfill_ledger import BackfillLedger
+
+        return BackfillLedger(self.store.database)
+
+    @cached_property
+    def clusters(self) -> "ClusterStore":
+        """Stored runs of clusters; raises as `store`."""
+        from storage.clusters.runs import ClusterStore
+
+        return ClusterStore(self.store.database)
+
+    @cached_property
+    def cold_starts(self) -> "ColdStartStore":
+        """What `recsys coldstart fit` has stored; raises as `store`."""
+        from storage.coldstart.populations import ColdStartStore
+
+        return ColdStartStore(self.store.database)
+
+    @cached_property
+    def browser(self) -> "Browser":
+        """Users to page through; raises as `store`."""
+        from storage.browsing import Browser
+
+        return Browser(self.store.database)
+
+    # The model
+
+    @property
+    def model_version(self) -> str:
+        """The checkpoint's model version, read without loading the model.
+
+        Raises:
+            CheckpointRefused: if there is no checkpoint, or its config is damaged.
+        """
+        from recsys.scorer.checkpoint import checkpoint_version
+
+        return checkpoint_version(self.settings.checkpoint)
+
+    @cached_property
+    def scorer(self) -> "PreferenceScorer":
+        """The checkpoint's scorer alone, without what it borrows.
+
+        Raises:
+            CheckpointRefused: if the checkpoint is missing, damaged or made for another base.
+        """
+        import torch
+
+        from recsys.scorer.checkpoint import load_scorer
+
+        if self.settings.num_threads is not None:
+            torch.set_num_threads(self.settings.num_threads)
+        return load_scorer(self.settings.checkpoint, device=self.settings.device)
+
+    @cached_property
+    def model(self) -> LoadedModel:
+        """What is served: the scorer with what it borrows, and the reader of signatures.
+
+        Raises:
+            CheckpointRefused: if the checkpoint, or what it borrows, is damaged or does not fit.
+        """
+        return (self._load or load_model)(self)
+
+    @property
+    def signature_reader(self) -> "Signing":
+        """The checkpoint's reader of signatures.
+
+        Raises:
+            CheckpointRefused: if the checkpoint ships none, or as `model`.
+        """
+        reader = self.model.signature_reader
+        if reader is None:
+            raise CheckpointRefused(
+                "the checkpoint must ship probes and a projection to read signatures by, and"
+                f" {self.settings.checkpoint} ships none: name another one with --checkpoint"
+            )
+        return reader
+
+    # What works on both
+
+    @cached_property
+    def image_limits(self) -> "ImageLimits":
+        """What an encoded image may claim before it is decoded."""
+        from recsys.images.decode import ImageLimits
+
+        return ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels)
+
+    @cached_property
+    def read_references(self) -> "ReadReferences":
+        """Reads and decodes a user's references; raises Unavailable when the store fails."""
+        from recsys.signatures.refresh import reading
+
+        return reading(self.store, self.image_limits, self._decoders, geometry=self.model.geometry)
+
+    def engine(self) -> "ScoringEngine":
+        """A new engine around the model; to be started and drained by the caller."""
+        from recsys.engine.engine import ScoringEngine
+
+        return ScoringEngine(
+            self.model.scorer,
+            max_queue=self.settings.max_queue,
+            prefix_cache_bytes=self.settings.prefix_cache_bytes,
+        )
+
+    def ranker(self, engine: "ScoringEngine") -> "Ranker":
+        """A new ranker over an engine and the store; to be closed by the caller."""
+        from recsys.ranking.ranker import Ranker
+
+        return Ranker(
+            engine,
+            self.store,
+            num_references=self.model.num_references,
+            limits=self.image_limits,
+            geometry=self.model.geometry,
+            max_candidates=self.settings.max_candidates,
+        )
+
+    def current_signatures(self, compute: "ComputeVector | None" = None) -> "CurrentSignatures":
+        """Signatures that are brought up to date when they are asked for.
+
+        Args:
+            compute: reads a vector from references; None for the signature reader in the calling
+                thread. A server passes one that runs on the model's own thread.
+        """
+        from recsys.signatures.refresh import CurrentSignatures
+
+        reader = self.signature_reader
+        return CurrentSignatures(
+            self.store,
+            self.signatures,
+            self.ledger,
+            reader.model_version,
+            compute or reader.read,
+            self.read_references,
+        )
+
+    def backfill(self, *, chunk_size: int = 64, retry_failed: bool = False) -> "Backfill":
+        """A backfill of everybody's signatures, not yet run.
+
+        Args:
+            chunk_size: users computed before anything is stored, at least 1.
+            retry_failed: try users again who failed before.
+        """
+        from recsys.signatures.backfill import Backfill
+
+        return Backfill(
+            self.store,
+            self.signatures,
+            self.ledger,
+            self.signature_reader,
+            self.read_references,
+            chunk_size=chunk_size,
+            retry_failed=retry_failed,
+        )
+
+    def index(
+        self, model_version: str, *, makes_folder: bool = True, rebuilds: bool = True
+    ) -> "SignatureIndex":
+        """Open an index of one model version's signatures.
+
+        Args:
+            model_version: whose vectors.
+            makes_folder: False: snapshots are read and written only where there are some.
+            rebuilds: False for a process that is soon over.
+        """
+        from recsys.similarity.index import SignatureIndex
+
+        folder = Path(self.settings.index_folder)
+        return SignatureIndex(
+            self.signatures,
+            model_version,
+            folder=folder if makes_folder or folder.is_dir() else None,
+            rebuilds=rebuilds,
+        )
+
+    @cached_property
+    def _decoders(self) -> "ThreadPoolExecutor":
+        from concurrent.futures import ThreadPoolExecutor
+
+        threads = ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="recsys-decode")
+        self._open_parts.callback(threads.shutdown, wait=False, cancel_futures=True)
+        return threads
+
+
+LoadModel = Callable[[Runtime], LoadedModel]
+
+
+def load_model(runtime: Runtime) -> LoadedModel:
+    """Load the checkpoint that the settings name.
+
+    Raises:
+        CheckpointRefused: if it is missing, damaged or made for another base, or what was learned
+            for cold start is damaged.
+    """
+    from recsys.scorer.checkpoint import find_checkpoint
+    from recsys.signatures.files import has_signature, load_signature_reader
+
+    scorer = runtime.scorer
+    checkpoint = find_checkpoint(runtime.settings.checkpoint)
+    reader = None
+    if has_signature(checkpoint):
+        reader = load_signature_reader(checkpoint, scorer)
+    else:
+        logger.info("%s ships nothing to read signatures by: neighbours are unknown", checkpoint)
+    served = borrowing(runtime, scorer)
+    return LoadedModel(served, scorer.config.num_references, scorer.geometry, reader)
+
+
+def borrowing(runtime: Runtime, scorer: "PreferenceScorer") -> "Scorer":
+    """Let a scorer borrow what `recsys coldstart fit` has learned; else return it as it is.
+
+    Args:
+        runtime: whose settings switch it on, and whose database holds what was learned.
+        scorer: loaded.
+
+    Raises:
+        CheckpointRefused: if what was learned is damaged or does not fit.
+    """
+    from recsys.coldstart.blend import BorrowingScorer, ColdStart
+    from storage.coldstart.populations import ColdStartStore
+    from storage.database import check
+
+    if not runtime.settings.cold_start or not check(runtime.database).is_current:
+        return scorer  # a new database has nothing to lend
+    stored = ColdStartStore(runtime.database).get(scorer.model_version)
+    if stored is None:
+        return scorer
+    try:
+        return BorrowingScorer(scorer, ColdStart.from_bytes(stored.data))
+    except ValueError as error:
+        raise CheckpointRefused(str(error)) from error

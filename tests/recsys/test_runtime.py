@@ -1,0 +1,138 @@
+"""The composition root: parts on demand, one of each, of the settings' storage and model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
+from recsys.runtime import LoadedModel, Runtime
+from recsys.settings import Settings
+from storage.database import Database, upgrade
+from storage.errors import SchemaMismatch
+
+
+class Scorer:
+    model_version = "v1"
+
+    def prefix(self, references):
+        return len(references)
+
+    def score(self, prefix, candidates):
+        return np.full(len(candidates), 0.5)
+
+
+class Reader:
+    model_version = "v1"
+
+    def read(self, references):
+        return np.ones(4, np.float32) / 2
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of an embedded storage that is not there yet."""
+    return Settings(
+        database_url=f"sqlite:///{tmp_path}/data/recsys.db",
+        blob_url=f"file://{tmp_path}/blobs",
+        index_folder=str(tmp_path / "index"),
+        max_image_bytes=1000,
+        max_image_pixels=100,
+    )
+
+
+def test_nothing_is_opened_before_it_is_asked_for(settings: Settings, tmp_path: Path) -> None:
+    with Runtime(settings, creates=True, load=lambda _: pytest.fail("loaded")) as runtime:
+        assert runtime.is_new
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_storage_is_made_only_on_request(settings: Settings, tmp_path: Path) -> None:
+    with Runtime(settings) as runtime:
+        with pytest.raises(NotFound, match="nothing is stored yet: bring choices in"):
+            _ = runtime.store
+        assert list(tmp_path.iterdir()) == []
+    with Runtime(settings, creates=True) as runtime:
+        assert runtime.store.revision("ann") == 0
+        assert not runtime.is_new
+    with Runtime(settings) as runtime:
+        assert runtime.store.revision("ann") == 0
+
+
+def test_another_schema_is_refused_and_not_moved(settings: Settings) -> None:
+    with Runtime(settings, creates=True) as runtime:
+        upgrade(runtime.database, "0001")
+        with runtime.database.writing() as session:
+            session.connection().exec_driver_sql(
+                "UPDATE alembic_version SET version_num = '0000_unknown'"
+            )
+        with pytest.raises(SchemaMismatch):
+            _ = runtime.store
+
+
+def test_a_part_is_built_once_and_all_share_one_database(settings: Settings) -> None:
+    num_loads = []
+
+    def load(runtime: Runtime) -> LoadedModel:
+        num_loads.append(1)
+        return LoadedModel(Scorer(), 3, signature_reader=Reader())
+
+    with Runtime(settings, creates=True, load=load) as runtime:
+        assert runtime.store is runtime.store
+        assert runtime.store.database is runtime.database
+        assert runtime.signatures is runtime.signatures
+        assert runtime.signature_reader.model_version == runtime.model.scorer.model_version
+    assert len(num_loads) == 1
+
+
+def test_read_only_the_database_refuses_changes(settings: Settings) -> None:
+    with Runtime(settings, creates=True) as runtime:
+        assert runtime.store
+    with (
+        Runtime(settings, read_only=True) as runtime,
+        pytest.raises(Exception, match=r"readonly|busy"),
+    ):
+        runtime.store.erase("ann")
+
+
+def test_limits_are_those_of_the_settings(settings: Settings) -> None:
+    with Runtime(settings) as runtime:
+        limits = runtime.image_limits
+    assert (limits.max_bytes, limits.max_pixels) == (1000, 100)
+
+
+def test_without_a_reader_of_signatures_the_remedy_is_told(settings: Settings) -> None:
+    with (
+        Runtime(settings, creates=True, load=lambda _: LoadedModel(Scorer(), 3)) as runtime,
+        pytest.raises(CheckpointRefused, match="ships none: name another one with --checkpoint"),
+    ):
+        runtime.current_signatures()
+
+
+def test_snapshots_are_kept_where_the_settings_say_or_not_at_all(settings: Settings) -> None:
+    folder = Path(settings.index_folder)
+    with Runtime(settings, creates=True) as runtime:
+        assert runtime.index("v1", makes_folder=False).folder is None
+        assert runtime.index("v1").folder == folder
+        folder.mkdir(exist_ok=True)
+        assert runtime.index("v1", makes_folder=False).folder == folder
+
+
+def test_a_driver_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Database, url: str, *, read_only: bool = False) -> None:
+        raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+
+    monkeypatch.setattr(Database, "__init__", missing)
+    with (
+        Runtime(Settings(database_url="postgresql://host/db")) as runtime,
+        pytest.raises(PreconditionFailed, match=r"pip install 'recsys\[postgres\]'"),
+    ):
+        _ = runtime.database
+
+
+def test_closed_its_threads_are_over(settings: Settings) -> None:
+    runtime = Runtime(settings, creates=True, load=lambda _: LoadedModel(Scorer(), 3))
+    assert runtime.read_references([]) == []
+    runtime.close()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        runtime._decoders.submit(print)
