@@ -13,6 +13,7 @@ import grpc
 from recsys._similarity_client import SimilarityCalls
 from recsys.errors import InvalidRequest
 from recsys.ranking.candidates import Candidate, Ranking
+from recsys.recording import ImageSource, NewChoice
 from recsys.v1 import (
     feedback_service_pb2_grpc,
     ranking_service_pb2_grpc,
@@ -21,20 +22,10 @@ from recsys.v1 import (
 )
 from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
-from recsys.wire.histories import (
-    NewChoice,
-    choice_from_wire,
-    erased_from_wire,
-    new_choice_to_wire,
-    user_from_wire,
-)
-from recsys.wire.ranking import (
-    ImageSource,
-    onboarding_from_wire,
-    rank_request_to_wire,
-    ranking_from_wire,
-)
+from recsys.wire.choices import choice_from_wire, new_choice_to_wire
+from recsys.wire.ranking import onboarding_from_wire, rank_request_to_wire, ranking_from_wire
 from recsys.wire.statuses import error_of
+from recsys.wire.users import erased_from_wire, user_from_wire
 from storage.coldstart.records import Onboarding
 from storage.records import Appended, Erased, StoredChoice, UserSummary
 

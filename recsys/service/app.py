@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -14,17 +15,23 @@ from grpc_reflection.v1alpha import reflection
 from recsys.engine.engine import ScoringEngine
 from recsys.errors import SettingsRefused
 from recsys.history import SIGNATURE_REFERENCES
-from recsys.images.decode import ImageLimits
+from recsys.images.decode import ImageLimits, admit
 from recsys.ranking.ranker import Ranker
 from recsys.runtime import LoadedModel
 from recsys.service import health
-from recsys.service.admission import Admission
-from recsys.service.interceptors import CallInterceptor
+from recsys.service.interceptors.access_log import AccessLog
+from recsys.service.interceptors.admission import Admission
+from recsys.service.interceptors.calls import CallInterceptor
+from recsys.service.interceptors.errors import map_errors
+from recsys.service.interceptors.malformed import MalformedInterceptor
 from recsys.service.metrics import ServiceMetrics
-from recsys.service.neighbourhood import Neighbourhood
-from recsys.service.recording import Recorder
-from recsys.service.servicers.ranking import FeedbackServicer, Model, RankingServicer, UserServicer
+from recsys.service.served import Served, ServedModel
+from recsys.service.servicers.feedback import FeedbackServicer
+from recsys.service.servicers.ranking import RankingServicer
 from recsys.service.servicers.similarity import SimilarityServicer
+from recsys.service.servicers.users import UserServicer
+from recsys.service.similarity import Similarity
+from recsys.service.threads import in_thread
 from recsys.settings import Settings
 from recsys.v1 import (
     feedback_service_pb2,
@@ -76,12 +83,12 @@ class Service:
         self._settings = settings
         self._store = store
         self._health_every_s = health_every_s
-        self._model = Model()
-        self._admission = Admission(max_calls=settings.max_requests)
+        self._served = Served()
+        self._admission = Admission(self.metrics, max_calls=settings.max_requests)
         self._health = health.HealthServicer(SERVICES)
         self._threads = ThreadPoolExecutor(_STORAGE_THREADS, thread_name_prefix="recsys-storage")
         self._similarity = SimilarityServicer(
-            self._model, ClusterStore(store.database), self.metrics, self._threads
+            self._served, ClusterStore(store.database), self.metrics, self._threads
         )
         self._server: grpc.aio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -119,24 +126,25 @@ class Service:
             Exception: whatever `load` or the forward pass raised.
         """
         settings = self._settings
-        loop = asyncio.get_running_loop()
-        model = await loop.run_in_executor(self._threads, load, settings)
+        loaded = await in_thread(self._threads, load, settings)
         engine = ScoringEngine(
-            model.scorer,
+            loaded.scorer,
             max_queue=settings.max_queue,
             prefix_cache_bytes=settings.prefix_cache_bytes,
         )
-        await engine.start()
-        self._model.engine = engine
-        self._model.ranker = Ranker(
+        ranker = Ranker(
             engine,
             self._store,
-            num_references=model.num_references,
+            num_references=loaded.num_references,
             limits=_image_limits(settings),
-            geometry=model.geometry,
+            geometry=loaded.geometry,
             max_candidates=settings.max_candidates,
         )
-        self._model.neighbourhood = self._neighbourhood(model, engine)
+        model = ServedModel(engine, ranker, self._similarity_of(loaded, engine))
+        await engine.start()
+        self._served.hold(model)
+        if model.similarity is not None:
+            model.similarity.prepare()
         self.metrics.watch(engine)
         self._admission.open()
         await self._health.set_serving(True)
@@ -155,34 +163,35 @@ class Service:
         await self._health.set_serving(False)
         self._admission.close()
         await self._until_idle(timeout_s, hurry or asyncio.Event())
-        if self._model.engine is not None:
-            await self._model.engine.drain(0)
+        model = self._served.model if self._served.is_loaded else None
+        if model is not None:
+            await model.engine.drain(0)
         await self._health.close()
         if self._server is not None:
             await self._server.stop(_LAST_WORDS_S)
-        if self._model.ranker is not None:
-            self._model.ranker.close()
-        if self._model.neighbourhood is not None:
-            self._model.neighbourhood.close()
+        if model is not None:
+            model.close()
         self._similarity.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _new_server(self) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
-            interceptors=[CallInterceptor(self._admission, self.metrics)],
+            interceptors=[  # the outermost first
+                CallInterceptor(map_errors),
+                CallInterceptor(AccessLog(self.metrics).answer),
+                CallInterceptor(self._admission.answer),
+                MalformedInterceptor(),
+            ],
             options=[
                 ("grpc.max_receive_message_length", settings.max_request_bytes),
                 # Two servers on one port would each get some of the calls, and nobody would know.
                 ("grpc.so_reuseport", 0),
             ],
         )
-        recorder = Recorder(
-            self._store, _image_limits(settings), max_images=settings.max_candidates
-        )
         ranking_service_pb2_grpc.add_RankingServiceServicer_to_server(
             RankingServicer(
-                self._model,
+                self._served,
                 self.metrics,
                 cold_starts=ColdStartStore(self._store.database),
                 threads=self._threads,
@@ -190,10 +199,16 @@ class Service:
             server,
         )
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(
-            FeedbackServicer(recorder, self._threads), server
+            FeedbackServicer(
+                self._store,
+                partial(admit, limits=_image_limits(settings)),
+                max_passed_over=settings.max_candidates,
+                threads=self._threads,
+            ),
+            server,
         )
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
-            UserServicer(self._store, self._model, self._threads), server
+            UserServicer(self._store, self._served, self._threads), server
         )
         similarity_service_pb2_grpc.add_SimilarityServiceServicer_to_server(
             self._similarity, server
@@ -203,21 +218,18 @@ class Service:
         reflection.enable_server_reflection(names, server)
         return server
 
-    def _neighbourhood(self, model: LoadedModel, engine: ScoringEngine) -> Neighbourhood | None:
-        """Begin to open the index, where the model can read signatures."""
-        if model.signature_reader is None:
+    def _similarity_of(self, loaded: LoadedModel, engine: ScoringEngine) -> Similarity | None:
+        if loaded.signature_reader is None:
             return None
-        neighbourhood = Neighbourhood(
+        return Similarity(
             engine,
-            model.signature_reader,
+            loaded.signature_reader,
             self._store,
             limits=_image_limits(self._settings),
             num_references=SIGNATURE_REFERENCES,
-            geometry=model.geometry,
+            geometry=loaded.geometry,
             folder=Path(self._settings.index_folder),
         )
-        neighbourhood.prepare()
-        return neighbourhood
 
     async def _follow(self, engine: ScoringEngine) -> None:
         """Let health say what the engine says, as long as it lives."""

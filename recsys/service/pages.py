@@ -1,16 +1,24 @@
-"""Page tokens (AIP-158): where to go on, bound to the query that they were made for."""
+"""Pages of a list (AIP-158): their size, and tokens bound to the query they were made for."""
 
 import base64
 import hashlib
 import struct
+from collections.abc import Iterable
+from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from recsys.errors import InvalidRequest
 
 DEFAULT_SIZE = 100
 MAX_SIZE = 1000
+MAX_PAGE_BYTES = 2**20
+"""A page ends past this many bytes."""
 
 _AFTER = struct.Struct(">q")
 _CHECK_BYTES = 16
+
+Listed = TypeVar("Listed", bound=Message)
 
 Query = tuple[str, ...]
 """A method and all that decides what it lists and in which order."""
@@ -30,18 +38,22 @@ def page_size(asked: int) -> int:
     return min(asked or DEFAULT_SIZE, MAX_SIZE)
 
 
-def token_of(user_id: str, after_choice_id: int) -> str:
-    """Make the token that goes on after a choice of a user."""
-    return number_token(_choices_of(user_id), after_choice_id)
+def fitting(messages: Iterable[Listed]) -> list[Listed]:
+    """Return as many messages as make a page that every client can read, at least one.
 
+    By default, clients take responses of at most 4 MiB.
 
-def after_of(user_id: str, token: str) -> int:
-    """Return the choice after which a token goes on; 0 for an empty token.
-
-    Raises:
-        InvalidRequest: if the token was not made for this user's list.
+    Args:
+        messages: what to list, in order.
     """
-    return number_of(_choices_of(user_id), token)
+    page: list[Listed] = []
+    num_bytes = 0
+    for message in messages:
+        num_bytes += message.ByteSize()
+        if num_bytes > MAX_PAGE_BYTES and page:
+            break
+        page.append(message)
+    return page
 
 
 def number_token(query: Query, after: int) -> str:
@@ -80,10 +92,6 @@ def text_of(query: Query, token: str) -> str:
         InvalidRequest: if the token was not made for this query.
     """
     return _after(query, token).decode("utf-8", "surrogatepass") if token else ""
-
-
-def _choices_of(user_id: str) -> Query:
-    return "ListChoices", user_id
 
 
 def _token(query: Query, after: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Rankings and images: protobuf <-> the dataclasses that everything else speaks. No tensors."""
+"""Rankings: protobuf <-> the records that everything else speaks."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,12 +15,10 @@ from recsys.ranking.candidates import (
     Ranking,
 )
 from recsys.v1 import image_pb2, ranking_service_pb2
+from recsys.wire.images import image_from_wire
 from storage.coldstart.records import Onboarding, OnboardingPair
 
 Named = TypeVar("Named", bound=Enum)
-
-ImageSource = bytes | str
-"""An image as its encoded bytes, or a stored one as its SHA-256."""
 
 
 def rank_request_to_wire(
@@ -132,23 +130,6 @@ def onboarding_from_wire(response: ranking_service_pb2.SuggestOnboardingResponse
             for each in response.pairs
         ),
     )
-
-
-def image_to_wire(source: ImageSource) -> image_pb2.Image:
-    """Write an image."""
-    if isinstance(source, bytes):
-        return image_pb2.Image(data=source)
-    return image_pb2.Image(sha256=source)
-
-
-def image_from_wire(image: image_pb2.Image) -> ImageSource | None:
-    """Read an image; None if neither source is set."""
-    match image.WhichOneof("source"):
-        case "data":
-            return image.data
-        case "sha256":
-            return image.sha256
-    return None
 
 
 # The wire's enumerators are the records' names after the type's own: RANKED is

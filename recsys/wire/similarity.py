@@ -1,19 +1,17 @@
-"""Near users, signatures and clusters: protobuf <-> the dataclasses that everything else speaks."""
+"""Neighbours, signatures and clusters: protobuf <-> the records that everything else speaks."""
 
-from datetime import UTC
 from itertools import chain
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from recsys.signatures.records import CurrentSignature
 from recsys.similarity.records import SimilarUser, SimilarUsers
 from recsys.v1 import similarity_service_pb2 as pb2
+from recsys.wire.instants import instant_of, timestamp_of
 from storage.clusters.records import Cluster, ClusterImage, ClusterRun, ClusterWord, Drift, Member
 from storage.records import Signature
 
 
 def similar_to_wire(similar: SimilarUsers, *, next_page_token: str) -> pb2.FindSimilarUsersResponse:
-    """Write a page of near users; to whom they are near goes without saying."""
+    """Write a page of a user's neighbours; whose they are stands in the request."""
     return pb2.FindSimilarUsersResponse(
         users=[
             pb2.SimilarUser(user_id=each.user_id, similarity=each.similarity)
@@ -27,7 +25,7 @@ def similar_to_wire(similar: SimilarUsers, *, next_page_token: str) -> pb2.FindS
 
 
 def similar_from_wire(response: pb2.FindSimilarUsersResponse, user_id: str) -> SimilarUsers:
-    """Read a page of the users near to one."""
+    """Read a page of a user's neighbours."""
     return SimilarUsers(
         user_id=user_id,
         model_version=response.model_version,
@@ -61,15 +59,13 @@ def signature_from_wire(message: pb2.UserSignature) -> CurrentSignature:
 
 def run_to_wire(run: ClusterRun) -> pb2.ClusterRun:
     """Write a run of clusters; its parameters become text."""
-    created_at = Timestamp()
-    created_at.FromDatetime(run.created_at)
     return pb2.ClusterRun(
         run_id=run.run_id,
         name=run.name,
         model_version=run.model_version,
         method=run.method,
         parameters={name: str(value) for name, value in run.parameters.items()},
-        created_at=created_at,
+        created_at=timestamp_of(run.created_at),
         num_users=run.num_users,
         num_clusters=run.num_clusters,
         num_unclustered=run.num_unclustered,
@@ -84,7 +80,7 @@ def run_from_wire(message: pb2.ClusterRun) -> ClusterRun:
         model_version=message.model_version,
         method=message.method,
         parameters=dict(message.parameters),
-        created_at=message.created_at.ToDatetime(UTC),
+        created_at=instant_of(message.created_at),
         num_users=message.num_users,
         num_clusters=message.num_clusters,
         num_unclustered=message.num_unclustered,
@@ -127,7 +123,7 @@ def cluster_from_wire(message: pb2.Cluster) -> Cluster:
 
 
 def member_to_wire(member: Member) -> pb2.ClusterMember:
-    """Write a member; of which cluster goes without saying."""
+    """Write a member; of which cluster stands in the request."""
     return pb2.ClusterMember(user_id=member.user_id, similarity=member.similarity)
 
 

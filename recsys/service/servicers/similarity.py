@@ -1,27 +1,23 @@
-"""SimilarityService of recsys.v1: near users, signatures and clusters.
+"""SimilarityService of recsys.v1."""
 
-Whatever raises is told to the caller by the interceptor; nothing here knows a status code.
-"""
-
-import asyncio
-from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, TypeVar
 
-from recsys.errors import PreconditionFailed, Unavailable
+from recsys.errors import PreconditionFailed
 from recsys.fields import check_text, check_user_id
 from recsys.service.call_context import CallContext
 from recsys.service.metrics import ServiceMetrics
-from recsys.service.neighbourhood import Neighbourhood
 from recsys.service.pages import (
     Query,
+    fitting,
     number_of,
     number_token,
     page_size,
     text_of,
     text_token,
 )
-from recsys.service.servicers.ranking import MAX_PAGE_BYTES, Model
+from recsys.service.served import Served
+from recsys.service.similarity import Similarity
+from recsys.service.threads import in_thread
 from recsys.signatures.records import CurrentSignature
 from recsys.similarity.search import find_similar
 from recsys.v1 import similarity_service_pb2 as pb2
@@ -37,27 +33,25 @@ from storage.clusters.building import MAX_NAME
 from storage.clusters.records import ClusterRun
 from storage.clusters.runs import ClusterStore
 
-Result = TypeVar("Result")
-
 _NUM_THREADS = 4
 
 
 class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
-    """Finds near users and tells clusters.
+    """Finds neighbours, and reads signatures and clusters.
 
     Calls that may wait for the model have threads of their own, so that those of storage go on.
 
     Args:
-        model: what there is once it is loaded.
-        clusters: as they were built.
+        served: the model that reads signatures.
+        clusters: as they were last built.
         metrics: counts signatures.
         threads: to read clusters in.
     """
 
     def __init__(
-        self, model: Model, clusters: ClusterStore, metrics: ServiceMetrics, threads: Executor
+        self, served: Served, clusters: ClusterStore, metrics: ServiceMetrics, threads: Executor
     ) -> None:
-        self._model = model
+        self._served = served
         self._clusters = clusters
         self._metrics = metrics
         self._threads = threads
@@ -70,17 +64,17 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
     async def FindSimilarUsers(
         self, request: pb2.FindSimilarUsersRequest, context: CallContext
     ) -> pb2.FindSimilarUsersResponse:
-        """List a page of the users nearest to one."""
+        """List a page of a user's neighbours, the nearest first."""
         check_user_id(request.user_id)
         size = page_size(request.page_size)
-        return await _in_thread(self._slow_threads, self._similar, request, size)
+        return await in_thread(self._slow_threads, self._similar, request, size)
 
     async def GetUserSignature(
         self, request: pb2.GetUserSignatureRequest, context: CallContext
     ) -> pb2.GetUserSignatureResponse:
         """Return a user's vector."""
         check_user_id(request.user_id)
-        current = await _in_thread(self._slow_threads, self._signature, request.user_id)
+        current = await in_thread(self._slow_threads, self._signature, request.user_id)
         return pb2.GetUserSignatureResponse(signature=signature_to_wire(current))
 
     async def ListClusters(
@@ -89,15 +83,15 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
         """List a page of a run's clusters."""
         check_run(request.run)
         size = page_size(request.page_size)
-        return await _in_thread(self._threads, self._cluster_page, request, size)
+        return await in_thread(self._threads, self._cluster_page, request, size)
 
     async def GetCluster(
         self, request: pb2.GetClusterRequest, context: CallContext
     ) -> pb2.GetClusterResponse:
-        """Tell a cluster with a page of its members."""
+        """Return a cluster with a page of its members."""
         check_run(request.run)
         size = page_size(request.page_size)
-        return await _in_thread(self._threads, self._member_page, request, size)
+        return await in_thread(self._threads, self._member_page, request, size)
 
     def _similar(
         self, request: pb2.FindSimilarUsersRequest, size: int
@@ -105,24 +99,23 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
         current = self._signature(request.user_id)
         query = _similar_query(current)
         after = number_of(query, request.page_token)
-        similar = find_similar(current, self._neighbourhood().index(), size, after=after)
+        similar = find_similar(current, self._similarity().index(), size, after=after)
         token = number_token(query, after + len(similar.users)) if similar.has_more else ""
         return similar_to_wire(similar, next_page_token=token)
 
     def _signature(self, user_id: str) -> CurrentSignature:
-        current = self._neighbourhood().signature_of(user_id)
+        current = self._similarity().signature_of(user_id)
         self._metrics.observe_signature(is_stale=current.is_stale)
         return current
 
-    def _neighbourhood(self) -> Neighbourhood:
-        if self._model.engine is None:
-            raise Unavailable("the model is loading: call again later")
-        if self._model.neighbourhood is None:
+    def _similarity(self) -> Similarity:
+        similarity = self._served.model.similarity
+        if similarity is None:
             raise PreconditionFailed(
                 "signatures need a checkpoint that ships probes and a projection, and the one that"
                 " is served has none: serve another"
             )
-        return self._model.neighbourhood
+        return similarity
 
     def _cluster_page(
         self, request: pb2.ListClustersRequest, size: int
@@ -131,17 +124,13 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
         query = ("ListClusters", str(run.run_id))
         after = number_of(query, request.page_token)
         clusters = self._clusters.clusters(run.run_id)[after:]
-        response = pb2.ListClustersResponse(run=run_to_wire(run))
-        num_bytes = 0
-        for cluster in clusters[:size]:
-            message = cluster_to_wire(cluster)
-            num_bytes += message.ByteSize()
-            if num_bytes > MAX_PAGE_BYTES and response.clusters:
-                break
-            response.clusters.append(message)
-        if len(response.clusters) < len(clusters):
-            response.next_page_token = number_token(query, after + len(response.clusters))
-        return response
+        page = fitting(map(cluster_to_wire, clusters[:size]))
+        end = after + len(page)
+        return pb2.ListClustersResponse(
+            run=run_to_wire(run),
+            clusters=page,
+            next_page_token=number_token(query, end) if len(page) < len(clusters) else "",
+        )
 
     def _member_page(self, request: pb2.GetClusterRequest, size: int) -> pb2.GetClusterResponse:
         run = self._run(request.run)
@@ -163,10 +152,9 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
     def _run(self, name: str) -> ClusterRun:
         if name:
             return self._clusters.run(name)
-        served = self._model.neighbourhood or self._model.engine
-        if served is None:
-            raise Unavailable("the model is loading: call again later")
-        return self._clusters.run(model_version=served.model_version)
+        model = self._served.model
+        versioned = model.similarity or model.engine
+        return self._clusters.run(model_version=versioned.model_version)
 
 
 def check_run(name: str) -> None:
@@ -179,10 +167,6 @@ def check_run(name: str) -> None:
 
 
 def _similar_query(current: CurrentSignature) -> Query:
-    """What the order of near users rests on, as far as the user is concerned."""
+    """What decides the order of neighbours, as far as the user is concerned."""
     own = current.signature
     return "FindSimilarUsers", own.user_id, own.model_version, str(own.revision)
-
-
-async def _in_thread(threads: Executor, function: Callable[..., Result], *args: Any) -> Result:
-    return await asyncio.get_running_loop().run_in_executor(threads, function, *args)

@@ -98,11 +98,11 @@ class Live:
 
     @property
     def ranker(self) -> Any:
-        return self.service._model.ranker
+        return self.service._served.model.ranker
 
     @property
     def engine(self) -> Any:
-        return self.service._model.engine
+        return self.service._served.model.engine
 
 
 def picture(shade: int) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 
 from recsys.client import RecsysClient
 from recsys.errors import DeadlinePassed, InvalidRequest, Overloaded
-from recsys.service.admission import DRAINING
+from recsys.service.interceptors.admission import DRAINING
 from recsys.v1 import ranking_service_pb2_grpc
 from recsys.wire.ranking import rank_request_to_wire
 

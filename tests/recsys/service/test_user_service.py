@@ -8,9 +8,14 @@ from hypothesis import strategies as st
 
 from recsys.errors import InvalidRequest, NotFound
 from recsys.service import pages
-from recsys.service.pages import after_of, token_of
+from recsys.service.pages import number_of, number_token
 from recsys.v1.user_service_pb2 import ListChoicesRequest
 from recsys.v1.user_service_pb2_grpc import UserServiceStub
+
+
+def listing(user_id):
+    """The query that a page token of a user's choices is bound to."""
+    return "ListChoices", user_id
 
 
 @pytest.fixture
@@ -51,7 +56,7 @@ def test_a_page_has_the_size_asked_for(channel, five):
 
 def test_a_page_ends_when_it_gets_large(monkeypatch, channel, client, five):
     """Or a list of long prompts could not be read by a client with gRPC's usual limits."""
-    monkeypatch.setattr("recsys.service.servicers.ranking.MAX_PAGE_BYTES", 1)
+    monkeypatch.setattr("recsys.service.pages.MAX_PAGE_BYTES", 1)
 
     page = UserServiceStub(channel).ListChoices(ListChoicesRequest(user_id="ann"))
 
@@ -72,9 +77,9 @@ def test_choices_that_come_between_pages_are_listed(client, five, png):
     [
         "forged",
         "é",
-        token_of("bob", 1),
-        token_of("ann", 1)[:-1],
-        token_of("ann", 1)[4:],
+        number_token(listing("bob"), 1),
+        number_token(listing("ann"), 1)[:-1],
+        number_token(listing("ann"), 1)[4:],
         base64.urlsafe_b64encode(bytes(24)).decode(),
         "A" * 100_000,
     ],
@@ -142,7 +147,7 @@ def test_an_unknown_user_is_not_found(client, nth):
 
 @given(st.text(), st.integers(0, 2**63 - 1))
 def test_a_token_tells_its_place_to_its_own_list(user_id, choice_id):
-    assert after_of(user_id, token_of(user_id, choice_id)) == choice_id
+    assert number_of(listing(user_id), number_token(listing(user_id), choice_id)) == choice_id
 
 
 @given(st.text(max_size=5), st.text(max_size=5), st.integers(0, 100))
@@ -150,7 +155,7 @@ def test_a_token_tells_nothing_to_another_list(user_id, other, choice_id):
     if user_id == other:
         return
     with pytest.raises(InvalidRequest):
-        after_of(other, token_of(user_id, choice_id))
+        number_of(listing(other), number_token(listing(user_id), choice_id))
 
 
 def test_the_default_and_the_largest_page():

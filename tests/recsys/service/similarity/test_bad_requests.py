@@ -151,22 +151,22 @@ def test_a_negative_page_size_is_refused(stub, people):
 
 def test_an_index_that_takes_long_is_not_waited_for(live, stub, people, monkeypatch):
     """Calls that wait would keep rankings out; one that failed to open is tried again."""
-    neighbourhood = live.service._model.neighbourhood
+    similarity = live.service._served.model.similarity
     gate = threading.Event()
-    opened = neighbourhood.index()
-    monkeypatch.setattr(neighbourhood, "_patience_s", 0.01)
-    monkeypatch.setattr(neighbourhood, "_opening", neighbourhood._builder.submit(gate.wait, 60))
+    opened = similarity.index()
+    monkeypatch.setattr(similarity, "_patience_s", 0.01)
+    monkeypatch.setattr(similarity, "_opening", similarity._builder.submit(gate.wait, 60))
 
     with pytest.raises(Unavailable, match="being built"):
-        neighbourhood.index()
+        similarity.index()
     gate.set()
-    failing = neighbourhood._builder.submit(broken, "")
+    failing = similarity._builder.submit(broken, "")
     assert isinstance(failing.exception(GIVE_UP_S), OSError)
-    monkeypatch.setattr(neighbourhood, "_patience_s", GIVE_UP_S)
-    monkeypatch.setattr(neighbourhood, "_opening", failing)
+    monkeypatch.setattr(similarity, "_patience_s", GIVE_UP_S)
+    monkeypatch.setattr(similarity, "_opening", failing)
 
-    assert neighbourhood.index() is not opened
-    assert neighbourhood.index().size == len(people)
+    assert similarity.index() is not opened
+    assert similarity.index().size == len(people)
 
 
 def test_a_client_needs_at_least_one(calls):

@@ -30,7 +30,7 @@ _PATIENCE_S = 2.0
 _NUM_DECODERS = 2
 
 
-class Neighbourhood:
+class Similarity:
     """Reads signatures on the model's thread and searches the index; its methods block.
 
     Args:

@@ -13,9 +13,11 @@ from recsys.ranking.candidates import (
     RankedCandidate,
     Ranking,
 )
+from recsys.recording import NewChoice
 from recsys.v1 import ranking_service_pb2 as ranking_pb2
-from recsys.wire import histories as history_wire
+from recsys.wire import choices as choice_wire
 from recsys.wire import ranking as wire
+from recsys.wire import users as user_wire
 from storage.records import Choice, Erased, StoredChoice, UserSummary
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -87,29 +89,29 @@ def test_rankings(fields):
 
 @given(NEW_CHOICE_FIELDS)
 def test_new_choices(fields):
-    new = history_wire.NewChoice(*fields)
-    message = through_bytes(history_wire.new_choice_to_wire(new))
+    new = NewChoice(*fields)
+    message = through_bytes(choice_wire.new_choice_to_wire(new))
 
-    assert history_wire.new_choice_from_wire(message) == new
+    assert choice_wire.new_choice_from_wire(message) == new
 
 
 @given(STORED)
 def test_stored_choices(stored):
-    message = through_bytes(history_wire.choice_to_wire(stored))
+    message = through_bytes(choice_wire.choice_to_wire(stored))
 
-    assert history_wire.choice_from_wire(message, "ann") == stored
+    assert choice_wire.choice_from_wire(message, "ann") == stored
 
 
 @given(USER)
 def test_users(user):
-    assert history_wire.user_from_wire(through_bytes(history_wire.user_to_wire(user))) == user
+    assert user_wire.user_from_wire(through_bytes(user_wire.user_to_wire(user))) == user
 
 
 @given(ERASED)
 def test_erased(erased):
-    message = through_bytes(history_wire.erased_to_wire(erased))
+    message = through_bytes(user_wire.erased_to_wire(erased))
 
-    assert history_wire.erased_from_wire(message) == erased
+    assert user_wire.erased_from_wire(message) == erased
 
 
 @pytest.mark.parametrize(

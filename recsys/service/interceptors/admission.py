@@ -1,10 +1,13 @@
-"""Who is let in: nobody while the service loads or drains, so many at once in between."""
+"""Admission: no call while the service loads or drains, and a limited number at a time."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from recsys.errors import Overloaded, Unavailable
+from recsys.service.interceptors.calls import Call
+from recsys.service.metrics import ServiceMetrics
 
 LOADING = "the server is loading its model: call again later"
 DRAINING = "the server is stopping: call again, it or another will answer"
@@ -14,10 +17,12 @@ class Admission:
     """Counts calls in and out; used on one event loop. Closed at first.
 
     Args:
+        metrics: shows how many calls are in.
         max_calls: at the same time; at least 1.
     """
 
-    def __init__(self, *, max_calls: int) -> None:
+    def __init__(self, metrics: ServiceMetrics, *, max_calls: int) -> None:
+        self._metrics = metrics
         self._max_calls = max_calls
         self._num_calls = 0
         self._why_closed: str | None = LOADING
@@ -38,6 +43,11 @@ class Admission:
         """Let no more calls in, ever; those that are in go on."""
         self._why_closed = DRAINING
 
+    async def answer(self, call: Call) -> Any:
+        """Answer a call that is let in; raises as `entered` for any other."""
+        with self.entered(), self._metrics.in_progress.track_inprogress():
+            return await call.proceed()
+
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Hold a place for a call.
@@ -51,7 +61,7 @@ class Admission:
         if self._num_calls >= self._max_calls:
             raise Overloaded(
                 f"at most {self._max_calls} requests are answered at the same time,"
-                " and so many are: call again later"
+                " and that many are being answered: call again later"
             )
         self._num_calls += 1
         self._is_idle.clear()

@@ -1,0 +1,123 @@
+"""A choice as a caller tells it -> checked, and ready to be stored with its images.
+
+The service and the command line record through here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from recsys.errors import ImageRefused, InvalidRequest
+from recsys.fields import check_prompt, check_request_id, check_sha256, check_user_id
+from storage.records import Choice, ImageFacts, InspectImage, NewImages
+
+ImageSource = bytes | str
+"""An image as its encoded bytes, or a stored one as its SHA-256."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewChoice:
+    """A choice as a caller tells it, its images not looked at yet.
+
+    Attributes:
+        user_id: who.
+        liked: what, or None.
+        passed_over: what not.
+        prompt: what the images were made from.
+        chosen_at: UTC; None for now.
+        request_id: None for an act that is never repeated.
+    """
+
+    user_id: str
+    liked: ImageSource | None
+    passed_over: tuple[ImageSource, ...]
+    prompt: str = ""
+    chosen_at: datetime | None = None
+    request_id: str | None = None
+
+
+def check_new_choice(
+    new: NewChoice,
+    inspect: InspectImage,
+    *,
+    source: str,
+    max_passed_over: int | None = None,
+    names: Mapping[str, str] | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> tuple[Choice, NewImages]:
+    """Check a choice and the images that come with it; storage looks for the others.
+
+    Args:
+        new: as told.
+        inspect: checks the bytes of an image; raises ImageRefused.
+        source: who writes it, e.g. "rpc".
+        max_passed_over: images in one choice; None for any number.
+        names: what messages call an image, by its field; the field itself by default.
+        now: the time in UTC, for a choice that does not tell its own.
+
+    Returns:
+        What `HistoryStore.append` takes: the choice, and the images that came with their bytes.
+
+    Raises:
+        InvalidRequest: if a field breaks its rule; names it.
+        ImageRefused: if an image does; names it.
+    """
+    _check_fields(new, max_passed_over)
+    images: NewImages = {}
+
+    def sha256_of(field: str, image: ImageSource) -> str:
+        if isinstance(image, str):
+            check_sha256(f"{field}.sha256", image)
+            return image
+        facts = _inspected(inspect, image, field, (names or {}).get(field, field))
+        images[facts.sha256] = (facts, image)
+        return facts.sha256
+
+    liked = None if new.liked is None else sha256_of("liked", new.liked)
+    passed_over = tuple(
+        sha256_of(f"passed_over[{index}]", image) for index, image in enumerate(new.passed_over)
+    )
+    _check_distinct(liked, passed_over)
+    choice = Choice(
+        user_id=new.user_id,
+        liked=liked,
+        passed_over=passed_over,
+        prompt=new.prompt,
+        chosen_at=new.chosen_at or now(),
+        source=source,
+        request_id=new.request_id,
+    )
+    return choice, images
+
+
+def _check_fields(new: NewChoice, max_passed_over: int | None) -> None:
+    check_user_id(new.user_id)
+    check_prompt("prompt", new.prompt)
+    check_request_id(new.request_id or "")
+    if new.liked is None and not new.passed_over:
+        raise InvalidRequest(
+            "at least one of liked and passed_over must be given, got neither", field="liked"
+        )
+    if max_passed_over is not None and len(new.passed_over) > max_passed_over:
+        raise InvalidRequest(
+            f"passed_over must be at most {max_passed_over}, got {len(new.passed_over)}",
+            field="passed_over",
+        )
+
+
+def _inspected(inspect: InspectImage, data: bytes, field: str, name: str) -> ImageFacts:
+    try:
+        return inspect(data)
+    except ImageRefused as error:
+        raise ImageRefused(f"{name}: {error}", field=f"{field}.data") from error
+
+
+def _check_distinct(liked: str | None, passed_over: tuple[str, ...]) -> None:
+    first = {liked: "liked"} if liked else {}
+    for index, sha256 in enumerate(passed_over):
+        other = first.setdefault(sha256, f"passed_over[{index}]")
+        if other != f"passed_over[{index}]":
+            raise InvalidRequest(
+                f"passed_over[{index}] must be another image than {other}, got the same",
+                field=f"passed_over[{index}]",
+            )

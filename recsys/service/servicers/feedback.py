@@ -1,0 +1,51 @@
+"""FeedbackService of recsys.v1."""
+
+from concurrent.futures import Executor
+
+from recsys.recording import NewChoice, check_new_choice
+from recsys.service.call_context import CallContext
+from recsys.service.threads import in_thread
+from recsys.v1 import feedback_service_pb2 as pb2
+from recsys.v1 import feedback_service_pb2_grpc
+from recsys.wire.choices import appended_to_wire, new_choice_from_wire
+from storage.histories import HistoryStore
+from storage.records import Appended, InspectImage
+
+SOURCE = "rpc"
+
+
+class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
+    """Records choices.
+
+    Args:
+        store: of choices and images.
+        inspect: checks the bytes of an image.
+        max_passed_over: images in one choice; at least 1.
+        threads: to block in.
+    """
+
+    def __init__(
+        self,
+        store: HistoryStore,
+        inspect: InspectImage,
+        *,
+        max_passed_over: int,
+        threads: Executor,
+    ) -> None:
+        self._store = store
+        self._inspect = inspect
+        self._max_passed_over = max_passed_over
+        self._threads = threads
+
+    async def RecordChoice(
+        self, request: pb2.RecordChoiceRequest, context: CallContext
+    ) -> pb2.RecordChoiceResponse:
+        """Store a choice; a call that is cancelled while storage works may be stored."""
+        new = new_choice_from_wire(request)
+        return appended_to_wire(await in_thread(self._threads, self._record, new))
+
+    def _record(self, new: NewChoice) -> Appended:
+        choice, images = check_new_choice(
+            new, self._inspect, source=SOURCE, max_passed_over=self._max_passed_over
+        )
+        return self._store.append(choice, images)

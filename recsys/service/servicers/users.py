@@ -1,0 +1,76 @@
+"""UserService of recsys.v1."""
+
+from concurrent.futures import Executor
+
+from recsys.fields import check_user_id
+from recsys.service.call_context import CallContext
+from recsys.service.pages import fitting, number_of, number_token, page_size
+from recsys.service.served import Served
+from recsys.service.threads import in_thread
+from recsys.v1 import user_service_pb2 as pb2
+from recsys.v1 import user_service_pb2_grpc
+from recsys.wire.choices import choice_to_wire
+from recsys.wire.users import erased_to_wire, user_to_wire
+from storage.histories import HistoryStore
+from storage.records import Erased
+
+
+class UserServicer(user_service_pb2_grpc.UserServiceServicer):
+    """Tells what is known of a user, and erases it.
+
+    Args:
+        store: of choices.
+        served: the model that forgets who is erased.
+        threads: to block in.
+    """
+
+    def __init__(self, store: HistoryStore, served: Served, threads: Executor) -> None:
+        self._store = store
+        self._served = served
+        self._threads = threads
+
+    async def GetUser(
+        self, request: pb2.GetUserRequest, context: CallContext
+    ) -> pb2.GetUserResponse:
+        """Count a user's history."""
+        check_user_id(request.user_id)
+        user = await in_thread(self._threads, self._store.user, request.user_id)
+        return pb2.GetUserResponse(user=user_to_wire(user))
+
+    async def ListChoices(
+        self, request: pb2.ListChoicesRequest, context: CallContext
+    ) -> pb2.ListChoicesResponse:
+        """List a page of a user's choices."""
+        check_user_id(request.user_id)
+        after = number_of(_query(request.user_id), request.page_token)
+        size = page_size(request.page_size)
+        return await in_thread(self._threads, self._page, request.user_id, after, size)
+
+    async def EraseUser(
+        self, request: pb2.EraseUserRequest, context: CallContext
+    ) -> pb2.EraseUserResponse:
+        """Remove a user from storage and from memory."""
+        check_user_id(request.user_id)
+        return erased_to_wire(await in_thread(self._threads, self._erase, request.user_id))
+
+    def _page(self, user_id: str, after: int, size: int) -> pb2.ListChoicesResponse:
+        # One more than asked for tells whether there is a next page.
+        rows = self._store.list_choices(user_id, after_choice_id=after, limit=size + 1)
+        choices = fitting(map(choice_to_wire, rows[:size]))
+        token = ""
+        if len(choices) < len(rows):
+            token = number_token(_query(user_id), choices[-1].choice_id)
+        return pb2.ListChoicesResponse(choices=choices, next_page_token=token)
+
+    def _erase(self, user_id: str) -> Erased:
+        # In the thread and whatever happens: the caller may be gone when storage is done, and
+        # memory must not outlive it.
+        try:
+            return self._store.erase(user_id)
+        finally:
+            if self._served.is_loaded:
+                self._served.model.engine.forget(user_id)
+
+
+def _query(user_id: str) -> tuple[str, str]:
+    return "ListChoices", user_id

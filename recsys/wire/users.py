@@ -1,0 +1,50 @@
+"""Users: protobuf <-> the records that everything else speaks."""
+
+from recsys.v1 import user_service_pb2 as pb2
+from recsys.wire.instants import instant_of, timestamp_of
+from storage.records import Erased, UserSummary
+
+
+def user_to_wire(user: UserSummary) -> pb2.User:
+    """Write what is known of a user."""
+    return pb2.User(
+        user_id=user.user_id,
+        revision=user.revision,
+        num_choices=user.num_choices,
+        num_pairs=user.num_pairs,
+        created_at=timestamp_of(user.created_at),
+        last_choice_at=timestamp_of(user.last_choice_at),
+    )
+
+
+def user_from_wire(user: pb2.User) -> UserSummary:
+    """Read what is known of a user."""
+    has_chosen = user.HasField("last_choice_at")
+    return UserSummary(
+        user_id=user.user_id,
+        revision=user.revision,
+        num_choices=user.num_choices,
+        num_pairs=user.num_pairs,
+        created_at=instant_of(user.created_at),
+        last_choice_at=instant_of(user.last_choice_at) if has_chosen else None,
+    )
+
+
+def erased_to_wire(erased: Erased) -> pb2.EraseUserResponse:
+    """Write how much went."""
+    return pb2.EraseUserResponse(
+        num_choices=erased.num_choices,
+        num_signatures=erased.num_signatures,
+        num_images=erased.num_images,
+        num_bytes=erased.num_bytes,
+    )
+
+
+def erased_from_wire(response: pb2.EraseUserResponse) -> Erased:
+    """Read how much went."""
+    return Erased(
+        num_choices=response.num_choices,
+        num_signatures=response.num_signatures,
+        num_images=response.num_images,
+        num_bytes=response.num_bytes,
+    )
