@@ -33,7 +33,12 @@ CODES = {
     storage_errors.StorageFull: "RESOURCE_EXHAUSTED",
     storage_errors.StorageUnavailable: "UNAVAILABLE",
 }
-AT_START_ONLY = {errors.CheckpointRefused, errors.SettingsRefused, SnapshotRefused}
+AT_START_ONLY = {
+    errors.CheckpointRefused,
+    errors.SettingsRefused,
+    SnapshotRefused,
+    storage_errors.NotADatabase,
+}
 ROOTS = {errors.RecsysError, storage_errors.StorageError}
 
 RAISED = {
