@@ -6,7 +6,6 @@ folder. Only code that reads settings imports this module, and pydantic with it.
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ from platformdirs import user_config_path, user_data_path
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
-    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    TomlConfigSettingsSource,
 )
 
 from recsys.errors import SettingsRefused
@@ -42,41 +41,53 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         default_factory=lambda: f"sqlite:///{data_folder() / 'recsys.db'}",
-        description="where choices are: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
+        description="the database: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
     )
     blob_url: str = Field(
         default_factory=lambda: f"file://{data_folder() / 'blobs'}",
-        description="where image bytes are: any fsspec URL",
+        description="where image files are stored: any fsspec URL",
     )
     index_folder: str = Field(
         default_factory=lambda: str(data_folder() / "index"),
-        description="where snapshots of the index of signatures are: a folder; may be lost",
+        description="folder of snapshots of the signature index; it can be rebuilt at any time",
     )
-    checkpoint: str = Field("tiny", description="scorer: a folder, or the name of a shipped one")
+    checkpoint: str = Field(
+        "tiny", description="the scorer's checkpoint: a folder, or the name of a shipped one"
+    )
     cold_start: bool = Field(
         True,
-        description="borrow from other people's choices for who has made few (`coldstart fit`)",
+        description="for users with few choices, blend in what `recsys coldstart fit` has learned",
     )
-    device: str = Field("cpu", description="where the model runs: cpu or cuda")
+    device: str = Field("cpu", description="device that the model runs on: cpu or cuda")
     address: str = Field(
         "127.0.0.1:50051", description="HOST:PORT that the server listens on and clients call"
     )
     metrics_address: str | None = Field(
-        None, description="HOST:PORT for Prometheus; none: no metrics are served"
+        None, description="HOST:PORT of the Prometheus metrics; none: they are not served"
     )
     num_threads: int | None = Field(
-        None, ge=1, description="threads of the model's arithmetic; none: one for each core"
+        None, ge=1, description="CPU threads of the model; none: one for each core"
     )
-    max_candidates: int = Field(256, ge=1, description="in one request")
-    max_image_bytes: int = Field(10 * MIB, ge=1, description="length of one encoded image")
-    max_image_pixels: int = Field(25_000_000, ge=1, description="width times height of one image")
-    max_request_bytes: int = Field(64 * MIB, ge=1, description="length of one message")
-    max_queue: int = Field(64, ge=1, description="requests that wait for the model")
-    max_requests: int = Field(64, ge=1, description="requests that are ranked at the same time")
-    prefix_cache_bytes: int = Field(256 * MIB, ge=0, description="users kept warm in memory")
-    timeout_s: float = Field(30.0, gt=0, description="how long a client waits for an answer")
+    max_candidates: int = Field(256, ge=1, description="most candidates in one request")
+    max_image_bytes: int = Field(10 * MIB, ge=1, description="largest encoded image, in bytes")
+    max_image_pixels: int = Field(
+        25_000_000, ge=1, description="largest image, width times height in pixels"
+    )
+    max_request_bytes: int = Field(64 * MIB, ge=1, description="largest gRPC message, in bytes")
+    max_queue: int = Field(64, ge=1, description="most requests that wait for the model")
+    max_requests: int = Field(
+        64, ge=1, description="most requests that are served at the same time"
+    )
+    prefix_cache_bytes: int = Field(
+        256 * MIB, ge=0, description="memory for the prefixes of recent users, in bytes"
+    )
+    timeout_s: float = Field(
+        30.0, gt=0, description="how long a client waits for an answer, in seconds"
+    )
     drain_timeout_s: float = Field(
-        20.0, ge=0, description="how long a stopping server finishes what it has begun"
+        20.0,
+        ge=0,
+        description="how long a stopping server may take to finish its requests, in seconds",
     )
 
     @field_validator("database_url")
@@ -106,8 +117,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, file; the first that has a value decides."""
-        path = config_path()
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _read_file(path))
+        return init_settings, env_settings, _file_source(settings_cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,22 +181,22 @@ def masked(value: str) -> str:
     return re.sub(secret, r"\1***", value, flags=re.IGNORECASE)
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _file_source(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource:
+    """Read the file, if there is one."""
+    path = config_path()
+    if os.environ.get(CONFIG_VARIABLE) and not path.is_file():
+        raise SettingsRefused(
+            f"{CONFIG_VARIABLE} must name a file, and {path} does not exist or is none: unset it"
+        )
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        if not os.environ.get(CONFIG_VARIABLE):
-            return {}
-        message = f"{CONFIG_VARIABLE} must name a file, and {path} does not exist: unset it"
-        raise SettingsRefused(message) from error
+        return TomlConfigSettingsSource(settings_cls, path)
     except (OSError, ValueError) as error:
         raise SettingsRefused(f"{path} must be a TOML file that can be read: {error}") from error
 
 
 def _origins(given: Mapping[str, Any]) -> dict[str, str]:
-    path = config_path()
     origins = dict.fromkeys(Settings.model_fields, "default")
-    origins |= dict.fromkeys(_read_file(path), f"file {path}")
+    origins |= dict.fromkeys(_file_source(Settings).toml_data, f"file {config_path()}")
     variables = {name.upper() for name, value in os.environ.items() if value}
     origins |= {
         name: f"environment {_variable(name)}"
