@@ -3,7 +3,7 @@
 import streamlit as st
 
 from recsys.analyst import empty, filters, navigation, sources
-from recsys.analyst.navigation import View
+from recsys.analyst.navigation import ViewName
 from recsys.analyst.page import Page
 from recsys.analyst.theme import ICON, STYLE
 from recsys.errors import RecsysError
@@ -44,15 +44,15 @@ def _draw_view(runtime: Runtime, num_users: int) -> None:
     _draw(view, Page(runtime, version, tuple(versions), window, run, num_users))
 
 
-def _draw(view: View, page: Page) -> None:
+def _draw(view: ViewName, page: Page) -> None:
     # Each view is imported when it is asked for: the first one must not wait for the others.
-    if view is View.MAP:
+    if view is ViewName.MAP:
         from recsys.analyst.user_map import draw_map as show
-    elif view is View.CLUSTERS:
+    elif view is ViewName.CLUSTERS:
         from recsys.analyst.cluster_view import draw_clusters as show
-    elif view is View.COMPARE:
+    elif view is ViewName.COMPARE:
         from recsys.analyst.comparison import draw_comparison as show
-    elif view is View.FRESHNESS:
+    elif view is ViewName.FRESHNESS:
         from recsys.analyst.freshness import draw_freshness as show
     else:
         from recsys.analyst.users import draw_users as show

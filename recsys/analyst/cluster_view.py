@@ -7,8 +7,8 @@ from recsys.analyst.card_grid import cards
 from recsys.analyst.downloads import download
 from recsys.analyst.empty import no_clusters
 from recsys.analyst.filters import short
-from recsys.analyst.markup import Opinion, Picture
-from recsys.analyst.navigation import View, go, link, parameter
+from recsys.analyst.markup import Opinion, ShownImage
+from recsys.analyst.navigation import ViewName, go, link, parameter
 from recsys.analyst.page import Page
 from recsys.analyst.sources import newest_liked, shown
 from storage.clusters.records import Cluster, ClusterImage, ClusterRun, Drift
@@ -35,7 +35,7 @@ def draw_clusters(page: Page) -> None:
         cluster = page.runtime.clusters.cluster(run.run_id, int(named[:18]))
     except UnknownCluster as error:
         st.info(str(error), icon=":material/group_off:")
-        link("All clusters", View.CLUSTERS, key="to all clusters")
+        link("All clusters", ViewName.CLUSTERS, key="to all clusters")
         return
     _draw_one(page, run, cluster)
 
@@ -60,7 +60,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
             [each.name for each in runs],
             index=runs.index(run),
             key="run",
-            on_change=lambda: go(View.CLUSTERS, run=st.session_state["run"]),
+            on_change=lambda: go(ViewName.CLUSTERS, run=st.session_state["run"]),
         )
     clusters = page.runtime.clusters.clusters(run.run_id)
     in_none = f"{run.num_unclustered / max(run.num_users, 1):.0%}"
@@ -105,7 +105,7 @@ def _draw_card(page: Page, run: ClusterRun, cluster: Cluster) -> None:
     st.html(f"{head}{markup.gallery(liked, size='s')}{words}")
     link(
         "Open",
-        View.CLUSTERS,
+        ViewName.CLUSTERS,
         key=f"open cluster {cluster.cluster_id}",
         cluster=str(cluster.cluster_id),
         run=run.name,
@@ -115,7 +115,7 @@ def _draw_card(page: Page, run: ClusterRun, cluster: Cluster) -> None:
 def _draw_one(page: Page, run: ClusterRun, cluster: Cluster) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="which"):
         st.html(markup.title(f"Cluster {cluster.cluster_id}", over=f"Run {run.name}"))
-        link("All clusters", View.CLUSTERS, key="to all clusters", run=run.name)
+        link("All clusters", ViewName.CLUSTERS, key="to all clusters", run=run.name)
     st.html(
         markup.tiles(
             [
@@ -171,7 +171,7 @@ def _draw_members(page: Page, cluster: Cluster) -> None:
                 for sha256, prompt in newest_liked(page.runtime, user_id, 5)
             ]
             st.html(markup.title_line(user_id, "") + markup.gallery(pictures, size="s"))
-            link("Open", View.USERS, key=f"open member {user_id}", user=user_id)
+            link("Open", ViewName.USERS, key=f"open member {user_id}", user=user_id)
 
 
 def _download_members(page: Page, run: ClusterRun, cluster: Cluster) -> None:
@@ -186,7 +186,9 @@ def _download_members(page: Page, run: ClusterRun, cluster: Cluster) -> None:
     )
 
 
-def _shown(page: Page, image: ClusterImage, opinion: Opinion, *, is_noted: bool = True) -> Picture:
+def _shown(
+    page: Page, image: ClusterImage, opinion: Opinion, *, is_noted: bool = True
+) -> ShownImage:
     note = f"{image.num_likes} of {image.num_likes + image.num_passes} liked it"
     return shown(page.runtime, image.sha256, opinion, text=note, note=note if is_noted else "")
 

@@ -7,7 +7,7 @@ import streamlit as st
 from recsys.analyst import markup
 from recsys.analyst.downloads import download
 from recsys.analyst.markup import Opinion
-from recsys.analyst.navigation import View, go, parameter
+from recsys.analyst.navigation import ViewName, go, parameter
 from recsys.analyst.page import Page
 from recsys.analyst.sources import newest_liked, shown
 from recsys.analyst.theme import INK, PALETTE
@@ -63,7 +63,7 @@ def _ask_one(page: Page, column: Any, name: str, label: str) -> str:
         both = {each: parameter(each) for each in ("a", "b")} | {
             name: st.session_state[key].strip()
         }
-        go(View.COMPARE, **{each: value for each, value in both.items() if value})
+        go(ViewName.COMPARE, **{each: value for each, value in both.items() if value})
 
     user_id = column.text_input(label, key=key, placeholder="A whole id", on_change=typed).strip()
     if not user_id:
@@ -77,7 +77,7 @@ def _ask_one(page: Page, column: Any, name: str, label: str) -> str:
 def _propose(page: Page, first: str) -> None:
     """Some users to begin with: whoever is nearest to the first, or who was signed last."""
     if first:
-        from recsys.analyst.neighbourhood import nearest
+        from recsys.analyst.neighbours import nearest
 
         names = [each.user_id for each in nearest(page, first)]
         text = "The nearest to the first"
@@ -91,7 +91,11 @@ def _propose(page: Page, first: str) -> None:
         for user_id in names:
             both = {"a": first, "b": user_id} if first else {"a": user_id}
             st.button(
-                user_id, key=f"propose {user_id}", on_click=go, args=(View.COMPARE,), kwargs=both
+                user_id,
+                key=f"propose {user_id}",
+                on_click=go,
+                args=(ViewName.COMPARE,),
+                kwargs=both,
             )
 
 

@@ -8,7 +8,7 @@ from recsys.analyst import markup
 from recsys.analyst.downloads import download
 from recsys.analyst.empty import no_signatures
 from recsys.analyst.filters import short
-from recsys.analyst.navigation import View, link
+from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
 from recsys.analyst.theme import PALETTE
 from recsys.analyst.users import ago
@@ -132,7 +132,7 @@ def _draw_stale(page: Page) -> None:
     )
     with st.container(horizontal=True, key="stale"):
         for user_id, revision in stale[:NUM_SHOWN]:
-            link(f"{user_id} · {revision:,}", View.USERS, key=f"stale {user_id}", user=user_id)
+            link(f"{user_id} · {revision:,}", ViewName.USERS, key=f"stale {user_id}", user=user_id)
     _draw_failures(page)
     download(
         f"stale {short(page.version)}", ["user_id", "revision"], stale, label="Stale users as CSV"

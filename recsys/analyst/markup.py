@@ -15,7 +15,7 @@ class Opinion(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ShownImage:
     """An image as the page shows it.
 
     Attributes:
@@ -31,7 +31,7 @@ class Picture:
     note: str = ""
 
 
-def picture(shown: Picture) -> str:
+def picture(shown: ShownImage) -> str:
     """One image with its mark."""
     mark, word, style = shown.opinion.value
     text = escape(" · ".join(part for part in (word, shown.text) if part), quote=True)
@@ -45,13 +45,13 @@ def picture(shown: Picture) -> str:
     return f"<figure class='rs-pic rs-{style}' title='{text}'>{frame}{note}</figure>"
 
 
-def gallery(pictures: Iterable[Picture], *, size: str = "m") -> str:
+def gallery(pictures: Iterable[ShownImage], *, size: str = "m") -> str:
     """Images side by side; size is "s", "m" or "l"."""
     return f"<div class='rs-gallery rs-{size}'>{''.join(picture(each) for each in pictures)}</div>"
 
 
 def choice_card(
-    prompt: str, liked: Picture | None, passed_over: Sequence[Picture], *, when: str
+    prompt: str, liked: ShownImage | None, passed_over: Sequence[ShownImage], *, when: str
 ) -> str:
     """One choice: the liked image large, those passed over beside it, and the prompt."""
     text = escape(prompt) if prompt else "<em>no prompt</em>"

@@ -5,7 +5,7 @@ from enum import StrEnum
 import streamlit as st
 
 
-class View(StrEnum):
+class ViewName(StrEnum):
     """The page's views, in the order of its navigation."""
 
     USERS = "Users"
@@ -19,10 +19,10 @@ _KEPT = ("version",)
 """Parameters that go along from view to view."""
 
 
-def current() -> View:
+def current() -> ViewName:
     """The view that the address names; the first if it names none."""
     named = st.query_params.get("view", "").capitalize()
-    return View(named) if named in list(View) else View.USERS
+    return ViewName(named) if named in list(ViewName) else ViewName.USERS
 
 
 def parameter(name: str) -> str:
@@ -30,29 +30,29 @@ def parameter(name: str) -> str:
     return str(st.query_params.get(name, ""))
 
 
-def go(view: View, **parameters: str) -> None:
+def go(view: ViewName, **parameters: str) -> None:
     """Lead to a view; to be called by a widget before the page is drawn again."""
     kept = {name: st.query_params[name] for name in _KEPT if name in st.query_params}
     st.query_params.from_dict({"view": view.value.lower()} | kept | parameters)
 
 
-def bar() -> View:
+def bar() -> ViewName:
     """Show the navigation; return the view to be shown."""
     view = current()
     st.session_state["navigation"] = view
     st.segmented_control(
-        "View",
-        list(View),
+        "ViewName",
+        list(ViewName),
         key="navigation",
         required=True,
         format_func=lambda each: each.value,
         label_visibility="collapsed",
-        on_change=lambda: go(st.session_state["navigation"] or View.USERS),
+        on_change=lambda: go(st.session_state["navigation"] or ViewName.USERS),
     )
     return view
 
 
-def link(label: str, view: View, *, key: str, primary: bool = False, **parameters: str) -> None:
+def link(label: str, view: ViewName, *, key: str, primary: bool = False, **parameters: str) -> None:
     """A button that leads to a view."""
     st.button(
         label,

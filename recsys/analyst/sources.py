@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from recsys.analyst.markup import Opinion, Picture
+from recsys.analyst.markup import Opinion, ShownImage
 from recsys.analyst.thumbnails import thumbnail
 from recsys.runtime import Runtime
 from recsys.settings import Settings, load_settings
@@ -65,9 +65,9 @@ def shown(
     *,
     text: str = "",
     note: str = "",
-) -> Picture:
+) -> ShownImage:
     """A stored image, ready to be shown."""
-    return Picture(_address(runtime, sha256), opinion, text, note)
+    return ShownImage(_address(runtime, sha256), opinion, text, note)
 
 
 def newest_liked(runtime: Runtime, user_id: str, limit: int) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from recsys.analyst.downloads import download
 from recsys.analyst.empty import no_signatures
 from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, lay_out
 from recsys.analyst.markup import Opinion
-from recsys.analyst.navigation import View, link
+from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, newest_liked, shown
 from recsys.analyst.theme import INK, PALETTE, QUIET
@@ -215,11 +215,13 @@ def _draw_clicked(page: Page, user_id: str | None, points: Sequence[Point]) -> N
         ]
         st.html(head + markup.gallery(pictures, size="m"))
         with st.container(horizontal=True):
-            link("Open user", View.USERS, key="open clicked", primary=True, user=user.user_id)
-            link("Compare with …", View.COMPARE, key="compare clicked", a=user.user_id)
+            link("Open user", ViewName.USERS, key="open clicked", primary=True, user=user.user_id)
+            link("Compare with …", ViewName.COMPARE, key="compare clicked", a=user.user_id)
             if cluster is not None:
                 text = str(cluster)
-                link(f"Open cluster {text}", View.CLUSTERS, key="open its cluster", cluster=text)
+                link(
+                    f"Open cluster {text}", ViewName.CLUSTERS, key="open its cluster", cluster=text
+                )
 
 
 def _told(page: Page, shown_points: int, step: int, method: Method, kept: float) -> str:

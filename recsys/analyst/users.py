@@ -10,7 +10,7 @@ from recsys.analyst.card_grid import cards
 from recsys.analyst.downloads import download
 from recsys.analyst.empty import no_signatures
 from recsys.analyst.markup import Opinion
-from recsys.analyst.navigation import View, go, link, parameter
+from recsys.analyst.navigation import ViewName, go, link, parameter
 from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, newest_liked, shown
 from storage.browsing import SeenUser
@@ -113,17 +113,17 @@ def _draw_heading(page: Page, prefix: str) -> None:
 
 def _open(user_id: str) -> None:
     st.session_state["search"] = ""
-    go(View.USERS, user=user_id)
+    go(ViewName.USERS, user=user_id)
 
 
 def _draw_user(page: Page, user: SeenUser) -> None:
     cluster = cluster_of(page.runtime, page.run, [user.user_id]).get(user.user_id)
     with st.container(horizontal=True, vertical_alignment="bottom", key="who"):
         st.html(markup.title(user.user_id, over="User"))
-        link("All users", View.USERS, key="to all")
-        link("Compare with …", View.COMPARE, key="to compare", a=user.user_id)
+        link("All users", ViewName.USERS, key="to all")
+        link("Compare with …", ViewName.COMPARE, key="to compare", a=user.user_id)
         if cluster is not None:
-            link(f"Cluster {cluster}", View.CLUSTERS, key="to cluster", cluster=str(cluster))
+            link(f"Cluster {cluster}", ViewName.CLUSTERS, key="to cluster", cluster=str(cluster))
     st.html(
         markup.tiles(
             [
@@ -138,7 +138,7 @@ def _draw_user(page: Page, user: SeenUser) -> None:
     if user.signed_revision is None:
         no_signatures()
         return
-    from recsys.analyst.neighbourhood import draw_neighbours
+    from recsys.analyst.neighbours import draw_neighbours
 
     draw_neighbours(page, user)
 

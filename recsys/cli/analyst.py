@@ -5,7 +5,7 @@ import socket
 import click
 
 from recsys.cli.failures import ExitCode, Failure
-from recsys.cli.opened import read_settings
+from recsys.cli.invocation import read_settings
 
 DEFAULT_ADDRESS = "127.0.0.1:8501"
 

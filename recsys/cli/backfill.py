@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.failures import ExitCode, Failure
-from recsys.cli.opened import read_settings
-from recsys.cli.pacing import pacing
-from recsys.cli.shown import printable, show_json, show_table, waiting
+from recsys.cli.invocation import read_settings
+from recsys.cli.output import printable, show_json, show_table
+from recsys.cli.progress import pacing, waiting
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recsys.cli.opened import opened_client, read_settings
-from recsys.cli.pictures import Picture, read_pictures
-from recsys.cli.shown import printable, show_json
+from recsys.cli.images import NamedImage, read_images
+from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.output import printable, show_json
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Act:
     """What a person typed: the liked picture first, if `has_liked`."""
 
     user: str
-    pictures: list[Picture]
+    pictures: list[NamedImage]
     has_liked: bool
     prompt: str
     request_id: str | None
@@ -56,7 +56,7 @@ def command(
         raise click.UsageError("nothing was chosen: pass --liked, --passed-over or both")
     settings = read_settings(address=server)
     names = passed_over if liked is None else (liked, *passed_over)
-    pictures = read_pictures(names, max_bytes=settings.max_image_bytes)
+    pictures = read_images(names, max_bytes=settings.max_image_bytes)
     act = Act(user, pictures, liked is not None, prompt, request_id)
     appended = _append_here(act, settings) if server is None else _append_there(act, settings)
     stored = appended.stored
@@ -105,16 +105,16 @@ def _append_there(act: Act, settings: "Settings") -> "Appended":
         )
 
 
-def _source(picture: Picture) -> bytes | str:
+def _source(picture: NamedImage) -> bytes | str:
     return _digest(picture) if picture.data is None else picture.data
 
 
-def _digest(picture: Picture) -> str:
+def _digest(picture: NamedImage) -> str:
     assert picture.sha256 is not None  # a picture has bytes or a digest
     return picture.sha256
 
 
-def _admit(picture: Picture, images: "NewImages", limits: "ImageLimits") -> str:
+def _admit(picture: NamedImage, images: "NewImages", limits: "ImageLimits") -> str:
     """Return the picture's SHA-256; a file that is an image joins `images`."""
     from recsys.errors import ImageRefused
     from recsys.images.decode import admit

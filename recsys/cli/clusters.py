@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.failures import Failure
-from recsys.cli.opened import read_settings
-from recsys.cli.shown import printable, show_json, show_table, waiting
+from recsys.cli.invocation import read_settings
+from recsys.cli.output import printable, show_json, show_table
+from recsys.cli.progress import waiting
 from recsys.errors import NotFound
 from recsys.runtime import Runtime
 

@@ -3,8 +3,8 @@
 import click
 
 from recsys.cli.failures import ExitCode
-from recsys.cli.opened import read_settings
-from recsys.cli.shown import show_json
+from recsys.cli.invocation import read_settings
+from recsys.cli.output import show_json
 from recsys.runtime import Runtime
 
 

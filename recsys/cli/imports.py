@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from recsys.cli.failures import ExitCode, Failure
-from recsys.cli.opened import read_settings
-from recsys.cli.shown import counting, show_json, show_table
+from recsys.cli.invocation import read_settings
+from recsys.cli.output import show_json, show_table
+from recsys.cli.progress import counting
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:

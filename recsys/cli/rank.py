@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.failures import ExitCode
-from recsys.cli.opened import opened_client, read_settings
-from recsys.cli.pictures import Picture, read_pictures
-from recsys.cli.shown import printable, show_json, show_table, waiting
+from recsys.cli.images import NamedImage, read_images
+from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.output import printable, show_json, show_table
+from recsys.cli.progress import waiting
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def command(
     if server is not None and is_local:
         raise click.UsageError("--server and --local exclude each other: pass one of them")
     settings = read_settings(address=server)
-    pictures = read_pictures(images, max_bytes=settings.max_image_bytes)
+    pictures = read_images(images, max_bytes=settings.max_image_bytes)
     candidates = _candidates(pictures, prompt)
     rank = rank_here if is_local else rank_there
     ranking = _named(rank(user, candidates, settings), pictures)
@@ -104,7 +105,7 @@ def _candidate_json(candidate: "RankedCandidate") -> dict[str, Any]:
     return shown
 
 
-def _candidates(pictures: list[Picture], prompt: str) -> list["Candidate"]:
+def _candidates(pictures: list[NamedImage], prompt: str) -> list["Candidate"]:
     from recsys.ranking.candidates import Candidate
 
     # Numbered: a path may be longer than an id, or hold bytes that are no text.
@@ -114,7 +115,7 @@ def _candidates(pictures: list[Picture], prompt: str) -> list["Candidate"]:
     ]
 
 
-def _named(ranking: "Ranking", pictures: list[Picture]) -> "Ranking":
+def _named(ranking: "Ranking", pictures: list[NamedImage]) -> "Ranking":
     """Call each candidate by what the person typed."""
     named = (replace(each, id=pictures[int(each.id)].name) for each in ranking.candidates)
     return replace(ranking, candidates=tuple(named))

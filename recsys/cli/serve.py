@@ -2,7 +2,7 @@
 
 import click
 
-from recsys.cli.opened import read_settings
+from recsys.cli.invocation import read_settings
 
 
 @click.command("serve")

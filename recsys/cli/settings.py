@@ -2,8 +2,8 @@
 
 import click
 
-from recsys.cli.opened import load_settings
-from recsys.cli.shown import show_json, show_table
+from recsys.cli.invocation import load_settings
+from recsys.cli.output import show_json, show_table
 
 
 @click.command("settings")

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recsys.cli.opened import opened_client, read_settings
-from recsys.cli.shown import printable, show_json, show_table, waiting
+from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.output import printable, show_json, show_table
+from recsys.cli.progress import waiting
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from recsys.cli.failures import ExitCode, Failure
-from recsys.cli.opened import opened_client, read_settings
-from recsys.cli.shown import printable, show_json, show_table
+from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.output import printable, show_json, show_table
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from recsys.cli.opened import read_settings
-from recsys.cli.shown import show_json, show_table
+from recsys.cli.invocation import read_settings
+from recsys.cli.output import show_json, show_table
 from recsys.runtime import Runtime
 from training.cli.terminal import (
     FILE,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recsys.cli.opened import read_settings
+from recsys.cli.invocation import read_settings
 from recsys.runtime import Runtime
 from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_console
 

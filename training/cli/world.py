@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from recsys.cli.opened import read_settings
-from recsys.cli.shown import show_table
+from recsys.cli.invocation import read_settings
+from recsys.cli.output import show_table
 from recsys.runtime import Runtime
 from training.cli.terminal import FILE, telling, truth_beside
 

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from recsys.analyst import launch as analyst
 from recsys.analyst import sources
-from recsys.cli.opened import read_settings
+from recsys.cli.invocation import read_settings
 from recsys.runtime import Runtime
 from storage.database import Database, downgrade
 

@@ -13,7 +13,7 @@ from recsys.analyst.downloads import csv_of
 from recsys.analyst.filters import described, window_of
 from recsys.analyst.freshness import share
 from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, lay_out
-from recsys.analyst.markup import Opinion, Picture, choice_card, picture, title
+from recsys.analyst.markup import Opinion, ShownImage, choice_card, picture, title
 from recsys.analyst.thumbnails import thumbnail
 from recsys.analyst.user_map import cluster_sizes, figure
 from storage.browsing import SeenUser, Window
@@ -21,7 +21,7 @@ from storage.browsing import SeenUser, Window
 
 def test_what_people_wrote_is_escaped():
     evil = "<script>alert('x')</script>"
-    shown = Picture("data:,'onerror='x", Opinion.LIKED, evil, evil)
+    shown = ShownImage("data:,'onerror='x", Opinion.LIKED, evil, evil)
 
     text = choice_card(evil, shown, [shown], when=evil) + title(evil, over=evil, below=evil)
 
@@ -30,14 +30,14 @@ def test_what_people_wrote_is_escaped():
 
 
 def test_liked_and_passed_over_differ_in_mark_and_word_not_in_colour_alone():
-    liked, passed = (picture(Picture("data:,", each)) for each in list(Opinion)[:2])
+    liked, passed = (picture(ShownImage("data:,", each)) for each in list(Opinion)[:2])
 
     assert ("♥" in liked, "Liked" in liked) == (True, True)
     assert ("✕" in passed, "Passed over" in passed) == (True, True)
 
 
 def test_an_image_that_cannot_be_read_says_so():
-    assert "cannot be read" in picture(Picture(None))
+    assert "cannot be read" in picture(ShownImage(None))
     assert thumbnail(b"no image") is None
 
 

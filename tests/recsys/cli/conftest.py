@@ -13,8 +13,8 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from recsys.cli.invocation import read_settings
 from recsys.cli.main import cli
-from recsys.cli.opened import read_settings
 from recsys.runtime import Runtime
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.checkpoint import BaseModel, save_scorer

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from recsys.cli.opened import read_settings
+from recsys.cli.invocation import read_settings
 from recsys.runtime import Runtime
 from storage.histories import HistoryStore
 

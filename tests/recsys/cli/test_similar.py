@@ -15,7 +15,7 @@ import torch
 
 from recsys import runtime
 from recsys.cli import main as cli
-from recsys.cli.opened import read_settings
+from recsys.cli.invocation import read_settings
 from recsys.runtime import LoadedModel, load_model
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
 from recsys.service.app import Service

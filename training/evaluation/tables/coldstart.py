@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from recsys.cli.shown import show_table
+from recsys.cli.output import show_table
 
 _WAYS = {
     "alone": "model alone",

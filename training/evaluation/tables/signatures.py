@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from recsys.cli.shown import show_table
+from recsys.cli.output import show_table
 
 
 def show_signatures(block: Mapping[str, Any]) -> None:

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from recsys.cli.shown import counting, printable, show_json, show_table, waiting
+from recsys.cli.output import printable, show_json, show_table
+from recsys.cli.progress import counting, waiting
 
 
 def test_a_table_is_plain_and_whole_when_it_goes_to_a_program(capsys) -> None:

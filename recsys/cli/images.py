@@ -8,7 +8,7 @@ from storage.rules import is_sha256
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class NamedImage:
     """An image as a person named it; exactly one of `data` and `sha256` is given.
 
     Attributes:
@@ -22,7 +22,7 @@ class Picture:
     sha256: str | None = None
 
 
-def read_pictures(names: tuple[str, ...], *, max_bytes: int) -> list[Picture]:
+def read_images(names: tuple[str, ...], *, max_bytes: int) -> list[NamedImage]:
     """Read the files that a person named.
 
     Args:
@@ -38,12 +38,12 @@ def read_pictures(names: tuple[str, ...], *, max_bytes: int) -> list[Picture]:
     return [_read(name, max_bytes) for name in names]
 
 
-def _read(name: str, max_bytes: int) -> Picture:
+def _read(name: str, max_bytes: int) -> NamedImage:
     path = Path(name)
     if path.is_file():
         with path.open("rb") as file:
-            return Picture(name, data=file.read(max_bytes + 1))
+            return NamedImage(name, data=file.read(max_bytes + 1))
     if is_sha256(name) and not path.exists():
-        return Picture(name, sha256=name)
+        return NamedImage(name, sha256=name)
     arrived = "a folder" if path.is_dir() else "nothing there"
     raise NotFound(f"{name} must be an image file or a stored image's SHA-256, got {arrived}")

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from recsys.cli import pacing as module
-from recsys.cli.pacing import pacing
+from recsys.cli import progress as module
+from recsys.cli.progress import pacing
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys) -> None:

@@ -1,10 +1,12 @@
-"""Progress of work that takes hours: how fast it goes and how long it will take."""
+"""Progress on standard error: a spinner, a bar, or the rate of work that takes hours."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
+
+from recsys.cli.output import console
 
 LINE_EVERY_S = 20.0
 """How often work that nobody looks on prints a line."""
@@ -24,11 +26,10 @@ def pacing(what: str, count: Callable[[], int]) -> Iterator[Callable[[int], None
         What to call with how many are done so far.
     """
     from rich import progress as bars
-    from rich.console import Console
 
-    console = Console(stderr=True, highlight=False)
+    screen = console(stderr=True)
     total, began = count(), time.monotonic()
-    if not console.is_terminal:
+    if not screen.is_terminal:
         yield _lines(what, total, began)
         return
     columns = (
@@ -41,12 +42,53 @@ def pacing(what: str, count: Callable[[], int]) -> Iterator[Callable[[int], None
         bars.TimeRemainingColumn(),
     )
     with bars.Progress(
-        *columns, console=console, transient=True, speed_estimate_period=60
+        *columns, console=screen, transient=True, speed_estimate_period=60
     ) as progress:
         task = progress.add_task(what, total=total, rate="")
         yield lambda done: progress.update(
             task, completed=done, total=max(total, done), rate=_rate(what, done, began)
         )
+
+
+@contextmanager
+def counting(what: str, total: Callable[[], int]) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on standard error, if a person looks on.
+
+    Args:
+        what: is counted.
+        total: tells how many there will be; asked only if a person looks on.
+
+    Yields:
+        What to call with how many are done so far.
+    """
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda _: None
+        return
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("left"),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task(what, total=total())
+        yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show on standard error what is being waited for, if a person looks on."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield
+        return
+    with screen.status(what):
+        yield
 
 
 def _lines(what: str, total: int, began: float) -> Callable[[int], None]:

@@ -9,7 +9,7 @@ from recsys.analyst import markup
 from recsys.analyst.card_grid import cards
 from recsys.analyst.downloads import download
 from recsys.analyst.markup import Opinion
-from recsys.analyst.navigation import View, link
+from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, newest_liked, shown
 from recsys.errors import CheckpointRefused
@@ -77,10 +77,10 @@ def _draw_neighbour(
     st.html(head + markup.gallery(pictures, size="s"))
     reason = st.empty()
     with st.container(horizontal=True):
-        link("Open", View.USERS, key=f"open neighbour {other.user_id}", user=other.user_id)
+        link("Open", ViewName.USERS, key=f"open neighbour {other.user_id}", user=other.user_id)
         link(
             "Compare",
-            View.COMPARE,
+            ViewName.COMPARE,
             key=f"compare neighbour {other.user_id}",
             a=user.user_id,
             b=other.user_id,

@@ -1,9 +1,8 @@
-"""What commands show: tables for people, JSON for programs, progress on standard error."""
+"""What commands print: tables for people, JSON for programs."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,7 +31,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    _console().print(table)
+    console().print(table)
 
 
 def printable(value: object) -> str:
@@ -41,48 +40,8 @@ def printable(value: object) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-@contextmanager
-def counting(what: str, total: Callable[[], int]) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error, if a person looks on.
-
-    Args:
-        what: is counted.
-        total: tells how many there will be; asked only if a person looks on.
-
-    Yields:
-        What to call with how many are done so far.
-    """
-    console = _console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    from rich import progress as bars
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeElapsedColumn(),
-        bars.TextColumn("left"),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what, total=total())
-        yield lambda done: progress.update(task, completed=done)
-
-
-@contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Show on standard error what is being waited for, if a person looks on."""
-    console = _console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(what):
-        yield
-
-
-def _console(*, stderr: bool = False) -> "Console":
+def console(*, stderr: bool = False) -> "Console":
+    """Return a console as wide as the terminal, or wide enough for a program that reads it."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
