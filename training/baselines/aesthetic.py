@@ -1,12 +1,11 @@
-"""LAION's aesthetic predictor: a linear stack on CLIP's view of an image.  Schuhmann, 2022."""
+"""LAION's aesthetic predictor: a linear stack on CLIP's embedding of an image.  Schuhmann, 2022."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from training.baselines.clip_towers import ClipTowers, load_towers
 from training.baselines.weights import fill, read_torch_file, require
@@ -18,13 +17,13 @@ HEAD_FILE = "sac+logos+ava1-l14-linearMSE.pth"
 
 
 def scoring_head(width: int) -> nn.Sequential:
-    """Vector -> score, through 1024, 128, 64 and 16 without an activation.
+    """Embedding -> score, through 1024, 128, 64 and 16 numbers without an activation.
 
-    Dropout does nothing after training, but gives the layers the places (0, 2, 4, 6, 7) by which
-    the published weights name them. ImageReward's head has the same shape.
+    Dropout does nothing after training, but puts the layers at the indices (0, 2, 4, 6, 7) by
+    which the published weights name them. ImageReward's head has the same shape.
 
     Args:
-        width: of the vector, at least 1.
+        width: of the embedding, at least 1.
     """
     head = nn.Sequential(
         nn.Linear(width, 1024),
@@ -40,11 +39,11 @@ def scoring_head(width: int) -> nn.Sequential:
 
 
 class LaionAesthetic:
-    """A number for an image alone: neither prompt nor user changes it.
+    """A score of the image alone: neither prompt nor user changes it.
 
     Args:
-        towers: CLIP's, of which only the images' is used.
-        head: unit vector (N, E) -> score (N, 1).
+        towers: CLIP's, of which only the vision tower is used.
+        head: unit vectors (N, E) -> scores (N, 1).
     """
 
     def __init__(self, towers: ClipTowers, head: nn.Module) -> None:
@@ -56,13 +55,11 @@ class LaionAesthetic:
     def scores(
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
-        """How beautiful each image is, on a scale of about 1 to 10; nothing else is read."""
+        """The aesthetic score of each image, about 1 to 10; nothing else is read."""
         if not candidates:
             return np.zeros(0)
         vectors = self._towers.images([candidate.row for candidate in candidates])
-        found: Float[Tensor, " C"] = self._head(vectors)[:, 0]
-        scores: Scores = found.double().cpu().numpy()
-        return scores
+        return np.asarray(self._head(vectors)[:, 0].double().cpu())
 
 
 def load_aesthetic(folder: Path, *, images: ReadImage, device: str = "cpu") -> LaionAesthetic:

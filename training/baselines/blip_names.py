@@ -1,6 +1,8 @@
 """BLIP's own names of its weights -> transformers' names, and the dimensions behind them.
 
-The text encoder is called alike in both; the vision tower follows timm in the original.
+The text encoder has the same names in both; the vision tower follows timm in the original. The
+mapping is ours because the transformers package ships no converter of these names, and the
+authors' own packages require torchvision and timm.
 """
 
 import math
@@ -32,7 +34,7 @@ _VISION_BLOCK = {
     "mlp.fc1": "mlp.fc1",
     "mlp.fc2": "mlp.fc2",
 }
-# A table of 0, 1, 2, ... which some releases of the library saved along.
+# A table of 0, 1, 2, ... that some releases of the library saved too.
 _NOT_WEIGHTS = frozenset({"embeddings.position_ids"})
 
 
@@ -49,13 +51,13 @@ def vision_to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the weights of BLIP's `visual_encoder` for `BlipVisionModel`.
 
     Raises:
-        KeyError: if a name is none of BLIP's.
+        KeyError: if a name is not one of BLIP's.
     """
     return {_vision_name(name): tensor for name, tensor in state.items()}
 
 
 def text_to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of BLIP's `text_encoder` for `BlipTextModel`: what is no weight goes."""
+    """The weights of BLIP's `text_encoder` for `BlipTextModel`, without the table of positions."""
     return {name: tensor for name, tensor in state.items() if name not in _NOT_WEIGHTS}
 
 
@@ -70,7 +72,7 @@ def _vision_name(name: str) -> str:
 
 
 def vision_config(state: Mapping[str, Tensor]) -> BlipVisionConfig:
-    """Read the dimensions of a `visual_encoder` off its weights.
+    """The dimensions of a `visual_encoder`, by the shapes of its weights.
 
     Raises:
         KeyError: if a weight is not there.
@@ -90,26 +92,26 @@ def vision_config(state: Mapping[str, Tensor]) -> BlipVisionConfig:
 
 
 def text_config(med: Mapping[str, Any], state: Mapping[str, Tensor]) -> BlipTextConfig:
-    """Dimensions of a `text_encoder` with an attention to the image in every layer.
+    """Dimensions of a `text_encoder` with cross-attention to the image in every layer.
 
     Args:
         med: the authors' med_config.json.
-        state: its weights, which tell the vocabulary and the width of what is looked at.
+        state: its weights, whose shapes give the vocabulary and the width of the image states.
 
     Raises:
         KeyError: if a value or a weight is not there.
     """
-    looked_at = state["encoder.layer.0.crossattention.self.key.weight"]
+    cross_key = state["encoder.layer.0.crossattention.self.key.weight"]
     return BlipTextConfig(
         vocab_size=state["embeddings.word_embeddings.weight"].shape[0],
         hidden_size=med["hidden_size"],
-        encoder_hidden_size=looked_at.shape[1],
+        encoder_hidden_size=cross_key.shape[1],
         intermediate_size=med["intermediate_size"],
         num_hidden_layers=med["num_hidden_layers"],
         num_attention_heads=med["num_attention_heads"],
         max_position_embeddings=med["max_position_embeddings"],
         hidden_act=med["hidden_act"],
         layer_norm_eps=med["layer_norm_eps"],
-        # The library's word for layers that look at the image; the mask stays bidirectional.
+        # The library's switch for cross-attention; the mask stays bidirectional.
         is_decoder=True,
     )

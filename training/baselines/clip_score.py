@@ -1,4 +1,4 @@
-"""Scores that are an angle between a prompt and an image: CLIP score and PickScore."""
+"""Scores by the cosine between a prompt and an image: CLIP score and PickScore."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ class PromptSimilarity:
 
     Args:
         name: as it stands in reports.
-        towers: make both vectors.
+        towers: embed both.
         scale: by which the cosine is multiplied, above 0.
     """
 
@@ -34,8 +34,7 @@ class PromptSimilarity:
         images = self._towers.images([candidate.row for candidate in candidates])
         prompts = self._towers.prompts([candidate.prompt for candidate in candidates])
         cosines = (images.double() * prompts.double()).sum(dim=-1)
-        scores: Scores = (self._scale * cosines).cpu().numpy()
-        return scores
+        return np.asarray((self._scale * cosines).cpu())
 
 
 def load_clip_score(folder: Path, *, images: ReadImage, device: str = "cpu") -> PromptSimilarity:

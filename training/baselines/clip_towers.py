@@ -1,6 +1,6 @@
 """CLIP's two towers: images by row and prompts -> unit vectors in one space.
 
-Radford et al., 2021. CLIP score, PickScore, HPSv2 and the LAION aesthetic stand on them.
+Radford et al., 2021. CLIP score, PickScore, HPSv2 and the LAION aesthetic predictor use them.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class ClipTowers:
 
     Args:
         model: with frozen weights, in place.
-        tokenizer: that belongs to it.
+        tokenizer: the model's.
         prepare: image -> the vision tower's input.
         images: row -> RGB image.
 
@@ -55,7 +55,7 @@ class ClipTowers:
 
     @property
     def temperature(self) -> float:
-        """By which CLIP multiplies cosines before its softmax: exp(logit_scale)."""
+        """The factor of the cosines before CLIP's softmax: exp(logit_scale)."""
         return float(self._model.logit_scale.exp())
 
     def images(self, rows: Sequence[int]) -> Float[Tensor, "N E"]:
@@ -63,7 +63,7 @@ class ClipTowers:
         return self._images(rows)
 
     def prompts(self, prompts: Sequence[str]) -> Float[Tensor, "N E"]:
-        """Unit vectors of prompts, at least one; what is beyond the tower's length is cut."""
+        """Unit vectors of prompts, at least one; those beyond the tower's length are truncated."""
         return self._prompts(prompts)
 
     def _encode_images(self, images: list[Tensor]) -> Tensor:
@@ -92,7 +92,7 @@ def load_towers(folder: Path, *, images: ReadImage, device: str, source: str) ->
         folder: a copy of the repository; weights in safetensors.
         images: row -> RGB image.
         device: where the model goes.
-        source: who publishes it; stands in messages.
+        source: who publishes it; for messages.
 
     Raises:
         WeightsMissing: naming the files that are not there.
@@ -137,7 +137,7 @@ def _load_model(folder: Path) -> CLIPModel:
         raise CheckpointRefused(f"{folder} must hold a readable CLIP: {error}") from error
     model, report = loaded
     if report["missing_keys"]:
-        # The library fills them with random numbers and goes on.
+        # The library would initialise them at random and go on.
         raise CheckpointRefused(
             f"{folder} must hold all weights of a CLIP, and lacks {sorted(report['missing_keys'])}"
         )

@@ -1,4 +1,4 @@
-"""Collaborative filtering over choices: people who chose alike, and factors of people and images.
+"""Collaborative filtering over choices: nearest users, and factors of users and images.
 
 Both know an image only by who chose it: an image that nobody is known to have chosen scores 0.
 """
@@ -13,25 +13,26 @@ from training.evaluation.predictors import CandidateRow, Scores
 
 NUM_NEIGHBOURS = 40
 SHRINKAGE = 4.0
-"""Images in common at which an agreement counts half."""
+"""Images in common at which an agreement is shrunk by half."""
 
 NUM_FACTORS = 4
-"""More of them learn few people or few choices by heart."""
+"""More of them overfit where users or choices are few."""
 
 NUM_SWEEPS = 20
 REGULARISATION = 0.1
 
 
 class UserNeighbours:
-    """What those who agree or disagree most with this user thought of the image.
+    """Verdicts of the users who agree or disagree most with this one (user-based k-NN).
 
-    A user's verdict on an image is likes less dislikes, as a sign. Two users agree by the mean
-    product of their verdicts on images both were shown, shrunk by n / (n + 4); who disagrees is
-    turned round. Each image is judged by the nearest of those who were shown it.
+    A user's verdict on an image is the sign of likes less dislikes. The agreement of two users is
+    the mean product of their verdicts on images both were shown, shrunk by n / (n + 4); the
+    verdicts of users who disagree are inverted. An image is judged by the nearest of those who
+    were shown it.
 
     Args:
         known: everybody's pairs; a user's own are not used for that user.
-        num_neighbours: people asked about an image, at most.
+        num_neighbours: whose verdicts on an image count, at most.
     """
 
     name = "user_knn"
@@ -56,31 +57,30 @@ class UserNeighbours:
         if user_id in self._users:
             weights[self._users[user_id]] = 0.0
         order = np.argsort(-np.abs(weights), kind="stable")
-        near = order[weights[order] != 0]
-        columns = self._all[near][:, [each.row for each in candidates]]
+        neighbours = order[weights[order] != 0]
+        columns = self._all[neighbours][:, [each.row for each in candidates]]
         asked = np.ascontiguousarray(columns.toarray().T)  # (C, neighbours)
         asked[np.cumsum(asked != 0, axis=1) > self._num_neighbours] = 0.0
         # Summed image by image: a matrix product rounds otherwise when there are more of them,
         # and ties would break.
-        votes = (weights[near] * asked).sum(axis=1)
-        total = np.abs(weights[near] * asked).sum(axis=1)
-        mean: Scores = np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
-        return mean
+        votes = (weights[neighbours] * asked).sum(axis=1)
+        total = np.abs(weights[neighbours] * asked).sum(axis=1)
+        return np.asarray(np.divide(votes, total, out=np.zeros_like(votes), where=total > 0))
 
 
 class MatrixFactorisation:
-    """Factors of people and of images, by alternating least squares on likes (`implicit`).
+    """Factors of users and of images, by alternating least squares on likes (`implicit`).
 
-    Hu, Koren & Volinsky 2008. A user is folded in by the references alone, but the images' factors
-    are everybody's work, the user's known pairs included.
+    Hu, Koren & Volinsky, 2008. A user is folded in by the references alone, but the images' factors
+    are learned from everybody's likes, the user's known pairs included.
 
     Args:
-        known: everybody's pairs; somebody must be there.
+        known: pairs of at least one user.
         num_factors: of each user and image, at least 1.
         seed: of the factors.
 
     Raises:
-        ValueError: if nobody is known.
+        ValueError: if there is no user.
     """
 
     name = "matrix_factorisation"
@@ -117,8 +117,7 @@ class MatrixFactorisation:
         own = np.asarray(factors, dtype=np.float64).reshape(-1)
         # Summed row by row: a matrix product rounds otherwise when there are more rows.
         products = (self._model.item_factors[rows].astype(np.float64) * own).sum(axis=1)
-        scores: Scores = np.where(self._known[rows], products, 0.0)
-        return scores
+        return np.where(self._known[rows], products, 0.0)
 
 
 def _verdicts(pairs: Sequence[Pair], num_images: int) -> sparse.csr_matrix:

@@ -1,10 +1,10 @@
-"""Idefics2 as it was published, asked on the paper's template without being taught to answer."""
+"""Idefics2 as it was published, zero-shot on the paper's template."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
+from scipy.special import expit
 
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
@@ -27,7 +27,7 @@ SOURCE = "the hub's HuggingFaceM4/idefics2-8b"
 
 
 class ZeroShotIdefics2:
-    """Q of Eq. 2 by the untaught base: no adapter, no preference tokens.
+    """Q of Eq. 2 by the published base: no adapter, no preference tokens.
 
     Args:
         scorer: with no preference tokens.
@@ -48,7 +48,7 @@ class ZeroShotIdefics2:
             self._predictor.scores(user_id, references, candidates[start : start + self._most])
             for start in range(0, len(candidates), self._most)
         ]
-        return sigmoid(np.concatenate([np.zeros(0), *chunks]))
+        return np.asarray(expit(np.concatenate([np.zeros(0), *chunks])))
 
 
 def load_idefics2(
@@ -76,7 +76,7 @@ def load_idefics2(
 
 
 def require_idefics2(folder: Path) -> None:
-    """See that the base's files are there.
+    """Check that the base's files are there.
 
     Raises:
         WeightsMissing: naming those that are not.
@@ -100,9 +100,3 @@ def bare_scorer(backbone: Backbone, folder: Path, *, geometry: ImageGeometry) ->
     config = ScorerConfig(num_references=NUM_REFERENCES, num_preference_tokens=0)
     scorer = PreferenceScorer(backbone, template, geometry=geometry, config=config)
     return scorer.eval().requires_grad_(False)
-
-
-def sigmoid(margins: Scores) -> Scores:
-    """1 / (1 + exp(-margin)) in float64: Q of M+ - M-, shape (C,)."""
-    scores: Scores = torch.from_numpy(margins).double().sigmoid().numpy()
-    return scores

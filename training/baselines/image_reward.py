@@ -1,4 +1,4 @@
-"""ImageReward: BLIP reads the prompt while looking at the image; a head scores what it read.
+"""ImageReward: BLIP reads the prompt with cross-attention to the image; a head scores the result.
 
 Xu et al., 2023.
 """
@@ -33,13 +33,13 @@ WEIGHTS_FILE, CONFIG_FILE, VOCABULARY_FILE = "ImageReward.pt", "med_config.json"
 
 MAX_TOKENS = 35
 
-# Over the authors' own validation images: rewards leave here with mean 0 and deviation 1.
+# Of the authors' own validation images, over which rewards have mean 0 and standard deviation 1.
 MEAN = 0.16717362830052426
 STD = 1.0333394966054072
 
 
 class ImageReward:
-    """(head([CLS] of the prompt, read while looking at the image) - mean) / std, for every user.
+    """(head([CLS] of the prompt, with cross-attention to the image) - mean) / std, for every user.
 
     Args:
         vision: image -> a state for each patch.
@@ -75,8 +75,8 @@ class ImageReward:
             places = [i for i, candidate in enumerate(candidates) if candidate.prompt == prompt]
             for start in range(0, len(places), ENCODE_AT_ONCE):
                 chunk = places[start : start + ENCODE_AT_ONCE]
-                found = self._rewards(prompt, [candidates[place].row for place in chunk])
-                rewards[chunk] = found.double().cpu().numpy()
+                rows = [candidates[place].row for place in chunk]
+                rewards[chunk] = self._rewards(prompt, rows).double().cpu().numpy()
         return rewards
 
     def _rewards(self, prompt: str, rows: Sequence[int]) -> Float[Tensor, " N"]:
@@ -128,7 +128,7 @@ def load_image_reward(folder: Path, *, images: ReadImage, device: str = "cpu") -
 
 
 def _load_tokenizer(path: Path, *, most: int) -> BertTokenizer:
-    """Words by line; what the library needs and does not find it would add as new words."""
+    """Words by line; special tokens that are missing the library would add as new words."""
     words = path.read_text("utf-8").splitlines()
     if len(words) > most or not {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} <= set(words):
         raise CheckpointRefused(
@@ -141,7 +141,7 @@ def _load_tokenizer(path: Path, *, most: int) -> BertTokenizer:
 def _load_towers(
     state: dict[str, Tensor], med: dict[str, Any], *, path: Path
 ) -> tuple[BlipVisionModel, BlipTextModel]:
-    """What else lies in the file (projections for BLIP's own training) is not needed to score."""
+    """The file's other weights (projections for BLIP's own training) are not needed to score."""
     vision_state = under(state, "blip.visual_encoder.")
     text_state = text_to_transformers(under(state, "blip.text_encoder."))
     vision = BlipVisionModel(vision_config(vision_state))

@@ -1,4 +1,4 @@
-"""A linear taste of the user's own, fitted on differences of image embeddings."""
+"""A linear taste for each user, fitted on differences of image embeddings."""
 
 from collections.abc import Callable, Sequence
 
@@ -37,7 +37,7 @@ class LinearTaste:
     def scores(
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
-        """Utilities w · x; all 0 for somebody without references."""
+        """Utilities w · x; all 0 for a user without references."""
         if not references or not candidates:
             return np.zeros(len(candidates))
         liked = self._embed([pair.liked for pair in references])
@@ -51,5 +51,4 @@ class LinearTaste:
         )
         rows = self._embed([each.row for each in candidates]).astype(np.float64)
         # Summed row by row: a matrix product rounds otherwise when there are more rows.
-        utilities: Scores = (rows * model.coef_[0]).sum(axis=1) / scale
-        return utilities
+        return np.asarray((rows * model.coef_[0]).sum(axis=1) / scale)

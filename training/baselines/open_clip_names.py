@@ -1,6 +1,8 @@
 """OpenCLIP's names of a CLIP's weights -> transformers' names of the same.
 
 OpenCLIP keeps query, key and value in one matrix, and multiplies by its projections from the right.
+The mapping is ours because the transformers package ships no converter of these names, and
+open_clip_torch, which reads the weights by its own, requires torchvision and timm.
 """
 
 import math
@@ -53,7 +55,7 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         The same numbers by the names of `CLIPModel`.
 
     Raises:
-        KeyError: if a name is none of OpenCLIP's.
+        KeyError: if a name is not one of OpenCLIP's.
     """
     return dict(pair for name, tensor in state.items() for pair in _renamed(name, tensor))
 
@@ -68,10 +70,10 @@ def _renamed(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def _renamed_in_block(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    found = _BLOCK.fullmatch(name)
-    if found is None:
+    match = _BLOCK.fullmatch(name)
+    if match is None:
         raise KeyError(f"{name} is no weight of OpenCLIP's ViT")
-    visual, number, part, rest = found.groups()
+    visual, number, part, rest = match.groups()
     layer = f"{'vision' if visual else 'text'}_model.encoder.layers.{number}"
     if rest.startswith("in_proj_"):
         for letter, piece in zip("qkv", tensor.chunk(3), strict=True):
@@ -82,7 +84,7 @@ def _renamed_in_block(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]
 
 
 def config_of(state: Mapping[str, Tensor]) -> CLIPConfig:
-    """Read the dimensions of a ViT-H/14, or of a smaller model of its kind, off its weights.
+    """The dimensions of a ViT-H/14, or of a smaller one of its kind, by the shapes of its weights.
 
     The activation is the exact GELU, unlike OpenAI's CLIP.
 

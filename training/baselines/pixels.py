@@ -14,7 +14,7 @@ Prepare = Callable[[UInt8[Tensor, "3 h w"]], Float[Tensor, "3 S S"]]
 
 @dataclass(frozen=True)
 class ChannelScale:
-    """By which values in [0, 1] are brought to zero mean and unit variance.
+    """Channel-wise standardisation of values in [0, 1] to zero mean and unit variance.
 
     Attributes:
         mean, std: of red, green and blue over the images a tower was trained on.
@@ -29,12 +29,12 @@ class ChannelScale:
         return (image / 255 - mean[:, None, None]) / std[:, None, None]
 
 
-# Radford et al., 2021: published with CLIP's code; OpenCLIP's and BLIP's towers keep to them.
+# Radford et al., 2021: published with CLIP's code; OpenCLIP's and BLIP's towers use them too.
 CLIP_SCALE = ChannelScale((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 def crop_middle(image: UInt8[Tensor, "3 h w"], side_px: int) -> UInt8[Tensor, "3 S S"]:
-    """Bring the shorter side to `side_px`, keep the aspect, and cut the middle square out.
+    """Resize the shorter side to `side_px`, keeping the aspect ratio, and crop the middle square.
 
     As CLIP and ImageReward do.
 
@@ -51,7 +51,7 @@ def crop_middle(image: UInt8[Tensor, "3 h w"], side_px: int) -> UInt8[Tensor, "3
 
 
 def pad_to_square(image: UInt8[Tensor, "3 h w"], side_px: int) -> UInt8[Tensor, "3 S S"]:
-    """Bring the longer side to `side_px`, keep the aspect, and fill up with black on both sides.
+    """Resize the longer side to `side_px`, keeping the aspect ratio, and pad with black.
 
     As HPSv2 does: nothing of the image is lost.
 
@@ -72,7 +72,7 @@ def stack(images: Sequence[UInt8[Tensor, "3 _ _"]], prepare: Prepare) -> Float[T
 
 
 def _bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """On bytes, so that values are rounded and cut at 0 and 255 where the originals do it."""
+    """On bytes, so that values are rounded and clipped to 0 to 255 where the originals do it."""
     if size == tuple(image.shape[1:]):
         return image
     resized = F.interpolate(

@@ -1,4 +1,4 @@
-"""What needs no model: chance, and what other people thought of the very same image."""
+"""Baselines without a model: chance, and other people's verdicts on the same image."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ PRIOR_COMPARISONS = 2.0
 
 
 class Chance:
-    """A number that belongs to (seed, user, image) and means nothing.
+    """A random number for each (seed, user, image), always the same one.
 
     Args:
         seed: decides all numbers.
@@ -78,8 +78,7 @@ class MeanRating:
         """A share in (0, 1), a half for an image that nobody else was shown."""
         counts = np.array([self._verdicts.of_others(user_id, c.row) for c in candidates])
         counts = counts.reshape(-1, 2)
-        shares: Scores = (counts[:, 0] + self._prior / 2) / (counts.sum(axis=1) + self._prior)
-        return shares
+        return np.asarray((counts[:, 0] + self._prior / 2) / (counts.sum(axis=1) + self._prior))
 
 
 class _Verdicts:
@@ -99,5 +98,4 @@ class _Verdicts:
             return np.zeros(2)
         pairs = self._own.get(user_id, ())
         own = [sum(p.liked == row for p in pairs), sum(p.disliked == row for p in pairs)]
-        others: Scores = self._total[row] - np.array(own, dtype=np.float64)
-        return others
+        return np.asarray(self._total[row] - np.array(own, dtype=np.float64))

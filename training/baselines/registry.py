@@ -14,7 +14,7 @@ from training.evaluation.predictors import Predictor
 
 
 class Loader(Protocol):
-    """Reads a baseline's public weights from a folder."""
+    """Loads a baseline from a folder with its public weights."""
 
     def __call__(self, folder: Path, *, images: ReadImage, device: str = "cpu") -> Predictor:
         """A predictor over an image table.
@@ -40,5 +40,5 @@ WEIGHTED: dict[str, Loader] = {
     "idefics2": load_idefics2,
     "viper": load_viper,
 }
-"""Loaders by name. Give each a folder of its own that bears the name: `viper` looks beside its own
-for the base that `idefics2` is."""
+"""Loaders by name. Each reads a folder of that name; `viper` finds its base in the folder
+`idefics2` beside its own."""

@@ -1,4 +1,4 @@
-"""All baselines that need no public weights."""
+"""Every baseline that needs no public weights."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,7 @@ def without_weights(known: PairTable, features: Features, *, seed: int = 0) -> l
     """
 
     def embed(rows: Sequence[int]) -> Float[np.ndarray, "N E"]:
-        embeddings: Float[np.ndarray, "N E"] = features(rows).flatten(1).float().cpu().numpy()
-        return embeddings
+        return np.asarray(features(rows).flatten(1).float().cpu())
 
     return [
         Chance(seed=seed),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from recsys.images.preprocess import ImageGeometry
@@ -23,7 +24,6 @@ from training.baselines.idefics2 import (
     LIKE,
     bare_scorer,
     require_idefics2,
-    sigmoid,
 )
 from training.baselines.weights import require
 from training.data.features import ImageFeatures, ReadImage
@@ -67,15 +67,15 @@ class ViperProxy:
             rows = [*context, *(candidate.row for candidate in chunk)]
             logits: Tensor = self._scorer.logits(packed, self._features(rows))[0].double()
             margins.append((logits[:, 0] - logits[:, 1]).cpu().numpy())
-        return sigmoid(np.concatenate(margins))
+        return np.asarray(expit(np.concatenate(margins)))
 
     def _packed(self, num_references: int, num_candidates: int) -> Packed:
-        """ViPer asks about one image a call; here many stand side by side behind one context."""
+        """ViPer scores one image a call; here many are packed behind one context."""
         text = "".join(
             _QUESTION + _ANSWER.format(label=label) for label in (DISLIKE, LIKE) * num_references
         )
         tokens = self._tokens(text + _QUESTION)
-        # Up to the last image all is shared, so the text is tokenised as the whole that it was.
+        # All but the last image is shared; the text is tokenised in one piece, as ViPer does.
         asked = _last_image_at(tokens)
         prefix = Tokens(tokens.ids[:asked], tokens.is_image[:asked])
         query = Tokens(tokens.ids[asked:], tokens.is_image[asked:])
@@ -115,7 +115,7 @@ def load_viper(
         images: row -> RGB image.
         device: where the model goes.
         base: a copy of HuggingFaceM4/idefics2-8b; the folder `idefics2` beside `folder` by default,
-            which the untaught base is read from too.
+            which the zero-shot base is read from too.
         geometry: how images are resized.
 
     Raises:
@@ -127,7 +127,7 @@ def load_viper(
     require_idefics2(base)
     model = load_model(base, device=device)
     with warnings.catch_warnings():
-        # What an adapter lacks, peft leaves at its random start and only warns.
+        # Weights that an adapter lacks, peft initialises at random with no more than a warning.
         warnings.filterwarnings("error", "Found missing adapter keys")
         adapted = load_adapter(model, folder)
     scorer = bare_scorer(Backbone(adapted.eval()), base, geometry=geometry)

@@ -1,4 +1,4 @@
-"""Public weights as their authors publish them, in a local folder: found, read, never run."""
+"""Public weights as their authors publish them, read from a local folder; none is run."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -15,12 +15,12 @@ MODEL_FILE = "model.safetensors"
 
 
 def require(folder: Path, names: Iterable[str], *, source: str) -> None:
-    """See that files are there before anything is read.
+    """Check that files are there before anything is read.
 
     Args:
         folder: where they should be.
         names: of the files.
-        source: who publishes them; stands in the message.
+        source: who publishes them; for the message.
 
     Raises:
         WeightsMissing: naming every file that is not there.
@@ -31,12 +31,12 @@ def require(folder: Path, names: Iterable[str], *, source: str) -> None:
 
 
 def require_model(folder: Path, extra: Iterable[str], *, source: str) -> None:
-    """See that a hub repository's config and safetensors are there, every shard of them.
+    """Check that a hub repository's config and safetensors are there, every shard of them.
 
     Args:
         folder: a copy of the repository.
         extra: further files that must be there.
-        source: who publishes them; stands in the message.
+        source: who publishes them; for the message.
 
     Raises:
         WeightsMissing: naming every file that is not there.
@@ -48,25 +48,25 @@ def require_model(folder: Path, extra: Iterable[str], *, source: str) -> None:
 
 
 def _shards(index: Path) -> list[str]:
-    found = read_json(index).get("weight_map")
-    if not isinstance(found, dict) or not found:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointRefused(f"{index} must hold a weight_map, and has none: copy it again")
-    return sorted(set(found.values()))
+    return sorted(set(weight_map.values()))
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """An object from a JSON file.
 
     Raises:
-        CheckpointRefused: if it is none.
+        CheckpointRefused: if it cannot be read, or holds something else.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointRefused(f"{path} must be readable JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise CheckpointRefused(f"{path} must be a JSON object, got {type(found).__name__}")
-    return found
+    if not isinstance(value, dict):
+        raise CheckpointRefused(f"{path} must be a JSON object, got {type(value).__name__}")
+    return value
 
 
 def read_torch_file(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
@@ -83,8 +83,8 @@ def read_torch_file(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
         CheckpointRefused: if the file is damaged, holds anything but tensors or lacks `key`.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        state = found if key is None else found[key]
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = content if key is None else content[key]
         return {name: _as_float32(tensor) for name, tensor in state.items()}
     except Exception as error:
         # The zip reader, the restricted unpickler and wrong contents each raise their own kinds.
@@ -96,12 +96,12 @@ def _as_float32(tensor: Tensor) -> Tensor:
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], *, path: Path) -> None:
-    """Load a state dict that must fit exactly: nothing missing, nothing left over.
+    """Load a state dict that must fit exactly, with no missing and no unexpected weight.
 
     Args:
         model: gets the weights.
         state: by the model's own names.
-        path: where they came from; stands in the message.
+        path: where they came from; for the message.
 
     Raises:
         CheckpointRefused: if names or shapes differ.

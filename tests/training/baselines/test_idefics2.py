@@ -1,4 +1,4 @@
-"""The untaught base and ViPer's proxy against the library's own forward pass, one image a call."""
+"""The zero-shot base and ViPer's proxy against the library's own forward pass, one image a call."""
 
 import json
 

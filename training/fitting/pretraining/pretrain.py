@@ -42,7 +42,7 @@ def pretrain(recipe: PretrainRecipe, folder: Path, *, console: Console) -> Path:
         recipe.shape, vocabulary=len(tokenizer), image_token=image_token, seed=recipe.seed
     )
     learn_captions(model, tokenizer, images, recipe, folder, console=console)
-    scorer = token_free_scorer(model, tokenizer, recipe)
+    scorer = scorer_without_tokens(model, tokenizer, recipe)
     learn_in_context(scorer, images, recipe, folder, console=console)
     base = folder / "base"
     model.save_pretrained(base)
@@ -50,7 +50,7 @@ def pretrain(recipe: PretrainRecipe, folder: Path, *, console: Console) -> Path:
     return base
 
 
-def token_free_scorer(
+def scorer_without_tokens(
     model: Idefics2ForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     recipe: PretrainRecipe,
