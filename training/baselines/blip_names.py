@@ -2,7 +2,7 @@
 
 The text encoder has the same names in both; the vision tower follows timm in the original. The
 mapping is ours because the transformers package ships no converter of these names, and the
-authors' own packages require torchvision and timm.
+authors' own packages require timm, and with it torchvision.
 """
 
 import math

@@ -13,7 +13,7 @@ from training.evaluation.interpretation import attention_block, attention_maps, 
 from training.evaluation.predictors import CandidateRow, Predictor
 from training.evaluation.scorer_predictor import Averaged, ScorerPredictor
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
-from training.world.render import encode
+from training.world.render import encode_jpeg
 
 SHAPE = TinyShape(
     image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
@@ -127,7 +127,7 @@ def test_the_reports_block_shows_the_first_users_first_target(scorer, features) 
 
     def stored(row: int) -> bytes:
         asked.append(row)
-        return encode(np.zeros((4, 4, 3), dtype=np.uint8))
+        return encode_jpeg(np.zeros((4, 4, 3), dtype=np.uint8))
 
     block = attention_block(scorer, features, samples, stored=stored, num_users=1)
     assert [each["user"] for each in block] == ["a"]

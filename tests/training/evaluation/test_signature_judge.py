@@ -24,7 +24,7 @@ from training.evaluation.signature_rivals import read_scores, rivals, show
 from training.evaluation.signature_world import agreement
 from training.evaluation.tables.signatures import show_signatures
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
-from training.world.render import encode
+from training.world.render import encode_jpeg
 from training.world.tastes import draw_population, draw_tastes
 from training.world.truth import WorldTruth
 
@@ -64,7 +64,8 @@ def features(scorer) -> ImageFeatures:
 def told_probes() -> list[Probe]:
     prompts = ("a fish", "two fish two fish", "")
     return [
-        Probe(encode(picture(90 + n).permute(1, 2, 0).numpy()), p) for n, p in enumerate(prompts)
+        Probe(encode_jpeg(picture(90 + n).permute(1, 2, 0).numpy()), prompt)
+        for n, prompt in enumerate(prompts)
     ]
 
 
