@@ -1,12 +1,46 @@
-"""A history -> the pairs that the model reads of it. Pure; no tensors here."""
+"""Which pairs of a history the model reads: one rule, for serving, signatures and evaluation.
 
+Pure but for `read_history`; no tensors here.
+"""
+
+from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from storage.records import Choice, History
 
 SIGNATURE_REFERENCES = 32
 """References that a signature reads: as many as the model can at once, several times over."""
+
+MAX_CHOICES_READ = 512
+"""How far back references are looked for, for a user whose choices form hardly any pairs."""
+
+
+@runtime_checkable
+class HistoryReader(Protocol):
+    """What is needed of `storage.histories.HistoryStore` to read histories; called in threads."""
+
+    def read(self, user_id: str, *, limit: int | None = None) -> History:
+        """Return the newest `limit` choices, oldest first; revision 0 for an unknown user."""
+
+    def revision(self, user_id: str) -> int:
+        """Return the number of choices ever stored; 0 for an unknown user."""
+
+
+@runtime_checkable
+class PlacedPair(Protocol):
+    """A liked and a disliked image, and where in a history they stand."""
+
+    @property
+    def choice(self) -> int:
+        """Which choice of the user; newer ones have larger numbers."""
+
+    @property
+    def nth(self) -> int:
+        """Which of the images that the choice passed over, from 0."""
+
+
+AnyPair = TypeVar("AnyPair", bound=PlacedPair)
 
 
 class ReferencePair(NamedTuple):
@@ -23,12 +57,45 @@ class ReferencePair(NamedTuple):
     prompt: str
 
 
-def references_of(history: History, num_references: int = 8) -> tuple[ReferencePair, ...]:
-    """Choose what the model reads of a history: the newest pairs, oldest first.
+def select(
+    pairs: Sequence[AnyPair], num_references: int, *, order: Sequence[int] | None = None
+) -> tuple[AnyPair, ...]:
+    """Select the pairs of a history that the model reads.
 
-    Each choice that both likes and passes over gives one pair, with its first passed-over image,
-    newest choices first. While there is room, each gives another pair with its next one, again
-    newest first: different liked images tell more than one liked image many times.
+    Each choice gives one pair before any gives a second: different liked images tell more than one
+    liked image many times. As served, the newest choices come first, each with its passed-over
+    images in their order. A protocol that asks for another selection, such as a random one, passes
+    an order of its own.
+
+    Args:
+        pairs: of one user, oldest first; of pairs in the same place, the later one is newer.
+        num_references: at most so many; at least 0.
+        order: indices into `pairs`, those to be read first in front; None: as served.
+
+    Returns:
+        As served, in the order of the history; else in the given order, round by round. What is
+        selected of a selection as served is what is selected of the whole.
+
+    Raises:
+        ValueError: if `num_references` is negative.
+    """
+    if num_references < 0:
+        raise ValueError(f"num_references must be at least 0, got {num_references}")
+    placed = [(pair.choice, pair.nth, index) for index, pair in enumerate(pairs)]
+    newest_first = sorted(placed, key=lambda place: (-place[0], place[1], -place[2]))
+    wanted = newest_first if order is None else [placed[index] for index in order]
+    rounds: Counter[int] = Counter()
+    in_rounds = []
+    for place in wanted:
+        in_rounds.append((rounds[place[0]], place))
+        rounds[place[0]] += 1
+    in_rounds.sort(key=lambda each: each[0])
+    chosen = [place for _, place in in_rounds[:num_references]]
+    return tuple(pairs[index] for _, _, index in (sorted(chosen) if order is None else chosen))
+
+
+def references_of(history: History, num_references: int = 8) -> tuple[ReferencePair, ...]:
+    """Select what the model reads of a stored history, as `select` has it.
 
     Args:
         history: oldest first, as storage gives it.
@@ -40,18 +107,31 @@ def references_of(history: History, num_references: int = 8) -> tuple[ReferenceP
     Raises:
         ValueError: if `num_references` is negative.
     """
-    if num_references < 0:
-        raise ValueError(f"num_references must be at least 0, got {num_references}")
-    choices = [stored.choice for stored in history.choices]
-    newest_first = [
-        (-index, nth)
-        for index, choice in enumerate(choices)
+    pairs = [
+        _Placed(index, nth, ReferencePair(choice.liked, disliked, choice.prompt))
+        for index, choice in enumerate(stored.choice for stored in history.choices)
         if choice.liked is not None
-        for nth in range(len(choice.passed_over))
+        for nth, disliked in enumerate(choice.passed_over)
     ]
-    newest_first.sort(key=lambda place: (place[1], place[0]))
-    chosen = sorted((-negated, nth) for negated, nth in newest_first[:num_references])
-    return tuple(_pair(choices[index], nth) for index, nth in chosen)
+    return tuple(placed.pair for placed in select(pairs, num_references))
+
+
+def read_history(reader: HistoryReader, user_id: str, num_references: int) -> History:
+    """Read a history back to where the newest pairs are found, and no further.
+
+    Args:
+        reader: of stored histories.
+        user_id: whose; an unknown user has an empty history.
+        num_references: pairs looked for, at least 0, among the newest `MAX_CHOICES_READ` choices.
+    """
+    limit = max(num_references, 1)
+    while True:
+        history = reader.read(user_id, limit=limit)
+        choices = [stored.choice for stored in history.choices]
+        is_enough = num_pair_choices(choices) >= num_references
+        if is_enough or len(choices) < limit or limit >= MAX_CHOICES_READ:
+            return history
+        limit = min(limit * 8, MAX_CHOICES_READ)
 
 
 def num_pair_choices(choices: Sequence[Choice]) -> int:
@@ -59,6 +139,7 @@ def num_pair_choices(choices: Sequence[Choice]) -> int:
     return sum(choice.liked is not None and bool(choice.passed_over) for choice in choices)
 
 
-def _pair(choice: Choice, nth: int) -> ReferencePair:
-    assert choice.liked is not None
-    return ReferencePair(choice.liked, choice.passed_over[nth], choice.prompt)
+class _Placed(NamedTuple):
+    choice: int
+    nth: int
+    pair: ReferencePair

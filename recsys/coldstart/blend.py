@@ -163,20 +163,28 @@ class BorrowingScorer:
         Raises:
             ValueError: if there are more references than the model is trained with.
         """
-        most = self._scorer.config.num_references
-        if len(references) > most:
-            raise ValueError(
-                f"at most {most} references are read, got {len(references)}: pass the newest"
-            )
         images = [image for each in references for image in (each.liked, each.disliked)]
         tokens = self._scorer.image_features(images)
-        prompts = [each.prompt for each in references]
+        return self.prefix_of([each.prompt for each in references], tokens)
+
+    @torch.no_grad()
+    def prefix_of(self, prompts: Sequence[str], tokens: Float[Tensor, "N T D"]) -> BlendedPrefix:
+        """The same of image tokens.
+
+        Args:
+            prompts: of R references, oldest first.
+            tokens: of each reference's liked and disliked image: N = 2R.
+
+        Raises:
+            ValueError: as `prefix`.
+        """
+        own = self._scorer.prefix_of(prompts, tokens) if prompts else self._nobody
         features = self._cold_start.features(tokens)
         belonging = self._cold_start.classes.belonging(features[0::2] - features[1::2])
         return BlendedPrefix(
-            self._scorer.prefix_of(prompts, tokens) if references else self._nobody,
+            own,
             belonging @ self._cold_start.classes.tastes,
-            self._cold_start.borrowed(belonging, len(references)),
+            self._cold_start.borrowed(belonging, len(prompts)),
         )
 
     @torch.no_grad()
@@ -185,30 +193,34 @@ class BorrowingScorer:
     ) -> Float[Tensor, " C"]:
         """Q of each candidate: the sigmoid of the blended logit, in [0, 1], on the CPU."""
         size = self._scorer.config.max_packed_candidates
-        chunks = [candidates[start : start + size] for start in range(0, len(candidates), size)]
-        logits = [self._logits(prefix, chunk) for chunk in chunks]
-        if not logits:
-            return torch.zeros(0)
-        return torch.sigmoid(torch.from_numpy(np.concatenate(logits)).float())
+        scores = [torch.zeros(0)]
+        for chunk in (candidates[at : at + size] for at in range(0, len(candidates), size)):
+            tokens = self._scorer.image_features([each.image for each in chunk])
+            scores.append(self.score_of(prefix, [each.prompt for each in chunk], tokens))
+        return torch.cat(scores)
 
-    def _logits(
-        self, prefix: BlendedPrefix, candidates: Sequence[CandidateImage]
+    def score_of(
+        self, prefix: BlendedPrefix, prompts: Sequence[str], tokens: Float[Tensor, "C T D"]
+    ) -> Float[Tensor, " C"]:
+        """The same of image tokens."""
+        return torch.sigmoid(torch.from_numpy(self.logits_of(prefix, prompts, tokens)).float())
+
+    def logits_of(
+        self, prefix: BlendedPrefix, prompts: Sequence[str], tokens: Float[Tensor, "C T D"]
     ) -> Float[np.ndarray, " C"]:
-        tokens = self._scorer.image_features([candidate.image for candidate in candidates])
-        prompts = [candidate.prompt for candidate in candidates]
+        """The blended logit, of which the score is the sigmoid. It never saturates into a tie."""
         blend = self._cold_start.blend(prefix.num_references)
-        own = self._margin(prefix.own, prompts, tokens)
+        own = self._margins(prefix.own, prompts, tokens)
         # A second pass costs as much as the first: none for nobody, and none that weighs nothing.
         is_same = prefix.own is self._nobody or blend[2] == 0
-        nobody = own if is_same else self._margin(self._nobody, prompts, tokens)
+        nobody = own if is_same else self._margins(self._nobody, prompts, tokens)
         return blended(blend, self._cold_start.features(tokens) @ prefix.taste, own, nobody)
 
-    def _margin(
+    def _margins(
         self, prefix: Prefix, prompts: Sequence[str], tokens: Float[Tensor, "C T D"]
     ) -> Float[np.ndarray, " C"]:
-        logits = self._scorer.candidate_logits_of(prefix, prompts, tokens).double().cpu().numpy()
-        margin: Float[np.ndarray, " C"] = logits[:, 0] - logits[:, 1]
-        return margin / self._scorer.config.temperature
+        margins = self._scorer.margins_of(prefix, prompts, tokens)
+        return margins.numpy() / self._scorer.config.temperature
 
 
 def blended(

@@ -234,8 +234,7 @@ def _margins(
     tokens = view.features([row for pair in asked for row in (pair.liked, pair.disliked)])
     columns = [view.differences(asked) @ classes.taste(view.differences(references))]
     for prefix in (own, nobody):
-        logits = scorer.candidate_logits_of(prefix, prompts, tokens).double().cpu().numpy()
-        margin = (logits[:, 0] - logits[:, 1]) / scorer.config.temperature
+        margin = scorer.margins_of(prefix, prompts, tokens).numpy() / scorer.config.temperature
         columns.append(margin[0::2] - margin[1::2])
     return np.stack(columns, axis=1)
 

@@ -183,11 +183,6 @@ class PreferenceScorer(nn.Module):
         Raises:
             ValueError: if there are more references than the model is trained with.
         """
-        if len(references) > self.config.num_references:
-            raise ValueError(
-                f"at most {self.config.num_references} references are read, "
-                f"got {len(references)}: pass the newest"
-            )
         images = [image for each in references for image in (each.liked, each.disliked)]
         return self.prefix_of([each.prompt for each in references], self.image_features(images))
 
@@ -196,9 +191,17 @@ class PreferenceScorer(nn.Module):
         """The same of image tokens.
 
         Args:
-            prompts: of R references.
+            prompts: of R references, oldest first.
             features: of each reference's liked and disliked image: N = 2R.
+
+        Raises:
+            ValueError: as `prefix`.
         """
+        if len(prompts) > self.config.num_references:
+            raise ValueError(
+                f"at most {self.config.num_references} references are read, "
+                f"got {len(prompts)}: pass the newest"
+            )
         packed = self._pack(self.template.prefix(prompts), [])
         embeddings = torch.cat([self._preference(1), self._embed(packed, features)], dim=1)
         num_positions = embeddings.shape[1]
@@ -217,12 +220,42 @@ class PreferenceScorer(nn.Module):
         Eq. 2 at the temperature.
         A candidate's score depends on nothing but the prefix and itself.
         """
+        size = self.config.max_packed_candidates  # encoded as they are packed: pixels are large
+        scores = [torch.zeros(0)]
+        for chunk in (candidates[at : at + size] for at in range(0, len(candidates), size)):
+            features = self.image_features([each.image for each in chunk])
+            scores.append(self.score_of(prefix, [each.prompt for each in chunk], features))
+        return torch.cat(scores)
+
+    @torch.no_grad()
+    def score_of(
+        self, prefix: Prefix, prompts: Sequence[str], features: Float[Tensor, "C T D"]
+    ) -> Float[Tensor, " C"]:
+        """The same of image tokens: what serving and evaluation have in common."""
+        logits = self._logits_behind(prefix, prompts, features)
+        return preference_score(logits / self.config.temperature).cpu()
+
+    @torch.no_grad()
+    def margins_of(
+        self, prefix: Prefix, prompts: Sequence[str], features: Float[Tensor, "C T D"]
+    ) -> Float[Tensor, " C"]:
+        """M+ - M- in the passes of `score_of`, float64 on the CPU.
+
+        Q is the sigmoid of it divided by the temperature. It never saturates into a tie.
+        """
+        logits = self._logits_behind(prefix, prompts, features).double().cpu()
+        return logits[:, 0] - logits[:, 1]
+
+    def _logits_behind(
+        self, prefix: Prefix, prompts: Sequence[str], features: Float[Tensor, "C T D"]
+    ) -> Float[Tensor, "C 2"]:
+        """M+ and M- in as many passes as `max_packed_candidates` asks for."""
         size = self.config.max_packed_candidates
-        chunks = [candidates[start : start + size] for start in range(0, len(candidates), size)]
-        logits = [self.candidate_logits(prefix, chunk) for chunk in chunks]
-        if not logits:
-            return torch.zeros(0)
-        return preference_score(torch.cat(logits) / self.config.temperature).cpu()
+        logits = [
+            self.candidate_logits_of(prefix, prompts[at : at + size], features[at : at + size])
+            for at in range(0, len(prompts), size)
+        ]
+        return torch.cat(logits) if logits else torch.zeros(0, 2)
 
     def candidate_logits(
         self, prefix: Prefix, candidates: Sequence[CandidateImage]

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from recsys.history import select
 from recsys.scorer.packing import Packed, pack
 from recsys.scorer.template import Template
 from storage.histories import HistoryStore
@@ -22,12 +23,16 @@ class Pair:
         liked, disliked: rows of a table of images, at least 0.
         prompt: what both were made from.
         chosen_at: when, in POSIX seconds (UTC).
+        choice: which of the user's choices, 0 or more; newer ones have larger numbers.
+        nth: which of the images that this choice passed over, from 0.
     """
 
     liked: int
     disliked: int
     prompt: str
     chosen_at: float = 0.0
+    choice: int = 0
+    nth: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,12 @@ def read_histories(store: HistoryStore, user_ids: Sequence[str] | None = None) -
                 rows.setdefault(other, len(rows)),
                 choice.prompt,
                 choice.chosen_at.timestamp(),
+                number,
+                nth,
             )
-            for choice in choices
+            for number, choice in enumerate(choices)
             if choice.liked is not None
-            for other in choice.passed_over
+            for nth, other in enumerate(choice.passed_over)
         )
     return PairTable(pairs, tuple(rows))
 
@@ -96,39 +103,30 @@ def draw_sample(
     num_references: int,
     num_pairs: int,
 ) -> Sample:
-    """Choose references and targets of one user at random, in random order.
+    """Draw references of one user, and pairs to be told apart, in random order.
 
-    Targets share no image with the references, not merely no row. References come from different
-    choices where the history has enough of them, as a served prefix does.
+    References are selected as `recsys.history.select` has it, in a random order instead of the
+    served one. The pairs share no image with them, not merely no row.
 
     Args:
         pairs: a user's pairs.
         rng: decides.
         num_references: at most so many references, 0 or more.
-        num_pairs: at most so many targets, 0 or more.
+        num_pairs: at most so many pairs to be told apart, 0 or more.
     """
-    shuffled = [pairs[index] for index in rng.permutation(len(pairs))]
-    references = apart(shuffled, num_references)
-    seen = {row for pair in references for row in (pair.liked, pair.disliked)}
-    targets = [p for p in shuffled if p.liked not in seen and p.disliked not in seen]
-    return Sample(references, tuple(targets[:num_pairs]))
-
-
-def apart(pairs: Sequence[Pair], count: int) -> tuple[Pair, ...]:
-    """The first `count` pairs, each with a liked image that none before it shows."""
-    kept: list[Pair] = []
-    seen: set[int] = set()
-    for pair in pairs:
-        if len(kept) < count and pair.liked not in seen:
-            kept.append(pair)
-            seen |= {pair.liked, pair.disliked}
-    return tuple(kept)
+    order = rng.permutation(len(pairs)).tolist()
+    references = select(pairs, num_references, order=order)
+    seen = images_of(references)
+    apart = [pairs[index] for index in order if not seen & images_of([pairs[index]])]
+    return Sample(references, tuple(apart[:num_pairs]))
 
 
 def halves(
     pairs: Sequence[Pair], rng: np.random.Generator, *, num_references: int
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]] | None:
-    """Two sets of references of one user that share no choice, equal in number.
+    """Two sets of references of one user, equal in number, drawn at random.
+
+    They share no choice, and no liked image is shown twice, for the two would be alike by it.
 
     Args:
         pairs: of one user.
@@ -138,10 +136,14 @@ def halves(
     Returns:
         None for a user who has not two of each.
     """
-    shuffled = [pairs[index] for index in rng.permutation(len(pairs))]
-    found = apart(shuffled, 2 * num_references)
-    size = len(found) // 2
-    return None if size < 2 else (found[:size], found[size : 2 * size])
+    kept: list[Pair] = []
+    seen: set[int] = set()
+    for pair in select(pairs, len(pairs), order=rng.permutation(len(pairs)).tolist()):
+        if len(kept) < 2 * num_references and pair.liked not in seen:
+            kept.append(pair)
+            seen |= images_of([pair])
+    size = len(kept) // 2
+    return None if size < 2 else (tuple(kept[:size]), tuple(kept[size : 2 * size]))
 
 
 def images_of(pairs: Sequence[Pair]) -> set[int]:
@@ -157,14 +159,14 @@ def user_rng(seed: int, user_id: str) -> np.random.Generator:
 def pack_samples(
     template: Template, samples: Sequence[Sample], *, num_preference_tokens: int
 ) -> tuple[Packed, Int[Tensor, " N"]]:
-    """Lay out samples as packed rows: liked and disliked targets alternate behind their prefix.
+    """Lay out samples as packed rows: liked and disliked candidates alternate behind their prefix.
 
     Returns:
-        The rows, with C = 2 × the most targets of a sample (liked at even places), and the image
+        The rows, with C = 2 × the most pairs of a sample (liked at even places), and the image
         table's row for each image in the order in which they stand.
     """
     prefixes = [template.prefix([pair.prompt for pair in sample.references]) for sample in samples]
-    targets = [
+    candidates = [
         [template.candidate(pair.prompt) for pair in sample.pairs for _ in range(2)]
         for sample in samples
     ]
@@ -174,11 +176,11 @@ def pack_samples(
         for pair in chain(sample.references, sample.pairs)
         for row in (pair.liked, pair.disliked)
     ]
-    packed = pack(prefixes, targets, first_position=num_preference_tokens)
+    packed = pack(prefixes, candidates, first_position=num_preference_tokens)
     return packed, torch.tensor(order, dtype=torch.long)
 
 
 def split_pairs(packed: Packed, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B, C, 2) of alternating targets -> (liked, disliked), each (N, 2), row by row."""
+    """Logits (B, C, 2) of alternating candidates -> (liked, disliked), each (N, 2), row by row."""
     real = (packed.readouts >= 0)[:, 0::2]
     return logits[:, 0::2][real], logits[:, 1::2][real]

@@ -2,18 +2,20 @@
 
 import csv
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from training.data.samples import Pair, PairTable, Sample, draw_sample, images_of, user_rng
+from recsys.history import select
+from training.data.samples import Pair, PairTable, Sample, images_of
 from training.data.trained_on import TrainedOn
 from training.evaluation.questions import (
     OneOfFour,
     Opposed,
-    draw_samples,
     find_opposed,
+    newest_samples,
     one_of_four,
     opposed_samples,
+    random_samples,
 )
 
 NamedPairs = Mapping[str, list[tuple[str, str]]]
@@ -31,22 +33,25 @@ class Asked:
         unseen: one liked against one disliked, users never learned from.
         seen: the same of users learned from: choices newer than any learned from, about images
             that were not learned from either.
-        opposed: pairs on which two unseen users disagree.
-        opposed_sides: both users' sides of them.
-        of_four: one liked against three disliked, unseen users.
         num_overlapping: pairs not asked because one of their images was learned from or validated
             on.
         is_certain: whether the checkpoint says whom it learned from.
+        random: what unseen users are asked with references and pairs drawn at random, as the paper
+            has it; none where pairs were named.
+        opposed: pairs on which two unseen users disagree.
+        opposed_sides: both users' sides of them.
+        of_four: one liked against three disliked, unseen users.
     """
 
     histories: PairTable
     unseen: dict[str, Sample]
     seen: dict[str, Sample]
-    opposed: list[Opposed]
-    opposed_sides: dict[str, Sample]
-    of_four: dict[str, OneOfFour]
     num_overlapping: int
     is_certain: bool
+    random: dict[str, Sample] = field(default_factory=dict)
+    opposed: list[Opposed] = field(default_factory=list)
+    opposed_sides: dict[str, Sample] = field(default_factory=dict)
+    of_four: dict[str, OneOfFour] = field(default_factory=dict)
 
     def known(self) -> PairTable:
         """What baselines may learn from: everybody's pairs but those that are asked.
@@ -79,15 +84,15 @@ def ask(
     most_users: int | None = None,
     pairs: NamedPairs | None = None,
 ) -> Asked:
-    """Draw the questions.
+    """Draw the questions, behind references that are selected as served (`newest_samples`).
 
     Args:
         histories: all pairs in storage.
         trained: whom the checkpoint learned from; None counts everybody as unseen. Users that it
             was validated on are not asked.
-        seed: decides users, references and targets.
+        seed: decides users, and what is drawn at random.
         num_references: R, references read for each user.
-        num_pairs: target pairs asked of each user, at most.
+        num_pairs: pairs asked of each user, at most.
         users: judge these alone; all by default.
         most_users: so many unseen and so many seen ones, drawn by the seed; all by default.
         pairs: judge exactly these pairs (and their users) instead of drawn ones.
@@ -130,7 +135,20 @@ def ask(
             f"at least two users must have {num_references} references and a pair apart from them,"
             f" got {sum(map(len, draws.values()))}: import more choices"
         )
-    return _with_opposed(histories, draws, askable, overlapping, trained is not None, seed=seed)
+    whole = Asked(
+        histories=histories,
+        unseen=draws[False],
+        seen=draws[True],
+        num_overlapping=overlapping,
+        is_certain=trained is not None,
+    )
+    if pairs is None:
+        unseen = {user: askable[user] for user in draws[False]}
+        random = random_samples(
+            histories, unseen, seed=seed, num_references=num_references, num_pairs=num_pairs
+        )
+        whole = replace(whole, random=random)
+    return _with_opposed(whole, askable, seed=seed)
 
 
 def read_users(path: Path) -> list[str]:
@@ -193,10 +211,9 @@ def _draw(
 ) -> dict[str, Sample]:
     if pairs is not None:
         return {
-            user: _named_sample(histories, user, pairs[user], seed, num_references)
-            for user in askable
+            user: _named_sample(histories, user, pairs[user], num_references) for user in askable
         }
-    drawn = draw_samples(
+    drawn = newest_samples(
         histories, askable, seed=seed, num_references=num_references, num_pairs=num_pairs
     )
     return dict(list(drawn.items())[:most_users])
@@ -206,7 +223,6 @@ def _named_sample(
     histories: PairTable,
     user: str,
     named: list[tuple[str, str]],
-    seed: int,
     num_references: int,
 ) -> Sample:
     by_images = {
@@ -221,31 +237,17 @@ def _named_sample(
     targets = tuple(by_images[names] for names in named)
     images = images_of(targets)
     free = [p for p in histories.pairs[user] if not images & {p.liked, p.disliked}]
-    rng = user_rng(seed, user)
-    drawn = draw_sample(free, rng, num_references=num_references, num_pairs=0)
-    return Sample(drawn.references, targets)
+    return Sample(select(free, num_references), targets)
 
 
-def _with_opposed(
-    histories: PairTable,
-    draws: Mapping[bool, dict[str, Sample]],
-    askable: Mapping[str, list[Pair]],
-    num_overlapping: int,
-    is_certain: bool,
-    *,
-    seed: int,
-) -> Asked:
-    unseen = draws[False]
-    fair = replace(histories, pairs={user: tuple(askable[user]) for user in unseen})
-    count = max((len(sample.references) for sample in unseen.values()), default=0)
-    opposed = find_opposed(fair, list(unseen), seed=seed)
-    return Asked(
-        histories=histories,
-        unseen=unseen,
-        seen=draws[True],
+def _with_opposed(asked: Asked, askable: Mapping[str, list[Pair]], *, seed: int) -> Asked:
+    """Add what is asked of unseen users about each other's choices, and of one among four."""
+    fair = replace(asked.histories, pairs={user: tuple(askable[user]) for user in asked.unseen})
+    count = max((len(sample.references) for sample in asked.unseen.values()), default=0)
+    opposed = find_opposed(fair, list(asked.unseen), seed=seed)
+    return replace(
+        asked,
         opposed=opposed,
-        opposed_sides=opposed_samples(fair, opposed, seed=seed, num_references=count),
-        of_four=one_of_four(unseen, fair, seed=seed),
-        num_overlapping=num_overlapping,
-        is_certain=is_certain,
+        opposed_sides=opposed_samples(fair, opposed, num_references=count),
+        of_four=one_of_four(asked.unseen, fair, seed=seed),
     )

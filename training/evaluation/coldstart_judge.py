@@ -5,17 +5,16 @@ classes have learned from. With a world's truth, the best possible behind the sa
 posterior given them and the population) stands beside: no method can pass it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from recsys.coldstart.blend import ColdStart, blended
+from recsys.coldstart.blend import BorrowingScorer, ColdStart
 from recsys.coldstart.fit import fit_cold_start
-from recsys.scorer.model import PreferenceScorer, Prefix
+from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
-from training.data.samples import Pair, PairTable, Sample
+from training.data.samples import Pair, PairTable
 from training.evaluation.bounds import gap_closed, of_this_world, world_accuracies
 from training.evaluation.metrics import Figure, accuracy, over_users
 from training.evaluation.onboarding_judge import judge_onboarding
@@ -27,7 +26,7 @@ MOST_NEIGHBOURS = 2000
 MOST_JUDGED = 400
 
 Rights = dict[str, dict[str, float]]
-"""Share of each user's targets told right, by way and user."""
+"""Share of each user's pairs told right, by way and user."""
 
 
 def judge_cold_start(
@@ -102,49 +101,23 @@ def _lenders(histories: PairTable, judged: Samples, *, seed: int) -> list[tuple[
 def _rights(
     scorer: PreferenceScorer, cold_start: ColdStart, features: Features, samples: Samples
 ) -> Rights:
-    nobody = scorer.prefix([])
+    """What the served blend, and either of what it blends, gets right of each user's pairs."""
+    borrowing = BorrowingScorer(scorer, cold_start)
     rights: Rights = {"alone": {}, "classes": {}, "borrowing": {}}
     for user, sample in samples.items():
-        logits = _logits(scorer, cold_start, features, nobody, sample)
+        read = [row for pair in sample.references for row in (pair.liked, pair.disliked)]
+        asked = [row for pair in sample.pairs for row in (pair.liked, pair.disliked)]
+        prefix = borrowing.prefix_of([pair.prompt for pair in sample.references], features(read))
+        prompts = [pair.prompt for pair in sample.pairs for _ in range(2)]
+        tokens = features(asked)
+        logits = {
+            "alone": scorer.margins_of(prefix.own, prompts, tokens).numpy(),
+            "classes": cold_start.features(tokens) @ prefix.taste,
+            "borrowing": borrowing.logits_of(prefix, prompts, tokens),
+        }
         for name, values in logits.items():
             rights[name][user] = accuracy(values[0::2] - values[1::2])
     return rights
-
-
-def _logits(
-    scorer: PreferenceScorer,
-    cold_start: ColdStart,
-    features: Features,
-    nobody: Prefix,
-    sample: Sample,
-) -> Mapping[str, npt.NDArray[np.float64]]:
-    """The targets' logits (liked, disliked, liked, ...) in each way."""
-    references = sample.references
-    own, classes = nobody, cold_start.classes
-    differences = np.zeros((0, cold_start.components.shape[1]))
-    if references:
-        tokens = features([row for pair in references for row in (pair.liked, pair.disliked)])
-        own = scorer.prefix_of([pair.prompt for pair in references], tokens)
-        read = cold_start.features(tokens)
-        differences = read[0::2] - read[1::2]
-    asked = features([row for pair in sample.pairs for row in (pair.liked, pair.disliked)])
-    prompts = [pair.prompt for pair in sample.pairs for _ in range(2)]
-    margins = [_margins(scorer, prefix, prompts, asked) for prefix in (own, nobody)]
-    taste = cold_start.features(asked) @ classes.taste(differences)
-    blend = cold_start.blend(len(references))
-    return {
-        "alone": margins[0],
-        "classes": taste,
-        "borrowing": blended(blend, taste, *margins),
-    }
-
-
-def _margins(
-    scorer: PreferenceScorer, prefix: Prefix, prompts: Sequence[str], tokens: Any
-) -> npt.NDArray[np.float64]:
-    logits = scorer.candidate_logits_of(prefix, prompts, tokens).detach().double().cpu().numpy()
-    margins: npt.NDArray[np.float64] = (logits[:, 0] - logits[:, 1]) / scorer.config.temperature
-    return margins
 
 
 def _figures(rights: Rights, samples: Samples) -> dict[str, Figure]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from training.data.samples import Pair, PairTable, Sample, apart, user_rng
+from recsys.history import select
+from training.data.samples import Pair, PairTable, Sample, user_rng
 from training.evaluation.answers import (
     Margins,
     difference,
@@ -136,8 +137,8 @@ def _fold(
     for user in sorted(users):
         asked = [pair for pair in histories.pairs[user] if pair.prompt in prompts]
         others = [pair for pair in histories.pairs[user] if pair.prompt not in prompts]
-        order = user_rng(seed, user).permutation(len(others))
-        references = apart([others[index] for index in order], num_references)
+        order = user_rng(seed, user).permutation(len(others)).tolist()
+        references = select(others, num_references, order=order)
         if asked and references:
             samples[user] = Sample(references, tuple(asked))
     asked_pairs = replace(histories, pairs={u: s.pairs for u, s in samples.items()})

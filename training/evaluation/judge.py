@@ -69,6 +69,8 @@ class Judge:
             "swapped_labels": swapped(samples),
             "no_prompt": without_prompts(samples),
         }
+        if self.asked.random:
+            controls["random_references"] = self.asked.random
         for name, control in controls.items():
             self.tell(name.replace("_", " "))
             answers = margins(pair_scores(self.ours, control))

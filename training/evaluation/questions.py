@@ -6,7 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from training.data.samples import Pair, PairTable, Sample, apart, draw_sample, images_of, user_rng
+from recsys.history import select
+from training.data.samples import Pair, PairTable, Sample, images_of, user_rng
 from training.evaluation.predictors import CandidateRow
 
 Samples = Mapping[str, Sample]
@@ -44,47 +45,99 @@ class Opposed:
     pair: Pair
 
 
-def draw_samples(
-    histories: PairTable,
+def newest_samples(
+    table: PairTable,
     askable: Mapping[str, Collection[Pair]],
     *,
     seed: int,
     num_references: int,
     num_pairs: int,
 ) -> dict[str, Sample]:
-    """A sample of each user who has all references and at least one target, in random order.
+    """The newest choices of each user, asked behind what the service had read before them.
+
+    References are selected as served (`recsys.history.select`) from the choices older than every
+    choice that is asked, so that nobody is asked about the past with the future known. Asked are
+    the newest choices, as many as hold `num_pairs` pairs, of images that the references do not
+    show; fewer where the choices before would not fill the references.
+
+    Args:
+        table: all pairs, oldest first.
+        askable: by user, the pairs that may be asked.
+        seed: of the order of users.
+        num_references: of each user, 0 or more.
+        num_pairs: asked of each user, at most; at least 1.
+
+    Returns:
+        The users with all references and at least one pair, in random order. Who else is there
+        changes no sample.
+    """
+    samples = {}
+    for user in sorted(askable):
+        may_ask = frozenset(askable[user])
+        sample = _newest_sample(table.pairs[user], may_ask, num_references, num_pairs)
+        if sample is not None:
+            samples[user] = sample
+    return _in_random_order(samples, seed)
+
+
+def _newest_sample(
+    pairs: Sequence[Pair], askable: Collection[Pair], num_references: int, num_pairs: int
+) -> Sample | None:
+    best: tuple[Pair, ...] = ()
+    read: tuple[Pair, ...] = ()
+    begins = [at for at in range(len(pairs)) if not at or pairs[at].choice != pairs[at - 1].choice]
+    for begin in reversed(begins):
+        references = select(pairs[:begin], num_references)
+        if len(references) < num_references:
+            break  # there are even fewer before
+        seen = images_of(references)
+        asked = [p for p in pairs[begin:] if p in askable and not seen & images_of([p])]
+        if len(asked) > len(best):
+            best, read = tuple(asked[:num_pairs]), references
+        if len(best) == num_pairs:
+            break
+    return Sample(read, best) if best else None
+
+
+def random_samples(
+    table: PairTable,
+    askable: Mapping[str, Collection[Pair]],
+    *,
+    seed: int,
+    num_references: int,
+    num_pairs: int,
+) -> dict[str, Sample]:
+    """The same at random: the paper's protocol, in which choices have no time.
 
     References come from pairs that may not be asked, as far as there are any, then from the
     others. Each user has random numbers of their own: who else is there changes nothing.
 
     Args:
-        histories: all pairs.
+        table: all pairs.
         askable: by user, the pairs that may be asked.
-        seed: decides references, targets and order.
+        seed: decides references, asked pairs and order.
         num_references: of each user, 0 or more.
-        num_pairs: at most, at least 1.
+        num_pairs: asked of each user, at most; at least 1.
     """
     samples = {}
     for user in sorted(askable):
         rng = user_rng(seed, user)
         asked = frozenset(askable[user])
-        read_only = [pair for pair in histories.pairs[user] if pair not in asked]
+        read_only = [pair for pair in table.pairs[user] if pair not in asked]
         pairs = _shuffled(read_only, rng) + _shuffled(list(askable[user]), rng)
-        references = apart(pairs, num_references)
+        references = select(pairs, num_references, order=range(len(pairs)))
         seen = images_of(references)
-        targets = [p for p in pairs if p in asked and not seen & {p.liked, p.disliked}]
-        if len(references) == num_references and targets:
+        apart = [p for p in pairs if p in asked and not seen & images_of([p])]
+        if len(references) == num_references and apart:
             order = _shuffled(references, rng)
-            samples[user] = Sample(order, tuple(targets[:num_pairs]))
-    users = list(samples)
-    order_of_users = np.random.default_rng([seed, 5]).permutation(len(users))
-    return {users[index]: samples[users[index]] for index in order_of_users}
+            samples[user] = Sample(order, tuple(apart[:num_pairs]))
+    return _in_random_order(samples, seed)
 
 
 def behind_strangers(samples: Samples, *, seed: int) -> dict[str, Sample]:
-    """Each user's targets behind another user's references: the shuffled-history control.
+    """Each user's pairs behind another user's references: the shuffled-history control.
 
-    The other user's references share no image with the targets; where nobody's do, the user is
+    The other user's references share no image with the pairs; where nobody's do, the user is
     left out.
     """
     users = list(samples)
@@ -127,9 +180,9 @@ def without_prompts(samples: Samples) -> dict[str, Sample]:
 
 
 def with_references(samples: Samples, count: int) -> dict[str, Sample]:
-    """The same targets behind the first `count` references alone."""
+    """The same pairs behind fewer references: those that are read of a shorter prefix."""
     return {
-        user: replace(sample, references=sample.references[:count])
+        user: replace(sample, references=select(sample.references, count))
         for user, sample in samples.items()
     }
 
@@ -185,24 +238,30 @@ def find_opposed(
 
 
 def opposed_samples(
-    histories: PairTable, opposed: Sequence[Opposed], *, seed: int, num_references: int
+    table: PairTable, opposed: Sequence[Opposed], *, num_references: int
 ) -> dict[str, Sample]:
-    """Each user's side of the opposed pairs, behind references that share no image with them.
+    """Each user's side of the opposed pairs, behind the newest that share no image with them.
 
-    A user may have fewer references than `num_references` where the history is short.
+    Two users seldom disagree on what they chose last, so what is asked may be older than what is
+    read. A user may have fewer references than `num_references` where the history is short.
     """
-    targets: dict[str, list[Pair]] = {}
+    sides: dict[str, list[Pair]] = {}
     for each in opposed:
         other = replace(each.pair, liked=each.pair.disliked, disliked=each.pair.liked)
-        targets.setdefault(each.first, []).append(each.pair)
-        targets.setdefault(each.second, []).append(other)
+        sides.setdefault(each.first, []).append(each.pair)
+        sides.setdefault(each.second, []).append(other)
     samples = {}
-    for user, asked in targets.items():
+    for user, asked in sides.items():
         images = images_of(asked)
-        free = [p for p in histories.pairs[user] if not images & {p.liked, p.disliked}]
-        drawn = draw_sample(free, user_rng(seed, user), num_references=num_references, num_pairs=0)
-        samples[user] = Sample(drawn.references, tuple(asked))
+        free = [p for p in table.pairs[user] if not images & {p.liked, p.disliked}]
+        samples[user] = Sample(select(free, num_references), tuple(asked))
     return samples
+
+
+def _in_random_order(samples: Samples, seed: int) -> dict[str, Sample]:
+    users = list(samples)
+    order = np.random.default_rng([seed, 5]).permutation(len(users))
+    return {users[index]: samples[users[index]] for index in order}
 
 
 def _shuffled(pairs: Sequence[Pair], rng: np.random.Generator) -> tuple[Pair, ...]:

@@ -28,6 +28,7 @@ NAMES = {
     "personal": "own history less another's",
     "swapped_labels": "likes called dislikes",
     "no_prompt": "without prompts",
+    "random_references": "references and pairs at random, as in the paper",
     "known_taste": "if each taste were known",
     "best_possible": "best possible from the same references",
     "average_taste": "the average taste",

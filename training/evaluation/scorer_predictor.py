@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from recsys.scorer.model import PreferenceScorer
-from recsys.scorer.packing import pack
 from training.data.features import Features
 from training.data.samples import Pair, Sample
 from training.evaluation.predictors import CandidateRow, Scores
@@ -27,25 +25,19 @@ class ScorerPredictor:
         self._scorer = scorer
         self._features = features
 
-    @torch.no_grad()
     def scores(
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
-        """One packed pass: the references, and every candidate behind them."""
-        if not candidates:
-            return np.zeros(0)
-        template, config = self._scorer.template, self._scorer.config
-        read = references[-config.num_references :] if config.num_references else ()
-        packed = pack(
-            [template.prefix([pair.prompt for pair in read])],
-            [[template.candidate(candidate.prompt) for candidate in candidates]],
-            first_position=config.num_preference_tokens,
+        """As served: the references are read once, and the candidates are scored behind them."""
+        most = self._scorer.config.num_references
+        read = references[-most:] if most else ()
+        prefix = self._scorer.prefix_of(
+            [pair.prompt for pair in read],
+            self._features([row for pair in read for row in (pair.liked, pair.disliked)]),
         )
-        rows = [row for pair in read for row in (pair.liked, pair.disliked)]
-        rows += [candidate.row for candidate in candidates]
-        logits = self._scorer.logits(packed, self._features(rows))[0]
-        scores: Scores = (logits[:, 0] - logits[:, 1]).double().cpu().numpy()
-        return scores
+        prompts = [candidate.prompt for candidate in candidates]
+        tokens = self._features([candidate.row for candidate in candidates])
+        return self._scorer.margins_of(prefix, prompts, tokens).numpy()
 
 
 class Averaged:

@@ -13,10 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recsys.history import select
 from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.probes import Probes, mean_attention
 from training.data.encoding import At, Encode
-from training.data.samples import Pair, Sample, apart
+from training.data.samples import Pair, Sample
 from training.evaluation.predictors import CandidateRow
 
 
@@ -100,7 +101,7 @@ class Finding:
             at: step and part.
         """
         most = self.scorer.config.num_references
-        pairs = [(sample.references, apart(sample.pairs, most)) for sample in samples]
+        pairs = [(sample.references, _as_references(sample, most)) for sample in samples]
         long = [(a, b) for a, b in pairs if 2 * min(len(a), len(b)) >= most]
         if len(long) < 2:
             return self.scorer.preference_tokens.sum() * 0
@@ -124,3 +125,8 @@ class Finding:
             self.scorer, prompts, torch.stack(shown), probes, normalisation="log_ratio"
         )
         return attention.flatten(1)
+
+
+def _as_references(sample: Sample, num_references: int) -> tuple[Pair, ...]:
+    """The pairs to be told apart, read as references in the order in which they were drawn."""
+    return select(sample.pairs, num_references, order=range(len(sample.pairs)))

@@ -20,7 +20,7 @@ from training.data.splits import Split, prompt_weights, split, write_split
 from training.data.trained_on import read_trained_on, trained_on, write_trained_on
 from training.evaluation.answers import margins, pair_scores, top1
 from training.evaluation.calibration import fit_temperature
-from training.evaluation.questions import Samples, draw_samples
+from training.evaluation.questions import Samples, newest_samples
 from training.evaluation.scorer_predictor import ScorerPredictor
 from training.fitting.assembly import (
     Held,
@@ -198,7 +198,7 @@ class Training:
     def _validation(self, parts: Split, bad: set[int]) -> Samples:
         """What the best weights are chosen by: people and images that nothing is learned from."""
         asked = without_rows(parts.validation, bad)
-        samples = draw_samples(
+        samples = newest_samples(
             without_rows(parts.whole, bad),
             {user: asked.pairs[user] for user in asked.pairs},
             seed=self.recipe.split.seed,

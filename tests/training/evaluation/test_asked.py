@@ -20,7 +20,7 @@ NUM_PAIRS = 12
 
 def chain(first: int, count: int = NUM_PAIRS) -> tuple[Pair, ...]:
     return tuple(
-        Pair(first + 2 * n, first + 2 * n + 1, f"p{first + n}", chosen_at=float(n))
+        Pair(first + 2 * n, first + 2 * n + 1, f"p{first + n}", chosen_at=float(n), choice=n)
         for n in range(count)
     )
 
@@ -70,7 +70,9 @@ def test_users_validated_on_are_asked_nothing() -> None:
 def test_an_image_validated_on_is_asked_of_nobody() -> None:
     known = histories()
     shared = known.pairs["u2"][3]
-    pairs = known.pairs | {"u1": (*known.pairs["u1"], replace(shared, chosen_at=50.0))}
+    pairs = known.pairs | {
+        "u1": (*known.pairs["u1"], replace(shared, chosen_at=50.0, choice=NUM_PAIRS))
+    }
     record = trained_on(PairTable({}, ()), validation=["u2"], parts={})
     for seed in range(5):
         found = asked(
@@ -82,17 +84,17 @@ def test_an_image_validated_on_is_asked_of_nobody() -> None:
 
 def test_users_learned_from_are_asked_about_prompts_that_were_held_out() -> None:
     known = histories()
-    kept = tuple(pair for pair in known.pairs["u0"] if pair.prompt != "p0")
+    kept = tuple(pair for pair in known.pairs["u0"] if pair.prompt != "p5")
     record = trained_on(PairTable({"u0": kept}, known.images), parts={})
     found = asked(trained=record)
-    assert [pair.prompt for pair in found.seen["u0"].pairs] == ["p0"]
+    assert [pair.prompt for pair in found.seen["u0"].pairs] == ["p5"]
 
 
 def test_an_image_learned_from_is_asked_of_nobody() -> None:
     known = histories()
     shared = known.pairs["u0"][0]
     pairs = known.pairs | {
-        "u1": (*known.pairs["u1"], Pair(shared.disliked, shared.liked, "p", 99.0))
+        "u1": (*known.pairs["u1"], Pair(shared.disliked, shared.liked, "p", 99.0, choice=NUM_PAIRS))
     }
     for seed in range(5):
         found = asked(

@@ -5,10 +5,11 @@ import pytest
 from training.data.samples import Pair, PairTable, Sample, images_of
 from training.evaluation.questions import (
     behind_strangers,
-    draw_samples,
     find_opposed,
+    newest_samples,
     one_of_four,
     opposed_samples,
+    random_samples,
     swapped,
     with_references,
     without_prompts,
@@ -29,7 +30,9 @@ def chain(first: int, count: int) -> list[Pair]:
 
 
 def drawn(known: PairTable, *, references: int = 2, targets: int = 2, seed: int = 0):
-    return draw_samples(known, known.pairs, seed=seed, num_references=references, num_pairs=targets)
+    return random_samples(
+        known, known.pairs, seed=seed, num_references=references, num_pairs=targets
+    )
 
 
 def test_targets_share_no_image_with_references() -> None:
@@ -52,9 +55,58 @@ def test_who_else_is_there_changes_no_sample() -> None:
 def test_only_askable_pairs_are_asked_and_others_are_read_first() -> None:
     old, new = chain(0, 5), chain(50, 3)
     known = histories(a=[*old, *new])
-    sample = draw_samples(known, {"a": new}, seed=1, num_references=4, num_pairs=8)["a"]
+    sample = random_samples(known, {"a": new}, seed=1, num_references=4, num_pairs=8)["a"]
     assert set(sample.pairs) == set(new)
     assert set(sample.references) <= set(old)
+
+
+def choices(*sizes: int, first: int = 0) -> list[Pair]:
+    """Choices that pass so many images over each, and share none."""
+    rows = iter(range(first, 100))
+    pairs = []
+    for number, size in enumerate(sizes):
+        liked = next(rows)
+        pairs += [Pair(liked, next(rows), "", float(number), number, nth) for nth in range(size)]
+    return pairs
+
+
+def newest(pairs: list[Pair], askable: list[Pair] | None = None, *, references=2, asked=2):
+    return newest_samples(
+        histories(a=pairs),
+        {"a": pairs if askable is None else askable},
+        seed=0,
+        num_references=references,
+        num_pairs=asked,
+    ).get("a")
+
+
+def test_the_newest_are_asked_behind_what_was_served_before_them() -> None:
+    pairs = choices(1, 2, 1, 2, 1)
+    sample = newest(pairs, references=3, asked=2)
+    assert sample.pairs == tuple(pairs[4:6])  # of the last two choices, as many as are wanted
+    assert sample.references == (pairs[0], pairs[1], pairs[3])
+    asked_again = newest(pairs, references=4, asked=2)
+    assert asked_again.references == tuple(pairs[:4])
+
+
+@pytest.mark.parametrize("asked", [1, 3, 99])
+def test_nothing_that_is_read_is_newer_than_what_is_asked(asked: int) -> None:
+    sample = newest(choices(1, 3, 2, 1, 2, 2, 1), asked=asked)
+    assert max(p.choice for p in sample.references) < min(p.choice for p in sample.pairs)
+    assert len(sample.references) == 2
+
+
+def test_a_history_that_cannot_fill_the_references_is_not_asked() -> None:
+    assert newest(choices(1, 1, 1), references=3) is None
+    assert newest(choices(1, 1, 1), references=2).pairs == (choices(1, 1, 1)[2],)
+    assert newest(choices(1, 1, 1), choices(1, 1, 1)[:2], references=2) is None
+
+
+def test_an_image_that_is_read_is_not_asked() -> None:
+    pairs = [*choices(1, 1, 1), Pair(90, 0, "", 3.0, 3), Pair(91, 4, "", 4.0, 4)]
+    sample = newest(pairs, asked=9)
+    assert not images_of(sample.references) & images_of(sample.pairs)
+    assert [(p.liked, p.disliked) for p in sample.pairs] == [(4, 5), (91, 4)]
 
 
 def test_strangers_are_other_users_and_show_no_target() -> None:
@@ -82,9 +134,9 @@ def test_without_prompts_keeps_images() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_fewer_references_are_the_first_ones(count: int) -> None:
+def test_fewer_references_are_the_newest_ones(count: int) -> None:
     samples = {"a": Sample(tuple(chain(0, 2)), (pair(8, 9),))}
-    assert with_references(samples, count)["a"].references == tuple(chain(0, 2)[:count])
+    assert with_references(samples, count)["a"].references == tuple(chain(0, 2)[2 - count :])
 
 
 def test_one_of_four_asks_a_target_against_three_images_apart_from_the_references() -> None:
@@ -121,7 +173,7 @@ def test_each_side_of_an_opposed_pair_is_asked_behind_references_apart() -> None
         a=[*chain(0, 2), *chain(40, 5), pair(0, 99)], b=[pair(1, 0), *chain(60, 5), pair(1, 98)]
     )
     opposed = find_opposed(known, known.pairs, seed=0)
-    sides = opposed_samples(known, opposed, seed=0, num_references=3)
+    sides = opposed_samples(known, opposed, num_references=3)
     assert [(t.liked, t.disliked) for t in sides["a"].pairs] == [(0, 1)]
     assert [(t.liked, t.disliked) for t in sides["b"].pairs] == [(1, 0)]
     for sample in sides.values():
