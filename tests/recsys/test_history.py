@@ -1,12 +1,13 @@
 """Which pairs the model reads of a history."""
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.history import ReferencePair, num_pair_choices, references_of
+from recsys.history import ReferencePair, num_pair_choices, references_of, select
 from storage.records import Choice, History, StoredChoice
 
 Act = tuple[str | None, tuple[str, ...]]
@@ -80,3 +81,46 @@ def test_the_newest_choices_that_hold_enough_pairs_are_enough(
         window = History("ann", full.revision, full.choices[start:])
         if num_pair_choices([stored.choice for stored in window.choices]) >= num_references:
             assert references_of(window, num_references) == whole
+
+
+class Placed(NamedTuple):
+    """A pair by its place alone."""
+
+    choice: int
+    nth: int
+
+
+placed = st.lists(st.integers(1, 3), max_size=6).map(
+    lambda sizes: [Placed(number, nth) for number, size in enumerate(sizes) for nth in range(size)]
+)
+
+
+@given(placed, st.integers(0, 9), st.integers(0, 9))
+def test_a_selection_of_a_selection_is_that_of_the_whole(
+    pairs: list[Placed], many: int, few: int
+) -> None:
+    few = min(few, many)
+    assert select(select(pairs, many), few) == select(pairs, few)
+
+
+@given(placed, st.integers(0, 9), st.randoms(use_true_random=False))
+def test_another_order_keeps_one_pair_of_each_choice_before_any_second(
+    pairs: list[Placed], count: int, random
+) -> None:
+    order = random.sample(range(len(pairs)), len(pairs))
+    chosen = select(pairs, count, order=order)
+    assert len(chosen) == min(count, len(pairs))
+    first = [
+        pair
+        for number, pair in enumerate(chosen)
+        if pair.choice not in {earlier.choice for earlier in chosen[:number]}
+    ]
+    assert chosen[: len(first)] == tuple(first)
+    assert [pairs.index(pair) for pair in first] == sorted(map(pairs.index, first), key=order.index)
+    if len(chosen) > len(first):
+        assert {pair.choice for pair in first} == {pair.choice for pair in pairs}
+
+
+def test_of_pairs_in_one_place_the_later_one_is_newer() -> None:
+    pairs = [Placed(0, 0), Placed(0, 0), Placed(0, 0)]
+    assert [id(each) for each in select(pairs, 2)] == [id(each) for each in pairs[1:]]
