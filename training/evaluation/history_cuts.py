@@ -1,61 +1,48 @@
-"""Histories cut into two halves, and what is left, to judge signatures by."""
+"""What of a history signatures are judged by: two halves drawn at random, and what is served."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys.history import SIGNATURE_REFERENCES
+from recsys.history import SIGNATURE_REFERENCES, select
 from recsys.signatures.attention_maps import reorderings
-from training.data.samples import Pair, PairTable, apart, halves, user_rng
+from training.data.samples import Pair, PairTable, halves, user_rng
 
 Pairs = tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A shuffled history: two halves of references that share no choice, and what is left.
+    """One user's history as it is judged.
 
     Attributes:
-        first, second: equal in number, at most as many as the model reads at once.
-        rest: others, so that all together are at most what a signature reads.
+        first, second: random halves that share no choice, equal in number, at most as many pairs
+            as the model reads at once.
+        whole: what the served signature reads, oldest first.
     """
 
     first: Pairs
     second: Pairs
-    rest: Pairs
-
-    @property
-    def whole(self) -> Pairs:
-        """All of them in their order, one pair of each choice."""
-        return self.first + self.second + self.rest
+    whole: Pairs
 
 
 def cut_histories(
-    histories: PairTable, users: Sequence[str], *, num_references: int, seed: int
+    table: PairTable, users: Sequence[str], *, num_references: int, seed: int
 ) -> dict[str, Cut]:
-    """Shuffle and cut histories; users without two halves are left out.
+    """Cut histories; users without two halves are left out.
 
     Args:
-        histories: all pairs.
+        table: all pairs.
         users: whose.
         num_references: of each half at most.
-        seed: decides, for each user by themself.
+        seed: decides the halves, for each user by themself.
     """
     cuts = {}
     for user in users:
-        pairs = histories.pairs[user]
+        pairs = table.pairs[user]
         both = halves(pairs, user_rng(seed, user), num_references=num_references)
         if both is not None:
-            order = user_rng(seed, user).permutation(len(pairs))  # the same that `halves` drew
-            shuffled = [pairs[index] for index in order]
-            rest = apart(shuffled, SIGNATURE_REFERENCES)[2 * len(both[0]) :]
-            cuts[user] = Cut(*both, rest)
+            cuts[user] = Cut(*both, select(pairs, SIGNATURE_REFERENCES))
     return cuts
-
-
-def in_parts(pairs: Pairs, size: int) -> Iterator[Pairs]:
-    """References as a model reads them, so many at once; the last part may be smaller."""
-    for start in range(0, len(pairs), size):
-        yield pairs[start : start + size]
 
 
 def reordered(pairs: Pairs, turn: int) -> Pairs:

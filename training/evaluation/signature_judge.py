@@ -1,25 +1,26 @@
 """The signature table: which vectors find people of like taste, and how settled ours are.
 
-Each judged user's history is shuffled and cut into two halves that share no choice; every rival
-reads the same ones. Taste needs a world whose truth is known; finding the other half needs nothing.
+Signatures are read by the served reader. Each judged user's history gives two random halves that
+share no choice, which every rival reads, and what the service reads of it. Taste needs a world
+whose truth is known; finding the other half needs nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from recsys.errors import CheckpointRefused
 from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.files import has_signature, load_signature_reader
-from recsys.signatures.reader import Projection, Readout, SignatureReader
+from recsys.signatures.reader import READOUTS, Readout, SignatureReader
 from training.data.features import Features
 from training.data.samples import PairTable, Sample
 from training.evaluation.bounds import of_this_world
-from training.evaluation.history_cuts import Cut, Pairs, cut_histories, in_parts, reordered
+from training.evaluation.history_cuts import Cut, Pairs, cut_histories, reordered
 from training.evaluation.metrics import Figure, over_users
 from training.evaluation.retrieval import (
     NUM_NEAREST,
@@ -29,7 +30,7 @@ from training.evaluation.retrieval import (
     reciprocal_ranks,
     taste_scale,
 )
-from training.evaluation.signature_rivals import SHIPPED, Vectors, read_scores, rivals, show
+from training.evaluation.signature_rivals import SHIPPED, Vectors, raw_rivals, show
 from training.evaluation.signature_world import CEILING, agreement, posterior_tastes
 from training.world.truth import WorldTruth
 
@@ -38,6 +39,7 @@ MOST_FOLLOWED = 100
 """Users whose signatures are read again in other orders and from fewer choices, at most."""
 
 NUM_REORDERED = 2
+TELL_EVERY = 8
 DRIFT_COUNTS = (2, 4, 8, 16, 24)
 BASELINE = "image_difference"
 WHOLE = "shipped_whole"
@@ -52,41 +54,50 @@ class SignatureJudge:
 
     Attributes:
         scorer: frozen.
-        reader: the checkpoint's, of what it ships.
-        projections: the checkpoint's, by readout.
+        readers: the checkpoint's, by readout; what it ships is among them.
         features: image tokens of the histories' rows.
         cuts: of each judged user, at least `FEWEST_USERS`.
         tell: called with what is being measured.
     """
 
     scorer: PreferenceScorer
-    reader: SignatureReader
-    projections: Mapping[Readout, Projection]
+    readers: Mapping[Readout, SignatureReader]
     features: Features
     cuts: Mapping[str, Cut]
     tell: Callable[[str], None] = lambda what: None
-    _scores: dict[Pairs, np.ndarray] = field(default_factory=dict)
+    _read: dict[tuple[Readout, Pairs], np.ndarray] = field(default_factory=dict)
+
+    @property
+    def shipped(self) -> SignatureReader:
+        """The reader that is served."""
+        return self.readers[READOUTS[0]]
 
     def table(self) -> dict[str, Both]:
         """Vectors of both halves by rival."""
-        shown = []
-        for name in ("first", "second"):
-            users = [getattr(cut, name) for cut in self.cuts.values()]
-            shown.append(
-                show(
-                    self.scorer,
-                    users,
-                    self.features,
-                    self.reader.probes,
-                    num_orders=self.reader.num_orders,
-                    tell=self._counting(f"signatures of {name} halves", len(users)),
-                )
+        halves = {
+            name: [getattr(cut, name) for cut in self.cuts.values()] for name in ("first", "second")
+        }
+        signatures = {
+            SHIPPED if readout == READOUTS[0] else readout: tuple(
+                self._signatures(users, f"{name} halves", readout) for name, users in halves.items()
             )
-            self._scores |= zip(users, shown[-1].scores, strict=True)
-        return rivals(shown[0], shown[1], self.projections)
+            for readout in self.readers
+        }
+        first, second = (
+            show(
+                self.scorer,
+                users,
+                self.features,
+                self.shipped.probes,
+                num_orders=self.shipped.num_orders,
+                tell=self._counting(f"rivals of {name} halves", len(users)),
+            )
+            for name, users in halves.items()
+        )
+        return cast("dict[str, Both]", signatures) | raw_rivals(first, second)
 
     def whole(self) -> Vectors:
-        """Shipped signatures of whole histories."""
+        """Shipped signatures of what the service reads."""
         return self._signatures([cut.whole for cut in self.cuts.values()], "whole histories")
 
     def stability(self) -> Figure:
@@ -100,7 +111,7 @@ class SignatureJudge:
         return over_users(values.tolist(), n_pairs=sum(len(cut.first) for cut in followed))
 
     def drift(self) -> dict[str, Figure]:
-        """Mean cosine of the signature of the first 2, 4... references to that of all.
+        """Mean cosine of the signature of the oldest 2, 4... references to that of all.
 
         Only users who have more references than that are in a figure.
         """
@@ -116,23 +127,20 @@ class SignatureJudge:
     def _followed(self) -> list[Cut]:
         return list(self.cuts.values())[:MOST_FOLLOWED]
 
-    def _signatures(self, users: Sequence[Pairs], what: str) -> Vectors:
-        """As the reader does: in parts of as many references as the model reads at once."""
-        size = self.scorer.config.num_references
-        parts = [list(in_parts(pairs, size)) for pairs in users]
-        unread = [part for each in parts for part in each if part not in self._scores]
-        if unread:
-            scores = read_scores(
-                self.scorer,
-                unread,
-                self.features,
-                self.reader.probes,
-                num_orders=self.reader.num_orders,
-                tell=self._counting(f"signatures: {what}", len(unread)),
-            )
-            self._scores |= zip(unread, scores, strict=True)
-        means = [np.mean([self._scores[part] for part in each], axis=0) for each in parts]
-        return self.reader.projection(np.stack(means)).astype(np.float64)
+    def _signatures(
+        self, users: Sequence[Pairs], what: str, readout: Readout = READOUTS[0]
+    ) -> Vectors:
+        """As served, each set of references read once."""
+        tell = self._counting(f"signatures: {what}", len(users))
+        for done, pairs in enumerate(users, start=1):
+            if (readout, pairs) not in self._read:
+                rows = [row for pair in pairs for row in (pair.liked, pair.disliked)]
+                self._read[readout, pairs] = self.readers[readout].read_tokens(
+                    [pair.prompt for pair in pairs], self.features(rows)
+                )
+            if done % TELL_EVERY == 0 or done == len(users):
+                tell(done)
+        return np.stack([self._read[readout, pairs] for pairs in users]).astype(np.float64)
 
     def _counting(self, what: str, count: int) -> Callable[[int], None]:
         return lambda done: self.tell(f"{what}, {done} of {count}")
@@ -202,16 +210,15 @@ def _opened(
     tell: Callable[[str], None],
 ) -> SignatureJudge:
     """A judge with what is shipped, and the attention signature where the checkpoint has one."""
-    readers = [load_signature_reader(folder, scorer)]
+    readers = {READOUTS[0]: load_signature_reader(folder, scorer)}
     with suppress(CheckpointRefused):  # its table has one row less
-        readers.append(load_signature_reader(folder, scorer, readout="attention"))
-    projections = {reader.readout: reader.projection for reader in readers}
-    return SignatureJudge(scorer, readers[0], projections, features, cuts, tell)
+        readers["attention"] = load_signature_reader(folder, scorer, readout="attention")
+    return SignatureJudge(scorer, readers, features, cuts, tell)
 
 
 def _settled(judge: SignatureJudge) -> Block:
     """What was read, and how settled signatures are."""
-    cuts, reader = judge.cuts.values(), judge.reader
+    cuts, reader = judge.cuts.values(), judge.shipped
     return {
         "num_users": len(cuts),
         "num_references": max(len(cut.first) for cut in cuts),

@@ -1,4 +1,4 @@
-"""What could be a signature, all read from the same references in the same passes.
+"""What else could be a signature, all read from the same references in the same passes.
 
 Axes: N users, B rows of a pass, P probes, K preference tokens, H heads, D hidden width, T tokens of
 an image.
@@ -19,8 +19,7 @@ from recsys.scorer.backbone import attention_hook
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed, pack
 from recsys.signatures.attention_maps import reorderings
-from recsys.signatures.probes import Probes, probe_scores
-from recsys.signatures.reader import Projection, Readout, attention_reading
+from recsys.signatures.probes import Probes
 from training.data.features import Features
 from training.data.samples import Pair
 
@@ -83,46 +82,14 @@ def show(
     )
 
 
-def read_scores(
-    scorer: PreferenceScorer,
-    users: Sequence[References],
-    features: Features,
-    probes: Probes,
-    *,
-    num_orders: int = 1,
-    tell: Callable[[int], None] = lambda done: None,
-) -> Vectors:
-    """The probes' scores alone, of arguments as in `show`: less work."""
-    found = []
-    for start in range(0, len(users), AT_ONCE):
-        chunk = users[start : start + AT_ONCE]
-        told = _in_orders(chunk, num_orders)
-        tokens = features([row for each in told for row in _rows(each)])
-        prompts = [[pair.prompt for pair in each] for each in told]
-        scores = probe_scores(scorer, prompts, tokens, probes)
-        found.append(scores.reshape(len(chunk), num_orders, -1).mean(axis=1))
-        tell(start + len(chunk))
-    return np.concatenate(found)
+def raw_rivals(first: Shown, second: Shown) -> dict[str, tuple[Vectors, Vectors]]:
+    """Vectors of both halves by name, as no projection has touched them.
 
-
-def rivals(
-    first: Shown, second: Shown, projections: Mapping[Readout, Projection]
-) -> dict[str, tuple[Vectors, Vectors]]:
-    """Vectors of both halves by name: "shipped" and "attention" as projected, the others raw.
-
-    Raw ones are centred on the mean of all of them, which needs no labels.
+    They are centred on the mean of all of them, which needs no labels.
 
     Args:
         first, second: of the two halves, paired by position.
-        projections: the checkpoint's, by readout.
     """
-    found = {}
-    for readout, projection in projections.items():
-        name = SHIPPED if readout == "scores" else readout
-        found[name] = (
-            _projected(first, projection, readout),
-            _projected(second, projection, readout),
-        )
     kinds: dict[str, Normalisation] = {
         "attention_eq6": "preference",
         "attention_full": "full",
@@ -136,14 +103,7 @@ def rivals(
     raw["probe_scores"] = (first.scores, second.scores)
     raw["image_difference"] = (first.image_difference, second.image_difference)
     raw["last_hidden"] = (first.last_hidden, second.last_hidden)
-    return found | {name: _centred(*vectors) for name, vectors in raw.items()}
-
-
-def _projected(shown: Shown, projection: Projection, readout: Readout) -> Vectors:
-    if readout == "scores":
-        return projection(shown.scores)
-    attention = shown.attention[projection.normalisation]
-    return projection(attention_reading(attention, projection.heads))
+    return {name: _centred(*vectors) for name, vectors in raw.items()}
 
 
 def _flat(rows: Float[np.ndarray, "N *rest"]) -> Vectors:

@@ -10,17 +10,22 @@ from click.testing import CliRunner
 
 from recsys.scorer.attention import Normalisation
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.model import CandidateImage, PreferenceScorer, ScorerConfig
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
-from recsys.signatures.files import Probe, write_signature
+from recsys.signatures.files import Probe, load_signature_reader, write_signature
 from recsys.signatures.probes import Probes, encode_probes, probe_attention, probe_scores
 from recsys.signatures.reader import Projection, SignatureReader
 from training.cli.evaluate import evaluate as command
 from training.data.features import ImageFeatures
 from training.data.samples import Pair, PairTable, halves, user_rng
-from training.evaluation.history_cuts import cut_histories, in_parts, reordered
-from training.evaluation.signature_judge import DRIFT_COUNTS, FEWEST_USERS, judge_signatures
-from training.evaluation.signature_rivals import read_scores, rivals, show
+from training.evaluation.history_cuts import cut_histories, reordered
+from training.evaluation.signature_judge import (
+    DRIFT_COUNTS,
+    FEWEST_USERS,
+    SignatureJudge,
+    judge_signatures,
+)
+from training.evaluation.signature_rivals import raw_rivals, show
 from training.evaluation.signature_world import agreement
 from training.evaluation.tables.signatures import show_signatures
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
@@ -64,8 +69,8 @@ def features(scorer) -> ImageFeatures:
 def told_probes() -> list[Probe]:
     prompts = ("a fish", "two fish two fish", "")
     return [
-        Probe(encode_jpeg(picture(90 + n).permute(1, 2, 0).numpy()), prompt)
-        for n, prompt in enumerate(prompts)
+        Probe(encode_jpeg(picture(90 + n).permute(1, 2, 0).numpy()), p)
+        for n, p in enumerate(prompts)
     ]
 
 
@@ -151,25 +156,44 @@ def test_the_last_hidden_state_is_of_the_references_whatever_is_asked(
 
 def test_reorderings_are_averaged_as_the_reader_does(scorer, features, probes) -> None:
     users = references(6)
-    fitted = projection(3)
-    reader = SignatureReader(scorer, probes, fitted, num_orders=3)
+    reader = SignatureReader(scorer, probes, projection(3), num_orders=3)
     shown = show(scorer, users, features, probes, num_orders=3)
-    ours, _ = rivals(shown, shown, {"scores": fitted})["shipped"]
-    for pairs, signature in zip(users, ours, strict=True):
+    for pairs, scores in zip(users, shown.scores, strict=True):
         tokens = features([image for pair in pairs for image in (pair.liked, pair.disliked)])
-        expected = reader.read_tokens([pair.prompt for pair in pairs], tokens)
-        np.testing.assert_allclose(signature, expected, atol=1e-4)
-    scores = read_scores(scorer, users, features, probes, num_orders=3)
-    np.testing.assert_allclose(scores, shown.scores, atol=1e-5)
+        expected = reader.reading([pair.prompt for pair in pairs], tokens)
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
 def test_raw_rivals_are_centred_on_both_halves(scorer, features, probes) -> None:
     users = references(8)
     shown = [show(scorer, part, features, probes) for part in (users[:4], users[4:])]
-    table = rivals(shown[0], shown[1], {"scores": projection(3)})
-    assert {"shipped", "attention_eq6", "last_hidden"} < set(table)
-    for name in set(table) - {"shipped"}:
+    table = raw_rivals(shown[0], shown[1])
+    assert {"attention_eq6", "last_hidden"} < set(table)
+    for name in table:
         np.testing.assert_allclose(np.concatenate(table[name]).mean(axis=0), 0, atol=1e-6)
+
+
+def test_signatures_are_those_that_are_served(scorer, features, folder) -> None:
+    """Of 9 references and a model that reads 3 at once: three parts, as the reader cuts them."""
+    table = drawn_histories()
+    cuts = cut_histories(table, list(table.pairs), num_references=R, seed=4)
+    reader = load_signature_reader(folder, scorer)
+    judge = SignatureJudge(scorer, {"scores": reader}, features, cuts)
+    first, second = judge.table()["shipped"]
+    whole = judge.whole()
+    for row, cut in enumerate(cuts.values()):
+        for vectors, pairs in (
+            (first, cut.first),
+            (second, cut.second),
+            (whole, cut.whole),
+        ):
+            served = reader.read(
+                [
+                    Reference(picture(p.liked) / 255, picture(p.disliked) / 255, p.prompt)
+                    for p in pairs
+                ]
+            )
+            np.testing.assert_allclose(vectors[row], served, atol=1e-5)
 
 
 def test_a_history_is_cut_as_projections_are_fitted(scorer) -> None:
@@ -178,14 +202,13 @@ def test_a_history_is_cut_as_projections_are_fitted(scorer) -> None:
     for user, cut in cuts.items():
         pairs = histories.pairs[user]
         assert (cut.first, cut.second) == halves(pairs, user_rng(4, user), num_references=R)
-        assert sorted(cut.whole, key=str) == sorted(pairs, key=str)
-        assert [len(part) for part in in_parts(cut.whole, 4)] == [4, 4, 1]
+        assert cut.whole == pairs
         for turn in range(4):
             assert reordered(cut.first, turn) != cut.first
             assert set(reordered(cut.first, turn)) == set(cut.first)
     long = {"a": tuple(Pair(n, n + 100, "") for n in range(50)), "b": histories.pairs["u00"][:3]}
     cuts = cut_histories(PairTable(long, ()), ["a", "b"], num_references=R, seed=4)
-    assert len(cuts["a"].whole) == 32
+    assert cuts["a"].whole == long["a"][-32:]  # the newest, oldest first
     assert "b" not in cuts
 
 
