@@ -1,1 +1,1 @@
-"""Users of near signatures: an index over SQL, and the search of it."""
+"""Search for neighbours: an index over the signatures in SQL."""

@@ -1,28 +1,28 @@
-"""Rows of an index become answers: SQL is asked of each, until enough of them stand."""
+"""The results of an index, checked against SQL, which is authoritative."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from recsys.similarity.kinds import Vectors
+from recsys.similarity.exact import Vectors
 from recsys.similarity.rows import IndexView, Neighbour
 from storage.signatures import SignatureStore
 
 _DEEPER = 8
 
 
-def tries(
-    view: IndexView, query: Vectors, quick: list[Neighbour] | None, wanted: int
+def growing_results(
+    view: IndexView, query: Vectors, approximate: list[Neighbour] | None, wanted: int
 ) -> Iterator[list[Neighbour]]:
-    """Longer and longer lists of the nearest; the last one has everybody.
+    """Yield longer and longer lists of the nearest; the last one holds all users.
 
     Args:
         view: what is searched.
         query: shape (E,).
-        quick: the index's list, where it has one.
-        wanted: the least to begin with.
+        approximate: the index's own list, if it has one.
+        wanted: length of the shortest exact list.
     """
-    if quick is not None:
-        yield quick
+    if approximate is not None:
+        yield approximate
     depth = wanted
     while depth < view.size:
         yield view.exact(query, depth)
@@ -30,17 +30,17 @@ def tries(
     yield view.exact(query, view.size)
 
 
-class Answers:
-    """What SQL says of the rows that a search came across; each user is asked for once.
+class CheckedResults:
+    """The rows of a search that SQL confirms; each user is looked up once.
 
     Args:
-        store: the truth.
+        store: authoritative.
         model_version: of the rows.
         k: how many are wanted for a query.
-        exclude: users that are not wanted.
+        exclude: users to leave out.
 
     Attributes:
-        dead: rows whose user SQL has no more, or has with another vector.
+        dead: rows whose user SQL no longer has, or has with another vector.
     """
 
     def __init__(
@@ -53,34 +53,34 @@ class Answers:
         self._sequences: dict[str, int | None] = {}
         self.dead: set[Neighbour] = set()
 
-    def ask(self, rows: Sequence[Neighbour]) -> None:
-        """Ask SQL for those that it has not been asked for."""
+    def look_up(self, rows: Sequence[Neighbour]) -> None:
+        """Look up those users in SQL that were not looked up before."""
         new = sorted({row.user_id for row in rows} - self._sequences.keys() - self._exclude)
         if new:
             known = self._store.sequences(self._model_version, new)
             self._sequences |= {user_id: known.get(user_id) for user_id in new}
 
     def first(self, lists: Iterator[list[Neighbour]]) -> list[Neighbour]:
-        """The first k that stand, of the first list that has so many or else of the last."""
-        found: list[Neighbour] = []
+        """Return the first k valid rows of the first list that has k, or else of the last list."""
+        results: list[Neighbour] = []
         for rows in lists:
-            found = list(islice(self._standing(rows), self._k))
-            if len(found) == self._k:
+            results = list(islice(self._valid(rows), self._k))
+            if len(results) == self._k:
                 break
-        return found
+        return results
 
-    def _standing(self, rows: Sequence[Neighbour]) -> Iterator[Neighbour]:
+    def _valid(self, rows: Sequence[Neighbour]) -> Iterator[Neighbour]:
         start, size = 0, self._k + len(self._exclude)
         while start < len(rows):
             part = rows[start : start + size]
-            self.ask(part)
-            yield from (row for row in part if self._stands(row))
+            self.look_up(part)
+            yield from (row for row in part if self._is_valid(row))
             start, size = start + size, 2 * size
 
-    def _stands(self, row: Neighbour) -> bool:
+    def _is_valid(self, row: Neighbour) -> bool:
         if row.user_id in self._exclude:
             return False
-        stands = self._sequences[row.user_id] == row.sequence
-        if not stands:
+        is_valid = self._sequences[row.user_id] == row.sequence
+        if not is_valid:
             self.dead.add(row)
-        return stands
+        return is_valid

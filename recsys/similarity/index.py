@@ -1,8 +1,8 @@
-"""Users of near signatures: an index of one model version's vectors that SQL has the last word on.
+"""An index of one model version's signatures. SQL is authoritative.
 
-SQL is the truth. Before a search what has been put since is read from there, at most
-`FRESH_S` later, whoever put it; and every answer is checked there, so that an erased user is not
-found from that very moment, nor a vector that has been replaced.
+A search first reads what SQL has received since, so that a new signature is found within
+`FRESH_S`, whichever process stored it. Every result is checked against SQL: users who were erased
+and vectors that were replaced are never returned.
 """
 
 import logging
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recsys.similarity.check import Answers, tries
+from recsys.similarity.check import CheckedResults, growing_results
 from recsys.similarity.kinds import EXACT_MAX
-from recsys.similarity.rows import IndexView, Main, Neighbour
+from recsys.similarity.rows import IndexView, MainPart, Neighbour
 from recsys.similarity.snapshot import MAX_AGE_S, remove_snapshot, save_snapshot
 from recsys.similarity.source import built, check_dimensions, read_rows, restored
 from storage.errors import StorageError
@@ -32,14 +32,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IndexFacts:
-    """What an index holds now.
+    """The state of an index.
 
     Attributes:
         kind: "exact", "ivf-pq", "hnsw" or "gpu".
-        num_users: who can be found, and who has been erased without having been found since.
-        num_recent: put since the large part was built.
-        sequence: the last change known.
-        recall: @10 against exact search on a sample; 1 where all are compared.
+        num_users: in the index; users erased since may still count.
+        num_recent: signatures stored since the main part was built.
+        sequence: of the last change that it knows.
+        recall: @10 against exact search on a sample; 1 where search is exact.
     """
 
     kind: str
@@ -50,23 +50,22 @@ class IndexFacts:
 
 
 class SignatureIndex:
-    """Finds the nearest signatures of one model version; may be used by many threads.
+    """Finds the nearest signatures of one model version. Thread-safe.
 
-    One large part is built at a time and never changed; what has come since is a small part that
-    is compared as a whole. When that is past its share, a new large part is built beside.
+    It has a main part, which is never changed, and a small recent part, which is searched exactly.
+    When the recent part outgrows its share, a new main part is built in the background.
 
-    The vector of a user who was erased is never found again, but stays in memory and in the
-    snapshot until the large part is built anew. An index that is searched or synced sees to that
-    within a day: it builds anew, or removes the snapshot where `rebuilds` is False. A folder that
-    no index uses keeps what it has: remove it.
+    The vector of an erased user is never returned, but stays in memory and in the snapshot until
+    the main part is rebuilt. An index in use does so within a day, or removes the snapshot if
+    `rebuilds` is False. The snapshots in a folder that no index uses must be removed by hand.
 
     Args:
-        store: the truth.
-        model_version: whose vectors; no others are ever read.
-        folder: of snapshots; None: none are read or written.
-        exact_max: up to so many users all are compared.
-        share: of the large part, or of `exact_max`, that the small part may reach.
-        rebuilds: False for a process that is soon over: nothing is built in the background.
+        store: authoritative.
+        model_version: of the vectors; no others are read.
+        folder: of snapshots; None: no snapshots are read or written.
+        exact_max: search is exact up to this many users.
+        share: how large the recent part may grow, relative to the main part or to `exact_max`.
+        rebuilds: False for a short-lived process: nothing is built in the background.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class SignatureIndex:
         self._exact_max = exact_max
         self._share = share
         self._rebuilds = rebuilds
-        self._turn = threading.Lock()  # of changes; searches take whichever view there is
+        self._turn = threading.Lock()  # of writers; searches take the view as it is
         self._building = threading.Lock()
         self._builder: threading.Thread | None = None
         self._known_at = -float("inf")
@@ -98,16 +97,15 @@ class SignatureIndex:
 
     @property
     def size(self) -> int:
-        """How many users it holds; one may have been erased since."""
+        """The number of users in the index; users erased since may still count."""
         return self._view.size
 
     @property
     def facts(self) -> IndexFacts:
-        """What it holds now."""
+        """The state of the index."""
         view = self._view
-        candidates = view.main.candidates
-        recall = getattr(getattr(candidates, "effort", None), "recall", 1.0)
-        kind = "exact" if candidates is None else candidates.kind
+        index = view.main.vector_index
+        kind, recall = ("exact", 1.0) if index is None else (index.kind, index.recall)
         return IndexFacts(kind, view.size, len(view.recent), view.sequence, recall)
 
     def search(
@@ -118,10 +116,10 @@ class SignatureIndex:
         Args:
             vector: shape (E,), of length 1.
             k: how many, at least 1.
-            exclude: users that are not to be found.
+            exclude: users to leave out.
 
         Returns:
-            Best first, equal ones by user id; fewer than k where there are no more.
+            The nearest first, ties by user id; fewer than k if there are no more.
 
         Raises:
             ValueError: if the vector is of another shape, or k less than 1.
@@ -143,10 +141,10 @@ class SignatureIndex:
         return self._search(np.asarray(vectors), k, frozenset())
 
     def sync(self, *, max_age_s: float = 0.0) -> None:
-        """Read from SQL what has been put since.
+        """Read what SQL has received since.
 
         Args:
-            max_age_s: nothing is done if it was done so shortly before this call.
+            max_age_s: do nothing if the last sync is no older than this.
         """
         asked_at = time.monotonic()
         if self._known_at >= asked_at - max_age_s:
@@ -157,31 +155,31 @@ class SignatureIndex:
             began_at = time.monotonic()
             self._view = self._caught_up(self._view)
             self._known_at = began_at
-        self._build_if_worn()
+        self._rebuild_if_due()
 
     def rebuild(self) -> None:
-        """Build the large part from SQL, swap it in, and write a snapshot where there is a folder.
+        """Build the main part from SQL, swap it in, and write a snapshot if there is a folder.
 
-        Searches go on meanwhile.
+        Searches continue meanwhile.
         """
         with self._building:
             self._swap_in()
 
     def save(self) -> None:
-        """Write the large part as a snapshot; a restart reads what came since from SQL.
+        """Write the main part as a snapshot; a restart reads later changes from SQL.
 
         Raises:
             ValueError: if there is no folder.
             OSError: if it cannot be written.
         """
         if self.folder is None:
-            raise ValueError("an index must have a folder to be saved, got none: pass folder")
+            raise ValueError("an index needs a folder to be saved, got none: pass folder")
         main = self._view.main
         if len(main.rows):
             save_snapshot(main, self.model_version, self.folder)
 
     def close(self) -> None:
-        """Wait for a large part that is being built."""
+        """Wait for a main part that is being built."""
         builder = self._builder
         if builder is not None:
             builder.join()
@@ -197,20 +195,20 @@ class SignatureIndex:
         if not view.size:
             return [[] for _ in queries]
         wanted = k + len(exclude)
-        answers = Answers(self.store, self.model_version, k, exclude)
-        quick = view.quick(queries, wanted)
-        answers.ask([row for rows in quick for row in (rows or [])[:wanted]])
-        found = [
-            answers.first(tries(view, query, rows, wanted))
-            for query, rows in zip(queries, quick, strict=True)
+        checked = CheckedResults(self.store, self.model_version, k, exclude)
+        approximate = view.approximate(queries, wanted)
+        checked.look_up([row for rows in approximate for row in (rows or [])[:wanted]])
+        results = [
+            checked.first(growing_results(view, query, rows, wanted))
+            for query, rows in zip(queries, approximate, strict=True)
         ]
-        if answers.dead:
+        if checked.dead:
             with self._turn:
-                self._view = self._view.without(answers.dead)
-        return found
+                self._view = self._view.without(checked.dead)
+        return results
 
     def _swap_in(self) -> None:
-        """Build the large part and take it; holds the lock of building."""
+        """Build the main part and swap it in; the caller holds the build lock."""
         main = self._built()
         with self._turn:
             self._view = self._caught_up(IndexView.of(main))
@@ -222,18 +220,18 @@ class SignatureIndex:
         try:
             self.save()
         except OSError as error:
-            logger.warning("the index serves, but its snapshot could not be written: %s", error)
+            logger.warning("the snapshot of the index could not be written: %s", error)
 
-    def _built(self) -> Main:
+    def _built(self) -> MainPart:
         return built(self.store, self.model_version, exact_max=self._exact_max)
 
     def _caught_up(self, view: IndexView) -> IndexView:
-        """The view with all that SQL has by now; holds the turn."""
+        """The view with all that SQL has by now; the caller holds the lock."""
         last = self.store.last_sequence(self.model_version)
         if last < view.sequence:
             logger.warning(
                 "SQL knows %d changes of signatures, the index %d: the database was restored;"
-                " building the index anew", last, view.sequence,
+                " rebuilding the index", last, view.sequence,
             )  # fmt: skip
             return IndexView.of(self._built())
         if last == view.sequence:
@@ -242,23 +240,23 @@ class SignatureIndex:
         check_dimensions(self.model_version, {view.dimension, changed.dimension} - {None})
         return view.with_changes(changed, last)
 
-    def _build_if_worn(self) -> None:
+    def _rebuild_if_due(self) -> None:
         view = self._view
         is_overdue = self._is_overdue(view)
         if is_overdue and self.folder is not None and not self._rebuilds:
             remove_snapshot(self.model_version, self.folder)
             self._clean_at = time.time()
         allowed = self._share * max(len(view.main.rows), self._exact_max)
-        is_worn = is_overdue or view.num_changed > allowed
-        if not self._rebuilds or not is_worn or self._building.locked():
+        is_due = is_overdue or view.num_changed > allowed
+        if not self._rebuilds or not is_due or self._building.locked():
             return
-        self._builder = threading.Thread(target=self._rebuild_beside, daemon=True)
+        self._builder = threading.Thread(target=self._rebuild_in_background, daemon=True)
         self._builder.start()
 
     def _is_overdue(self, view: IndexView) -> bool:
-        """Whether somebody who was erased or changed has been kept for too long; asked once a day.
+        """Whether vectors of erased users may have been kept for a day; checked once a day.
 
-        Everybody in SQL is in the view, so whoever is in the view alone was erased.
+        All users in SQL are in the view, so users in the view alone were erased.
         """
         if time.time() - max(view.main.read_at, self._clean_at) <= MAX_AGE_S:
             return False
@@ -267,13 +265,13 @@ class SignatureIndex:
         self._clean_at = time.time()
         return False
 
-    def _rebuild_beside(self) -> None:
+    def _rebuild_in_background(self) -> None:
         if not self._building.acquire(blocking=False):
-            return  # another thread is at it
+            return  # another thread builds
         try:
             self._swap_in()
         except StorageError:
-            logger.exception("the index could not be built anew; the one before goes on")
+            logger.exception("the index could not be rebuilt; the old one stays in use")
         finally:
             self._building.release()
 
@@ -285,5 +283,5 @@ def _checked(queries: npt.NDArray[np.float32], dimension: int | None) -> npt.NDA
             " read it with the model version of the index"
         )
     if not np.isfinite(queries).all():
-        raise ValueError("a vector must hold finite numbers alone, got others")
+        raise ValueError("a vector must be finite, got NaN or infinity")
     return np.ascontiguousarray(queries, dtype=np.float32)

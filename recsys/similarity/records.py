@@ -1,11 +1,11 @@
-"""What a search for neighbours answers. Values alone: the client imports them without tensors."""
+"""The results of a search for neighbours: plain values, which the client imports."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarUser:
-    """Another user with a near signature.
+    """A neighbour: another user with a near signature.
 
     Attributes:
         user_id: who.
@@ -18,13 +18,13 @@ class SimilarUser:
 
 @dataclass(frozen=True, slots=True)
 class SimilarUsers:
-    """Some of the users nearest to one.
+    """Some of a user's neighbours.
 
     Attributes:
-        user_id: to whom.
+        user_id: whose neighbours they are.
         model_version: of the signatures.
         revision: of the history that the user's signature was computed from.
-        is_stale: True if the user has chosen since and it could not be computed anew.
+        is_stale: True if the user has chosen since and it could not be recomputed.
         users: the nearest first, equal ones by user id.
         has_more: whether others follow.
     """
@@ -39,12 +39,13 @@ class SimilarUsers:
 
 @dataclass(frozen=True, slots=True)
 class SharedTaste:
-    """A near user and what can be told of them.
+    """A neighbour, and what they and the user both like.
 
     Attributes:
-        user: who and how near.
-        num_choices: how many are stored of them.
-        prompts: of images that both liked, those of most images first, as the near user wrote them.
+        user: the neighbour.
+        num_choices: of the neighbour, in storage.
+        prompts: of images that both liked, those of most images first, as the neighbour wrote
+            them.
     """
 
     user: SimilarUser

@@ -1,7 +1,7 @@
-"""Users, sequences and vectors of one model version as immutable arrays, in the order of user ids.
+"""Users, sequences and vectors of one model version as immutable arrays, ordered by user id.
 
-A view is what a search reads: one large part with an index and one small part with what has come
-since. Changes make another view, so that searches that are under way go on undisturbed.
+A search reads a view: a main part, which has an index, and a small recent part. A change makes a
+new view, so that it does not disturb searches in progress.
 """
 
 import time
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from recsys.similarity.kinds import MAX_K, Candidates, Positions, Vectors
+from recsys.similarity.exact import Positions, Vectors
+from recsys.similarity.kinds import MAX_K, VectorIndex
 
-_SPARE = 4  # neighbours beyond those wanted, should SQL have no more of some
-_TIE = 1e-5  # float32 sums of one vector may differ by so much
+_SPARE = 4  # extra neighbours, in case SQL no longer has some
+_TIE = 1e-5  # how much float32 sums of equal vectors may differ
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -28,7 +29,7 @@ class Neighbour:
     Attributes:
         user_id: who.
         similarity: cosine of the two signatures, in [-1, 1].
-        sequence: under which the vector was put.
+        sequence: of the vector in SQL.
     """
 
     user_id: str
@@ -38,11 +39,16 @@ class Neighbour:
 
 @dataclass(frozen=True, eq=False)
 class UserIds:
-    """Ids in growing order as one row of UTF-8 bytes.
+    """Sorted ids, packed as UTF-8 bytes.
+
+    The layout is that of pyarrow's LargeStringArray, which takes the same memory: 22 bytes for an
+    id of 14 characters. pyarrow packs a million ids in 0.04 s instead of 0.22, of a build that
+    takes a minute, but reads the ids of one search in 12.5 us instead of 7.8, and importing it
+    takes 35 MiB (measured on one core at 200,000 and 1,000,000 users).
 
     Attributes:
-        text: all ids, one behind the other.
-        ends: shape (N + 1,): where each begins, and the end of the last.
+        text: all ids, concatenated.
+        ends: shape (N + 1,): the start of each id, and the end of the last.
     """
 
     text: Bytes
@@ -50,14 +56,14 @@ class UserIds:
 
     @staticmethod
     def of(user_ids: Sequence[str]) -> "UserIds":
-        """Pack ids that are in growing order."""
+        """Pack sorted ids."""
         encoded = [user_id.encode() for user_id in user_ids]
         ends = np.zeros(len(encoded) + 1, dtype=np.int64)
         np.cumsum([len(each) for each in encoded], out=ends[1:])
         return UserIds(np.frombuffer(b"".join(encoded), dtype=np.uint8), ends)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of ids."""
         return len(self.ends) - 1
 
     def __getitem__(self, position: int) -> bytes:
@@ -72,7 +78,7 @@ class UserIds:
         return [self.text[begin:end].tobytes() for begin, end in zip(begins, ends, strict=True)]
 
     def find(self, user_id: str) -> int:
-        """The position of an id; -1: not there."""
+        """Return the position of an id, or -1."""
         sought = user_id.encode()
         position = bisect_left(self, sought)
         return position if position < len(self) and self[position] == sought else -1
@@ -80,11 +86,11 @@ class UserIds:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """N users, in growing order of ids.
+    """N users, ordered by id.
 
     Attributes:
         user_ids: N.
-        sequences: shape (N,), int64, under which the vector was put.
+        sequences: shape (N,), int64, of the vectors in SQL.
         vectors: shape (N, E), float32.
     """
 
@@ -98,7 +104,7 @@ class Rows:
         sequences: npt.NDArray[np.int64],
         vectors: npt.NDArray[np.float32],
     ) -> "Rows":
-        """Put users in order; of one that comes twice the later is kept."""
+        """Order rows by user id; of two rows of one user the later is kept."""
         last = dict(zip(user_ids, range(len(user_ids)), strict=True))
         kept = sorted(last)
         places = np.array([last[user_id] for user_id in kept], dtype=np.int64)
@@ -106,93 +112,93 @@ class Rows:
 
     @staticmethod
     def empty() -> "Rows":
-        """Nobody."""
+        """No rows."""
         return Rows.of([], np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32))
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of users."""
         return len(self.user_ids)
 
     @property
     def dimension(self) -> int | None:
-        """E; None while there is nobody."""
+        """E; None while there are no users."""
         return int(self.vectors.shape[1]) if len(self) else None
 
     def positions(self, user_ids: Sequence[str]) -> Positions:
-        """Where those are of these users who are here."""
-        found = (self.user_ids.find(user_id) for user_id in user_ids)
-        return np.array([position for position in found if position >= 0], dtype=np.int64)
+        """Return the positions of those of these users who have a row."""
+        positions = map(self.user_ids.find, user_ids)
+        return np.array([position for position in positions if position >= 0], dtype=np.int64)
 
     def taken(self, kept: Positions | Flags) -> "Rows":
-        """Some of them, in this order."""
+        """Return some of the rows, in this order."""
         ids = self.user_ids.some(np.arange(len(self))[kept])
         return Rows(
             UserIds.of([each.decode() for each in ids]), self.sequences[kept], self.vectors[kept]
         )
 
     def names(self) -> list[str]:
-        """All ids."""
+        """Return all ids."""
         return [each.decode() for each in self.user_ids.some(np.arange(len(self)))]
 
 
 @dataclass(frozen=True, eq=False)
-class Main:
-    """The large part, which is replaced as a whole.
+class MainPart:
+    """The main part of an index, which is only ever replaced as a whole.
 
     Attributes:
         rows: of all users at `sequence`.
-        sequence: the model version's last one when they were read.
-        candidates: finds near ones; None: comparing with all is as good.
-        read_at: when the reading began, in seconds since 1970.
+        sequence: the model version's last sequence when the rows were read.
+        vector_index: of the rows' vectors; None: search is exact.
+        read_at: when reading began, in seconds since 1970.
     """
 
     rows: Rows
     sequence: int
-    candidates: Candidates | None
+    vector_index: VectorIndex | None
     read_at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, eq=False)
 class IndexView:
-    """All that is known at one moment.
+    """The state of an index at one moment.
 
     Attributes:
-        main: the large part.
+        main: the main part.
         is_gone: shape (N,): rows of main whose user was erased or has another vector by now.
-        num_gone: how many those are.
-        recent: put since main was read; the same users' rows in main are gone.
-        sequence: the last one that is known.
+        num_gone: the number of those rows.
+        recent: rows stored since main was read; the same users' rows in main are gone.
+        sequence: of the last change included.
     """
 
-    main: Main
+    main: MainPart
     is_gone: Flags
     num_gone: int
     recent: Rows
     sequence: int
 
     @staticmethod
-    def of(main: Main) -> "IndexView":
-        """Main alone."""
+    def of(main: MainPart) -> "IndexView":
+        """A view of the main part alone."""
         is_gone = np.zeros(len(main.rows), dtype=np.bool_)
         return IndexView(main, is_gone, 0, Rows.empty(), main.sequence)
 
     @property
     def size(self) -> int:
-        """How many users can be found."""
+        """The number of users in the view."""
         return len(self.main.rows) - self.num_gone + len(self.recent)
 
     @property
     def num_changed(self) -> int:
-        """Changes since main was built; erasures that no search has met do not count."""
+        """Changes since main was built; erasures that no search has come across do not count."""
         return self.num_gone + len(self.recent)
 
     @property
     def dimension(self) -> int | None:
-        """E; None while there is nobody."""
+        """E; None while there are no users."""
         return self.main.rows.dimension or self.recent.dimension
 
     def with_changes(self, changed: Rows, sequence: int) -> "IndexView":
-        """Take users' new vectors, whose sequences are all behind this view's."""
+        """Return a view with new vectors, whose sequences are all above this view's."""
         if not len(changed):
             return replace(self, sequence=sequence)
         is_gone = self.is_gone.copy()
@@ -208,7 +214,7 @@ class IndexView:
         return IndexView(self.main, is_gone, int(is_gone.sum()), recent, sequence)
 
     def without(self, dead: Collection[Neighbour]) -> "IndexView":
-        """Leave out rows that SQL has no more; rows put since stay."""
+        """Return a view without rows that SQL no longer has; rows stored since stay."""
         is_gone = self.is_gone.copy()
         left = np.ones(len(self.recent), dtype=np.bool_)
         for row in dead:
@@ -222,21 +228,21 @@ class IndexView:
         recent = self.recent if left.all() else self.recent.taken(left)
         return replace(self, is_gone=is_gone, num_gone=int(is_gone.sum()), recent=recent)
 
-    def quick(self, queries: Vectors, k: int) -> "list[list[Neighbour] | None]":
-        """What is probably nearest of each query, by the index; None: it cannot tell enough.
+    def approximate(self, queries: Vectors, k: int) -> "list[list[Neighbour] | None]":
+        """Return what the index says is nearest to each query; None where it returns too few.
 
         Args:
             queries: shape (N, E).
-            k: how many are wanted; more come where there are.
+            k: how many are wanted; a few more are returned if there are.
         """
-        candidates = self.main.candidates
-        if candidates is None or k > MAX_K:
+        index = self.main.vector_index
+        if index is None or k > MAX_K:
             return [None] * len(queries)
-        found = candidates.nearest(queries, k)
-        return [self._merged(query, near, k) for query, near in zip(queries, found, strict=True)]
+        nearest = index.nearest(queries, k)
+        return [self._merged(query, near, k) for query, near in zip(queries, nearest, strict=True)]
 
     def exact(self, query: Vectors, depth: int) -> list[Neighbour]:
-        """The nearest by comparing with all, best first, equal ones by user id."""
+        """Return the nearest by exact search, best first, ties by user id."""
         rows = self.main.rows
         near = rows.vectors @ query if len(rows) else np.zeros(0, dtype=np.float32)
         near[self.is_gone] = -np.inf
@@ -247,7 +253,7 @@ class IndexView:
         if near[-1] < 0:
             near = near[near >= 0]
         left = near[~self.is_gone[near]] if self.num_gone else near
-        # Among few that are left, those that the index did not look at may be nearer.
+        # If few are left, vectors that the index did not return may be nearer.
         if len(left) < k or 2 * len(left) < len(near):
             return None
         depth = min(k + _SPARE, len(left))
@@ -255,7 +261,7 @@ class IndexView:
         return self._ranked(query, np.sort(left[best]), depth)
 
     def _ranked(self, query: Vectors, positions: Positions, depth: int) -> list[Neighbour]:
-        # Nobody's vectors have no dimension to multiply by.
+        # Empty rows have no dimension to multiply by.
         ranked = _first(self.main.rows, query, positions, depth) if len(positions) else []
         if len(self.recent):
             new = _best(self.recent.vectors @ query, min(depth, len(self.recent)))
@@ -265,7 +271,7 @@ class IndexView:
 
 
 def _best(near: npt.NDArray[np.float32], depth: int) -> Positions:
-    """Positions of the `depth` largest and of all that may equal the last, growing."""
+    """Positions of the `depth` largest and of all that may equal the last, in order."""
     if depth <= 0:
         return np.zeros(0, dtype=np.int64)
     if depth >= len(near):
@@ -275,7 +281,7 @@ def _best(near: npt.NDArray[np.float32], depth: int) -> Positions:
 
 
 def _first(rows: Rows, query: Vectors, positions: Positions, depth: int) -> list[Neighbour]:
-    """The nearest of growing positions; sums in float64, for equal vectors must come out equal."""
+    """The nearest of sorted positions; summed in float64, so that equal vectors come out equal."""
     products = np.multiply(rows.vectors.take(positions, axis=0), query, dtype=np.float64)
     near = products.sum(axis=1)
     order = np.argsort(-near, kind="stable")[:depth]

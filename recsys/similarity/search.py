@@ -1,4 +1,4 @@
-"""The use case: a user -> the users of near signatures, and what they and the user both like."""
+"""The use case: a user -> their neighbours, and what both like."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -11,68 +11,48 @@ import numpy.typing as npt
 from recsys.errors import NotFound
 from recsys.signatures.records import CurrentSignature
 from recsys.similarity.records import SharedTaste, SimilarUser, SimilarUsers
+from recsys.similarity.rows import Neighbour
 from storage.errors import UnknownUser
 from storage.records import StoredChoice
 
 MAX_RANK = 10_000
-"""How deep neighbours are listed: behind that nobody is near."""
+"""Neighbours beyond this rank are not listed: they are no longer near."""
 
 MAX_CHOICES_COMPARED = 512
 NUM_PROMPTS = 3
 
 
 @runtime_checkable
-class Near(Protocol):
-    """What is needed of `recsys.similarity.rows.Neighbour`."""
-
-    @property
-    def user_id(self) -> str:
-        """Who."""
-
-    @property
-    def similarity(self) -> float:
-        """Cosine of the two signatures."""
-
-
-@runtime_checkable
-class Index(Protocol):
-    """What is needed of `recsys.similarity.index.SignatureIndex`."""
+class NeighbourIndex(Protocol):
+    """The part of `recsys.similarity.index.SignatureIndex` that is used here."""
 
     def search(
         self, vector: npt.NDArray[np.float32], k: int, *, exclude: Collection[str] = ()
-    ) -> Sequence[Near]:
-        """Find the users of the k nearest signatures, the nearest first."""
-
-
-@runtime_checkable
-class CurrentOnes(Protocol):
-    """What is needed of `recsys.signatures.refresh.CurrentSignatures`."""
-
-    def of(self, user_id: str) -> CurrentSignature:
-        """Return a user's signature as of now."""
+    ) -> Sequence[Neighbour]:
+        """Return the k nearest neighbours, the nearest first."""
 
 
 @runtime_checkable
 class Choices(Protocol):
-    """What people chose: from storage, or asked of a server."""
+    """Users' choices, from storage or from a server."""
 
     def num_choices(self, user_id: str) -> int:
-        """Count them; raises UnknownUser or NotFound."""
+        """Return their number; raises UnknownUser or NotFound."""
 
     def some(self, user_id: str) -> Iterable[StoredChoice]:
-        """Return as many as are to be compared; raises UnknownUser or NotFound."""
+        """Return those to be compared; raises UnknownUser or NotFound."""
 
 
 def find_similar(
-    current: CurrentSignature, index: Index, k: int, *, after: int = 0
+    current: CurrentSignature, index: NeighbourIndex, k: int, *, after: int = 0
 ) -> SimilarUsers:
-    """Find the users nearest to one.
+    """Find a user's neighbours.
 
     Args:
-        current: the user's signature; its own user is never found.
+        current: the user's signature; the user is not their own neighbour.
         index: of the same model version.
-        k: at most so many, at least 1.
-        after: how many of the nearest to leave out, for they are known; at least 0.
+        k: the most neighbours to return, at least 1.
+        after: how many of the nearest to skip, at least 0.
 
     Raises:
         ValueError: if k or after is out of range.
@@ -82,26 +62,26 @@ def find_similar(
         raise ValueError(f"k must be at least 1 and after at least 0, got {k} and {after}")
     own = current.signature
     end = min(after + k, MAX_RANK)
-    found: Sequence[Near] = ()
+    neighbours: Sequence[Neighbour] = ()
     if after < end:
-        # One more than asked for tells whether there are others.
-        found = index.search(own.vector, end + 1, exclude=(own.user_id,))
-    users = tuple(_similar(each) for each in found[after:end])
-    has_more = len(found) > end and end < MAX_RANK
+        # One more than asked for shows whether others follow.
+        neighbours = index.search(own.vector, end + 1, exclude=(own.user_id,))
+    users = tuple(_similar(each) for each in neighbours[after:end])
+    has_more = len(neighbours) > end and end < MAX_RANK
     return SimilarUsers(
         own.user_id, own.model_version, own.revision, current.is_stale, users, has_more
     )
 
 
 def shared_tastes(similar: SimilarUsers, choices: Choices) -> list[SharedTaste]:
-    """Tell of each near user what they and the user both like; who is gone by now is left out.
+    """Return what a user and each neighbour both like; neighbours erased meanwhile are left out.
 
     Args:
-        similar: the near users.
-        choices: of everybody.
+        similar: the user and their neighbours.
+        choices: of all users.
 
     Raises:
-        UnknownUser: if the user is gone, or NotFound.
+        UnknownUser: if the user was erased meanwhile, or NotFound.
     """
     own = _liked_prompts(choices.some(similar.user_id))
     tastes = []
@@ -116,15 +96,15 @@ def shared_tastes(similar: SimilarUsers, choices: Choices) -> list[SharedTaste]:
 
 
 def shared_prompts(own: Sequence[str], theirs: Sequence[str]) -> tuple[str, ...]:
-    """Prompts that two people both liked images of, told apart neither by case nor by spaces.
+    """Return the prompts of which two users both liked images; case and spaces do not matter.
 
     Args:
-        own: of each liked image of the one.
-        theirs: of each liked image of the other.
+        own: of each liked image of the first user.
+        theirs: of each liked image of the second.
 
     Returns:
-        At most `NUM_PROMPTS`, in the other's words; first those that both liked the most images of
-        (the smaller of the two counts), equal ones by alphabet.
+        At most `NUM_PROMPTS`, as the second user wrote them; by the number of images that both
+        liked (the smaller of the two counts), then alphabetically.
     """
     mine, others = Counter(map(_plain, own)), Counter(map(_plain, theirs))
     words = {_plain(prompt): prompt.strip() for prompt in theirs}
@@ -133,9 +113,9 @@ def shared_prompts(own: Sequence[str], theirs: Sequence[str]) -> tuple[str, ...]
     return tuple(words[plain] for _, plain in best_first[:NUM_PROMPTS])
 
 
-def _similar(near: Near) -> SimilarUser:
-    # A product of two float32 vectors of length 1 may be above 1 by its rounding.
-    return SimilarUser(near.user_id, min(1.0, max(-1.0, float(near.similarity))))
+def _similar(neighbour: Neighbour) -> SimilarUser:
+    # Rounding may take a product of two float32 vectors of length 1 above 1.
+    return SimilarUser(neighbour.user_id, min(1.0, max(-1.0, float(neighbour.similarity))))
 
 
 def _liked_prompts(choices: Iterable[StoredChoice]) -> list[str]:

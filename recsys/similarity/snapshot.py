@@ -1,15 +1,15 @@
-"""An index's large part on disk, so that a restart need not build it again.
+"""The main part of an index on disk, so that a restart need not rebuild it.
 
 folder/CURRENT-<version>              name of the snapshot to load, replaced atomically
 folder/<version>-<sequence>-<random>/ never changed once it has this name
     meta.json                         what it is, and the SHA-256 of each file
     ids.npy ends.npy sequences.npy vectors.npy
-    index.faiss                       where there is one
+    index.faiss                       if there is an index
 
-A snapshot is written under another name, flushed to the disk, renamed, and then pointed at; so
-whenever a writer is killed, the pointer names a whole one. One process writes at a time.
-What is in a snapshot is not the truth: who reads it asks SQL what has happened since. The vectors
-of users who have been erased stay in it until there is another; see `SignatureIndex`.
+A snapshot is written under a temporary name, flushed to the disk, renamed, and then pointed at; so
+the pointer always names a complete one, even if a writer is killed. One process writes at a time.
+SQL is authoritative: a reader asks it for all later changes. The vectors of erased users stay in a
+snapshot until it is replaced; see `SignatureIndex`.
 """
 
 import fcntl
@@ -20,7 +20,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.errors import RecsysError
-from recsys.similarity.kinds import Candidates, Effort, Graph, InvertedFile, Vectors, on_gpu
-from recsys.similarity.rows import Main, Rows, UserIds
+from recsys.similarity.exact import Vectors
+from recsys.similarity.kinds import Graph, InvertedFile, VectorIndex, on_gpu
+from recsys.similarity.rows import MainPart, Rows, UserIds
 from storage.files import flush, replace_file
 
-FORMAT = 1
+FORMAT = 2
 MAX_AGE_S = 24 * 3600.0
 _INDEX = "index.faiss"
 _META = "meta.json"
@@ -41,24 +41,24 @@ _NAME_CHARACTERS = 16  # of the digest; meta.json has all
 
 
 class SnapshotRefused(RecsysError):
-    """A snapshot that is damaged or of something else; the message says what."""
+    """A snapshot that is damaged, or of another model version or format; the message says which."""
 
 
-def save_snapshot(main: Main, model_version: str, folder: Path) -> Path:
-    """Write a snapshot, point at it, and remove those before it and old ones of other versions.
+def save_snapshot(main: MainPart, model_version: str, folder: Path) -> Path:
+    """Write a snapshot, point at it, and remove earlier ones and old ones of other versions.
 
-    Of several writers the last one wins, whichever knows more: who reads it catches up.
+    Of several writers the last one wins, even if it knows less: readers catch up from SQL.
 
     Args:
-        main: of at least one user.
+        main: with at least one user.
         model_version: of its vectors.
-        folder: made if it is not there.
+        folder: created if missing.
 
     Returns:
-        The snapshot.
+        The folder of the snapshot.
 
     Raises:
-        OSError: if it cannot be written; what was there is there still.
+        OSError: if it cannot be written; the previous one stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
@@ -79,13 +79,13 @@ def save_snapshot(main: Main, model_version: str, folder: Path) -> Path:
 
 
 def remove_snapshot(model_version: str, folder: Path) -> None:
-    """Remove what is there of a model version; whoever has it loaded keeps it."""
+    """Remove a model version's snapshots; processes that have one loaded keep it."""
     with _alone(folder):
         _sweep(model_version, folder, keep=None)
 
 
-def load_snapshot(model_version: str, folder: Path) -> Main | None:
-    """Load what is pointed at, memory-mapped.
+def load_snapshot(model_version: str, folder: Path) -> MainPart | None:
+    """Load the current snapshot, memory-mapped.
 
     Returns:
         None if there is no snapshot of this model version.
@@ -98,14 +98,14 @@ def load_snapshot(model_version: str, folder: Path) -> Main | None:
         try:
             return _read(path, model_version)
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            # Another process may have put a newer one in its place while this one was read.
+            # Another process may have replaced it while it was being read.
             before, path = path, _pointed_at(model_version, folder)
             if path == before:
-                raise SnapshotRefused(f"{path} must be whole and readable: {error}") from error
+                raise SnapshotRefused(f"{path} must be complete and readable: {error}") from error
     return None
 
 
-def _write(main: Main, model_version: str, folder: Path) -> None:
+def _write(main: MainPart, model_version: str, folder: Path) -> None:
     rows = main.rows
     arrays: dict[str, npt.NDArray[Any]] = {
         "ids": rows.user_ids.text,
@@ -115,9 +115,8 @@ def _write(main: Main, model_version: str, folder: Path) -> None:
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    settings = {}
-    if main.candidates is not None:
-        settings = _write_candidates(main.candidates, folder / _INDEX)
+    index = main.vector_index
+    settings = {} if index is None else _write_index(index, folder / _INDEX)
     meta = {
         "format": FORMAT,
         "model_version": model_version,
@@ -125,7 +124,7 @@ def _write(main: Main, model_version: str, folder: Path) -> None:
         "read_at": main.read_at,
         "num_users": len(rows),
         "dimension": rows.vectors.shape[1],
-        "kind": None if main.candidates is None else main.candidates.kind,
+        "kind": None if index is None else index.kind,
         "settings": settings,
         "sha256": {path.name: _digest(path) for path in sorted(folder.iterdir())},
     }
@@ -134,7 +133,7 @@ def _write(main: Main, model_version: str, folder: Path) -> None:
         flush(path)
 
 
-def _read(path: Path, model_version: str) -> Main:
+def _read(path: Path, model_version: str) -> MainPart:
     meta = json.loads((path / _META).read_text())
     if meta["format"] != FORMAT:
         raise ValueError(f"format must be {FORMAT}, got {meta['format']!r}")
@@ -150,33 +149,31 @@ def _read(path: Path, model_version: str) -> Main:
     rows = Rows(UserIds(ids, ends), sequences, vectors)
     if {len(rows), len(sequences), len(vectors)} != {meta["num_users"]}:
         raise ValueError(f"num_users must be {meta['num_users']}, got {len(rows)}")
-    candidates = None
+    index = None
     if meta["kind"] is not None:
-        candidates = _read_candidates(meta["kind"], path / _INDEX, meta["settings"], vectors)
-    return Main(rows, int(meta["sequence"]), candidates, float(meta["read_at"]))
+        index = _read_index(meta["kind"], path / _INDEX, meta["settings"], vectors)
+    return MainPart(rows, int(meta["sequence"]), index, float(meta["read_at"]))
 
 
-def _write_candidates(candidates: Candidates, path: Path) -> dict[str, Any]:
-    """Write what is costly to build again into a file.
+def _write_index(index: VectorIndex, path: Path) -> dict[str, int | float]:
+    """Write an index to a file, if it is costly to build.
 
     Returns:
-        What `_read_candidates` needs beside it, fit for JSON.
+        The settings that `_read_index` needs beside it.
     """
-    if not isinstance(candidates, InvertedFile | Graph):
+    if not isinstance(index, InvertedFile | Graph):
         return {}
     import faiss
 
-    faiss.write_index(candidates.index, str(path))
-    return asdict(candidates.effort)
+    faiss.write_index(index.index, str(path))
+    return index.settings
 
 
-def _read_candidates(
-    kind: str, path: Path, settings: dict[str, Any], vectors: Vectors
-) -> Candidates:
-    """Read what `_write_candidates` wrote, memory-mapped where FAISS can.
+def _read_index(kind: str, path: Path, settings: dict[str, Any], vectors: Vectors) -> VectorIndex:
+    """Read what `_write_index` wrote, memory-mapped where FAISS can.
 
     Raises:
-        ValueError: if the file is of other vectors, or of a kind that cannot be here.
+        ValueError: if the file is of other vectors, or of a kind that is not supported here.
         RuntimeError: if FAISS cannot read the file.
     """
     import faiss
@@ -188,11 +185,11 @@ def _read_candidates(
         Graph.kind: Graph,
     }
     if kind not in kinds:
-        raise ValueError(f"an index must be of a kind that can be here, got {kind!r}")
+        raise ValueError(f"kind must be one of {', '.join(kinds)} on this machine, got {kind!r}")
     index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     if index.ntotal != len(vectors) or index.d != vectors.shape[1]:
         raise ValueError(f"an index must hold {len(vectors)} vectors, got {index.ntotal}")
-    return kinds[kind](index, Effort(**settings))
+    return kinds[kind](index, **settings)
 
 
 def _pointed_at(model_version: str, folder: Path) -> Path | None:
@@ -219,7 +216,7 @@ def _pointer(model_version: str, folder: Path) -> Path:
 
 
 def _short(model_version: str) -> str:
-    """A file name: model versions are digests, but nothing else may leave the folder either."""
+    """A safe file name: model versions are digests, but no other text may leave the folder."""
     plain = model_version[:_NAME_CHARACTERS]
     if plain.isascii() and plain.isalnum():
         return plain
@@ -227,9 +224,9 @@ def _short(model_version: str) -> str:
 
 
 def _sweep(model_version: str, folder: Path, *, keep: str | None) -> None:
-    """Remove this version's other snapshots, and what killed writers left; nobody else writes.
+    """Remove this version's other snapshots and what killed writers left; the lock is held.
 
-    Those of other versions too, once they are as old as vectors of erased users may get here.
+    Snapshots of other versions are removed at the age at which they may hold erased users.
     """
     own = f"{_short(model_version)}-"
     for path in folder.iterdir():
@@ -245,7 +242,7 @@ def _sweep(model_version: str, folder: Path, *, keep: str | None) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system takes back from whoever is killed."""
+    """Hold the folder's lock, which the system releases if the process is killed."""
     with (folder / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""The large part of an index from SQL, or from a snapshot that agrees with SQL."""
+"""The main part of an index, from SQL or from a snapshot that agrees with SQL."""
 
 import logging
 import time
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.similarity.kinds import build_candidates
-from recsys.similarity.rows import Main, Rows
+from recsys.similarity.kinds import build_vector_index
+from recsys.similarity.rows import MainPart, Rows
 from recsys.similarity.snapshot import SnapshotRefused, load_snapshot
 from storage.records import SignatureBatch
 from storage.signatures import SignatureStore
@@ -19,22 +19,22 @@ _NUM_COMPARED = 32  # of a snapshot's newest rows with SQL
 logger = logging.getLogger(__name__)
 
 
-def built(store: SignatureStore, model_version: str, *, exact_max: int) -> Main:
-    """Build from all that SQL has.
+def built(store: SignatureStore, model_version: str, *, exact_max: int) -> MainPart:
+    """Build the main part from all signatures in SQL.
 
     Args:
-        store: the truth.
-        model_version: whose vectors.
-        exact_max: up to so many users there is no index.
+        store: authoritative.
+        model_version: of the vectors.
+        exact_max: search is exact up to this many users.
     """
     read_at = time.time()
     last = store.last_sequence(model_version)
     rows = read_rows(store, model_version, after=0, last=last)
-    return Main(rows, last, build_candidates(rows.vectors, exact_max=exact_max), read_at)
+    return MainPart(rows, last, build_vector_index(rows.vectors, exact_max=exact_max), read_at)
 
 
 def read_rows(store: SignatureStore, model_version: str, *, after: int, last: int) -> Rows:
-    """Vectors put after a sequence and at least up to the last, each user's newest alone.
+    """Read the vectors stored after one sequence and at least up to another, one for each user.
 
     Raises:
         ValueError: if they are not of one dimension.
@@ -50,21 +50,21 @@ def read_rows(store: SignatureStore, model_version: str, *, after: int, last: in
     )
 
 
-def check_dimensions(model_version: str, found: Collection[int | None]) -> None:
-    """Vectors of one model version have one dimension.
+def check_dimensions(model_version: str, dimensions: Collection[int | None]) -> None:
+    """Check that the vectors of a model version have one dimension.
 
     Raises:
-        ValueError: otherwise.
+        ValueError: if they have several.
     """
-    if len(found) > 1:
+    if len(dimensions) > 1:
         raise ValueError(
             f"signatures of model version {model_version} must be of one dimension, got"
-            f" {sorted(map(str, found))}: erase those that are not its own"
+            f" {sorted(map(str, dimensions))}: erase those that are not its own"
         )
 
 
-def restored(store: SignatureStore, model_version: str, folder: Path) -> Main | None:
-    """Load the snapshot, if there is one and it agrees with SQL; a warning says why not."""
+def restored(store: SignatureStore, model_version: str, folder: Path) -> MainPart | None:
+    """Load the snapshot if there is one that agrees with SQL; otherwise log a warning."""
     try:
         main = load_snapshot(model_version, folder)
         if main is not None:
@@ -86,7 +86,7 @@ def _batches(
         after = int(batch.sequences[-1])
 
 
-def _compare(main: Main, store: SignatureStore, model_version: str) -> None:
+def _compare(main: MainPart, store: SignatureStore, model_version: str) -> None:
     """Raise SnapshotRefused if a snapshot's newest rows are not those that SQL has."""
     last = store.last_sequence(model_version)
     if last < main.sequence:

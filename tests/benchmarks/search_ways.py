@@ -9,16 +9,17 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from recsys.similarity import kinds as index_kinds
-from recsys.similarity.rows import IndexView, Main, Rows
+from recsys.similarity.exact import exact_nearest, recall_of
+from recsys.similarity.kinds import build_vector_index
+from recsys.similarity.rows import IndexView, MainPart, Rows
 
 K = 10
-BREADTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+EF_SEARCHES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 RECALL = 0.99
 
 Vectors = npt.NDArray[np.float32]
 Search = Callable[[Vectors], npt.NDArray[np.int64]]
-Tunable = tuple["Way", Callable[[int], None]]  # and what sets its breadth
+Tunable = tuple["Way", Callable[[int], None]]  # and what sets its efSearch
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def with_faiss_hnsw(vectors: Vectors, threads: int) -> Tunable:
     _, took = built(lambda: index.add(vectors), threads)
     size = faiss.serialize_index(index).nbytes
     way = Way("faiss hnsw", "", took, size, lambda q: index.search(q[None], K)[1][0])
-    return way, lambda breadth: setattr(index.hnsw, "efSearch", breadth)
+    return way, lambda ef_search: setattr(index.hnsw, "efSearch", ef_search)
 
 
 def with_hnswlib(vectors: Vectors, threads: int) -> Tunable:
@@ -97,7 +98,7 @@ def with_usearch(vectors: Vectors, threads: int) -> Tunable:
         return index.search(query, K, threads=1).keys.astype(np.int64)
 
     way = Way("usearch", "", took, index.serialized_length, search)
-    return way, lambda breadth: setattr(index, "expansion_search", breadth)
+    return way, lambda ef_search: setattr(index, "expansion_search", ef_search)
 
 
 def user_ids(number: int) -> list[str]:
@@ -105,18 +106,18 @@ def user_ids(number: int) -> list[str]:
     return [f"user-{place:08d}" for place in range(number)]
 
 
-def with_recsys(vectors: Vectors, threads: int) -> tuple[Way, Main]:
+def with_recsys(vectors: Vectors, threads: int) -> tuple[Way, MainPart]:
     """The index as it is built for this size, without SQL."""
     ids = user_ids(len(vectors))
     rows = Rows.of(ids, np.arange(1, len(ids) + 1), vectors)
-    candidates, took = built(lambda: index_kinds.build_candidates(vectors), threads)
-    main = Main(rows, len(ids), candidates)
+    index, took = built(lambda: build_vector_index(vectors), threads)
+    main = MainPart(rows, len(ids), index)
     view = IndexView.of(main)
 
     def search(query: Vectors) -> npt.NDArray[np.int64]:
-        if candidates is None:
+        if index is None:
             return np.array([row.sequence - 1 for row in view.exact(query, K)])
-        near = candidates.nearest(query[None], K)[0]
+        near = index.nearest(query[None], K)[0]
         near = near[near >= 0]
         best = np.argsort(-(vectors.take(near, axis=0) @ query))[:K]
         return near[best]
@@ -124,25 +125,25 @@ def with_recsys(vectors: Vectors, threads: int) -> tuple[Way, Main]:
     kept = (rows.user_ids.text, rows.user_ids.ends, rows.sequences, rows.vectors)
     size = float(sum(each.nbytes for each in kept))
     note = "exact"
-    if candidates is not None:
-        size += faiss.serialize_index(candidates.index).nbytes  # type: ignore[attr-defined]
-        effort = candidates.effort  # type: ignore[attr-defined]
-        note = f"{candidates.kind} {effort.breadth}, {effort.depth}"
+    if index is not None:
+        size += faiss.serialize_index(index.index).nbytes  # type: ignore[attr-defined]
+        settings = ", ".join(map(str, list(index.settings.values())[:2]))  # type: ignore[attr-defined]
+        note = f"{index.kind} {settings}"
     return Way("recsys", note, took, size, search), main
 
 
 def recall(vectors: Vectors, queries: Vectors, found: list[npt.NDArray[np.int64]]) -> float:
     """The share of the true `K` nearest that were found."""
-    truth = index_kinds.exact_nearest(vectors, queries, K)
-    return index_kinds.recall_of(vectors, queries, np.stack(found), truth)
+    truth = exact_nearest(vectors, queries, K)
+    return recall_of(vectors, queries, np.stack(found), truth)
 
 
 def with_recall(made: Tunable, vectors: Vectors, queries: Vectors) -> Way:
-    """A graph with the least breadth that has the recall."""
+    """A graph with the least efSearch that has the recall."""
     way, widen = made
     queries = queries[:300]
-    for breadth in BREADTHS:
-        widen(breadth)
+    for ef_search in EF_SEARCHES:
+        widen(ef_search)
         if recall(vectors, queries, [way.search(query) for query in queries]) >= RECALL:
             break
-    return replace(way, note=f"breadth {breadth}")
+    return replace(way, note=f"efSearch {ef_search}")

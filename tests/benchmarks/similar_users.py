@@ -9,7 +9,7 @@
     recsys+sql   `SignatureIndex.search`: users, each checked in SQLite
 
 Vectors and queries are draws of `signature_draws`: 1000 groups on the sphere, or with `--like` as
-real signatures are. The graphs search with the least effort of `BREADTHS` that has the recall.
+real signatures are. The graphs search with the least efSearch of `EF_SEARCHES` that has the recall.
 Searches run on one core, one query at a time; builds on `--threads`. Claims are ratios of one run.
 """
 
@@ -46,7 +46,7 @@ from sqlalchemy import insert
 from threadpoolctl import threadpool_limits
 
 from recsys.similarity.index import SignatureIndex
-from recsys.similarity.rows import Main
+from recsys.similarity.rows import MainPart
 from recsys.similarity.snapshot import save_snapshot
 from storage.database import Database, upgrade
 from storage.records import Signature
@@ -179,7 +179,7 @@ def measure_all(
 
 
 def through_sql(
-    ours: Way, main: Main, vectors: Vectors, queries: Vectors, case: Case
+    ours: Way, main: MainPart, vectors: Vectors, queries: Vectors, case: Case
 ) -> Iterator[Measured]:
     """The whole search with SQLite, before and after an upsert."""
     ids = user_ids(len(vectors))

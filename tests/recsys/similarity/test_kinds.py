@@ -4,16 +4,14 @@ import faiss
 import numpy as np
 import pytest
 
+from recsys.similarity.exact import exact_nearest, nearest_of, recall_of
 from recsys.similarity.kinds import (
     Graph,
     InvertedFile,
     OnGpu,
-    build_candidates,
-    exact_nearest,
+    build_vector_index,
     graph,
     inverted_file,
-    nearest_of,
-    recall_of,
     tune,
 )
 
@@ -40,15 +38,15 @@ def recall(made, vectors: np.ndarray, queries: np.ndarray, k: int = 10) -> float
 
 
 def test_few_vectors_need_no_index() -> None:
-    assert build_candidates(grouped(300, 8), exact_max=300) is None
+    assert build_vector_index(grouped(300, 8), exact_max=300) is None
 
 
 @pytest.mark.parametrize("dimension", [8, 9, 32])
 def test_groups_get_lists_with_the_recall_that_is_promised(dimension: int) -> None:
     vectors, queries = grouped(6000, dimension), grouped(300, dimension, seed=1)
-    made = build_candidates(vectors, exact_max=1000)
+    made = build_vector_index(vectors, exact_max=1000)
     assert isinstance(made, InvertedFile)
-    assert made.effort.recall >= 0.995
+    assert made.recall >= 0.995
     assert recall(made, vectors, queries) >= 0.99
 
 
@@ -66,43 +64,43 @@ def test_vectors_that_lie_close_are_told_apart() -> None:
 
 def test_more_neighbours_are_looked_for_harder() -> None:
     vectors, queries = grouped(6000, 16), grouped(100, 16, seed=1)
-    made = build_candidates(vectors, exact_max=1000)
+    made = build_vector_index(vectors, exact_max=1000)
     assert recall(made, vectors, queries, k=100) >= 0.97
 
 
 def test_where_lists_miss_neighbours_there_is_a_graph(monkeypatch) -> None:
-    monkeypatch.setattr("recsys.similarity.kinds._LIST_EFFORTS", ((1, 20),))
+    monkeypatch.setattr("recsys.similarity.kinds._IVF_LADDER", ((1, 20),))
     vectors = scattered(5000, 16)
-    made = build_candidates(vectors, exact_max=1000)
+    made = build_vector_index(vectors, exact_max=1000)
     assert isinstance(made, Graph)
-    assert made.effort.recall >= 0.995
+    assert made.recall >= 0.995
     assert recall(made, vectors, scattered(200, 16, seed=1)) >= 0.99  # none of them is stored
 
 
 @pytest.mark.parametrize("quicker", ["ivf-pq", "hnsw"])
 def test_where_lists_are_slow_the_quicker_kind_is_kept(monkeypatch, quicker: str) -> None:
     vectors = scattered(3000, 16)
-    monkeypatch.setattr("recsys.similarity.kinds._LIST_EFFORTS", ((32, 400),))
+    monkeypatch.setattr("recsys.similarity.kinds._IVF_LADDER", ((32, 400),))
     monkeypatch.setattr("recsys.similarity.kinds._seconds", lambda made, _: made.kind != quicker)
-    assert build_candidates(vectors, exact_max=1000).kind == quicker
+    assert build_vector_index(vectors, exact_max=1000).kind == quicker
     monkeypatch.setattr("recsys.similarity.kinds.GRAPH_MAX", 2999)
-    assert build_candidates(vectors, exact_max=1000).kind == "ivf-pq"
+    assert build_vector_index(vectors, exact_max=1000).kind == "ivf-pq"
 
 
 def test_where_nothing_has_the_recall_all_are_compared(monkeypatch, caplog) -> None:
-    monkeypatch.setattr("recsys.similarity.kinds._LIST_EFFORTS", ((1, 10),))
-    monkeypatch.setattr("recsys.similarity.kinds._GRAPH_EFFORTS", ((1, 10),))
+    monkeypatch.setattr("recsys.similarity.kinds._IVF_LADDER", ((1, 10),))
+    monkeypatch.setattr("recsys.similarity.kinds._HNSW_LADDER", ((1, 10),))
     monkeypatch.setattr("recsys.similarity.kinds.TARGET_RECALL", 1.0)
-    assert build_candidates(scattered(3000, 32), exact_max=1000) is None
-    assert "all are compared" in caplog.text
+    assert build_vector_index(scattered(3000, 32), exact_max=1000) is None
+    assert "search is exact" in caplog.text
 
 
-def test_tune_takes_the_least_effort_that_will_do() -> None:
+def test_tune_takes_the_cheapest_settings_that_will_do() -> None:
     vectors = scattered(6000, 16)
     easy = tune(inverted_file(vectors), vectors, target=0.5)
     hard = tune(inverted_file(vectors), vectors, target=0.999)
-    assert easy.effort.breadth * easy.effort.depth < hard.effort.breadth * hard.effort.depth
-    assert 0.5 <= easy.effort.recall < hard.effort.recall
+    assert easy.nprobe * easy.num_reranked < hard.nprobe * hard.num_reranked
+    assert 0.5 <= easy.recall < hard.recall
 
 
 @pytest.mark.parametrize("build", [inverted_file, graph])
@@ -110,7 +108,7 @@ def test_equal_vectors_are_all_as_good(build) -> None:
     vectors = np.repeat(scattered(1, 16), 3000, axis=0)
     found = tune(build(vectors), vectors)
     assert found is not None
-    assert found.effort.recall == 1.0
+    assert found.recall == 1.0
 
 
 def test_recall_counts_what_was_found() -> None:
@@ -132,6 +130,6 @@ class FakeGpus:
 def test_a_gpu_compares_with_all(monkeypatch) -> None:
     FakeGpus.use(monkeypatch)
     vectors, queries = scattered(3000, 16), scattered(50, 16, seed=1)
-    made = build_candidates(vectors, exact_max=1000)
+    made = build_vector_index(vectors, exact_max=1000)
     assert isinstance(made, OnGpu)
     assert recall(made, vectors, queries) == 1.0

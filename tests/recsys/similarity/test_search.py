@@ -1,4 +1,4 @@
-"""Near users of one user, and what they both like; no storage and no model."""
+"""The neighbours of a user, and what they both like; no storage and no model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ import pytest
 from recsys.errors import NotFound
 from recsys.signatures.records import CurrentSignature
 from recsys.similarity.records import SimilarUser, SimilarUsers
+from recsys.similarity.rows import Neighbour
 from recsys.similarity.search import (
     MAX_CHOICES_COMPARED,
     MAX_RANK,
@@ -23,20 +24,14 @@ from storage.records import Choice, Signature, StoredChoice
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Found:
-    user_id: str
-    similarity: float
-
-
 @dataclass
 class FakeIndex:
-    found: Sequence[Found]
+    neighbours: Sequence[Neighbour]
     asked: list = field(default_factory=list)
 
     def search(self, vector, k, *, exclude=()):
         self.asked.append((k, tuple(exclude)))
-        return list(self.found[:k])
+        return list(self.neighbours[:k])
 
 
 @pytest.fixture
@@ -47,7 +42,7 @@ def ann():
 
 @pytest.fixture
 def index():
-    return FakeIndex([Found(name, 1 - n / 10) for n, name in enumerate("bcde")])
+    return FakeIndex([Neighbour(name, 1 - n / 10, n) for n, name in enumerate("bcde")])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +72,7 @@ def test_a_slice_of_the_nearest_is_found(ann, index, k, after, names, has_more):
     ("k", "after", "number"), [(2, MAX_RANK - 1, 1), (2, MAX_RANK, 0), (1, 2**62, 0)]
 )
 def test_nobody_is_found_behind_the_last_rank(ann, k, after, number):
-    index = FakeIndex([Found(str(n), 0.0) for n in range(MAX_RANK + 5)])
+    index = FakeIndex([Neighbour(str(n), 0.0, n) for n in range(MAX_RANK + 5)])
 
     similar = find_similar(ann, index, k, after=after)
 
@@ -87,7 +82,8 @@ def test_nobody_is_found_behind_the_last_rank(ann, k, after, number):
 
 
 def test_a_similarity_is_never_above_one(ann):
-    similar = find_similar(ann, FakeIndex([Found("b", 1.0000002), Found("c", -1.0000001)]), 2)
+    rounded = [Neighbour("b", 1.0000002, 1), Neighbour("c", -1.0000001, 2)]
+    similar = find_similar(ann, FakeIndex(rounded), 2)
 
     assert [each.similarity for each in similar.users] == [1, -1]
 

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import delete
 
 from recsys.similarity.index import SignatureIndex
-from recsys.similarity.kinds import build_candidates
-from recsys.similarity.rows import Main, Rows
+from recsys.similarity.kinds import build_vector_index
+from recsys.similarity.rows import MainPart, Rows
 from recsys.similarity.snapshot import MAX_AGE_S, SnapshotRefused, load_snapshot, save_snapshot
 from storage.records import Signature
 from storage.tables import SignatureCounterRow, SignatureRow
@@ -25,10 +25,10 @@ def unit(seed: int, number: int) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def main_of(number: int, sequence: int, *, exact_max: int = 100_000) -> Main:
+def main_of(number: int, sequence: int, *, exact_max: int = 100_000) -> MainPart:
     names = [f"user {place:05d}" for place in range(number)]
     rows = Rows.of(names, np.arange(1, number + 1), unit(1, number))
-    return Main(rows, sequence, build_candidates(rows.vectors, exact_max=exact_max))
+    return MainPart(rows, sequence, build_vector_index(rows.vectors, exact_max=exact_max))
 
 
 @pytest.mark.parametrize("exact_max", [100, 100_000])
@@ -41,11 +41,11 @@ def test_a_snapshot_comes_back_as_it_was(folder, exact_max: int) -> None:
     assert np.array_equal(found.rows.vectors, main.rows.vectors)
     assert np.array_equal(found.rows.sequences, main.rows.sequences)
     assert isinstance(found.rows.vectors.base, np.memmap)
-    if main.candidates is not None:
-        assert found.candidates.effort == main.candidates.effort
+    if main.vector_index is not None:
+        assert found.vector_index.settings == main.vector_index.settings
         queries = unit(2, 20)
         assert np.array_equal(
-            found.candidates.nearest(queries, 10), main.candidates.nearest(queries, 10)
+            found.vector_index.nearest(queries, 10), main.vector_index.nearest(queries, 10)
         )
 
 
@@ -163,7 +163,7 @@ DAMAGES = {
     **{f"cut {name}": damage(name, cut) for name in ("meta.json", "vectors.npy", "index.faiss")},
     **{f"flip {name}": damage(name, flip) for name in ("ids.npy", "index.faiss")},
     **{f"no {name}": damage(name, Path.unlink) for name in ("meta.json", "ends.npy")},
-    "format": damage("meta.json", meta(format=2)),
+    "format": damage("meta.json", meta(format=1)),
     "version": damage("meta.json", meta(model_version="v2")),
     "kind": damage("meta.json", meta(kind="pickle")),
     "users": damage("meta.json", meta(num_users=7)),
