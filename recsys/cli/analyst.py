@@ -6,25 +6,31 @@ import click
 
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import CHECKPOINT
 
 DEFAULT_ADDRESS = "127.0.0.1:8501"
 
 
 @click.command("analyst")
 @click.option(
-    "--address", default=DEFAULT_ADDRESS, show_default=True, help="HOST:PORT to listen on."
+    "--address",
+    default=DEFAULT_ADDRESS,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address to listen on.",
 )
 @click.option(
-    "--open", "opens_browser", is_flag=True, help="Also open it in this machine's browser."
+    "--open", "opens_browser", is_flag=True, help="Open the page in this machine's browser, too."
 )
-@click.option("--checkpoint", help="The scorer that tells why users are near.")
+@CHECKPOINT
 @click.pass_context
 def command(ctx: click.Context, address: str, opens_browser: bool, checkpoint: str | None) -> None:
-    """Serve a page on who likes what.
+    """Serve the analyst's page of users and clusters.
 
-    It shows users, neighbours, a map, clusters, comparisons and freshness, and only reads. It asks
-    nobody who they are: leave it on this machine, or put it behind a proxy that does. Ends on
-    SIGTERM or Ctrl-C.
+    It also shows neighbours, a map, comparisons and the freshness of signatures. It is read-only,
+    and has no authentication: leave it on this machine, or put it behind a proxy that has. Stop it
+    by SIGTERM or Ctrl-C. --checkpoint names the scorer whose attention explains why two users are
+    neighbours.
     """
     read_settings(checkpoint=checkpoint)
     flags = dict(ctx.find_root().obj or {})
@@ -37,12 +43,12 @@ def command(ctx: click.Context, address: str, opens_browser: bool, checkpoint: s
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--address") from error
     _check_free(address)
-    click.echo(f"The page is at http://{address}; Ctrl-C ends it")
+    click.echo(f"The page is at http://{address}; press Ctrl-C to stop it")
     serve_page(address, flags, opens_browser=opens_browser)
 
 
 def _check_free(address: str) -> None:
-    """Nobody listens there yet: Streamlit would say so only in passing."""
+    """Refuse an address that is taken, which Streamlit reports only in passing."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=0.5):
@@ -50,6 +56,6 @@ def _check_free(address: str) -> None:
     except OSError:
         return
     raise Failure(
-        f"{address} must be free, and somebody listens there: pass another --address",
+        f"{address} is already in use: pass another --address",
         ExitCode.UNAVAILABLE,
     )

@@ -1,4 +1,4 @@
-"""`recsys backfill`: every missing or stale signature brought up to date, on this machine."""
+"""`recsys backfill`: compute every signature that is missing or stale, on this machine."""
 
 import logging
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import click
 
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import CHECKPOINT, DEVICE
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import pacing, waiting
 from recsys.runtime import Runtime
@@ -22,19 +23,28 @@ _PAGE = 1000
 
 
 @click.command("backfill")
-@click.option("--user", help="Only this user, also if skipped or failed before.")
+@click.option(
+    "--user", help="Id of a single user to compute, even one who failed or was skipped before."
+)
 @click.option(
     "--chunk",
     type=click.IntRange(1, 4096),
     default=64,
     show_default=True,
-    help="Users computed before anything is stored; a run that is killed loses at most so many.",
+    help="Users computed before their signatures are stored; a killed run loses at most so many.",
 )
-@click.option("--retry-failed", is_flag=True, help="Try those again who failed before.")
-@click.option("--failures", "is_list", is_flag=True, help="Compute nothing: list all who failed.")
-@click.option("--checkpoint", help="The scorer: a folder, or the name of a shipped one.")
-@click.option("--device", help="Where the model runs: cpu or cuda.")
-@click.option("--json", "is_json", is_flag=True, help="For programs; --failures: a line each.")
+@click.option("--retry-failed", is_flag=True, help="Try users again who failed before.")
+@click.option(
+    "--failures", "is_list", is_flag=True, help="List all users who failed, and compute nothing."
+)
+@CHECKPOINT
+@DEVICE
+@click.option(
+    "--json",
+    "is_json",
+    is_flag=True,
+    help="Print JSON, for programs; with --failures, one object a line.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -46,14 +56,14 @@ def command(
     device: str | None,
     is_json: bool,
 ) -> None:
-    """Bring every missing or stale signature up to date.
+    """Compute every signature that is missing or stale.
 
-    A user who fails, for instance because no image can be read, does not stop the rest: the exit
-    code is then 5, and they are not tried again before their next choice, but with --retry-failed.
-    Who has no choice that both likes and passes over is skipped until there is one.
+    A user who fails, for instance because no image can be read, does not stop the others: the exit
+    code is then 5, and the user is not tried again before the next choice, unless by
+    --retry-failed. A user is skipped who has no choice with both a liked image and one passed over.
 
-    Stopped by Ctrl-C or killed, run the same command again: it goes on where it was. Two may run
-    at once: nothing wrong is stored, but some users may be computed twice.
+    To resume an interrupted run, run the same command again. Two runs at the same time are safe,
+    but may compute some users twice.
     """
     if is_list and (user is not None or retry_failed):
         raise click.UsageError(
@@ -75,9 +85,9 @@ def command(
 
 @contextmanager
 def _quiet_about_images() -> Iterator[None]:
-    """Log no image that cannot be read: the ledger and the counts tell of them.
+    """Do not log unreadable images: a traceback for each would bury the progress bar.
 
-    A stack of calls for every bad image would bury the bar.
+    The ledger and the summary report them.
     """
     logger = logging.getLogger("recsys.images.reader")
     level = logger.level
@@ -98,7 +108,9 @@ def _run_to_the_end(
         with pacing("Users", lambda: ledger.num_due(version, retry_failed=retries)) as progress:
             return run.run(progress)
     except KeyboardInterrupt as error:
-        message = "stopped by Ctrl-C; what is stored stands: run the same command again to go on"
+        message = (
+            "stopped by Ctrl-C; stored signatures are kept: run the same command again to resume"
+        )
         raise Failure(message, ExitCode.INTERRUPTED) from error
 
 
@@ -154,11 +166,11 @@ def _show(summary: "BackfillSummary", failures: "list[LedgerEntry]", user: str |
         whose = "every signature" if user is None else f"the signature of {printable(user)}"
         click.echo(f"{whose} that can be computed is up to date")
     counts = [
-        ("brought up to date", summary.num_done),
-        ("of them without some unreadable images", summary.num_partly_read),
-        ("skipped: no choice likes and passes over", summary.num_skipped),
+        ("signatures computed", summary.num_done),
+        ("of them, with some unreadable images", summary.num_partly_read),
+        ("skipped: no liked and passed-over image", summary.num_skipped),
         ("failed", summary.num_failed),
-        ("erased meanwhile", summary.num_erased),
+        ("erased in the meantime", summary.num_erased),
         ("not tried again: skipped before", summary.num_skipped_before),
         ("not tried again: failed before", summary.num_failed_before),
     ]
@@ -169,13 +181,13 @@ def _show(summary: "BackfillSummary", failures: "list[LedgerEntry]", user: str |
             f" {summary.users_per_second:.1f} users/s"
         )
     if failures:
-        show_table(["failed", "why"], [(entry.user_id, entry.error) for entry in failures])
+        show_table(["failed", "reason"], [(entry.user_id, entry.error) for entry in failures])
         if len(failures) < summary.num_failed + summary.num_failed_before:
-            click.echo("and others: `recsys backfill --failures` lists them all")
+            click.echo("more failed: `recsys backfill --failures` lists them all")
 
 
 def _list_failures(ledger: "BackfillLedger", model_version: str, *, is_json: bool) -> None:
-    """Print a line for each, a page at a time: there may be many."""
+    """Print a line for each failure, a page at a time, as there may be many."""
     import json
 
     after = ""

@@ -8,6 +8,7 @@ import click
 
 from recsys.cli.images import NamedImage, read_images
 from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json
 from recsys.runtime import Runtime
 
@@ -29,15 +30,22 @@ class Act:
 
 
 @click.command("choose")
-@click.option("--user", required=True, help="Who chose, 1 to 256 characters.")
-@click.option("--liked", metavar="IMAGE", help="What was liked: a file or a stored SHA-256.")
+@click.option("--user", required=True, help="Id of the user who chose, 1 to 256 characters.")
 @click.option(
-    "--passed-over", metavar="IMAGE", multiple=True, help="What was not liked. Repeatable."
+    "--liked", metavar="IMAGE", help="Liked image: a file, or the SHA-256 of a stored image."
 )
-@click.option("--prompt", default="", help="What the images were made from.")
-@click.option("--request-id", help="Unique per act: a repeat is stored once.")
-@click.option("--server", metavar="HOST:PORT", help="Have this server store it.")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@click.option(
+    "--passed-over",
+    metavar="IMAGE",
+    multiple=True,
+    help="Image passed over, named likewise. Repeatable.",
+)
+@click.option("--prompt", default="", help="Prompt that the images were generated from.")
+@click.option(
+    "--request-id", help="Unique id of this choice: sent again with the same id, it is stored once."
+)
+@SERVER
+@JSON
 def command(
     user: str,
     liked: str | None,
@@ -49,11 +57,11 @@ def command(
 ) -> None:
     """Record which image a user liked and which were passed over.
 
-    It goes into the storage of the settings; a running server that reads the same storage ranks
-    by it from the next request on. With --server it goes wherever that server stores.
+    A running server that reads the same storage takes the choice into account from the next
+    request on.
     """
     if liked is None and not passed_over:
-        raise click.UsageError("nothing was chosen: pass --liked, --passed-over or both")
+        raise click.UsageError("a choice needs an image: pass --liked, --passed-over or both")
     settings = read_settings(address=server)
     names = passed_over if liked is None else (liked, *passed_over)
     pictures = read_images(names, max_bytes=settings.max_image_bytes)

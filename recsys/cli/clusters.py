@@ -1,4 +1,4 @@
-"""`recsys clusters`: groups of users of like taste, built, shown and exported."""
+"""`recsys clusters`: groups of users of similar taste, built, shown and exported."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 
 from recsys.cli.failures import Failure
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import JSON
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting
 from recsys.errors import NotFound
@@ -23,35 +24,41 @@ _SHORT = 12  # digits of a SHA-256, or of a model version, in a table
 _NUM_WORDS = 6  # of a cluster, in a list
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
-RUN = click.option("--run", "run_name", metavar="NAME", help="Of this run; the newest by default.")
-JSON = click.option("--json", "is_json", is_flag=True, help="For programs.")
+RUN = click.option(
+    "--run", "run_name", metavar="NAME", help="Name of the run; the newest by default."
+)
 
 
 @click.group("clusters")
 def command() -> None:
-    """Find groups of users of like taste, and what they like.
+    """Group users by taste, and show what each group likes.
 
     \b
     recsys backfill                          # a signature for every user
-    recsys clusters build                    # groups of near signatures
+    recsys clusters build                    # groups of similar signatures
     recsys clusters list
-    recsys clusters show 3 --images liked/   # and the images it likes most
+    recsys clusters show 3 --images liked/   # its favourite images, too
     recsys clusters export --format parquet clusters/
     """
 
 
 @command.command("build")
-@click.option("--name", help="Of the run; by default run-1, run-2, ...")
+@click.option("--name", help="Name of the run; by default run-1, run-2, ...")
 @click.option(
     "--method",
     type=click.Choice(["auto", "hdbscan", "kmeans"]),
     default="auto",
     show_default=True,
-    help="auto: HDBSCAN up to 20,000 users, k-means above, or where HDBSCAN leaves out most.",
+    help="Algorithm. auto: HDBSCAN up to 20,000 users; k-means for more, or where HDBSCAN leaves"
+    " most users out.",
 )
-@click.option("--num", "num_clusters", type=int, metavar="K", help="Clusters of k-means.")
-@click.option("--min-size", type=int, metavar="N", help="Smaller groups are no clusters.")
-@click.option("--model-version", help="Of the signatures; by default the one put last.")
+@click.option(
+    "--num", "num_clusters", type=int, metavar="K", help="Number of clusters, for k-means only."
+)
+@click.option("--min-size", type=int, metavar="N", help="Smallest cluster, in users.")
+@click.option(
+    "--model-version", help="Model version of the signatures; the most recent by default."
+)
 @JSON
 def build(
     name: str | None,
@@ -63,15 +70,15 @@ def build(
 ) -> None:
     """Cluster all users who have a signature, and store the run.
 
-    A cluster keeps its id from the run before while more than half of all users in either are in
-    both; other ids are new, and none is given twice. Nothing of a run is seen before all of it is.
+    A cluster keeps its id from the previous run if more than half of all users in either are in
+    both; other ids are new, and none is reused. A run becomes visible only when it is complete.
     """
     with Runtime(read_settings()) as runtime:
         from recsys.clusters.build import build_clusters
 
         version = _version(runtime.signatures, model_version)
         try:
-            with waiting(f"clustering {version.num_signatures:,} users"):
+            with waiting(f"Clustering {version.num_signatures:,} users"):
                 run = build_clusters(
                     runtime.database,
                     version.model_version,
@@ -90,15 +97,17 @@ def build(
         f" {run.num_unclustered:,} in none ({run.method}: {run.parameters['reason']})"
     )
     if not run.num_clusters:
-        click.echo("no group stands out: try a smaller --min-size, or --method kmeans", err=True)
+        click.echo("no cluster was found: try a smaller --min-size, or --method kmeans", err=True)
     if version.num_stale:
-        message = f"{version.num_stale:,} users have no signature that knows their newest choice"
+        message = f"{version.num_stale:,} users have a missing or stale signature"
         click.echo(f"{message}: run `recsys backfill`", err=True)
 
 
 @command.command("list")
 @RUN
-@click.option("--runs", "is_of_runs", is_flag=True, help="List the runs, not a run's clusters.")
+@click.option(
+    "--runs", "is_of_runs", is_flag=True, help="List all runs instead of the clusters of one."
+)
 @JSON
 def list_clusters(run_name: str | None, is_of_runs: bool, is_json: bool) -> None:
     """List the clusters of a run, or all runs."""
@@ -129,13 +138,13 @@ def list_clusters(run_name: str | None, is_of_runs: bool, is_json: bool) -> None
     "folder",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write the images it likes most there, the clearest first.",
+    help="Write the cluster's favourite images to this folder, the most distinctive first.",
 )
 @JSON
 def show(cluster_id: int, run_name: str | None, folder: Path | None, is_json: bool) -> None:
     """Show what sets CLUSTER apart: words, images by SHA-256, typical members, drift.
 
-    z compares with everyone else, in standard errors; near 0 is no difference.
+    z is the difference from all other users in standard errors; near 0 means no difference.
     """
     with Runtime(read_settings()) as runtime:
         run = runtime.clusters.run(run_name)
@@ -152,10 +161,14 @@ def show(cluster_id: int, run_name: str | None, folder: Path | None, is_json: bo
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @RUN
 @click.option(
-    "--format", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True
+    "--format",
+    type=click.Choice(["parquet", "csv"]),
+    default="parquet",
+    show_default=True,
+    help="Format of the two files.",
 )
 def export(folder: Path, run_name: str | None, format: str) -> None:
-    """Write a run into DIR: members.* and clusters.*.
+    """Write a run to DIR, as two files: members.* and clusters.*.
 
     \b
     In a notebook, the users of each cluster and its words (polars):
@@ -179,7 +192,7 @@ def export(folder: Path, run_name: str | None, format: str) -> None:
 @command.command("remove")
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove the run NAME with all its clusters; choices and signatures stay."""
+    """Remove the run NAME with its clusters; choices and signatures are kept."""
     with Runtime(read_settings()) as runtime:
         from storage.clusters.building import ClusterBuilder
 
@@ -232,12 +245,14 @@ def _show_cluster(cluster: "Cluster") -> None:
         ("cohesion", f"{cluster.cohesion:.3f}"),
     ]
     if drift is not None:
-        facts.append(("since the run before", f"{drift.num_joined:,} in, {drift.num_left:,} out"))
+        facts.append(
+            ("since the previous run", f"{drift.num_joined:,} joined, {drift.num_left:,} left")
+        )
         moved = "another model version" if drift.distance is None else f"{drift.distance:.4f}"
         facts.append(("centroid moved (1 - cosine)", moved))
-    show_table(["of this cluster", ""], facts)
-    _show_images("liked more than by everyone else", cluster.liked_images)
-    _show_images("liked less than by everyone else", cluster.disliked_images)
+    show_table(["property", "value"], facts)
+    _show_images("liked more than by other users", cluster.liked_images)
+    _show_images("liked less than by other users", cluster.disliked_images)
     words = [
         (word.word, f"{word.rate:.1%}", f"{word.overall_rate:.1%}", f"{word.z:.1f}")
         for word in cluster.words
@@ -245,7 +260,7 @@ def _show_cluster(cluster: "Cluster") -> None:
     if words:
         show_table(["word", "of its choices", "of everyone's", "z"], words)
     else:
-        click.echo("no word of its prompts stands out\n")
+        click.echo("no word of its prompts is distinctive\n")
     members = [(user_id,) for user_id in cluster.typical_members]
     show_table(["typical members, the medoid first"], members)
 

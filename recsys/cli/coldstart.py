@@ -1,4 +1,4 @@
-"""`recsys coldstart`: what is borrowed from other people's choices for who has made few."""
+"""`recsys coldstart`: what rankings for users with few choices borrow from other users."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import click
 
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import CHECKPOINT, JSON
 from recsys.cli.output import show_json, show_table
 from recsys.cli.progress import waiting
 from recsys.runtime import Runtime
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 @click.group("coldstart")
 def command() -> None:
-    """Learn from everybody what helps people who have chosen little.
+    """Learn from all users how to rank for those with few choices.
 
-    `recsys serve` and `recsys rank --local` use what was learned last when they start; the setting
+    `recsys serve` and `recsys rank --local` load the result when they start; the setting
     cold_start=false switches it off.
     """
 
@@ -34,19 +35,21 @@ def command() -> None:
     type=click.IntRange(4),
     default=2000,
     show_default=True,
-    help="Learn from at most so many, drawn at random.",
+    help="Most users to learn from, drawn at random.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--checkpoint", help="The scorer that it is learned for.")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random draws."
+)
+@CHECKPOINT
+@JSON
 def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> None:
-    """Learn classes of taste and how far to trust them.
+    """Fit classes of taste, and the weight of each source for every number of own choices.
 
-    A fifth of the people is kept apart and decides: what does not help them gets no weight. Nothing
-    that is stored names anybody.
+    A fifth of the users is held out and decides the weights: what does not help them gets none.
+    The result names no user.
     """
     settings = read_settings(checkpoint=checkpoint)
-    with Runtime(settings) as runtime, waiting("Learning from choices"):
+    with Runtime(settings) as runtime, waiting("Fitting"):
         from recsys.coldstart.data import read_people, token_reader
         from recsys.coldstart.fit import fit_cold_start
         from recsys.coldstart.pool import choose_onboarding
@@ -56,7 +59,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
         people = read_people(store, max_users=max_users, seed=seed)
         if len(people.histories) < 4:
             raise Failure(
-                "learning from other people takes at least 4 with a liked and a passed-over image,"
+                "a fit needs at least 4 users with a liked and a passed-over image,"
                 f" got {len(people.histories)}: import more choices"
             )
         read = token_reader(scorer, store, people.images)
@@ -82,10 +85,10 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
 
 
 @command.command("show")
-@click.option("--checkpoint", help="The scorer that it was learned for.")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@CHECKPOINT
+@JSON
 def show(checkpoint: str | None, is_json: bool) -> None:
-    """Show what was learned last; exit code 3 if nothing was."""
+    """Show the last fit; exit code 3 if there is none."""
     settings = read_settings(checkpoint=checkpoint)
     with Runtime(settings) as runtime:
         from recsys.coldstart.blend import ColdStart
@@ -94,7 +97,7 @@ def show(checkpoint: str | None, is_json: bool) -> None:
         stored = runtime.cold_starts.get(version)
     if stored is None:
         raise Failure(
-            "nothing was learned for this model version: run `recsys coldstart fit`",
+            "there is no fit for this model version: run `recsys coldstart fit`",
             ExitCode.NOT_FOUND,
         )
     try:
@@ -120,22 +123,21 @@ def show(checkpoint: str | None, is_json: bool) -> None:
     type=click.IntRange(1, 8),
     default=4,
     show_default=True,
-    help="How many pairs.",
+    help="Number of pairs to suggest.",
 )
 @click.option(
     "--images",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write the images into this folder, as 1a.png, 1b.png, 2a.png, ...",
+    help="Write the images to this folder, as 1a.png, 1b.png, 2a.png, ...",
 )
-@click.option("--checkpoint", help="The scorer that they were learned for.")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@CHECKPOINT
+@JSON
 def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json: bool) -> None:
     """Suggest pairs of images to show a new user.
 
-    Those whose answers tell most about taste come first. They were chosen by `recsys coldstart fit`
-    from images that people were shown; images and prompts of several people's choices where there
-    are such.
+    The most informative pairs come first. `recsys coldstart fit` picked them from images that users
+    were shown, where possible from the choices of several users.
     """
     settings = read_settings(checkpoint=checkpoint)
     with Runtime(settings) as runtime:
@@ -163,13 +165,13 @@ def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json
 
 
 @command.command("remove")
-@click.option("--checkpoint", help="The scorer that it was learned for.")
+@CHECKPOINT
 def remove(checkpoint: str | None) -> None:
-    """Forget what was learned."""
+    """Remove the last fit from storage; choices are kept."""
     settings = read_settings(checkpoint=checkpoint)
     with Runtime(settings) as runtime:
         was_there = runtime.cold_starts.remove(runtime.model_version)
-    click.echo("forgotten" if was_there else "there was nothing to forget")
+    click.echo("the fit is removed" if was_there else "there is no fit to remove")
 
 
 def _write_images(store: "HistoryStore", pairs: "Sequence[OnboardingPair]", folder: Path) -> None:
@@ -185,8 +187,8 @@ def _tell(told: dict[str, object], *, is_json: bool) -> None:
         show_json(told)
         return
     blends = told.pop("blends")
-    show_table(["of what is borrowed", ""], [(name, str(value)) for name, value in told.items()])
+    show_table(["property", "value"], [(name, str(value)) for name, value in told.items()])
     assert isinstance(blends, list)
-    click.echo("\nWeights by number of own references:")
+    click.echo("\nWeight of each source by number of own references:")
     rows = [(str(count), *map(str, blend)) for count, blend in enumerate(blends)]
-    show_table(["own", "others' taste", "model", "model for nobody"], rows)
+    show_table(["own", "other users", "model", "model without references"], rows)

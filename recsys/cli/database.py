@@ -1,22 +1,23 @@
-"""`recsys db`: is the schema current, and bring it up to date."""
+"""`recsys db`: check the schema of the database, and upgrade it."""
 
 import click
 
 from recsys.cli.failures import ExitCode
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import JSON
 from recsys.cli.output import show_json
 from recsys.runtime import Runtime
 
 
 @click.group("db")
 def command() -> None:
-    """Check the database's schema, or bring it up to date."""
+    """Check the database's schema, or upgrade it."""
 
 
 @command.command("upgrade")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@JSON
 def upgrade(is_json: bool) -> None:
-    """Bring the schema to what this code needs; nothing stored is lost."""
+    """Upgrade the schema to the one that this version needs; no data is lost."""
     from recsys.settings import masked
     from storage.database import upgrade as upgrade_database
 
@@ -27,13 +28,13 @@ def upgrade(is_json: bool) -> None:
     if is_json:
         show_json({"database_url": url, "revision": revision})
     else:
-        click.echo(f"{url} is at revision {revision}, as this code needs it")
+        click.echo(f"{url} is at revision {revision}, as this version needs it")
 
 
 @command.command("check")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@JSON
 def check(is_json: bool) -> None:
-    """Tell whether the schema is what this code needs; exit code 1 if not."""
+    """Check that the schema is the one that this version needs; exit code 1 if not."""
     from recsys.settings import masked
     from storage.database import check as check_database
     from storage.database import require_current
@@ -44,7 +45,7 @@ def check(is_json: bool) -> None:
         status = check_database(runtime.database)
         if not is_json:
             require_current(runtime.database)
-            click.echo(f"{url} is at revision {status.current}, as this code needs it")
+            click.echo(f"{url} is at revision {status.current}, as this version needs it")
             return
     show_json(
         {

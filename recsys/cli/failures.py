@@ -1,4 +1,4 @@
-"""Errors for people: one sentence on standard error, and an exit code that scripts rely on."""
+"""Errors as one sentence on standard error, and an exit code that scripts can rely on."""
 
 import errno
 from enum import IntEnum
@@ -10,7 +10,7 @@ from storage import errors as storage_errors
 
 
 class ExitCode(IntEnum):
-    """What a command's end means."""
+    """What each exit code means."""
 
     OK = 0
     FAILED = 1
@@ -24,13 +24,13 @@ class ExitCode(IntEnum):
 EXIT_CODES = """\b
 Exit codes:
     0  done
-    1  a condition failed: the message tells which
-    2  the command, a setting or an input breaks a rule
+    1  failed: the message says why
+    2  invalid command, setting or input
     3  a user, image, file or folder does not exist
-    4  a server cannot be reached or is busy: try again later
+    4  a server or the database is unreachable or busy: try again later
     5  partly done: some images could not be ranked, signatures not computed, or rows not
        imported (--strict)
-  130  stopped by Ctrl-C: what was already stored stands
+  130  stopped by Ctrl-C: what is stored already is kept
 """
 
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
@@ -57,11 +57,11 @@ _DRIVER_ERRORS = "sqlalchemy.exc"
 
 
 class Failure(click.ClickException):
-    """The end of a command: a sentence and an exit code.
+    """An error that ends a command: a sentence and an exit code.
 
     Args:
         message: what must hold, what arrived and what to do.
-        code: what the end means.
+        code: the command's exit code.
     """
 
     def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:

@@ -1,4 +1,4 @@
-"""`recsys import`: files -> choices, with progress, a report, and no row stored twice."""
+"""`recsys import`: choices from files into storage, with progress and a report."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,6 +10,7 @@ import click
 
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import JSON
 from recsys.cli.output import show_json, show_table
 from recsys.cli.progress import counting
 from recsys.runtime import Runtime
@@ -18,18 +19,17 @@ if TYPE_CHECKING:
     from storage.importers.report import ImportReport
 
 DIRECTORY = click.Path(path_type=Path)
-JSON = click.option("--json", "is_json", is_flag=True, help="For programs.")
 RATING = click.FloatRange(1, 5)
-STRICT = click.option("--strict", is_flag=True, help="Exit with 5 if any row was left out.")
+STRICT = click.option("--strict", is_flag=True, help="Exit with code 5 if any row was skipped.")
 
 
 @click.group("import")
 def command() -> None:
-    """Bring choices from files into storage.
+    """Import choices from files into storage.
 
-    Rows that cannot be used are left out, counted and explained; the exit code stays 0, for ties
-    and ratings in between are left out by design: --strict makes it 5. After a failure or Ctrl-C
-    run the same command again: what is stored already is not stored twice.
+    Rows that cannot be used are skipped, counted and explained. The exit code is still 0, as ties
+    and middling ratings are skipped by design; --strict makes it 5. To resume an interrupted
+    import, run the same command again: no row is stored twice.
     """
 
 
@@ -52,19 +52,31 @@ def pairs(directory: Path, strict: bool, is_json: bool) -> None:
 @command.command("ratings")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.option(
-    "--liked-min", type=RATING, default=4, show_default=True, help="Liked from this rating up."
+    "--liked-min",
+    type=RATING,
+    default=4,
+    show_default=True,
+    help="Lowest rating that counts as liked, 1 to 5.",
 )
 @click.option(
-    "--disliked-max", type=RATING, default=2, show_default=True, help="Disliked up to this one."
+    "--disliked-max",
+    type=RATING,
+    default=2,
+    show_default=True,
+    help="Highest rating that counts as disliked, 1 to 5.",
 )
-@click.option("--any-prompt", is_flag=True, help="Pair at random across prompts, not within one.")
+@click.option(
+    "--any-prompt",
+    is_flag=True,
+    help="Pair images of different prompts, at random, instead of within a prompt.",
+)
 @click.option(
     "--question",
     default="appeal",
     show_default=True,
-    help="Only ratings of this question; empty for all.",
+    help="Import only ratings of this question; empty for all.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of --any-prompt.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of --any-prompt.")
 @STRICT
 @JSON
 def ratings(
@@ -102,7 +114,7 @@ def ratings(
 @STRICT
 @JSON
 def pickapic(files: tuple[Path, ...], strict: bool, is_json: bool) -> None:
-    """Import files of the Pick-a-Pic data set; ties and rows without a label are left out."""
+    """Import files of the Pick-a-Pic data set; ties and unlabelled rows are skipped."""
     from storage.importers.pickapic import count_rows, import_pickapic
 
     report = _run(partial(import_pickapic, files), partial(count_rows, files))
@@ -115,7 +127,7 @@ def _run(
     from recsys.images.decode import admit
     from storage.errors import StorageFull
 
-    again = "what is stored stands whole: run the same command again to store the rest"
+    again = "stored choices are kept: run the same command again to import the rest"
     try:
         with Runtime(read_settings(), creates=True) as runtime:
             store, check = runtime.store, partial(admit, limits=runtime.image_limits)
@@ -139,10 +151,10 @@ def _end(report: "ImportReport", *, is_strict: bool, is_json: bool) -> None:
 def _show(report: "ImportReport") -> None:
     counts = [
         ("rows read", report.num_read),
-        ("rows left out", report.num_skipped),
+        ("rows skipped", report.num_skipped),
         ("choices stored", report.num_stored),
-        ("of them without a pair", report.num_unpaired),
-        ("choices stored before", report.num_repeated),
+        ("of them, without a pair", report.num_unpaired),
+        ("choices already stored", report.num_repeated),
     ]
     show_table(["import", "number"], counts)
     if report.skipped:
@@ -150,4 +162,4 @@ def _show(report: "ImportReport") -> None:
             (reason, number, "; ".join(report.examples.get(reason, [])))
             for reason, number in sorted(report.skipped.items(), key=lambda item: -item[1])
         ]
-        show_table(["left out because", "number", "for example"], rows)
+        show_table(["skipped because", "number", "for example"], rows)

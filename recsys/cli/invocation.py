@@ -1,4 +1,4 @@
-"""What commands open: settings with this call's flags on top, and a client of a server."""
+"""One call of a command: its settings, with its flags on top, and a client of a server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

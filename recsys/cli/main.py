@@ -1,4 +1,4 @@
-"""The command line: a group that knows its commands' names and imports one when it is called."""
+"""The command line: a group that imports a command only when it is called."""
 
 import errno
 import sys
@@ -15,39 +15,45 @@ ENTRY_POINTS = "recsys.commands"
 """The entry-point group by which other packages add commands."""
 
 COMMANDS = {
-    "rank": ("recsys.cli.rank", "Put images in the order in which a user would like them."),
+    "rank": ("recsys.cli.rank", "Rank images by how much a user will like them."),
     "choose": (
         "recsys.cli.choose",
         "Record which image a user liked and which were passed over.",
     ),
-    "users": ("recsys.cli.users", "Show what is known of a user, or erase it."),
-    "import": ("recsys.cli.imports", "Bring choices from files into storage."),
+    "users": ("recsys.cli.users", "Show what is stored of a user, or erase it."),
+    "import": ("recsys.cli.imports", "Import choices from files into storage."),
     "backfill": (
         "recsys.cli.backfill",
-        "Bring every missing or stale signature up to date.",
+        "Compute every signature that is missing or stale.",
     ),
-    "similar": ("recsys.cli.similar", "Find the users whose taste is nearest to a user's."),
+    "similar": (
+        "recsys.cli.similar",
+        "Find a user's neighbours: other users with a near signature.",
+    ),
     "clusters": (
         "recsys.cli.clusters",
-        "Find groups of users of like taste, and what they like.",
+        "Group users by taste, and show what each group likes.",
     ),
     "coldstart": (
         "recsys.cli.coldstart",
-        "Learn from everybody what helps people who have chosen little.",
+        "Learn from all users how to rank for those with few choices.",
     ),
-    "analyst": ("recsys.cli.analyst", "Serve a page on who likes what."),
+    "analyst": (
+        "recsys.cli.analyst",
+        "Serve the analyst's page of users and clusters.",
+    ),
     "serve": ("recsys.cli.serve", "Serve rankings over gRPC."),
-    "db": ("recsys.cli.database", "Check the database's schema, or bring it up to date."),
+    "db": ("recsys.cli.database", "Check the database's schema, or upgrade it."),
     "settings": ("recsys.cli.settings", "Show each setting and where it came from."),
 }
-"""By name: the module, whose `command` is meant, and a line of help that needs no import."""
+"""By name: the module that holds the `command`, and its line of help, which needs no import."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when called, and whose failures are sentences."""
+    """A group that imports commands lazily, and reports expected errors in a sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name all commands: this package's, then those of others."""
+        """Return the names of all commands: this package's, then those of others."""
         others = sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))
         return list(dict.fromkeys([*COMMANDS, *others]))
 
@@ -55,16 +61,16 @@ class LazyGroup(click.Group):
         """Import a command; None if there is none of that name.
 
         Raises:
-            Failure: if a package promises the command and cannot be imported.
+            Failure: if a package declares the command and it cannot be imported.
         """
         if cmd_name in COMMANDS:
             command: click.Command = import_module(COMMANDS[cmd_name][0]).command
             return command
-        found = entry_points(group=ENTRY_POINTS, name=cmd_name)
-        return _load(next(iter(found))) if found else None
+        entries = entry_points(group=ENTRY_POINTS, name=cmd_name)
+        return _load(next(iter(entries))) if entries else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands; those of other packages tell their own line of help."""
+        """List the commands; for those of other packages, import the line of help."""
         others = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
         rows = [
             (name, COMMANDS[name][1] if name in COMMANDS else _line_of_help(others[name]))
@@ -78,7 +84,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            message = "stopped by Ctrl-C: what was already stored stands"
+            message = "stopped by Ctrl-C: what is stored already is kept"
             raise Failure(message, ExitCode.INTERRUPTED) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -129,12 +135,12 @@ def _parse_flags(
     metavar="NAME=VALUE",
     multiple=True,
     callback=_parse_flags,
-    help="Any setting, for this call alone; `recsys settings` lists them. Repeatable.",
+    help="Value of a setting for this call; `recsys settings` lists them. Repeatable.",
 )
 @click.version_option(package_name="recsys")
 @click.pass_context
 def cli(ctx: click.Context, flags: dict[str, str]) -> None:
-    """Learn people's taste in generated images and rank new images for them."""
+    """Learn users' taste in generated images, and rank new images for them."""
     ctx.obj = flags
 
 

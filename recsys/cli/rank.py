@@ -1,4 +1,4 @@
-"""`recsys rank`: images in the order in which a user would like them."""
+"""`recsys rank`: images ranked by how much a user will like them."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ import click
 from recsys.cli.failures import ExitCode
 from recsys.cli.images import NamedImage, read_images
 from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.options import JSON
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting
 from recsys.runtime import Runtime
@@ -18,12 +19,18 @@ if TYPE_CHECKING:
 
 
 @click.command("rank")
-@click.option("--user", required=True, help="For whom; who is unknown gets the general taste.")
+@click.option(
+    "--user", required=True, help="Id of the user to rank for; an unknown user is a cold start."
+)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--prompt", default="", help="What the images were made from.")
-@click.option("--server", metavar="HOST:PORT", help="Which server to ask.")
-@click.option("--local", "is_local", is_flag=True, help="Ask no server: score in this process.")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@click.option("--prompt", default="", help="Prompt that the images were generated from.")
+@click.option(
+    "--server", metavar="HOST:PORT", help="Server to call; the setting `address` by default."
+)
+@click.option(
+    "--local", "is_local", is_flag=True, help="Call no server: load the scorer into this process."
+)
+@JSON
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -34,13 +41,13 @@ def command(
     is_local: bool,
     is_json: bool,
 ) -> None:
-    """Put images in the order in which a user would like them.
+    """Rank images by how much a user will like them.
 
-    An IMAGE is a PNG, JPEG or WebP file, or the SHA-256 of a stored image. What cannot be ranked
-    stands last, with the reason, and the exit code is then 5, or 1 if nothing could be ranked.
+    An IMAGE is a PNG, JPEG or WebP file, or the SHA-256 of a stored image. Images that cannot be
+    ranked come last, with the reason; the exit code is then 5, or 1 if none could be ranked.
     """
     if server is not None and is_local:
-        raise click.UsageError("--server and --local exclude each other: pass one of them")
+        raise click.UsageError("--server and --local exclude each other: pass one")
     settings = read_settings(address=server)
     pictures = read_images(images, max_bytes=settings.max_image_bytes)
     candidates = _candidates(pictures, prompt)
@@ -79,13 +86,13 @@ def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") ->
 
 
 def rank_there(user: str, candidates: list["Candidate"], settings: "Settings") -> "Ranking":
-    """Rank by asking the server at the settings' address."""
-    with waiting(f"Asking {settings.address}"), opened_client(settings) as client:
+    """Rank by calling the server at the settings' address."""
+    with waiting(f"Calling {settings.address}"), opened_client(settings) as client:
         return client.rank(user, candidates)
 
 
 def as_json(ranking: "Ranking") -> dict[str, Any]:
-    """Return a ranking for programs; who could not be ranked has null twice, and why."""
+    """Return a ranking as JSON; an image that could not be ranked has no score, and a reason."""
     return {
         "user_id": ranking.user_id,
         "model_version": ranking.model_version,
@@ -134,6 +141,6 @@ def _show(ranking: "Ranking") -> None:
         for each in ranking.candidates
     ]
     if any(each.rank is None for each in ranking.candidates):
-        show_table(["rank", "score", "image", "why not"], rows)
+        show_table(["rank", "score", "image", "reason"], rows)
     else:
         show_table(["rank", "score", "image"], [row[:3] for row in rows])

@@ -3,16 +3,20 @@
 import click
 
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import CHECKPOINT, DEVICE
 
 
 @click.command("serve")
-@click.option("--address", help="HOST:PORT to listen on.")
-@click.option("--checkpoint", help="The scorer: a folder, or the name of a shipped one.")
-@click.option("--device", help="Where the model runs: cpu or cuda.")
+@click.option(
+    "--address", metavar="HOST:PORT", help="Address to listen on; the setting by default."
+)
+@CHECKPOINT
+@DEVICE
 def command(address: str | None, checkpoint: str | None, device: str | None) -> None:
     """Serve rankings over gRPC.
 
-    Ends on SIGTERM or Ctrl-C, when it has finished what it has begun.
+    On SIGTERM or Ctrl-C it finishes the requests that it has begun, and stops. It has no
+    authentication and no TLS: put it behind a proxy that has.
     """
     settings = read_settings(address=address, checkpoint=checkpoint, device=device)
     from recsys.service.server import serve

@@ -3,16 +3,18 @@
 import click
 
 from recsys.cli.invocation import load_settings
+from recsys.cli.options import JSON
 from recsys.cli.output import show_json, show_table
 
 
 @click.command("settings")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@JSON
 def command(is_json: bool) -> None:
     """Show each setting and where it came from.
 
-    A flag wins over the environment (RECSYS_<NAME>), that over the file (RECSYS_CONFIG, or
-    recsys/config.toml in your configuration folder), and that over the default.
+    A flag takes precedence over the environment (RECSYS_<NAME>), the environment over the file
+    (RECSYS_CONFIG, or recsys/config.toml in your configuration folder), and the file over the
+    default. Passwords and keys are masked.
     """
     loaded = load_settings()
     shown = loaded.shown()
@@ -21,4 +23,4 @@ def command(is_json: bool) -> None:
     else:
         show_table(["setting", "value", "from"], shown)
     for name in loaded.unknown:
-        click.echo(f"Warning: {name} sets nothing: there is no such setting", err=True)
+        click.echo(f"warning: {name} is ignored: there is no such setting", err=True)

@@ -1,4 +1,4 @@
-"""`recsys similar`: the users whose taste is nearest to a user's, and what both like."""
+"""`recsys similar`: a user's neighbours, and what both like."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting
 from recsys.runtime import Runtime
@@ -19,29 +20,29 @@ if TYPE_CHECKING:
 
 MAX_PROMPT_SHOWN = 60
 
-Found = tuple["SimilarUsers", "list[SharedTaste]"]
+Neighbours = tuple["SimilarUsers", "list[SharedTaste]"]
 
 
 @click.command("similar")
-@click.option("--user", required=True, help="To whom.")
+@click.option("--user", required=True, help="Id of the user whose neighbours to find.")
 @click.option(
     "-k",
     "num_users",
     type=click.IntRange(1, 10_000),
     default=10,
     show_default=True,
-    help="How many users to find.",
+    help="Number of neighbours to find.",
 )
-@click.option("--server", metavar="HOST:PORT", help="Ask this server, not storage.")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@SERVER
+@JSON
 def command(user: str, num_users: int, server: str | None, is_json: bool) -> None:
-    """Find the users whose taste is nearest to a user's.
+    """Find a user's neighbours: other users with a near signature.
 
-    Found are users whose signature is stored: `recsys backfill` computes those of everybody. The
-    user's own is computed now if it is missing or older than the newest choice, and stored.
+    The search covers users whose signature is stored: `recsys backfill` computes everybody's. The
+    user's own is computed and stored first if it is missing or stale.
 
-    Similarity is the cosine of two signatures, -1 to 1. Beside it stand prompts that both liked
-    images of, among the choices of each that are looked at, at most 512.
+    Similarity is the cosine of two signatures, -1 to 1. For each neighbour the table also lists
+    prompts of images that both users liked, among at most 512 choices of each.
     """
     settings = read_settings(address=server)
     find = find_here if server is None else find_there
@@ -52,10 +53,10 @@ def command(user: str, num_users: int, server: str | None, is_json: bool) -> Non
         _show(similar, tastes)
 
 
-def find_here(user: str, num_users: int, settings: "Settings") -> Found:
+def find_here(user: str, num_users: int, settings: "Settings") -> Neighbours:
     """Find with a scorer loaded into this process and the storage of the settings."""
     with Runtime(settings) as runtime:
-        runtime.store.user(user)  # who is unknown need not wait for the model
+        runtime.store.user(user)  # an unknown user is refused before the model is loaded
         with waiting("Loading the scorer"):
             signatures = runtime.current_signatures()
         with waiting("Finding"):
@@ -67,13 +68,13 @@ def find_here(user: str, num_users: int, settings: "Settings") -> Found:
             return similar, shared_tastes(similar, StoredChoices(runtime.store))
 
 
-def find_there(user: str, num_users: int, settings: "Settings") -> Found:
-    """Find by asking the server at the settings' address."""
-    with waiting(f"Asking {settings.address}"), opened_client(settings) as client:
+def find_there(user: str, num_users: int, settings: "Settings") -> Neighbours:
+    """Find by calling the server at the settings' address."""
+    with waiting(f"Calling {settings.address}"), opened_client(settings) as client:
         from recsys.similarity.search import shared_tastes
 
         similar = client.similarity.find_similar_users(user, k=num_users)
-        return similar, shared_tastes(similar, AskedChoices(client))
+        return similar, shared_tastes(similar, ServedChoices(client))
 
 
 class StoredChoices:
@@ -97,8 +98,8 @@ class StoredChoices:
         return self._store.read(user_id, limit=MAX_CHOICES_COMPARED).choices
 
 
-class AskedChoices:
-    """What people chose, asked of a server: the oldest choices of each, for so they are listed.
+class ServedChoices:
+    """What people chose, from a server: the oldest choices of each, as it lists them in that order.
 
     Args:
         client: of the server.
@@ -119,7 +120,7 @@ class AskedChoices:
 
 
 def as_json(similar: "SimilarUsers", tastes: "list[SharedTaste]") -> dict[str, Any]:
-    """Return what was found for programs."""
+    """Return the neighbours as JSON."""
     return {
         "user_id": similar.user_id,
         "model_version": similar.model_version,

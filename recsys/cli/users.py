@@ -1,4 +1,4 @@
-"""`recsys users`: what is known of a user, and its erasure."""
+"""`recsys users`: show what is stored of a user, and erase it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,26 +8,25 @@ import click
 
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json, show_table
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
     from storage.records import Erased, UserSummary
 
-SERVER = click.option("--server", metavar="HOST:PORT", help="Ask this server, not storage.")
-
 
 @click.group("users")
 def command() -> None:
-    """Show what is known of a user, or erase it."""
+    """Show what is stored of a user, or erase it."""
 
 
 @command.command("show")
 @click.argument("user")
 @SERVER
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@JSON
 def show(user: str, server: str | None, is_json: bool) -> None:
-    """Show how much is stored of USER; exit code 3 if nothing is."""
+    """Show how much is stored of USER; exit code 3 for an unknown user."""
     with _opened(server) as (summary_of, _):
         summary = summary_of(user)
     last = summary.last_choice_at
@@ -42,19 +41,19 @@ def show(user: str, server: str | None, is_json: bool) -> None:
     if is_json:
         show_json(shown)
     else:
-        show_table(["of this user", ""], [(name, str(value)) for name, value in shown.items()])
+        show_table(["property", "value"], [(name, str(value)) for name, value in shown.items()])
 
 
 @command.command("erase")
 @click.argument("user")
-@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@click.option("--yes", "is_sure", is_flag=True, help="Erase without asking for confirmation.")
 @SERVER
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@JSON
 def erase(user: str, is_sure: bool, server: str | None, is_json: bool) -> None:
-    """Erase USER: choices, signatures, and images that nobody else refers to.
+    """Erase USER: choices, signatures, and images that no other user refers to.
 
-    A running server may still hold what it has computed of the user in memory: while one runs,
-    erase through it, with --server.
+    A running server may still hold computed values of the user in memory: while one runs, erase
+    through it, with --server.
     """
     with _opened(server) as (summary_of, erase_all):
         if not is_sure:

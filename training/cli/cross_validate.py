@@ -1,4 +1,4 @@
-"""`recsys cross-validate`: fine-tune on some people and prompts, judge on others."""
+"""`recsys cross-validate`: fine-tune on some users and prompts, evaluate on others."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,22 +7,55 @@ from typing import Any
 import click
 
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import JSON
 from recsys.cli.output import show_json, show_table
 from recsys.runtime import Runtime
-from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_console
+from training.cli.terminal import (
+    BLOBS,
+    DATABASE,
+    FOLDER,
+    SEED,
+    THREADS,
+    failing_in_a_sentence,
+    open_console,
+)
 
 
 @click.command("cross-validate")
 @click.argument("checkpoint", default="tiny")
-@click.option("--out", type=FOLDER, required=True, help="Receives each fold's run.")
-@click.option("--database", metavar="URL", help="Whose choices; the settings' database by default.")
-@click.option("--blobs", metavar="URL", help="Where its images are; the settings' by default.")
-@click.option("--user-folds", type=click.IntRange(2), default=3, show_default=True)
-@click.option("--prompt-folds", type=click.IntRange(2), default=3, show_default=True)
-@click.option("--steps", type=click.IntRange(0), default=100, show_default=True, help="A fold.")
-@click.option("--learning-rate", type=float, default=3e-4, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the run of each fold.")
+@DATABASE
+@BLOBS
+@click.option(
+    "--user-folds",
+    type=click.IntRange(2),
+    default=3,
+    show_default=True,
+    help="Number of folds of users.",
+)
+@click.option(
+    "--prompt-folds",
+    type=click.IntRange(2),
+    default=3,
+    show_default=True,
+    help="Number of folds of prompts.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="Training steps for each fold.",
+)
+@click.option(
+    "--learning-rate",
+    type=float,
+    default=3e-4,
+    show_default=True,
+    help="Peak learning rate of the optimizer.",
+)
+@SEED
+@JSON
 @THREADS
 def cross_validate(
     checkpoint: str,
@@ -37,9 +70,10 @@ def cross_validate(
     is_json: bool,
     threads: int | None,
 ) -> None:
-    """Fine-tune CHECKPOINT on some people and prompts, judge it on others, in turn.
+    """Fine-tune CHECKPOINT on some users and prompts, evaluate it on others, in turn.
 
-    For few people: everybody is judged once, by a copy that saw neither them nor the prompt.
+    Meant for small data sets: each user is evaluated once, by a copy that saw neither the user nor
+    the prompts.
     """
     from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
 

@@ -1,4 +1,4 @@
-"""`recsys evaluate`: a checkpoint judged on the choices in storage."""
+"""`recsys evaluate`: a checkpoint evaluated on the choices in storage."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,11 +8,15 @@ from typing import Any
 import click
 
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import JSON
 from recsys.cli.output import show_json, show_table
 from recsys.runtime import Runtime
 from training.cli.terminal import (
+    BLOBS,
+    DATABASE,
     FILE,
     FOLDER,
+    SEED,
     THREADS,
     failing_in_a_sentence,
     open_console,
@@ -25,43 +29,59 @@ from training.evaluation.tables.signatures import show_signatures
 def _named_folders(
     _context: click.Context, _option: click.Parameter, given: Sequence[str]
 ) -> dict[str, str]:
-    found = {}
+    folders = {}
     for each in given:
         name, separator, folder = each.partition("=")
         if not (name and separator and folder):
             raise click.BadParameter(f"must be NAME=FOLDER, got {each!r}")
-        found[name] = folder
-    return found
+        folders[name] = folder
+    return folders
 
 
 @click.command()
 @click.argument("checkpoint", default="tiny")
-@click.option("--database", metavar="URL", help="Whose choices; the settings' database by default.")
-@click.option("--blobs", metavar="URL", help="Where its images are; the settings' by default.")
-@click.option("--out", type=FOLDER, help="Receives report.json and report.html.")
-@click.option("--users", "users_file", type=FILE, help="Judge these users alone: ids, one a line.")
+@DATABASE
+@BLOBS
+@click.option("--out", type=FOLDER, help="Folder for report.json and report.html.")
+@click.option(
+    "--users", "users_file", type=FILE, help="Evaluate only these users: a file with an id a line."
+)
 @click.option(
     "--pairs",
     "pairs_file",
     type=FILE,
-    help="Judge exactly these pairs: CSV of user_id, liked_image, disliked_image (SHA-256).",
+    help="Evaluate exactly these pairs: CSV of user_id, liked_image, disliked_image (SHA-256).",
 )
-@click.option("--most-users", type=click.IntRange(2), help="At most so many, drawn by the seed.")
-@click.option("--targets", type=click.IntRange(1), default=8, show_default=True, help="A user.")
+@click.option(
+    "--most-users", type=click.IntRange(2), help="Most users to evaluate, drawn at random."
+)
+@click.option(
+    "--pairs-per-user",
+    "--targets",
+    "num_pairs",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Most pairs to evaluate for each user.",
+)
 @click.option(
     "--against",
     metavar="NAME=FOLDER",
     multiple=True,
     callback=_named_folders,
-    help="Another checkpoint, compared on the same pairs (ablations). Repeatable.",
+    help="Another checkpoint to evaluate on the same pairs, as an ablation. Repeatable.",
 )
-@click.option("--weights", type=FOLDER, help="A folder of public weights for each baseline.")
-@click.option("--no-baselines", is_flag=True, help="Judge the checkpoint alone.")
-@click.option("--no-signatures", is_flag=True, help="Leave out the table of signatures.")
-@click.option("--no-cold-start", is_flag=True, help="Leave out what borrowing is worth.")
-@click.option("--truth", type=FILE, help="True tastes of a synthetic world, for the bounds.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@click.option("--weights", type=FOLDER, help="Folder of public weights, for the baselines.")
+@click.option("--no-baselines", is_flag=True, help="Leave the baselines out.")
+@click.option("--no-signatures", is_flag=True, help="Leave the table of signatures out.")
+@click.option("--no-cold-start", is_flag=True, help="Leave the table of cold start out.")
+@click.option(
+    "--truth",
+    type=FILE,
+    help="True tastes of a synthetic world, for upper bounds; beside the database by default.",
+)
+@SEED
+@JSON
 @THREADS
 def evaluate(
     checkpoint: str,
@@ -71,7 +91,7 @@ def evaluate(
     users_file: Path | None,
     pairs_file: Path | None,
     most_users: int | None,
-    targets: int,
+    num_pairs: int,
     against: dict[str, str],
     weights: Path | None,
     no_baselines: bool,
@@ -82,10 +102,10 @@ def evaluate(
     is_json: bool,
     threads: int | None,
 ) -> None:
-    """Judge CHECKPOINT (a folder, or "tiny") on the users in storage.
+    """Evaluate CHECKPOINT, a folder or the name of a shipped one, on the choices in storage.
 
-    Users that it learned from are asked about newer choices alone, and told apart from those that
-    it never saw. Each figure is a mean over users with its 95 % interval by bootstrap over users.
+    Users that it was trained on are evaluated on newer choices only, and apart from users that it
+    never saw. Each figure is a mean over users with a 95 % interval, by bootstrap over users.
     """
     from training.evaluation.asked import read_pairs, read_users
     from training.evaluation.evaluate import evaluate as run
@@ -101,7 +121,7 @@ def evaluate(
                 checkpoint,
                 runtime.store,
                 tell=tell,
-                num_pairs=targets,
+                num_pairs=num_pairs,
                 most_users=most_users,
                 users=read_users(users_file) if users_file else None,
                 pairs=read_pairs(pairs_file) if pairs_file else None,
@@ -152,7 +172,7 @@ def flat_figures(results: Mapping[str, Any], prefix: str = "") -> Iterator[tuple
 
 @contextmanager
 def _measuring(console: Any) -> Iterator[Callable[[str], None]]:
-    """A line that says what is being measured, and for how long already."""
+    """Show what is being measured, and the time that has passed."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

@@ -1,4 +1,4 @@
-"""`recsys pretrain`: the tiny base model."""
+"""`recsys pretrain`: train the tiny base model."""
 
 from pathlib import Path
 
@@ -11,7 +11,10 @@ from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_c
 @click.argument("folder", type=FOLDER)
 @THREADS
 def pretrain(folder: Path, threads: int | None) -> None:
-    """Train the tiny base model into FOLDER/base; run again to resume."""
+    """Train the tiny base model and write it to FOLDER/base.
+
+    To resume, run the same command again.
+    """
     from training.fitting.pretraining.pretrain import pretrain as run
     from training.fitting.pretraining.recipe import PretrainRecipe
 

@@ -1,4 +1,4 @@
-"""What the training floor's commands share: options, progress, and failures in a sentence."""
+"""What the training commands share: options, progress bars, and errors in a sentence."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +16,22 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+SEED = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random draws."
+)
+DATABASE = click.option(
+    "--database", metavar="URL", help="Database of the choices; the setting by default."
+)
+BLOBS = click.option("--blobs", metavar="URL", help="Where its images are; the setting by default.")
 THREADS = click.option(
-    "--threads", type=click.IntRange(1), help="CPU threads; one for each core by default."
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads to compute with; one for each core by default.",
 )
 
 
 def truth_beside(runtime: "Runtime") -> Path:
-    """Where a world's true tastes go: beside the embedded database, or in the data folder."""
+    """Return the file of true tastes: beside the embedded database, or in the data folder."""
     from recsys.settings import data_folder
 
     path = runtime.database.path
@@ -30,7 +39,7 @@ def truth_beside(runtime: "Runtime") -> Path:
 
 
 def open_console(threads: int | None) -> "Console":
-    """Progress goes to standard error; arithmetic uses so many threads."""
+    """Return a console on standard error; torch computes with so many threads."""
     import torch
     from rich.console import Console
 
@@ -41,7 +50,7 @@ def open_console(threads: int | None) -> "Console":
 
 @contextmanager
 def telling() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for each thing that is told of."""
+    """Show a progress bar for each stage; yields what to call with stage, done and total."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -58,7 +67,7 @@ def telling() -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def failing_in_a_sentence() -> Iterator[None]:
-    """A caller's slip or a loss that is no number ends the command without a traceback."""
+    """An invalid value or a NaN loss ends the command in a sentence, without a traceback."""
     try:
         yield
     except (ValueError, ArithmeticError) as error:

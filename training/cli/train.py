@@ -15,16 +15,37 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipe")
-@click.option("--base", help="Folder or hub id of the base model; the recipe's own by default.")
-@click.option("--out", type=FOLDER, help="Receives states, logs and checkpoints.")
-@click.option("--only", metavar="PATTERN", help="Users to learn from, e.g. 's1-*'.")
-@click.option("--set", "changes", metavar="NAME=VALUE", multiple=True, help="Change the recipe.")
-@click.option("--device", default="cpu", show_default=True, help='"cpu" or "cuda".')
-@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that decode images.")
 @click.option(
-    "--stage1", type=FOLDER, help="Begin with stage 2, on this checkpoint of the same choices."
+    "--base",
+    help="Base model: a folder, or an id of the Hugging Face hub; the recipe's by default.",
 )
-@click.option("--dry-run", is_flag=True, help="Count parameters, memory and time; train nothing.")
+@click.option("--out", type=FOLDER, help="Folder for training states, logs and checkpoints.")
+@click.option(
+    "--only", metavar="PATTERN", help="Pattern of the ids of users to train on, e.g. 's1-*'."
+)
+@click.option(
+    "--set",
+    "changes",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Value of the recipe to change, e.g. scorer.num_references=4. Repeatable.",
+)
+@click.option("--device", default="cpu", show_default=True, help="Device to train on: cpu or cuda.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Processes that decode images; 0: none besides this one.",
+)
+@click.option(
+    "--stage1",
+    type=FOLDER,
+    help="Skip stage 1 and start stage 2 from this checkpoint, trained on the same choices.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Estimate parameters, memory and time, and train nothing."
+)
 @THREADS
 def train(
     recipe: str,
@@ -38,12 +59,11 @@ def train(
     dry_run: bool,
     threads: int | None,
 ) -> None:
-    """Train a scorer by a named RECIPE on the choices in storage; run again to resume.
+    """Train a scorer by a named RECIPE on the choices in storage.
 
-    The paper's two stages: first adapter and preference tokens, then preference tokens alone.
-    Under `accelerate launch` it runs on as many processes.
-
-    --set changes one value of the recipe, e.g. --set scorer.num_preference_tokens=0.
+    Training has the paper's two stages: first the adapter with the preference tokens, then the
+    preference tokens alone. To resume, run the same command again. Under `accelerate launch` it
+    runs in several processes.
     """
     from rich.console import Console
 

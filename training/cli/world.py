@@ -1,4 +1,4 @@
-"""`recsys world`: a synthetic world of images, people and known tastes."""
+"""`recsys world`: synthetic users with known tastes, and images to choose from."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,31 +8,52 @@ import click
 from recsys.cli.invocation import read_settings
 from recsys.cli.output import show_table
 from recsys.runtime import Runtime
-from training.cli.terminal import FILE, telling, truth_beside
+from training.cli.terminal import FILE, SEED, telling, truth_beside
 
 
 @click.group()
 def world() -> None:
-    """A synthetic world of images, people and known tastes."""
+    """Create synthetic users with known tastes, and images to choose from."""
 
 
 @world.command("create")
-@click.option("--users", "num_users", type=click.IntRange(1), default=100, show_default=True)
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of people and images."
+    "--users",
+    "num_users",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Number of users to create.",
 )
 @click.option(
-    "--population", type=click.IntRange(0), default=0, show_default=True, help="Of communities."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of users, images and choices.",
 )
 @click.option(
-    "--choices", type=click.IntRange(1), default=24, show_default=True, help="Of each person."
+    "--population",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the communities of taste that users belong to.",
 )
-@click.option("--truth", type=FILE, help="Where true tastes go; beside the data by default.")
+@click.option(
+    "--choices",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="Number of choices that each user makes.",
+)
+@click.option(
+    "--truth", type=FILE, help="File for the true tastes; beside the database by default."
+)
 def create(num_users: int, seed: int, population: int, choices: int, truth: Path | None) -> None:
-    """Draw images, let people choose, and store the choices like any import.
+    """Draw images, let synthetic users choose, and import their choices.
 
-    True tastes go to a file of their own, which only evaluation reads. Run again after an
-    interruption: what is stored is not stored twice.
+    The true tastes are written to a file of their own, which only evaluation reads. To resume an
+    interrupted run, run the same command again: no choice is stored twice.
     """
     from training.world.population import create_world
 
@@ -49,17 +70,17 @@ def create(num_users: int, seed: int, population: int, choices: int, truth: Path
             progress=tell,
         )
     rows = [(name.removeprefix("num_"), value) for name, value in asdict(report).items()]
-    show_table(["what", "number"], rows)
+    show_table(["property", "number"], rows)
     click.echo(f"true tastes: {path}")
 
 
 @world.command("sheet")
 @click.argument("out", type=FILE)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@SEED
 def sheet(out: Path, seed: int) -> None:
-    """Save a picture of the world to OUT.png: prompts with their images, one person's choices."""
+    """Save a picture of the world to OUT (PNG): prompts with images, and one user's choices."""
     from training.world.contact_sheet import save_png
     from training.world.sheet import world_sheet
 
     save_png(world_sheet(seed=seed), out)
-    click.echo(f"saved {out}")
+    click.echo(f"picture: {out}")

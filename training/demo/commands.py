@@ -1,6 +1,6 @@
-"""What `make demo` leaves behind: storage in a folder, the commands run on it, those to go on with.
+"""What `make demo` leaves behind: a storage in a folder, and commands to run on it.
 
-The commands are called as a person would call them, with the demonstration's storage set.
+The commands are called as a user would call them, with settings that name that storage.
 """
 
 import os
@@ -88,24 +88,27 @@ def exports(storage: DemoStorage, environment: Mapping[str, str] = os.environ) -
 
 
 def learn(storage: DemoStorage, console: Console) -> bool:
-    """Read everybody's signature, group them, and learn what is borrowed for new users.
+    """Compute all signatures, cluster the users, and fit what new users borrow.
 
     Returns:
-        Whether there are signatures; where the checkpoint ships nothing to read them by, the
-        command has said so.
+        Whether there are signatures; if the checkpoint ships nothing to read them by, the command
+        has said so.
     """
     run(storage, console, "backfill")
     if has_signatures := _has_signatures(storage):
         run(storage, console, "clusters", "build")
         run(storage, console, "clusters", "list")
     else:
-        console.print("Near users and clusters are left out.\n")
+        console.print("Neighbours and clusters are left out.\n")
     run(storage, console, "coldstart", "fit")
     return has_signatures
 
 
 def run(storage: DemoStorage, console: Console, *words: str) -> bool:
-    """Show and run a command on the data; whether it succeeded. A failure is told and survived.
+    """Print a command and run it on the data; a failure is printed, and does not stop the rest.
+
+    Returns:
+        Whether it succeeded.
 
     Raises:
         ClickException: if it was stopped by Ctrl-C.
@@ -136,7 +139,7 @@ def show_next(
             f"{recsys} clusters list    # of one of them more: clusters show NUMBER",
             f"{recsys} analyst",
         ]
-    console.print("To go on with these people, copy into a shell:\n")
+    console.print("To explore these users further, copy into a shell:\n")
     for line in lines:
         console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
 

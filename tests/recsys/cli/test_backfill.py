@@ -105,7 +105,7 @@ def test_it_says_what_happened_to_whom(run, people, store, caplog) -> None:
         result = run("backfill", "--chunk", "1")
     assert result.exit_code == 5, result.output
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["brought", "up", "to", "date", "2"] in lines
+    assert ["signatures", "computed", "2"] in lines
     assert ["failed", "1"] in lines
     assert any(line[:1] == ["bob"] for line in lines)
     assert "users/s" in result.stdout

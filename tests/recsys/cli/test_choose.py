@@ -64,7 +64,7 @@ def test_a_stored_image_can_be_named_by_its_digest(home: Path, run, store) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--user", "ann"], 2, "nothing was chosen"),
+        (["--user", "ann"], 2, "a choice needs an image"),
         (["--liked", "a.png"], 2, "--user"),
         (["--user", "ann", "--liked", "none.png"], 3, "none.png"),
         (["--user", "ann", "--liked", "ab" * 32], 3, "ab" * 32),

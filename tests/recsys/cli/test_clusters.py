@@ -97,7 +97,7 @@ def test_a_second_run_keeps_ids_and_tells_drift(run, store) -> None:
     assert {each["cluster_id"] for each in second} == {each["cluster_id"] for each in first}
     assert all(each["drift"]["num_left"] == 0 for each in second)
     assert all(each["drift"]["distance"] < 0.01 for each in second)
-    assert "since the run before" in run("clusters", "show", str(second[0]["cluster_id"])).stdout
+    assert "since the previous run" in run("clusters", "show", str(second[0]["cluster_id"])).stdout
     older = json.loads(run("clusters", "list", "--run", "run-1", "--json").stdout)["clusters"]
     assert sum(each["size"] for each in older) == sum(each["size"] for each in first) - 1
 
@@ -142,7 +142,7 @@ def test_users_without_a_signature_are_told_of(run, store) -> None:
     put_signatures(store, USERS[:20])
     result = run("clusters", "build")
     assert "20 users" in result.stdout
-    assert "10 users have no signature that knows their newest choice" in result.stderr
+    assert "10 users have a missing or stale signature" in result.stderr
 
 
 @pytest.mark.usefixtures("signatures")

@@ -75,7 +75,7 @@ def test_what_is_left_out_is_told(run, write_pairs) -> None:
     (folder / "1a.png").unlink()
     result = run("import", "pairs", str(folder))
     assert result.exit_code == 0
-    assert "left out because" in result.stdout
+    assert "skipped because" in result.stdout
     strict = run("import", "pairs", str(folder), "--json", "--strict")
     assert strict.exit_code == 5
     report = json.loads(strict.stdout)

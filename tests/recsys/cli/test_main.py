@@ -2,8 +2,10 @@
 
 import errno
 import json
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -83,6 +85,37 @@ def test_the_line_of_help_is_the_commands_own(name: str) -> None:
     assert command is not None
     assert command.name == name
     assert command.get_short_help_str(200).rstrip(".") == COMMANDS[name][1].rstrip(".")
+
+
+def commands(command: click.Command, name: str = "recsys") -> Iterator[tuple[str, click.Command]]:
+    """Yield a command and all that are under it, other packages' included."""
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for each in command.list_commands(context):
+            below = command.get_command(context, each)
+            assert below is not None
+            yield from commands(below, f"{name} {each}")
+
+
+def test_every_command_and_option_has_a_help_text_of_its_own() -> None:
+    known = dict(commands(cli))
+    assert {"recsys rank", "recsys clusters build", "recsys evaluate"} <= set(known)
+    for name, command in known.items():
+        assert len((command.help or "").split()) > 2, f"{name} has no help text"
+        options = [each for each in command.params if isinstance(each, click.Option)]
+        texts = [each.help or "" for each in options]
+        short = [each.opts[0] for each in options if len((each.help or "").split()) < 3]
+        assert not short, f"{name}: these options have no help text: {short}"
+        assert len(set(texts)) == len(texts), f"{name} says the same of two options"
+
+
+def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "recsys.cli", "--help"]
+    subprocess.run(command, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_other_packages_add_commands(entries: Path) -> None:
@@ -187,7 +220,7 @@ def test_ctrl_c_is_a_sentence_and_130(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "get_command", lambda *_: stopped)
     result = run("stopped")
     assert result.exit_code == 130
-    assert result.stderr == "Error: stopped by Ctrl-C: what was already stored stands\n"
+    assert result.stderr == "Error: stopped by Ctrl-C: what is stored already is kept\n"
 
 
 def test_a_closed_pipe_is_no_failure_to_explain(monkeypatch: pytest.MonkeyPatch) -> None:

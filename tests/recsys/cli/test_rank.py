@@ -72,7 +72,7 @@ def test_one_bad_image_costs_the_others_nothing(home: Path, run) -> None:
     assert (unknown["id"], unknown["status"]) == ("ab" * 32, "IMAGE_NOT_FOUND")
     table = run("rank", "--local", "--user", "ann", "text.png", "a.png")
     assert table.exit_code == 5
-    assert "why not" in table.stdout
+    assert "reason" in table.stdout
 
 
 def test_nothing_that_could_be_ranked_is_a_failure(home: Path, run) -> None:
@@ -84,7 +84,7 @@ def test_the_table_is_for_people(run) -> None:
     result = run("rank", "--local", "--user", "ann", "a.png", "b.png")
     assert result.exit_code == 0
     assert "ann: cold start, 0 references" in result.stdout
-    assert "why not" not in result.stdout
+    assert "reason" not in result.stdout
     assert "\x1b" not in result.output
 
 

@@ -81,7 +81,7 @@ def test_a_checkpoint_without_signatures_is_told_in_a_sentence(
     assert not learn(storage, console)
     told = console.file.getvalue()
     assert "must ship probes and a projection to read signatures by" in told
-    assert "Near users and clusters are left out." in told
+    assert "Neighbours and clusters are left out." in told
     assert "clusters build" not in told
     assert "$ recsys coldstart fit" in told
 
