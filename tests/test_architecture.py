@@ -27,8 +27,16 @@ DOORS: list[tuple[set[str], list[str]]] = [
     (
         {"transformers"},
         [
-            *("recsys/scorer/backbone.py", "training/fitting/pretraining/*.py"),
-            "training/baselines/*.py",
+            *("recsys/scorer/pretrained.py", "recsys/scorer/idefics2.py"),
+            *("training/fitting/pretraining/*.py", "training/baselines/*.py"),
+        ],
+    ),
+    (
+        # What one family of base models is like; all else asks `recsys.scorer.backbone`.
+        {"recsys.scorer.idefics2"},
+        [
+            *("recsys/scorer/families.py", "training/fitting/pretraining/*.py"),
+            *("training/baselines/idefics2.py", "training/baselines/viper.py"),
         ],
     ),
     ({"accelerate"}, ["training/fitting/parallel.py"]),
@@ -200,7 +208,7 @@ HONEST = {
         ("recsys/cli/main.py", "from importlib.metadata import entry_points"),
     ],
     wrong_doors: [
-        ("recsys/scorer/backbone.py", "from transformers import AutoModel"),
+        ("recsys/scorer/idefics2.py", "from transformers import AutoModel"),
         ("training/fitting/pretraining/captions.py", "import transformers"),
         ("recsys/service/server.py", "import grpc\nfrom recsys.v1 import ranking_pb2"),
         ("storage/migrations/versions/v0001_start.py", "from alembic import op"),

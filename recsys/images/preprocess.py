@@ -1,4 +1,4 @@
-"""RGB -> the model's input: resized, normalised and padded; differentiable throughout."""
+"""RGB -> the model's size, alone or in a batch; differentiable throughout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-MEAN = 0.5
-STD = 0.5
+MID_GREY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +50,28 @@ class ImageGeometry:
         return max(height, self.shortest_px), max(width, self.shortest_px)
 
 
-def to_model_input(
-    image: Float[Tensor, "3 h w"], geometry: ImageGeometry
-) -> Float[Tensor, "3 H W"]:
-    """Resize with bilinear antialiasing and normalise to [-1, 1]; differentiable.
+def resize(image: Float[Tensor, "3 h w"], geometry: ImageGeometry) -> Float[Tensor, "3 H W"]:
+    """Resize with bilinear antialiasing, where the size is not right already; differentiable.
 
     Args:
         image: RGB in [0, 1].
         geometry: decides H and W.
     """
     size = geometry.size(image.shape[-2], image.shape[-1])
-    if size != tuple(image.shape[-2:]):
-        image = F.interpolate(
-            image[None], size=size, mode="bilinear", align_corners=False, antialias=True
-        )[0]
-    return (image - MEAN) / STD
+    if size == tuple(image.shape[-2:]):
+        return image
+    return F.interpolate(
+        image[None], size=size, mode="bilinear", align_corners=False, antialias=True
+    )[0]
 
 
 def pad_batch(
     images: Sequence[Float[Tensor, "3 _ _"]],
 ) -> tuple[Float[Tensor, "N 3 H W"], Bool[Tensor, "N H W"]]:
-    """Stack images of different size, each at the top left, padded with zeros (mid grey).
+    """Stack images of different size, each at the top left, padded with mid grey.
 
     Args:
-        images: as `to_model_input` returns them.
+        images: RGB in [0, 1].
 
     Returns:
         The images, and a mask that is True where there is image.
@@ -91,5 +88,5 @@ def pad_batch(
     for row, image in zip(mask, images, strict=True):
         h, w = image.shape[-2:]
         row[:h, :w] = True
-        padded.append(F.pad(image, (0, width - w, 0, height - h)))
+        padded.append(F.pad(image, (0, width - w, 0, height - h), value=MID_GREY))
     return torch.stack(padded), mask

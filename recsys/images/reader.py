@@ -11,7 +11,7 @@ from torch import Tensor
 from recsys.errors import ImageRefused
 from recsys.history import ReferencePair
 from recsys.images.decode import ImageLimits, decode
-from recsys.images.preprocess import MEAN, STD, ImageGeometry, to_model_input
+from recsys.images.preprocess import ImageGeometry, resize
 from recsys.ranking.candidates import Candidate, CandidateStatus, RankedCandidate
 from recsys.scorer.model import CandidateImage, Reference
 from storage.errors import UnknownImage
@@ -85,10 +85,7 @@ class ImageReader:
 
     def _decode(self, data: bytes) -> Tensor:
         pixels = decode(data, self._limits).float() / 255
-        if self._geometry is None:
-            return pixels
-        # Back to [0, 1]: the model's own normalisation gives the same bits again.
-        return to_model_input(pixels, self._geometry) * STD + MEAN
+        return pixels if self._geometry is None else resize(pixels, self._geometry)
 
 
 def _reference(pair: ReferencePair, images: Mapping[str, Tensor | None]) -> Reference | None:

@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,13 +19,6 @@ from recsys.errors import CheckpointRefused  # noqa: E402
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
-# Attention and MLP projections of the text model, the modality projection and the resampler, as in
-# the authors' code; the vision tower stays as it is.
-TARGETS = (
-    r".*(text_model|modality_projection|perceiver_resampler)"
-    r".*(down_proj|gate_proj|up_proj|k_proj|q_proj|v_proj|o_proj)"
-)
-
 
 @dataclass(frozen=True)
 class LoraShape:
@@ -35,25 +28,38 @@ class LoraShape:
         rank: r, at least 1.
         alpha: the update is scaled by alpha / r.
         dropout: before the update, in [0, 1).
-        targets: regular expression over module names.
+        targets: regular expression over module names; None: those that the base's family names.
         whole: names of modules that are trained and saved whole, not by a low-rank update.
     """
 
     rank: int = 8
     alpha: int = 8
     dropout: float = 0.1
-    targets: str = TARGETS
+    targets: str | None = None
     whole: tuple[str, ...] = ()
 
 
-def add_adapter(model: nn.Module, shape: LoraShape) -> PeftModel:
-    """Put a fresh adapter on a model; its update is zero until trained. The base is frozen."""
-    values = asdict(shape)
+def add_adapter(
+    model: nn.Module, shape: LoraShape, *, family_targets: str | None = None
+) -> PeftModel:
+    """Put a fresh adapter on a model; its update is zero until trained. The base is frozen.
+
+    Args:
+        model: the base.
+        shape: of the adapter.
+        family_targets: `Family.adapter_targets` of the base, for a shape that names no modules.
+
+    Raises:
+        ValueError: if neither says which modules are adapted.
+    """
+    targets = shape.targets or family_targets
+    if targets is None:
+        raise ValueError("targets must name the modules to be adapted, got none: set lora.targets")
     config = LoraConfig(
-        r=values["rank"],
-        lora_alpha=values["alpha"],
-        lora_dropout=values["dropout"],
-        target_modules=values["targets"],
+        r=shape.rank,
+        lora_alpha=shape.alpha,
+        lora_dropout=shape.dropout,
+        target_modules=targets,
         modules_to_save=list(shape.whole) or None,
         init_lora_weights="gaussian",
     )
@@ -87,6 +93,11 @@ def _without_deprecation_noise() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         yield
+
+
+def adapter_of(model: nn.Module) -> PeftModel | None:
+    """The adapted model inside a module, where there is one."""
+    return next((each for each in model.modules() if isinstance(each, PeftModel)), None)
 
 
 def merge_adapter(model: PeftModel) -> nn.Module:

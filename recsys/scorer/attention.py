@@ -4,17 +4,48 @@ Read from the queries and keys of an ordinary pass, so the model keeps its fast 
 the asked tokens' weights are ever formed. Differentiable, for objectives on the attention.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recsys.scorer.backbone import attention_hook
-
 Normalisation = Literal["preference", "full", "log_ratio"]
+
+AttentionHook = Callable[[int, Tensor, Tensor, Tensor, float], None]
+"""Called by each decoder layer: layer, query (B,H,q,d), key (B,G,k,d), mask (B,1,q,k), scale."""
+
+_hook: ContextVar[AttentionHook | None] = ContextVar("recsys_attention_hook", default=None)
+
+
+@contextmanager
+def attention_hook(hook: AttentionHook) -> Iterator[None]:
+    """Let `hook` see queries and keys of every decoder layer while the context is open."""
+    token = _hook.set(hook)
+    try:
+        yield
+    finally:
+        _hook.reset(token)
+
+
+def show(layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> None:
+    """Let the open hook, if any, see a decoder layer; each backbone's attention calls this.
+
+    Args:
+        layer: from 0.
+        query: (B, H, q, d), rotated to its positions.
+        key: (B, G, k, d), likewise, those of the prefix included.
+        mask: (B, 1, q, k), additive.
+        scale: of the dot products.
+    """
+    hook = _hook.get()
+    if hook is not None:
+        assert mask is not None
+        assert scale is not None
+        hook(layer, query, key, mask, scale)
 
 
 class AttentionRecord:

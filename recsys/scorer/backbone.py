@@ -1,157 +1,90 @@
-"""The only door to transformers: an Idefics2 model as image tokens, embeddings and a decoder.
+"""What the scorer needs of a base model, whatever its architecture.
 
-Nothing of the library's model classes is changed; the scorer hands them embeddings, a 4-D mask,
-positions and a key-value cache.
+A family of base models is one module that gives a `Family`, and one line in
+`recsys.scorer.families`. Nothing else knows which family a scorer stands on.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    Idefics2Config,
-    Idefics2ForConditionalGeneration,
-    PreTrainedTokenizerBase,
-)
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
-from transformers.utils.logging import disable_progress_bar
 
-from recsys.errors import CheckpointRefused
-from recsys.scorer.key_values import Behind, KeyValues, Recording
-
-disable_progress_bar()  # of reading weights, which takes a moment and belongs to no command
+from recsys.scorer.key_values import KeyValues
+from recsys.scorer.template import ImageMarkup
 
 Quantization = Literal["none", "nf4"]
 
-AttentionHook = Callable[[int, Tensor, Tensor, Tensor, float], None]
-"""Called by each decoder layer: layer, query (B,H,q,d), key (B,G,k,d), mask (B,1,q,k), scale."""
 
-_hook: ContextVar[AttentionHook | None] = ContextVar("recsys_attention_hook", default=None)
+@runtime_checkable
+class Backbone(Protocol):
+    """A base model, with or without a PEFT adapter, seen as a few functions.
 
-
-@contextmanager
-def attention_hook(hook: AttentionHook) -> Iterator[None]:
-    """Let `hook` see queries and keys of every decoder layer while the context is open."""
-    token = _hook.set(hook)
-    try:
-        yield
-    finally:
-        _hook.reset(token)
-
-
-def _observed_sdpa(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    """Scaled dot-product attention as transformers calls it, with a look at queries and keys."""
-    hook = _hook.get()
-    if hook is not None:
-        assert attention_mask is not None
-        assert scaling is not None
-        hook(cast(int, module.layer_idx), query, key, attention_mask, scaling)
-    return sdpa_attention_forward(
-        module, query, key, value, attention_mask, scaling=scaling, **options
-    )
-
-
-OBSERVED_ATTENTION = "recsys_observed_sdpa"
-AttentionInterface.register(OBSERVED_ATTENTION, _observed_sdpa)
-AttentionMaskInterface.register(OBSERVED_ATTENTION, sdpa_mask)
-
-
-class Backbone(nn.Module):
-    """An Idefics2 model, with or without a PEFT adapter, seen as three functions.
-
-    Args:
-        model: `Idefics2ForConditionalGeneration`, or a `PeftModel` around one, whose text model
-            uses the attention named `OBSERVED_ATTENTION`.
+    Whoever implements it is an `nn.Module` that holds the model, so that a scorer's parameters
+    are found. Attention calls `recsys.scorer.attention.show` in each decoder layer.
     """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    @property
-    def idefics2(self) -> Idefics2ForConditionalGeneration:
-        """The model itself, adapter layers in place."""
-        model = self.model
-        inner = model if isinstance(model, Idefics2ForConditionalGeneration) else None
-        if inner is None:
-            inner = cast(Any, model).get_base_model()
-        return cast(Idefics2ForConditionalGeneration, inner)
 
     @property
     def hidden_size(self) -> int:
         """D, width of the decoder's embeddings."""
-        return self._embedding.weight.shape[1]
 
     @property
     def num_image_tokens(self) -> int:
         """T, tokens that stand for one image."""
-        return cast(int, self.idefics2.model.image_seq_len)
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of the decoder."""
+
+    @property
+    def num_heads(self) -> int:
+        """H, attention heads (of queries) in each decoder layer."""
+
+    @property
+    def image_markup(self) -> ImageMarkup:
+        """How an image is written among words."""
 
     @property
     def device(self) -> torch.device:
         """Where the decoder's embeddings live."""
-        return self._embedding.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the decoder's inputs."""
-        return self._embedding.weight.dtype
 
     @property
-    def _embedding(self) -> nn.Embedding:
-        return cast(nn.Embedding, self.idefics2.get_input_embeddings())
+    def decoder(self) -> nn.Module:
+        """The decoder; what its forward pass returns has `last_hidden_state`, (B, q, D)."""
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder's layers; what the forward pass of one returns is (B, q, D)."""
+
+    @property
+    def output_matrix(self) -> nn.Linear:
+        """What makes logits of the decoder's output."""
 
     def keep_no_activations(self) -> None:
         """Compute each layer's activations again in the backward pass: less memory, a third slower.
 
         Takes effect in training mode.
         """
-        self.idefics2.activation_checkpointing_enable()
 
     def image_tokens(
-        self, pixels: Float[Tensor, "N 3 H W"], mask: Bool[Tensor, "N H W"] | None = None
+        self, images: Float[Tensor, "N 3 H W"], mask: Bool[Tensor, "N H W"] | None = None
     ) -> Float[Tensor, "N T D"]:
-        """Encode normalised images with the vision tower and the perceiver resampler.
+        """Normalise and encode images; differentiable.
 
         Args:
-            pixels: values in [-1, 1]; height and width multiples of the patch size.
-            mask: True where `pixels` is image and not padding; None: all image.
+            images: RGB in [0, 1]; height and width multiples of the patch size.
+            mask: True where `images` is image and not padding; None: all image.
         """
-        # The library's get_image_features drops images that are all zero (mid grey) as padding.
-        model = self.idefics2.model
-        size = int(model.config.vision_config.patch_size)
-        pixels = pixels.to(device=self.device, dtype=model.dtype)
-        if mask is None:
-            mask = torch.ones(
-                (pixels.shape[0], *pixels.shape[2:]), dtype=torch.bool, device=pixels.device
-            )
-        patches = mask.unfold(1, size, size).unfold(2, size, size).all(dim=-1).all(dim=-1)
-        hidden = model.vision_model(pixel_values=pixels, patch_attention_mask=patches)
-        return cast(
-            Tensor, model.connector(hidden.last_hidden_state, attention_mask=patches.flatten(1))
-        )
 
     def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
         """Look up token embeddings."""
-        return cast(Tensor, self._embedding(ids))
 
     def decode(
         self,
@@ -166,11 +99,9 @@ class Backbone(nn.Module):
         Args:
             embeddings: inputs in the decoder's width.
             mask: additive, 0 where a query may look and a large negative number elsewhere.
-            positions: rotary position of each query.
-            prefix: keys and values that stand before the q positions.
+            positions: of each query in its sequence, from 0.
+            prefix: keys and values that stand before the q positions; left as they are.
         """
-        cache = None if prefix is None else Behind(prefix)
-        return self._text(embeddings, mask=mask, positions=positions, cache=cache)
 
     def decode_prefix(
         self,
@@ -180,118 +111,94 @@ class Backbone(nn.Module):
         positions: Int[Tensor, "B L"],
     ) -> KeyValues:
         """Run the decoder over a prefix and keep its keys and values."""
-        cache = Recording()
-        self._text(embeddings, mask=mask, positions=positions, cache=cache)
-        return KeyValues(tuple(cache.layers))
-
-    def _text(
-        self,
-        embeddings: Tensor,
-        *,
-        mask: Tensor,
-        positions: Tensor,
-        cache: Recording | Behind | None,
-    ) -> Tensor:
-        output = self.idefics2.model.text_model(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
-        return cast(Tensor, output.last_hidden_state)
 
     def token_logits(
         self, hidden: Float[Tensor, "*shape D"], ids: Int[Tensor, " V"]
     ) -> Float[Tensor, "*shape V"]:
-        """Logits of a few tokens only, in float32: hidden times their rows of the output matrix."""
-        rows = cast(Tensor, self.idefics2.lm_head.weight)[ids]
-        return hidden.float() @ rows.float().T
+        """Logits of a few tokens only, in float32."""
 
 
-def observe_attention(model: Idefics2ForConditionalGeneration) -> Idefics2ForConditionalGeneration:
-    """Switch the text model to the attention that hooks can see; the numbers stay the same."""
-    model.set_attn_implementation({"text_config": OBSERVED_ATTENTION})
-    return model
+@runtime_checkable
+class LoadModel(Protocol):
+    """Loads a family's model by hub name or folder, from safetensors alone."""
+
+    def __call__(
+        self,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        quantization: Quantization = "none",
+        unquantized: tuple[str, ...] = (),
+        device: str = "cpu",
+    ) -> nn.Module:
+        """Load a model in evaluation mode.
+
+        Args:
+            source: hub id, e.g. "HuggingFaceM4/idefics2-8b", or a folder with config and weights.
+            revision: branch, tag or commit on the hub.
+            dtype: of weights (of computation, when quantised).
+            quantization: "nf4" loads linear layers as 4-bit NormalFloat (QLoRA) by bitsandbytes.
+            unquantized: names of modules that keep their precision, to be trained whole.
+            device: where the model goes, e.g. "cpu" or "cuda".
+
+        Raises:
+            CheckpointRefused: if the files are missing, damaged or of another architecture.
+        """
 
 
-def load_model(
-    source: str | Path,
-    *,
-    revision: str | None = None,
-    dtype: torch.dtype = torch.float32,
-    quantization: Quantization = "none",
-    unquantized: tuple[str, ...] = (),
-    device: str = "cpu",
-) -> Idefics2ForConditionalGeneration:
-    """Load an Idefics2 by hub name or folder, from safetensors alone.
+@dataclass(frozen=True)
+class Tower:
+    """Sizes of a stack of transformer layers.
 
-    Args:
-        source: hub id, e.g. "HuggingFaceM4/idefics2-8b", or a folder with config and weights.
-        revision: branch, tag or commit on the hub.
-        dtype: of weights (of computation, when quantised).
-        quantization: "nf4" loads linear layers as 4-bit NormalFloat (QLoRA) through bitsandbytes.
-        unquantized: names of modules that keep their precision, to be trained whole.
-        device: where the model goes, e.g. "cpu" or "cuda".
-
-    Raises:
-        CheckpointRefused: if the files are missing, damaged or of another architecture.
+    Attributes:
+        hidden_size: width between layers.
+        mlp_size: width inside the MLP.
+        num_layers: how many.
     """
-    options: dict[str, Any] = {"dtype": dtype, "revision": revision, "use_safetensors": True}
-    if quantization == "nf4":
-        options["quantization_config"] = nf4_config(dtype, unquantized=unquantized)
-    if quantization == "nf4" or device != "cpu":
-        options["device_map"] = {"": device}
-    try:
-        model: Idefics2ForConditionalGeneration = Idefics2ForConditionalGeneration.from_pretrained(
-            str(source), **options
-        )
-    except Exception as error:
-        # The library, safetensors and the hub each raise their own kinds here.
-        raise CheckpointRefused(
-            f"base model {source} must be a readable Idefics2 in safetensors: {error}"
-        ) from error
-    observe_attention(model).eval()
-    return model
+
+    hidden_size: int
+    mlp_size: int
+    num_layers: int
 
 
-def build_on_meta(values: Mapping[str, Any]) -> Idefics2ForConditionalGeneration:
-    """An Idefics2 of any size without its weights: shapes to count with, and no memory.
+@dataclass(frozen=True)
+class Dimensions:
+    """Sizes by which a run is counted before anything is loaded.
 
-    Args:
-        values: of the library's `Idefics2Config`.
+    Attributes:
+        text: the decoder.
+        vision: the vision tower.
+        patch_px: side of a patch that the vision tower reads.
+        image_places: places in a sequence that one image takes.
+        vocabulary: token ids.
     """
-    with torch.device("meta"):
-        return Idefics2ForConditionalGeneration(Idefics2Config(**values))
+
+    text: Tower
+    vision: Tower
+    patch_px: int
+    image_places: int
+    vocabulary: int
 
 
-def nf4_config(
-    compute_dtype: torch.dtype, *, unquantized: tuple[str, ...] = ()
-) -> BitsAndBytesConfig:
-    """4-bit NormalFloat with double quantisation.  Dettmers et al. 2023 (QLoRA), section 3.
+@dataclass(frozen=True)
+class Family:
+    """One architecture of base models: how it is loaded, and what its parts are called.
 
-    Args:
-        compute_dtype: of the multiplications.
-        unquantized: parts of the model left as they are, beside the output matrix.
+    Attributes:
+        load: a model from its files.
+        wrap: a loaded model, with or without a PEFT adapter on it, as a backbone.
+        build_on_meta: a model without weights, of values of the family's configuration.
+        dimensions: of values of the family's configuration.
+        adapter_targets: regular expression over the names of modules that an adapter is put on.
+        parts: name of a part -> what names of its parameters have in them.
+        never_quantized: what names of parameters have in them that "nf4" leaves as they are.
     """
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute_dtype,
-        # The library compares from the beginning of a module's full name.
-        llm_int8_skip_modules=["lm_head", *(f"model.{name}" for name in unquantized)],
-    )
 
-
-def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer that belongs to a base model.
-
-    Raises:
-        CheckpointRefused: if its files are missing or damaged.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), revision=revision)
-    except Exception as error:
-        raise CheckpointRefused(f"tokenizer {source} cannot be read: {error}") from error
-    return cast(PreTrainedTokenizerBase, tokenizer)
+    load: LoadModel
+    wrap: Callable[[nn.Module], Backbone]
+    build_on_meta: Callable[[Mapping[str, Any]], nn.Module]
+    dimensions: Callable[[Mapping[str, Any]], Dimensions]
+    adapter_targets: str
+    parts: Mapping[str, str]
+    never_quantized: tuple[str, ...]

@@ -23,9 +23,11 @@ from safetensors.torch import load_file, save_file
 
 from recsys.errors import CheckpointRefused
 from recsys.images.preprocess import ImageGeometry
-from recsys.scorer.backbone import Backbone, Quantization, load_model, load_tokenizer
+from recsys.scorer.backbone import Backbone, Quantization
 from recsys.scorer.digests import files_digest, model_version
+from recsys.scorer.families import family_of
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
 
 FORMAT = 1
@@ -76,7 +78,8 @@ def load_scorer(
             "a file was changed or belongs to another checkpoint"
         )
     source = folder / "base" if base.source == "base" else base.source
-    model: Any = load_model(
+    family = family_of(source, revision=base.revision)
+    model = family.load(
         source,
         revision=base.revision,
         dtype=getattr(torch, base.dtype),
@@ -87,7 +90,7 @@ def load_scorer(
         from recsys.scorer.adapter import load_adapter
 
         model = load_adapter(model, folder / "adapter")
-    scorer = _assemble(folder, Backbone(model), config)
+    scorer = _assemble(folder, family.wrap(model), config)
     return scorer.eval().requires_grad_(False)
 
 
@@ -151,16 +154,16 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
 
 
 def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any) -> str:
-    model: Any = scorer.backbone.model
+    from recsys.scorer.adapter import adapter_of, save_adapter
+
     save_file(
         {"preference_tokens": scorer.preference_tokens.detach().float().cpu().contiguous()},
         work / "preference_tokens.safetensors",
     )
     tokenizer.save_pretrained(work / "tokenizer")
-    if model is not scorer.backbone.idefics2:
-        from recsys.scorer.adapter import save_adapter
-
-        save_adapter(model, work / "adapter")
+    adapted = adapter_of(scorer)
+    if adapted is not None:
+        save_adapter(adapted, work / "adapter")
     if base.source != "base" and Path(base.source).is_dir():
         base = BaseModel(**{**asdict(base), "digest": files_digest(Path(base.source))})
     config = {
@@ -196,7 +199,7 @@ def _assemble(folder: Path, backbone: Backbone, config: dict[str, Any]) -> Prefe
         Template(
             tokenizer,
             TemplateConfig(**config["template"]),
-            num_image_tokens=backbone.num_image_tokens,
+            image=backbone.image_markup,
         ),
         geometry=ImageGeometry(**config["geometry"]),
         config=ScorerConfig.from_json(config["scorer"]),

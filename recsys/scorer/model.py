@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from recsys.images.preprocess import ImageGeometry, pad_batch, to_model_input
+from recsys.images.preprocess import ImageGeometry, pad_batch, resize
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.key_values import KeyValues
 from recsys.scorer.packing import SHARED, Packed, Tokens, attention_mask, pack
@@ -130,7 +130,7 @@ class PreferenceScorer(nn.Module):
         model_version: str = "unsaved",
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Backbone = backbone
         self.template = template
         self.geometry = geometry
         self.config = config
@@ -147,7 +147,7 @@ class PreferenceScorer(nn.Module):
             return torch.zeros(
                 0, backbone.num_image_tokens, backbone.hidden_size, device=backbone.device
             )
-        pixels, mask = pad_batch([to_model_input(image, self.geometry) for image in images])
+        pixels, mask = pad_batch([resize(image, self.geometry) for image in images])
         return self.backbone.image_tokens(pixels, mask.to(self.backbone.device))
 
     def logits(self, packed: Packed, features: Float[Tensor, "N T D"]) -> Float[Tensor, "B C 2"]:

@@ -50,30 +50,48 @@ class TemplateConfig:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ImageMarkup:
+    """How a family of base models writes one image among words.
+
+    Attributes:
+        token: stands for each image token.
+        num_tokens: T, at least 1.
+        before: tokens ahead of the image.
+        after: tokens behind it.
+    """
+
+    token: str
+    num_tokens: int
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    @property
+    def num_places(self) -> int:
+        """Places in a sequence that one image takes."""
+        return len(self.before) + self.num_tokens + len(self.after)
+
+
 class Template:
     """Builds token sequences for one tokenizer.
 
     Pieces are tokenised apart and joined, so the cut prompt never changes its neighbours' tokens.
-    Tokenizers of this family put a space before each piece themselves.
+    The tokenizer is one that puts a space before each piece itself.
 
     Args:
-        tokenizer: of the base model; has `<image>` and `<fake_token_around_image>`.
+        tokenizer: of the base model; knows the tokens of `image`.
         config: the words.
-        num_image_tokens: T, at least 1.
+        image: how the base model's family writes an image.
 
     Raises:
-        ValueError: if a label is not one token, both labels are the same, or `<image>` is unknown.
+        ValueError: if a label is not one token, both labels are the same, or the tokenizer lacks
+            a token of `image`.
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, config: TemplateConfig, *, num_image_tokens: int
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, config: TemplateConfig, *, image: ImageMarkup) -> None:
         self.config = config
         self._tokenizer = tokenizer
-        image, fence = self._special("<image>"), self._special("<fake_token_around_image>")
-        self._image = Tokens(
-            (fence, *[image] * num_image_tokens, fence), (False, *[True] * num_image_tokens, False)
-        )
+        self._image = self._image_tokens(image)
         begin = tokenizer.bos_token_id
         self._begin = Tokens((), ()) if begin is None else Tokens((begin,), (False,))
         self._before = self._text(config.before_prompt)
@@ -114,11 +132,17 @@ class Template:
         ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=is_prompt)
         return Tokens(tuple(ids), (False,) * len(ids))
 
+    def _image_tokens(self, image: ImageMarkup) -> Tokens:
+        before, after = map(self._special, image.before), map(self._special, image.after)
+        ids = (*before, *[self._special(image.token)] * image.num_tokens, *after)
+        is_image = [False] * len(image.before) + [True] * image.num_tokens
+        return Tokens(ids, (*is_image, *[False] * len(image.after)))
+
     def _special(self, token: str) -> int:
-        found = self._tokenizer.convert_tokens_to_ids(token)
-        if not isinstance(found, int) or found < 0:
-            raise ValueError(f"the tokenizer must know {token}: use one made for Idefics2")
-        return found
+        token_id = self._tokenizer.convert_tokens_to_ids(token)
+        if not isinstance(token_id, int) or token_id < 0:
+            raise ValueError(f"the tokenizer must know {token}: use the base model's own")
+        return token_id
 
     def _label(self, label: str) -> int:
         ids = self._text(label).ids

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -119,8 +119,7 @@ class SignatureReader:
                 f"a projection of {readout} must read {width} numbers, got one of"
                 f" {projection.mean.size}: fit it for this checkpoint"
             )
-        text: Any = scorer.backbone.idefics2.config.text_config
-        layers, each = text.num_hidden_layers, text.num_attention_heads
+        layers, each = scorer.backbone.num_layers, scorer.backbone.num_heads
         if not all(0 <= at < layers and 0 <= head < each for at, head in projection.heads):
             raise ValueError(
                 f"a projection must read among {layers} layers of {each} heads, got"

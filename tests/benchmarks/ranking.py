@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.packing import pack
 from recsys.scorer.template import Template, TemplateConfig
@@ -79,9 +79,9 @@ def build_scorer(shape: TinyShape) -> PreferenceScorer:
     tokenizer = train_tokenizer([PROMPT], vocabulary=shape.vocabulary)
     image = tokenizer.convert_tokens_to_ids("<image>")
     model = build_model(shape, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=shape.num_latents)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(shape.num_latents))
     return PreferenceScorer(
-        Backbone(model), template, geometry=shape.geometry, config=ScorerConfig()
+        Idefics2Backbone(model), template, geometry=shape.geometry, config=ScorerConfig()
     ).eval()
 
 

@@ -7,8 +7,10 @@ import numpy as np
 from scipy.special import expit
 
 from recsys.images.preprocess import ImageGeometry
-from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone, load_model
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines.weights import require_model
 from training.data.features import ImageFeatures, ReadImage
@@ -71,7 +73,7 @@ def load_idefics2(
         CheckpointRefused: if a file is damaged or of another architecture.
     """
     require_idefics2(folder)
-    backbone = Backbone(load_model(folder, device=device))
+    backbone = Idefics2Backbone(load_model(folder, device=device))
     return ZeroShotIdefics2(bare_scorer(backbone, folder, geometry=geometry), images)
 
 
@@ -95,7 +97,7 @@ def bare_scorer(backbone: Backbone, folder: Path, *, geometry: ImageGeometry) ->
     template = Template(
         load_tokenizer(folder),
         TemplateConfig(like=LIKE, dislike=DISLIKE),
-        num_image_tokens=backbone.num_image_tokens,
+        image=backbone.image_markup,
     )
     config = ScorerConfig(num_references=NUM_REFERENCES, num_preference_tokens=0)
     scorer = PreferenceScorer(backbone, template, geometry=geometry, config=config)

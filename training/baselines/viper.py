@@ -14,9 +14,16 @@ from torch import Tensor
 
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import ADAPTER_FILES, load_adapter
-from recsys.scorer.backbone import Backbone, load_model, load_tokenizer
+from recsys.scorer.idefics2 import (
+    END_TOKEN,
+    FENCE_TOKEN,
+    IMAGE_TOKEN,
+    Idefics2Backbone,
+    load_model,
+)
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import Packed, Tokens, pack
+from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Tokenizer
 from training.baselines.idefics2 import (
     DISLIKE,
@@ -30,9 +37,7 @@ from training.data.features import ImageFeatures, ReadImage
 from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores
 
-_QUESTION = "User:<image>Score for this image?<end_of_utterance>\nAssistant: "
-_ANSWER = "{label}<end_of_utterance>\n"
-_FENCE = "<fake_token_around_image>"
+_QUESTION = f"User:{IMAGE_TOKEN}Score for this image?{END_TOKEN}\nAssistant: "
 
 
 class ViperProxy:
@@ -72,7 +77,7 @@ class ViperProxy:
     def _packed(self, num_references: int, num_candidates: int) -> Packed:
         """ViPer scores one image a call; here many are packed behind one context."""
         text = "".join(
-            _QUESTION + _ANSWER.format(label=label) for label in (DISLIKE, LIKE) * num_references
+            _QUESTION + f"{label}{END_TOKEN}\n" for label in (DISLIKE, LIKE) * num_references
         )
         tokens = self._tokens(text + _QUESTION)
         # All but the last image is shared; the text is tokenised in one piece, as ViPer does.
@@ -84,11 +89,11 @@ class ViperProxy:
     def _tokens(self, text: str) -> Tokens:
         """Each `<image>` becomes the tokens of one image between two fences, as in Idefics2."""
         num = self._scorer.backbone.num_image_tokens
-        text = text.replace("<image>", f"{_FENCE}{'<image>' * num}{_FENCE}")
+        text = text.replace(IMAGE_TOKEN, f"{FENCE_TOKEN}{IMAGE_TOKEN * num}{FENCE_TOKEN}")
         ids = self._tokenizer.encode(text, add_special_tokens=False)
         begin = self._tokenizer.bos_token_id
         ids = ids if begin is None else [begin, *ids]
-        image = self._tokenizer.convert_tokens_to_ids("<image>")
+        image = self._tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
         return Tokens(tuple(ids), tuple(token == image for token in ids))
 
 
@@ -130,5 +135,5 @@ def load_viper(
         # Weights that an adapter lacks, peft initialises at random with no more than a warning.
         warnings.filterwarnings("error", "Found missing adapter keys")
         adapted = load_adapter(model, folder)
-    scorer = bare_scorer(Backbone(adapted.eval()), base, geometry=geometry)
+    scorer = bare_scorer(Idefics2Backbone(adapted.eval()), base, geometry=geometry)
     return ViperProxy(scorer, load_tokenizer(base), images=images)

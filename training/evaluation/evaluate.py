@@ -7,9 +7,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from recsys.scorer.backbone import load_tokenizer
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
 from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.pretrained import load_tokenizer
 from storage.histories import HistoryStore
 from training.baselines.registry import WEIGHTED
 from training.baselines.unweighted import without_weights

@@ -14,8 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from recsys.scorer.attention import Normalisation, attention_scores
-from recsys.scorer.backbone import attention_hook
+from recsys.scorer.attention import Normalisation, attention_hook, attention_scores
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed, pack
 from recsys.signatures.attention_maps import reorderings
@@ -199,7 +198,7 @@ def _recorded(scorer: PreferenceScorer, packed: Packed) -> Iterator[_Pass]:
     def keep(module: object, inputs: object, output: object) -> None:
         record.hidden.append(output.last_hidden_state)  # type: ignore[attr-defined]
 
-    handle = scorer.backbone.idefics2.model.text_model.register_forward_hook(keep)
+    handle = scorer.backbone.decoder.register_forward_hook(keep)
     try:
         if count:
             with attention_hook(hook):

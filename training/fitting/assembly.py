@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from recsys.scorer.adapter import add_adapter, load_adapter
-from recsys.scorer.backbone import Backbone, Quantization, load_model, load_tokenizer
+from recsys.scorer.backbone import Quantization
 from recsys.scorer.checkpoint import BaseModel
+from recsys.scorer.families import family_of
 from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template
 from training.fitting.recipes.recipe import Recipe
 
@@ -51,7 +53,8 @@ def build_scorer(
     """
     held = held or Held(recipe.base.dtype, recipe.base.quantization)
     torch.manual_seed(recipe.first.plan.seed)
-    model = load_model(
+    family = family_of(base, revision=recipe.base.revision)
+    model = family.load(
         base,
         revision=recipe.base.revision,
         dtype=getattr(torch, held.dtype),
@@ -61,15 +64,16 @@ def build_scorer(
     )
     begun = adapter or (Path(recipe.base.adapter) if recipe.base.adapter else None)
     if begun is None:
-        backbone = Backbone(add_adapter(model, recipe.lora))
+        adapted = add_adapter(model, recipe.lora, family_targets=family.adapter_targets)
     else:
-        backbone = Backbone(load_adapter(model, begun, trainable=True))
+        adapted = load_adapter(model, begun, trainable=True)
+    backbone = family.wrap(adapted)
     if recipe.base.checkpointing:
         backbone.keep_no_activations()
     template = Template(
         load_tokenizer(base, revision=recipe.base.revision),
         recipe.template,
-        num_image_tokens=backbone.num_image_tokens,
+        image=backbone.image_markup,
     )
     return PreferenceScorer(backbone, template, geometry=recipe.base.geometry, config=recipe.scorer)
 

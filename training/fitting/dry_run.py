@@ -13,7 +13,8 @@ from rich.table import Table
 from torch import nn
 
 from recsys.scorer.adapter import add_adapter
-from recsys.scorer.backbone import build_on_meta
+from recsys.scorer.backbone import Dimensions, Family, Tower
+from recsys.scorer.families import FAMILIES
 from training.fitting.missing import missing
 from training.fitting.recipes.recipe import Recipe, Stage
 
@@ -29,14 +30,22 @@ PROMPT_TOKENS = 20
 WORDS_TOKENS = 12
 """Of the template's fixed words and label, for one image, in the base's tokenizer."""
 
-FENCES = 2
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
-PARTS = {
-    "vision tower": "vision_model",
-    "projection and resampler": "connector",
-    "text model": "text_model",
-    "output matrix": "lm_head",
-}
+
+
+@dataclass(frozen=True, eq=False)
+class BaseShapes:
+    """A base model to count with.
+
+    Attributes:
+        family: of the base.
+        sizes: of its parts.
+        model: with the recipe's adapter, without weights.
+    """
+
+    family: Family
+    sizes: Dimensions
+    model: nn.Module
 
 
 @dataclass(frozen=True)
@@ -84,21 +93,20 @@ def dry_run(recipe: Recipe, shape: Mapping[str, Any], *, num_devices: int = 1) -
 
     Args:
         recipe: of the run.
-        shape: values of the base's configuration.
+        shape: values of the base's configuration, `model_type` among them.
         num_devices: that share each step's parts.
     """
-    model = add_adapter(build_on_meta(shape), recipe.lora)
-    parameters = count_parameters(model, recipe, width=shape["text_config"]["hidden_size"])
+    shapes = base_shapes(recipe, shape)
+    parameters = count_parameters(recipe, shapes)
     trained = {name: both[1] for name, both in parameters.items()}
     tokens_only = dict.fromkeys(trained, 0) | {"preference tokens": trained["preference tokens"]}
     base = recipe.base
     stages = (
-        _count(recipe, recipe.first, shape, model, trained, base.dtype, base.quantization),
+        _count(recipe, recipe.first, shapes, trained, base.dtype, base.quantization),
         _count(
             recipe,
             recipe.second,
-            shape,
-            model,
+            shapes,
             tokens_only,
             base.second_dtype,
             base.second_quantization,
@@ -109,59 +117,68 @@ def dry_run(recipe: Recipe, shape: Mapping[str, Any], *, num_devices: int = 1) -
     return DryRun(recipe.name, parameters, stages, tuple(found))
 
 
-def count_parameters(model: nn.Module, recipe: Recipe, *, width: int) -> dict[str, tuple[int, int]]:
+def base_shapes(recipe: Recipe, shape: Mapping[str, Any]) -> BaseShapes:
+    """The recipe's base with its adapter, on the meta device.
+
+    Args:
+        recipe: of the run.
+        shape: values of the base's configuration, `model_type` among them.
+    """
+    family = FAMILIES[shape["model_type"]]
+    model = family.build_on_meta(shape)
+    adapted = add_adapter(model, recipe.lora, family_targets=family.adapter_targets)
+    return BaseShapes(family, family.dimensions(shape), adapted)
+
+
+def count_parameters(recipe: Recipe, base: BaseShapes) -> dict[str, tuple[int, int]]:
     """Parameters by part: in all, and trained in stage 1.
 
     Args:
-        model: with its adapter.
         recipe: number of preference tokens.
-        width: D of the decoder.
+        base: with its adapter.
     """
-    counts = {part: [0, 0] for part in PARTS}
+    counts = {part: [0, 0] for part in base.family.parts}
     adapter = 0
-    for name, parameter in model.named_parameters():
+    for name, parameter in base.model.named_parameters():
         if "lora_" in name:
             adapter += parameter.numel()
             continue
-        part = next(part for part, mark in PARTS.items() if mark in name)
+        part = next(part for part, mark in base.family.parts.items() if mark in name)
         # A module trained whole is there twice: as it was, and as it becomes.
         if ".original_module." in name:
             continue
         counts[part][0] += parameter.numel()
         counts[part][1] += parameter.numel() if "modules_to_save" in name else 0
-    tokens = recipe.scorer.num_preference_tokens * width
+    tokens = recipe.scorer.num_preference_tokens * base.sizes.text.hidden_size
     return {part: (both[0], both[1]) for part, both in counts.items()} | {
         "adapter": (adapter, adapter),
         "preference tokens": (tokens, tokens),
     }
 
 
-def row_tokens(recipe: Recipe, shape: Mapping[str, Any], num_pairs: int) -> int:
+def row_tokens(recipe: Recipe, sizes: Dimensions, num_pairs: int) -> int:
     """L of a packed row: P_v, the beginning, references with labels, targets without."""
-    image = shape["perceiver_config"]["resampler_n_latents"] + FENCES
-    each = image + WORDS_TOKENS + min(PROMPT_TOKENS, recipe.template.max_prompt_tokens)
+    each = sizes.image_places + WORDS_TOKENS + min(PROMPT_TOKENS, recipe.template.max_prompt_tokens)
     references = 2 * recipe.scorer.num_references * each
     return int(recipe.scorer.num_preference_tokens + 1 + references + 2 * num_pairs * (each - 1))
 
 
-def row_flops(
-    recipe: Recipe, stage: Stage, shape: Mapping[str, Any], model: nn.Module, *, trains_vision: bool
-) -> float:
+def row_flops(recipe: Recipe, stage: Stage, base: BaseShapes, *, trains_vision: bool) -> float:
     """FLOPs of one row, forward and backward.
 
     2 a parameter and token forward, twice that backward, once more forward where activations are
     computed again; attention adds 4 L^2 D a layer forward. Frozen weights save the third of the
     backward pass that would be their own gradient. A frozen vision tower runs forward alone.
     """
-    text, vision = shape["text_config"], shape["vision_config"]
-    tokens = row_tokens(recipe, shape, stage.num_pairs)
-    sizes = {part: _size(model, mark) for part, mark in PARTS.items()}
+    text = base.sizes.text
+    tokens = row_tokens(recipe, base.sizes, stage.num_pairs)
+    sizes = {part: _size(base.model, mark) for part, mark in base.family.parts.items()}
     again = 1 if recipe.base.checkpointing else 0
-    embedding = text["vocab_size"] * text["hidden_size"]
-    attention = 4 * tokens**2 * text["hidden_size"] * text["num_hidden_layers"]
+    embedding = base.sizes.vocabulary * text.hidden_size
+    attention = 4 * tokens**2 * text.hidden_size * text.num_layers
     decoder = 2 * (sizes["text model"] - embedding) * tokens + attention
     images = 2 * (recipe.scorer.num_references + stage.num_pairs)
-    patches = _patches(recipe, vision) * images
+    patches = _patches(recipe, base.sizes) * images
     seen = 2 * (sizes["vision tower"] + sizes["projection and resampler"]) * patches
     return float(decoder * (1 + again + 1) + seen * ((1 + again + 2) if trains_vision else 1))
 
@@ -193,8 +210,7 @@ def show(found: DryRun, console: Console) -> None:
 def _count(
     recipe: Recipe,
     stage: Stage,
-    shape: Mapping[str, Any],
-    model: nn.Module,
+    shapes: BaseShapes,
     trained: Mapping[str, int],
     dtype: str,
     quantization: str,
@@ -203,22 +219,22 @@ def _count(
     rows = stage.plan.num_steps * stage.plan.num_parts * stage.num_users
     num_trained = sum(trained.values())
     memory = {
-        "base weights": _base_bytes(recipe, model, dtype, quantization),
+        "base weights": _base_bytes(recipe, shapes, dtype, quantization),
         "trained weights, gradients, moments": float(num_trained * TRAINED_BYTES),
-        "activations": _activation_bytes(recipe, stage, shape, trains_vision),
+        "activations": _activation_bytes(recipe, stage, shapes.sizes, trains_vision),
     }
-    flops = row_flops(recipe, stage, shape, model, trains_vision=trains_vision)
-    tokens = row_tokens(recipe, shape, stage.num_pairs)
+    flops = row_flops(recipe, stage, shapes, trains_vision=trains_vision)
+    tokens = row_tokens(recipe, shapes.sizes, stage.num_pairs)
     return StageCount(
         stage.plan.name, num_trained, memory, tokens, stage.plan.num_steps, rows, rows * flops
     )
 
 
-def _base_bytes(recipe: Recipe, model: nn.Module, dtype: str, quantization: str) -> float:
+def _base_bytes(recipe: Recipe, base: BaseShapes, dtype: str, quantization: str) -> float:
     """Frozen weights: NF4 for linear layers where asked, two bytes (or four) elsewhere."""
-    kept = ("lm_head", "embed", *recipe.lora.whole)
+    kept = (*base.family.never_quantized, *recipe.lora.whole)
     total = 0.0
-    for name, parameter in model.named_parameters():
+    for name, parameter in base.model.named_parameters():
         if "lora_" in name or "modules_to_save" in name:
             continue
         is_quantised = quantization == "nf4" and parameter.ndim == 2
@@ -228,36 +244,36 @@ def _base_bytes(recipe: Recipe, model: nn.Module, dtype: str, quantization: str)
 
 
 def _activation_bytes(
-    recipe: Recipe, stage: Stage, shape: Mapping[str, Any], trains_vision: bool
+    recipe: Recipe, stage: Stage, sizes: Dimensions, trains_vision: bool
 ) -> float:
     """Kept activations, in half precision.
 
     With checkpointing: each layer's input, and what one layer keeps while it is computed again,
     about 16 widths and 3 of the MLP's. Without: that for every layer.
     """
-    text, vision = shape["text_config"], shape["vision_config"]
+    vision = sizes.vision
     rows = stage.num_users
-    tokens = rows * row_tokens(recipe, shape, stage.num_pairs)
-    total = _layers(text, tokens, recipe.base.checkpointing)
+    tokens = rows * row_tokens(recipe, sizes, stage.num_pairs)
+    total = _layers(sizes.text, tokens, recipe.base.checkpointing)
     images = rows * 2 * (recipe.scorer.num_references + stage.num_pairs)
-    patches = images * _patches(recipe, vision)
+    patches = images * _patches(recipe, sizes)
     if trains_vision:
         total += _layers(vision, patches, recipe.base.checkpointing)
     else:
-        total += 2.0 * patches * (4 * vision["hidden_size"] + vision["intermediate_size"])
+        total += 2.0 * patches * (4 * vision.hidden_size + vision.mlp_size)
     return total
 
 
-def _layers(sizes: Mapping[str, Any], tokens: int, is_checkpointed: bool) -> float:
-    one = 2.0 * tokens * (16 * sizes["hidden_size"] + 3 * sizes["intermediate_size"])
-    kept = 2.0 * tokens * sizes["hidden_size"] * sizes["num_hidden_layers"]
-    return float(kept + one if is_checkpointed else one * sizes["num_hidden_layers"])
+def _layers(tower: Tower, tokens: int, is_checkpointed: bool) -> float:
+    one = 2.0 * tokens * (16 * tower.hidden_size + 3 * tower.mlp_size)
+    kept = 2.0 * tokens * tower.hidden_size * tower.num_layers
+    return float(kept + one if is_checkpointed else one * tower.num_layers)
 
 
-def _patches(recipe: Recipe, vision: Mapping[str, Any]) -> int:
+def _patches(recipe: Recipe, sizes: Dimensions) -> int:
     geometry = recipe.base.geometry
     side = geometry.square_px or geometry.longest_px
-    return int(math.prod((side // vision["patch_size"],) * 2))
+    return int(math.prod((side // sizes.patch_px,) * 2))
 
 
 def _size(model: nn.Module, mark: str) -> int:

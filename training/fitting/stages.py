@@ -3,15 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from recsys.scorer.backbone import load_tokenizer
 from recsys.scorer.checkpoint import read_preference_tokens, save_scorer
 from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.pretrained import load_tokenizer
 from storage.histories import HistoryStore
 from training.data.batches import Batches, batches, without_rows
 from training.data.encoding import Encoder, Fresh, Upcoming, encode_all
@@ -241,8 +240,7 @@ class Training:
         recipe, config = self.recipe.signature, scorer.config
         if not recipe.weight:
             return None
-        text: Any = scorer.backbone.idefics2.config.text_config
-        num_heads = text.num_hidden_layers * text.num_attention_heads
+        num_heads = scorer.backbone.num_layers * scorer.backbone.num_heads
         seed = self.recipe.second.plan.seed
         torch.manual_seed(seed)
         return Finding(

@@ -12,8 +12,8 @@ from PIL import Image
 
 from recsys.clusters.build import build_clusters
 from recsys.images.decode import inspect
-from recsys.scorer.backbone import Backbone
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
+from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from storage.blobs import BlobStore
@@ -51,11 +51,11 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=3)
     base = tmp_path_factory.mktemp("base")
     model.save_pretrained(base)
-    backbone = Backbone(model)
+    backbone = Idefics2Backbone(model)
     torch.manual_seed(1)
     scorer = PreferenceScorer(
         backbone,
-        Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens),
+        Template(tokenizer, TemplateConfig(), image=backbone.image_markup),
         geometry=SHAPE.geometry,
         config=ScorerConfig(num_references=2, num_preference_tokens=3),
     )

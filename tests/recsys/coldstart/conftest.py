@@ -9,7 +9,7 @@ import torch
 
 from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.latent_classes import LatentClasses
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
@@ -37,8 +37,10 @@ def scorer() -> PreferenceScorer:
     tokenizer = train_tokenizer(["three small fish", "a large house"], vocabulary=SMALL.vocabulary)
     image = tokenizer.convert_tokens_to_ids("<image>")
     torch.manual_seed(5)
-    backbone = Backbone(build_model(SMALL, vocabulary=len(tokenizer), image_token=image, seed=3))
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
+    backbone = Idefics2Backbone(
+        build_model(SMALL, vocabulary=len(tokenizer), image_token=image, seed=3)
+    )
+    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
     config = ScorerConfig(
         num_references=3, num_preference_tokens=3, max_packed_candidates=4, temperature=1.7
     )

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from recsys.images.decode import ImageLimits
-from recsys.images.preprocess import ImageGeometry, to_model_input
+from recsys.images.preprocess import ImageGeometry, resize
 from recsys.images.reader import ImageReader
 from recsys.ranking.candidates import Candidate
+from recsys.scorer.idefics2 import MEAN, STD, normalise
 from recsys.scorer.model import CandidateImage
 from storage.errors import UnknownImage
 
@@ -33,4 +34,8 @@ def test_images_wait_in_the_model_s_size_and_the_model_sees_the_same_bits(
     image = candidate.image
     assert tuple(image.shape[-2:]) == geometry.size(90, 1200)
     whole = torch.from_numpy(noise).permute(2, 0, 1).float() / 255
-    assert torch.equal(to_model_input(image, geometry), to_model_input(whole, geometry))
+    seen = normalise(resize(image, geometry))
+    assert torch.equal(seen, normalise(resize(whole, geometry)))
+    # As when images were normalised, taken back to [0, 1] to wait, and normalised again.
+    twice = (normalise(resize(whole, geometry)) * STD + MEAN - MEAN) / STD
+    assert torch.equal(seen, twice)

@@ -8,7 +8,7 @@ import torch
 
 from recsys.engine.engine import Scorer, ScoringEngine
 from recsys.ranking.ranker import Ranker
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
@@ -33,8 +33,8 @@ def scorer() -> PreferenceScorer:
     tokenizer = train_tokenizer(["a cat"], vocabulary=SHAPE.vocabulary)
     image_token = tokenizer.convert_tokens_to_ids("<image>")
     model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image_token, seed=0)
-    backbone = Backbone(model)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
+    backbone = Idefics2Backbone(model)
+    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
     config = ScorerConfig(num_references=2, num_preference_tokens=3)
     return PreferenceScorer(backbone, template, geometry=SHAPE.geometry, config=config).eval()
 

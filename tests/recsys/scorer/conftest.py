@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
@@ -37,8 +37,8 @@ def model(tokenizer):
 @pytest.fixture
 def scorer(model, tokenizer) -> PreferenceScorer:
     torch.manual_seed(5)
-    backbone = Backbone(model)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
+    backbone = Idefics2Backbone(model)
+    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
     config = ScorerConfig(num_references=4, num_preference_tokens=3, max_packed_candidates=4)
     return PreferenceScorer(backbone, template, geometry=SMALL.geometry, config=config).eval()
 

@@ -24,7 +24,7 @@ def eager_weights(scorer, packed, features):
     segments = torch.cat([shared, packed.segments], dim=1)
     places = packed.is_image[..., None].expand(*packed.ids.shape, scorer.backbone.hidden_size)
     embedded = scorer.backbone.embed(packed.ids).masked_scatter(places, features)
-    text = scorer.backbone.idefics2.model.text_model
+    text = scorer.backbone.decoder
     text.set_attn_implementation("eager")
     output = text(
         inputs_embeds=torch.cat([scorer.preference_tokens[None], embedded], dim=1),
@@ -77,7 +77,7 @@ def test_the_log_ratio_still_tells_apart_where_the_softmax_has_saturated(
     scorer, references, candidates
 ) -> None:
     """Queries and keys so long that all of Eq. 6 lies on one token, and gives no gradient."""
-    for layer in scorer.backbone.idefics2.model.text_model.layers:
+    for layer in scorer.backbone.decoder.layers:
         layer.self_attn.q_proj.weight.data *= 1e5
     num_tokens = scorer.config.num_preference_tokens
     packed, features = packed_inputs(scorer, references, candidates)

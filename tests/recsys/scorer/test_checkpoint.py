@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from recsys.errors import CheckpointRefused
 from recsys.scorer.adapter import LoraShape, add_adapter
-from recsys.scorer.backbone import Backbone, load_model
 from recsys.scorer.checkpoint import BaseModel, load_scorer, model_version, save_scorer
+from recsys.scorer.idefics2 import Idefics2Backbone, image_markup, load_model
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model
@@ -30,7 +30,7 @@ def base(model, tokenizer, tmp_path) -> Path:
 @pytest.fixture
 def adapted(scorer, base) -> PreferenceScorer:
     """A scorer whose adapter does something."""
-    scorer.backbone = Backbone(add_adapter(scorer.backbone.model, LORA))
+    scorer.backbone = Idefics2Backbone(add_adapter(scorer.backbone.model, LORA))
     for name, parameter in scorer.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -225,9 +225,9 @@ def test_a_quantised_base_gives_the_same_scores_after_reload(
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=shape.num_latents)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(shape.num_latents))
     scorer = PreferenceScorer(
-        Backbone(model), template, geometry=shape.geometry, config=ScorerConfig()
+        Idefics2Backbone(model), template, geometry=shape.geometry, config=ScorerConfig()
     ).eval()
     before = scorer.score(scorer.prefix(references), candidates)
     folder = tmp_path / "nf4"

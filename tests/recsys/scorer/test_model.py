@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from recsys.images.preprocess import pad_batch, to_model_input
+from recsys.images.preprocess import pad_batch, resize
+from recsys.scorer.idefics2 import normalise
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, preference_score
 from recsys.scorer.packing import pack
 
@@ -57,7 +58,7 @@ def test_a_prefix_is_not_changed_by_its_use(scorer, references, candidates) -> N
 
 def test_a_warm_user_costs_keys_and_values_alone(scorer, references) -> None:
     prefix = scorer.prefix(references)
-    text = scorer.backbone.idefics2.config.text_config
+    text = scorer.backbone.decoder.config
     per_position = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * 4
     assert prefix.num_bytes == prefix.num_positions * per_position
     storages = {t.untyped_storage().nbytes() for layer in prefix.key_values.layers for t in layer}
@@ -143,11 +144,11 @@ def test_without_preference_tokens_the_pass_is_the_librarys_own(
     prompts = [reference.prompt for reference in references]
     tokens = bare.template.prefix(prompts) + bare.template.candidate(candidates[0].prompt)
     images = [i for r in references for i in (r.liked, r.disliked)] + [candidates[0].image]
-    pixels, mask = pad_batch([to_model_input(image, bare.geometry) for image in images])
+    pixels, mask = pad_batch([resize(image, bare.geometry) for image in images])
     with torch.no_grad():
         expected = model(
             input_ids=torch.tensor([tokens.ids]),
-            pixel_values=pixels[None],
+            pixel_values=normalise(pixels)[None],
             pixel_attention_mask=mask[None],
         ).logits[0, -1, [bare.template.like_id, bare.template.dislike_id]]
     assert torch.allclose(logits, expected, atol=TOLERANCE)

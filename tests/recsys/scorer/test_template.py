@@ -2,12 +2,13 @@
 
 import pytest
 
+from recsys.scorer.idefics2 import image_markup
 from recsys.scorer.template import Template, TemplateConfig
 
 
 @pytest.fixture
 def template(tokenizer) -> Template:
-    return Template(tokenizer, TemplateConfig(), num_image_tokens=2)
+    return Template(tokenizer, TemplateConfig(), image=image_markup(2))
 
 
 def test_a_labelled_image_reads_as_in_the_paper(template, tokenizer) -> None:
@@ -56,11 +57,11 @@ def test_any_prompt_can_be_encoded_and_read_back(template, tokenizer, prompt) ->
 )
 def test_unfit_labels_are_refused(tokenizer, config, message) -> None:
     with pytest.raises(ValueError, match=message):
-        Template(tokenizer, config, num_image_tokens=2)
+        Template(tokenizer, config, image=image_markup(2))
 
 
 def test_the_authors_labels_can_be_chosen(tokenizer) -> None:
-    template = Template(tokenizer, TemplateConfig(like="+", dislike="-"), num_image_tokens=2)
+    template = Template(tokenizer, TemplateConfig(like="+", dislike="-"), image=image_markup(2))
     assert template.like_id != template.dislike_id
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from recsys.signatures.probes import Probes, encode_probes
@@ -44,8 +44,8 @@ def model(tokenizer):
 @pytest.fixture
 def scorer(model, tokenizer) -> PreferenceScorer:
     torch.manual_seed(5)
-    backbone = Backbone(model)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
+    backbone = Idefics2Backbone(model)
+    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
     config = ScorerConfig(num_references=4, num_preference_tokens=3)
     made = PreferenceScorer(backbone, template, geometry=SMALL.geometry, config=config)
     return made.eval().requires_grad_(False)

@@ -10,6 +10,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape, add_adapter, save_adapter
+from recsys.scorer.idefics2 import ADAPTER_TARGETS
 from training.baselines.pixels import CLIP_SCALE
 from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow
@@ -272,6 +273,8 @@ def save_idefics2(folder):
 
 
 def save_viper(folder):
-    adapted = add_adapter(tiny_idefics2()[0], LoraShape(rank=2, dropout=0.0))
+    adapted = add_adapter(
+        tiny_idefics2()[0], LoraShape(rank=2, dropout=0.0), family_targets=ADAPTER_TARGETS
+    )
     scatter(adapted, seed=8, std=0.1)
     save_adapter(adapted, folder)

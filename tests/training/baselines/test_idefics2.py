@@ -8,8 +8,9 @@ import torch
 from transformers import AutoTokenizer, Idefics2ForConditionalGeneration
 
 from recsys.errors import CheckpointRefused
-from recsys.images.preprocess import to_model_input
+from recsys.images.preprocess import resize
 from recsys.scorer.adapter import load_adapter
+from recsys.scorer.idefics2 import image_markup, normalise
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines.idefics2 import load_idefics2
 from training.baselines.viper import load_viper
@@ -38,7 +39,7 @@ def test_zero_shot_is_q_on_the_papers_template(
 ):
     model = Idefics2ForConditionalGeneration.from_pretrained(weights / "idefics2").eval()
     template = Template(
-        tokenizer, TemplateConfig(like="+", dislike="-"), num_image_tokens=NUM_IMAGE_TOKENS
+        tokenizer, TemplateConfig(like="+", dislike="-"), image=image_markup(NUM_IMAGE_TOKENS)
     )
     context = template.prefix([pair.prompt for pair in references])
     rows = [row for pair in references for row in (pair.liked, pair.disliked)]
@@ -142,7 +143,7 @@ def test_vipers_base_is_named_where_it_is_missing(weights, images, geometry, tmp
 
 
 def prepared(images, row, geometry):
-    return to_model_input(images.images[row].float() / 255, geometry)
+    return normalise(resize(images.images[row].float() / 255, geometry))
 
 
 def labels_of(tokenizer):

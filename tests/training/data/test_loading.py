@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from storage.blobs import BlobStore
@@ -65,9 +65,9 @@ def small_scorer() -> PreferenceScorer:
     tokenizer = train_tokenizer(["a fish"], vocabulary=400)
     image = tokenizer.convert_tokens_to_ids("<image>")
     model = build_model(shape, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=2)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(2))
     return PreferenceScorer(
-        Backbone(model), template, geometry=shape.geometry, config=ScorerConfig()
+        Idefics2Backbone(model), template, geometry=shape.geometry, config=ScorerConfig()
     )
 
 

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.scorer.idefics2 import image_markup
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.samples import Pair, Sample, draw_sample, pack_samples, split_pairs
 from training.fitting.pretraining.tiny_base import train_tokenizer
@@ -40,7 +41,7 @@ def test_order_and_choice_follow_the_seed() -> None:
 
 def test_rows_hold_images_in_the_order_of_their_places() -> None:
     tokenizer = train_tokenizer(["three small fish"], vocabulary=400)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=2)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(2))
     samples = [
         Sample((Pair(7, 3, "a"),), (Pair(1, 2, "b"), Pair(5, 6, "c"))),
         Sample((), (Pair(8, 9, "d"),)),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
@@ -27,9 +27,11 @@ def scorer() -> PreferenceScorer:
     tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
     image = tokenizer.convert_tokens_to_ids("<image>")
     model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=SHAPE.num_latents)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
     config = ScorerConfig(num_references=3, num_preference_tokens=4)
-    made = PreferenceScorer(Backbone(model), template, geometry=SHAPE.geometry, config=config)
+    made = PreferenceScorer(
+        Idefics2Backbone(model), template, geometry=SHAPE.geometry, config=config
+    )
     return made.eval().requires_grad_(False)
 
 

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from recsys.scorer.attention import Normalisation
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from recsys.signatures.files import Probe, load_signature_reader, write_signature
@@ -44,10 +44,12 @@ def built(num_preference_tokens: int) -> PreferenceScorer:
     tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
     image = tokenizer.convert_tokens_to_ids("<image>")
     model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=SHAPE.num_latents)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
     config = ScorerConfig(num_references=R, num_preference_tokens=num_preference_tokens)
     torch.manual_seed(1)
-    made = PreferenceScorer(Backbone(model), template, geometry=SHAPE.geometry, config=config)
+    made = PreferenceScorer(
+        Idefics2Backbone(model), template, geometry=SHAPE.geometry, config=config
+    )
     return made.eval().requires_grad_(False)
 
 

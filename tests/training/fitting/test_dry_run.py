@@ -5,6 +5,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from recsys.scorer.backbone import Dimensions
+from recsys.scorer.families import FAMILIES
+from recsys.scorer.idefics2 import image_markup
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.dry_run import DryRun, dry_run, row_tokens, show
 from training.fitting.pretraining.tiny_base import TINY, train_tokenizer
@@ -79,20 +82,21 @@ def test_flops_of_the_decoder_are_two_a_parameter_and_token(large) -> None:
 def test_tokens_of_a_row_are_the_templates_own() -> None:
     prompt = "word " * 40
     tokenizer = train_tokenizer([prompt], vocabulary=500)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=TINY.num_latents)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(TINY.num_latents))
     words = len(template.candidate("")) - TINY.num_latents - 2
     one = len(template.prefix(["", ""])) - len(template.prefix([""]))
     assert one == 2 * (TINY.num_latents + 2 + words + 1)
     recipe = tiny()
-    few = row_tokens(replace(recipe, scorer=replace(recipe.scorer, num_references=0)), shape(), 1)
-    more = row_tokens(replace(recipe, scorer=replace(recipe.scorer, num_references=2)), shape(), 1)
+    few = row_tokens(replace(recipe, scorer=replace(recipe.scorer, num_references=0)), sizes(), 1)
+    more = row_tokens(replace(recipe, scorer=replace(recipe.scorer, num_references=2)), sizes(), 1)
     # The count assumes words and prompt; everything else is the template's.
     assert (more - few) % 2 == 0
     assert (more - few) / 4 - (few - 1 - 10) / 2 == 1
 
 
-def shape():
-    return RECIPES["tiny"].base_shape()
+def sizes() -> Dimensions:
+    shape = RECIPES["tiny"].base_shape()
+    return FAMILIES[shape["model_type"]].dimensions(shape)
 
 
 def test_the_tables_can_be_read(large, capsys) -> None:

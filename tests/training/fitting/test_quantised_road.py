@@ -8,8 +8,8 @@ import torch
 from rich.console import Console
 
 from recsys.scorer.adapter import merge_adapter
-from recsys.scorer.backbone import Backbone
 from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
@@ -121,7 +121,7 @@ def test_the_vision_tower_was_trained_and_travels_with_the_adapter(road) -> None
 def test_a_merged_adapter_scores_alike(road) -> None:
     scorer = load_scorer(road / "run/final")
     before = scores(scorer)
-    scorer.backbone = Backbone(merge_adapter(scorer.backbone.model))
+    scorer.backbone = Idefics2Backbone(merge_adapter(scorer.backbone.model))
     assert not any("lora_" in name for name, _ in scorer.named_parameters())
     torch.testing.assert_close(scores(scorer), before, rtol=1e-4, atol=1e-4)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from recsys.signatures.probes import Probes
@@ -193,10 +193,12 @@ def scorer() -> PreferenceScorer:
     tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
     image = tokenizer.convert_tokens_to_ids("<image>")
     model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=SHAPE.num_latents)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
     config = ScorerConfig(num_references=3, num_preference_tokens=4)
     torch.manual_seed(1)
-    made = PreferenceScorer(Backbone(model), template, geometry=SHAPE.geometry, config=config)
+    made = PreferenceScorer(
+        Idefics2Backbone(model), template, geometry=SHAPE.geometry, config=config
+    )
     return made.eval().requires_grad_(False)
 
 

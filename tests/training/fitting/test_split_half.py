@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.scorer.adapter import LoraShape, add_adapter
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
@@ -119,9 +119,9 @@ def scorer() -> PreferenceScorer:
     image = tokenizer.convert_tokens_to_ids("<image>")
     torch.manual_seed(2)
     model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=SHAPE.num_latents)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
     config = ScorerConfig(num_references=4, num_preference_tokens=3)
-    backbone = Backbone(add_adapter(model, LORA))
+    backbone = Idefics2Backbone(add_adapter(model, LORA))
     made = PreferenceScorer(backbone, template, geometry=SHAPE.geometry, config=config)
     train_only(made, second_parameters(made))
     return made.train()

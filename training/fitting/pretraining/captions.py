@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
 from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import FENCE_TOKEN, Idefics2Backbone
 from recsys.scorer.packing import PADDING, SHARED, attention_mask
 from training.fitting.pretraining.recipe import PretrainRecipe
-from training.fitting.pretraining.rendered import RenderedImages, named, normalise, readout
+from training.fitting.pretraining.rendered import RenderedImages, named, readout, unit
 from training.fitting.run_state import recipe_digest
 from training.fitting.trainer import Run, fit
 
@@ -38,15 +39,15 @@ def learn_captions(
         folder: receives state and log.
         console: where progress is shown.
     """
-    backbone = Backbone(model)
+    backbone = Idefics2Backbone(model)
     head = readout(backbone.num_image_tokens * backbone.hidden_size, recipe.seed)
     captions = _caption_ids(tokenizer, images.captions)
-    fence = torch.tensor([tokenizer.convert_tokens_to_ids("<fake_token_around_image>")])
+    fence = torch.tensor([tokenizer.convert_tokens_to_ids(FENCE_TOKEN)])
 
     def step_loss(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.captions.seed, 2, step])
         chosen = torch.from_numpy(rng.choice(len(images.pixels), recipe.caption_batch))
-        tokens = backbone.image_tokens(_mirrored(normalise(images.pixels[chosen]), rng))
+        tokens = backbone.image_tokens(_mirrored(unit(images.pixels[chosen]), rng))
         error = F.mse_loss(head(tokens.flatten(1)), images.attributes[chosen])
         some = slice(recipe.captioned)
         words = caption_loss(backbone, tokens[some], captions[chosen[some]], fence)
@@ -91,7 +92,7 @@ def caption_loss(
         mask=attention_mask(segments, segments, dtype=embeddings.dtype),
         positions=torch.arange(embeddings.shape[1])[None].expand(len(ids), -1),
     )
-    predicted = backbone.idefics2.lm_head(hidden[:, -ids.shape[1] - 1 : -1])
+    predicted = backbone.output_matrix(hidden[:, -ids.shape[1] - 1 : -1])
     return F.cross_entropy(predicted.flatten(0, 1), captions.flatten(), ignore_index=-1)
 
 

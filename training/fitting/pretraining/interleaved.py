@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -50,8 +51,8 @@ def learn_in_context(
     )
     step_loss = _interleaved_loss(scorer, images, features, heads, recipe)
     trained = {
-        **{f"text.{n}": p for n, p in backbone.idefics2.model.text_model.named_parameters()},
-        "lm_head": backbone.idefics2.lm_head.weight,
+        **{f"text.{n}": p for n, p in backbone.decoder.named_parameters()},
+        "lm_head": cast(nn.Parameter, backbone.output_matrix.weight),
         **named("head", heads),
     }
     fit(step_loss, trained, recipe.interleaved, run=Run(folder, console, recipe_digest(recipe)))
@@ -65,7 +66,7 @@ def _interleaved_loss(
     recipe: PretrainRecipe,
 ) -> StepLoss:
     blocks: dict[int, Tensor] = {}
-    layers = scorer.backbone.idefics2.model.text_model.layers
+    layers = scorer.backbone.layers
     layers[0].register_forward_hook(lambda module, inputs, output: blocks.update({0: output}))
     layers[1].register_forward_hook(lambda module, inputs, output: blocks.update({1: output}))
 

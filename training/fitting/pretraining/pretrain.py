@@ -12,7 +12,7 @@ from typing import cast
 from rich.console import Console
 from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.idefics2 import IMAGE_TOKEN, Idefics2Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.captions import learn_captions
@@ -31,13 +31,13 @@ def pretrain(recipe: PretrainRecipe, folder: Path, *, console: Console) -> Path:
         console: where progress is shown.
 
     Returns:
-        The folder that `recsys.scorer.backbone.load_model` and `load_tokenizer` read.
+        The folder that a recipe names as its base.
     """
     images = render_images(recipe, console=console)
     tokenizer = train_tokenizer(
         [*images.captions, *images.prompts], vocabulary=recipe.shape.vocabulary
     )
-    image_token = cast(int, tokenizer.convert_tokens_to_ids("<image>"))
+    image_token = cast(int, tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
     model = build_model(
         recipe.shape, vocabulary=len(tokenizer), image_token=image_token, seed=recipe.seed
     )
@@ -56,7 +56,7 @@ def scorer_without_tokens(
     recipe: PretrainRecipe,
 ) -> PreferenceScorer:
     """The base as a scorer without preference tokens, for the paper's template of a history."""
-    backbone = Backbone(model)
-    template = Template(tokenizer, TemplateConfig(), num_image_tokens=backbone.num_image_tokens)
+    backbone = Idefics2Backbone(model)
+    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
     config = ScorerConfig(recipe.num_references, num_preference_tokens=0)
     return PreferenceScorer(backbone, template, geometry=recipe.shape.geometry, config=config)

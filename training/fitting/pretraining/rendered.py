@@ -70,12 +70,12 @@ def encode_images(
 ) -> Float[Tensor, "N T D"]:
     """Image tokens of every image, once."""
     batches = track(pixels.split(256), "encoding images", console=console)
-    return torch.cat([backbone.image_tokens(normalise(batch)) for batch in batches])
+    return torch.cat([backbone.image_tokens(unit(batch)) for batch in batches])
 
 
-def normalise(pixels: UInt8[Tensor, "N 3 S S"]) -> Float[Tensor, "N 3 S S"]:
-    """Bytes -> the model's input range [-1, 1]; images are rendered at the model's size."""
-    return pixels.float() / 127.5 - 1
+def unit(pixels: UInt8[Tensor, "N 3 S S"]) -> Float[Tensor, "N 3 S S"]:
+    """Bytes -> [0, 1]; images are rendered at the model's size."""
+    return pixels.float() / 255
 
 
 def readout(width: int, seed: int) -> nn.Linear:

@@ -12,18 +12,21 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
-from transformers import (
-    Idefics2Config,
-    Idefics2ForConditionalGeneration,
-    PreTrainedTokenizerFast,
-)
+from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
 from recsys.images.preprocess import ImageGeometry
-from recsys.scorer.backbone import observe_attention
+from recsys.scorer.idefics2 import (
+    END_TOKEN,
+    FENCE_TOKEN,
+    IMAGE_TOKEN,
+    MODEL_TYPE,
+    build_config,
+    observe_attention,
+)
 from recsys.scorer.template import TemplateConfig
 from training.fitting.pretraining.words import word_list
 
-SPECIAL = ("<unk>", "<s>", "</s>", "<fake_token_around_image>", "<image>", "<end_of_utterance>")
+SPECIAL = ("<unk>", "<s>", "</s>", FENCE_TOKEN, IMAGE_TOKEN, END_TOKEN)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ TWELVE_MILLION = TinyShape(
 def idefics2_values(shape: TinyShape, *, vocabulary: int, image_token: int) -> dict[str, Any]:
     """Values of the library's configuration for a small Idefics2."""
     return {
+        "model_type": MODEL_TYPE,
         "image_token_id": image_token,
         "vision_config": {
             "hidden_size": shape.vision_width,
@@ -130,7 +134,7 @@ def build_model(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         values = idefics2_values(shape, vocabulary=vocabulary, image_token=image_token)
-        model = Idefics2ForConditionalGeneration(Idefics2Config(**values))
+        model = Idefics2ForConditionalGeneration(build_config(values))
         _initialise(model)
     return observe_attention(model)
 

@@ -88,6 +88,7 @@ def _stage(name: str, *, num_steps: int, validate_every: int, seed: int) -> Stag
 def idefics2_8b_shape() -> dict[str, Any]:
     """Dimensions of HuggingFaceM4/idefics2-8b, as its published configuration has them."""
     return {
+        "model_type": "idefics2",
         "image_token_id": 32001,
         "vision_config": {
             "hidden_size": 1152,

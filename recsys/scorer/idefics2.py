@@ -1,0 +1,293 @@
+"""Idefics2 (Laurençon et al., 2024): all that is known of this family of base models.
+
+The scorer hands the library's model embeddings, a 4-D mask, positions and a key-value cache.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import Idefics2Config, Idefics2ForConditionalGeneration
+
+from recsys.scorer.backbone import Dimensions, Family, Quantization, Tower
+from recsys.scorer.key_values import Behind, KeyValues, Recording
+from recsys.scorer.pretrained import OBSERVED_ATTENTION, load_pretrained
+from recsys.scorer.template import ImageMarkup
+
+MODEL_TYPE = "idefics2"
+IMAGE_TOKEN = "<image>"
+FENCE_TOKEN = "<fake_token_around_image>"
+END_TOKEN = "<end_of_utterance>"
+
+# The vision tower is SigLIP, which reads pixels in [-1, 1].
+MEAN = 0.5
+STD = 0.5
+
+# Attention and MLP projections of the text model, the modality projection and the resampler, as in
+# the authors' code; the vision tower stays as it is.
+ADAPTER_TARGETS = (
+    r".*(text_model|modality_projection|perceiver_resampler)"
+    r".*(down_proj|gate_proj|up_proj|k_proj|q_proj|v_proj|o_proj)"
+)
+
+PARTS = {
+    "vision tower": "vision_model",
+    "projection and resampler": "connector",
+    "text model": "text_model",
+    "output matrix": "lm_head",
+}
+
+
+class Idefics2Backbone(nn.Module):
+    """An Idefics2, with or without a PEFT adapter, as `recsys.scorer.backbone.Backbone`.
+
+    Args:
+        model: `Idefics2ForConditionalGeneration`, or a `PeftModel` around one, whose text model
+            was given to `observe_attention`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def _idefics2(self) -> Idefics2ForConditionalGeneration:
+        """The model itself, adapter layers in place."""
+        if isinstance(self.model, Idefics2ForConditionalGeneration):
+            return self.model
+        return cast(Idefics2ForConditionalGeneration, cast(Any, self.model).get_base_model())
+
+    @property
+    def hidden_size(self) -> int:
+        """D, width of the decoder's embeddings."""
+        return self._embedding.weight.shape[1]
+
+    @property
+    def num_image_tokens(self) -> int:
+        """T, latents of the perceiver resampler."""
+        return cast(int, self._idefics2.model.image_seq_len)
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of the text model."""
+        return int(self._text_config.num_hidden_layers)
+
+    @property
+    def num_heads(self) -> int:
+        """H, heads of queries in each layer of the text model."""
+        return int(self._text_config.num_attention_heads)
+
+    @property
+    def image_markup(self) -> ImageMarkup:
+        """T image tokens between two fences."""
+        return image_markup(self.num_image_tokens)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the text model's embeddings live."""
+        return self._embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the text model's inputs."""
+        return self._embedding.weight.dtype
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The text model."""
+        return cast(nn.Module, self._idefics2.model.text_model)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """Layers of the text model."""
+        return cast(nn.ModuleList, self.decoder.layers)
+
+    @property
+    def output_matrix(self) -> nn.Linear:
+        """The language-model head."""
+        return cast(nn.Linear, self._idefics2.lm_head)
+
+    @property
+    def _embedding(self) -> nn.Embedding:
+        return cast(nn.Embedding, self._idefics2.get_input_embeddings())
+
+    @property
+    def _text_config(self) -> Any:
+        return self._idefics2.config.text_config
+
+    def keep_no_activations(self) -> None:
+        """Compute each layer's activations again in the backward pass: less memory, a third slower.
+
+        Takes effect in training mode.
+        """
+        self._idefics2.activation_checkpointing_enable()
+
+    def image_tokens(
+        self, images: Float[Tensor, "N 3 H W"], mask: Bool[Tensor, "N H W"] | None = None
+    ) -> Float[Tensor, "N T D"]:
+        """Encode images with the vision tower and the perceiver resampler; differentiable.
+
+        Args:
+            images: RGB in [0, 1]; height and width multiples of the patch size.
+            mask: True where `images` is image and not padding; None: all image.
+        """
+        # The library's get_image_features drops images that are all zero (mid grey) as padding.
+        model = self._idefics2.model
+        size = int(model.config.vision_config.patch_size)
+        pixels = normalise(images.to(self.device)).to(model.dtype)
+        if mask is None:
+            mask = torch.ones(
+                (pixels.shape[0], *pixels.shape[2:]), dtype=torch.bool, device=pixels.device
+            )
+        patches = mask.unfold(1, size, size).unfold(2, size, size).all(dim=-1).all(dim=-1)
+        hidden = model.vision_model(pixel_values=pixels, patch_attention_mask=patches)
+        return cast(
+            Tensor, model.connector(hidden.last_hidden_state, attention_mask=patches.flatten(1))
+        )
+
+    def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
+        """Look up token embeddings."""
+        return cast(Tensor, self._embedding(ids))
+
+    def decode(
+        self,
+        embeddings: Float[Tensor, "B q D"],
+        *,
+        mask: Float[Tensor, "B 1 q k"],
+        positions: Int[Tensor, "B q"],
+        prefix: KeyValues | None = None,
+    ) -> Float[Tensor, "B q D"]:
+        """Run the text model over q positions that see k = (prefix length) + q keys.
+
+        Args:
+            embeddings: inputs in the text model's width.
+            mask: additive, 0 where a query may look and a large negative number elsewhere.
+            positions: rotary position of each query.
+            prefix: keys and values that stand before the q positions; left as they are.
+        """
+        cache = None if prefix is None else Behind(prefix)
+        return self._run_text(embeddings, mask=mask, positions=positions, cache=cache)
+
+    def decode_prefix(
+        self,
+        embeddings: Float[Tensor, "B L D"],
+        *,
+        mask: Float[Tensor, "B 1 L L"],
+        positions: Int[Tensor, "B L"],
+    ) -> KeyValues:
+        """Run the text model over a prefix and keep its keys and values."""
+        cache = Recording()
+        self._run_text(embeddings, mask=mask, positions=positions, cache=cache)
+        return KeyValues(tuple(cache.layers))
+
+    def _run_text(
+        self,
+        embeddings: Tensor,
+        *,
+        mask: Tensor,
+        positions: Tensor,
+        cache: Recording | Behind | None,
+    ) -> Tensor:
+        output = self.decoder(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return cast(Tensor, output.last_hidden_state)
+
+    def token_logits(
+        self, hidden: Float[Tensor, "*shape D"], ids: Int[Tensor, " V"]
+    ) -> Float[Tensor, "*shape V"]:
+        """Logits of a few tokens only, in float32: hidden times their rows of the output matrix."""
+        rows = self.output_matrix.weight[ids]
+        return hidden.float() @ rows.float().T
+
+
+def image_markup(num_image_tokens: int) -> ImageMarkup:
+    """How Idefics2 writes an image: its T tokens between two fences."""
+    return ImageMarkup(IMAGE_TOKEN, num_image_tokens, before=(FENCE_TOKEN,), after=(FENCE_TOKEN,))
+
+
+def normalise(images: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """[0, 1] -> [-1, 1], as the vision tower reads pixels."""
+    return (images - MEAN) / STD
+
+
+def observe_attention(model: Idefics2ForConditionalGeneration) -> Idefics2ForConditionalGeneration:
+    """Switch the text model to the attention that hooks can see; the numbers stay the same."""
+    model.set_attn_implementation({"text_config": OBSERVED_ATTENTION})
+    return model
+
+
+def load_model(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    quantization: Quantization = "none",
+    unquantized: tuple[str, ...] = (),
+    device: str = "cpu",
+) -> Idefics2ForConditionalGeneration:
+    """Load an Idefics2 by hub name or folder: see `recsys.scorer.backbone.LoadModel`.
+
+    Raises:
+        CheckpointRefused: if the files are missing, damaged or of another architecture.
+    """
+    model: Idefics2ForConditionalGeneration = load_pretrained(
+        Idefics2ForConditionalGeneration,
+        source,
+        revision=revision,
+        dtype=dtype,
+        quantization=quantization,
+        # The library compares from the beginning of a module's full name.
+        unquantized=("lm_head", *(f"model.{name}" for name in unquantized)),
+        device=device,
+    )
+    observe_attention(model).eval()
+    return model
+
+
+def build_config(values: Mapping[str, Any]) -> Idefics2Config:
+    """The library's configuration, of any size.
+
+    Args:
+        values: of `Idefics2Config`; `model_type` may be among them.
+    """
+    return Idefics2Config(**{name: each for name, each in values.items() if name != "model_type"})
+
+
+def build_on_meta(values: Mapping[str, Any]) -> Idefics2ForConditionalGeneration:
+    """An Idefics2 of any size without its weights: shapes to count with, and no memory."""
+    with torch.device("meta"):
+        return Idefics2ForConditionalGeneration(build_config(values))
+
+
+def _dimensions(values: Mapping[str, Any]) -> Dimensions:
+    text, vision = values["text_config"], values["vision_config"]
+    return Dimensions(
+        text=_tower(text),
+        vision=_tower(vision),
+        patch_px=vision["patch_size"],
+        image_places=image_markup(values["perceiver_config"]["resampler_n_latents"]).num_places,
+        vocabulary=text["vocab_size"],
+    )
+
+
+def _tower(values: Mapping[str, Any]) -> Tower:
+    return Tower(values["hidden_size"], values["intermediate_size"], values["num_hidden_layers"])
+
+
+FAMILY = Family(
+    load=load_model,
+    wrap=Idefics2Backbone,
+    build_on_meta=build_on_meta,
+    dimensions=_dimensions,
+    adapter_targets=ADAPTER_TARGETS,
+    parts=PARTS,
+    never_quantized=("lm_head", "embed"),
+)

@@ -1,0 +1,123 @@
+"""What base models of the transformers library share: loading, tokenizers, attention to look at.
+
+Nothing of the library's model classes is changed.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+from transformers.utils.logging import disable_progress_bar
+
+from recsys.errors import CheckpointRefused
+from recsys.scorer.attention import show
+from recsys.scorer.backbone import Quantization
+
+disable_progress_bar()  # of reading weights, which takes a moment and belongs to no command
+
+OBSERVED_ATTENTION = "recsys_observed_sdpa"
+"""The library's name for attention that hooks can see; a family's decoder is switched to it."""
+
+
+def _observed_sdpa(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Scaled dot-product attention as transformers calls it, with a look at queries and keys."""
+    show(cast(int, module.layer_idx), query, key, attention_mask, scaling)
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, **options
+    )
+
+
+AttentionInterface.register(OBSERVED_ATTENTION, _observed_sdpa)
+AttentionMaskInterface.register(OBSERVED_ATTENTION, sdpa_mask)
+
+
+def load_pretrained(
+    model_class: Any,
+    source: str | Path,
+    *,
+    revision: str | None,
+    dtype: torch.dtype,
+    quantization: Quantization,
+    unquantized: tuple[str, ...],
+    device: str,
+) -> Any:
+    """Load a model of one of the library's classes, from safetensors alone.
+
+    Args:
+        model_class: with `from_pretrained`.
+        source, revision, dtype, quantization, device: as of `recsys.scorer.backbone.LoadModel`.
+        unquantized: how the full names of modules begin that keep their precision.
+
+    Raises:
+        CheckpointRefused: if the files are missing, damaged or of another architecture.
+    """
+    options: dict[str, Any] = {"dtype": dtype, "revision": revision, "use_safetensors": True}
+    if quantization == "nf4":
+        options["quantization_config"] = _nf4_config(dtype, unquantized)
+    if quantization == "nf4" or device != "cpu":
+        options["device_map"] = {"": device}
+    try:
+        return model_class.from_pretrained(str(source), **options)
+    except Exception as error:
+        # The library, safetensors and the hub each raise their own kinds here.
+        raise CheckpointRefused(
+            f"base model {source} must be a readable {model_class.__name__} in safetensors: {error}"
+        ) from error
+
+
+def _nf4_config(compute_dtype: torch.dtype, unquantized: tuple[str, ...]) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation.  Dettmers et al. 2023 (QLoRA), section 3."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+        llm_int8_skip_modules=list(unquantized),
+    )
+
+
+def read_model_type(source: str | Path, *, revision: str | None = None) -> str:
+    """The `model_type` in a base model's config.json; empty where it names none.
+
+    Raises:
+        CheckpointRefused: if the file is missing or damaged.
+    """
+    try:
+        values, _ = PreTrainedConfig.get_config_dict(str(source), revision=revision)
+    except Exception as error:  # the library and the hub each raise their own kinds
+        raise CheckpointRefused(
+            f"base model {source} must have a readable config.json: {error}"
+        ) from error
+    return str(values.get("model_type", ""))
+
+
+def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that belongs to a base model.
+
+    Raises:
+        CheckpointRefused: if its files are missing or damaged.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), revision=revision)
+    except Exception as error:
+        raise CheckpointRefused(f"tokenizer {source} cannot be read: {error}") from error
+    return cast(PreTrainedTokenizerBase, tokenizer)
