@@ -18,13 +18,10 @@ MAX_CHOICES_READ = 512
 
 @runtime_checkable
 class HistoryReader(Protocol):
-    """What is needed of `storage.histories.HistoryStore` to read histories; called in threads."""
+    """What reads histories, as `storage.histories.HistoryStore` does; called in threads."""
 
     def read(self, user_id: str, *, limit: int | None = None) -> History:
         """Return the newest `limit` choices, oldest first; revision 0 for an unknown user."""
-
-    def revision(self, user_id: str) -> int:
-        """Return the number of choices ever stored; 0 for an unknown user."""
 
 
 @runtime_checkable

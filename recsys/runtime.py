@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from recsys.scorer.model import PreferenceScorer
     from recsys.settings import Settings
     from recsys.signatures.backfill import Backfill
-    from recsys.signatures.chunk import ReadReferences, Signing
+    from recsys.signatures.definition import SignatureModel
+    from recsys.signatures.inputs import ReadReferences
     from recsys.signatures.refresh import ComputeVector, CurrentSignatures
     from recsys.similarity.index import SignatureIndex
     from storage.backfill_ledger import BackfillLedger
@@ -54,7 +55,7 @@ class LoadedModel:
     scorer: "Scorer"
     num_references: int
     geometry: "ImageGeometry | None" = None
-    signature_reader: "Signing | None" = None
+    signature_reader: "SignatureModel | None" = None
 
 
 class Runtime:
@@ -220,7 +221,7 @@ class Runtime:
         return (self._load or load_model)(self)
 
     @property
-    def signature_reader(self) -> "Signing":
+    def signature_reader(self) -> "SignatureModel":
         """The checkpoint's reader of signatures.
 
         Raises:
@@ -246,9 +247,9 @@ class Runtime:
     @cached_property
     def read_references(self) -> "ReadReferences":
         """Reads and decodes a user's references; raises Unavailable when the store fails."""
-        from recsys.signatures.refresh import reading
+        from recsys.signatures.inputs import decoding
 
-        return reading(self.store, self.image_limits, self._decoders, geometry=self.model.geometry)
+        return decoding(self.store, self.image_limits, self._decoders, geometry=self.model.geometry)
 
     def engine(self) -> "ScoringEngine":
         """A new engine around the model; to be started and drained by the caller."""

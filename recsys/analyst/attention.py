@@ -13,7 +13,7 @@ from recsys.images.reader import ImageReader
 from recsys.runtime import Runtime
 from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.signatures.attention_maps import NUM_ORDERS, attention_maps
-from recsys.signatures.reader import READOUTS, signature_version
+from recsys.signatures.definition import READOUTS, signature_version
 
 NUM_OTHERS = 16
 """Users whose mean is the average that one user is held against."""

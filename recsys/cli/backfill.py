@@ -101,7 +101,7 @@ def _quiet_about_images() -> Iterator[None]:
 def _run_to_the_end(
     run: "Backfill", ledger: "BackfillLedger", user: str | None
 ) -> "BackfillSummary":
-    version, retries = run.signing.model_version, run.retry_failed
+    version, retries = run.model.model_version, run.retry_failed
     try:
         if user is not None:
             return run.run_for(user)

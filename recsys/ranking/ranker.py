@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from recsys.engine.engine import Scored
 from recsys.errors import DeadlinePassed, Overloaded
-from recsys.history import num_pair_choices, references_of
+from recsys.history import HistoryReader, read_history, references_of
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
 from recsys.images.reader import ImageReader, StoredImages
@@ -24,7 +24,6 @@ from recsys.ranking.candidates import (
     check_request,
 )
 from recsys.scorer.model import CandidateImage
-from storage.records import History
 
 __all__ = [
     "Candidate",
@@ -39,19 +38,13 @@ __all__ = [
 
 Result = TypeVar("Result")
 
-MAX_CHOICES_READ = 512
-"""How far back references are looked for, for a user whose choices form hardly any pairs."""
-
 NOBODY = ""
 """The user key of the prefix without references; no user id is empty."""
 
 
 @runtime_checkable
-class Histories(StoredImages, Protocol):
+class RankedFrom(HistoryReader, StoredImages, Protocol):
     """What ranking needs of `storage.histories.HistoryStore`; called in threads."""
-
-    def read(self, user_id: str, *, limit: int | None = None) -> History:
-        """Return the newest `limit` choices, oldest first; revision 0 for an unknown user."""
 
 
 @runtime_checkable
@@ -102,7 +95,7 @@ class Ranker:
     def __init__(
         self,
         engine: Scoring,
-        store: Histories,
+        store: RankedFrom,
         *,
         num_references: int = 8,
         limits: ImageLimits | None = None,
@@ -157,7 +150,9 @@ class Ranker:
         with self._places(len(candidates)):
             since = self._engine.num_forgotten  # before anything of the user is read
             self._check_time(deadline)
-            history = await self._in_thread(self._read_history, user_id)
+            history = await self._in_thread(
+                read_history, self._store, user_id, self._num_references
+            )
             pairs = references_of(history, self._num_references)
             seen = await self._see_all(candidates, deadline)
             images = [each for each in seen if isinstance(each, CandidateImage)]
@@ -198,17 +193,6 @@ class Ranker:
     async def _in_thread(self, function: Callable[..., Result], *args: Any) -> Result:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._decoders, function, *args)
-
-    def _read_history(self, user_id: str) -> History:
-        """Read back until the newest pairs are found, and no further."""
-        limit = max(self._num_references, 1)
-        while True:
-            history = self._store.read(user_id, limit=limit)
-            choices = [stored.choice for stored in history.choices]
-            is_enough = num_pair_choices(choices) >= self._num_references
-            if is_enough or len(choices) < limit or limit >= MAX_CHOICES_READ:
-                return history
-            limit = min(limit * 8, MAX_CHOICES_READ)
 
     async def _see_all(
         self, candidates: Sequence[Candidate], deadline: float | None

@@ -14,9 +14,10 @@ from recsys.errors import Unavailable
 from recsys.history import SIGNATURE_REFERENCES
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
-from recsys.signatures.chunk import Signing
+from recsys.signatures.definition import SignatureModel
+from recsys.signatures.inputs import decoding
 from recsys.signatures.records import CurrentSignature
-from recsys.signatures.refresh import CurrentSignatures, reading
+from recsys.signatures.refresh import CurrentSignatures
 from storage.backfill_ledger import BackfillLedger
 from storage.histories import HistoryStore
 from storage.signatures import SignatureStore
@@ -35,7 +36,7 @@ class Similarity:
 
     Args:
         engine: whose thread computes; started.
-        signing: of the same model.
+        signature_model: of the same model.
         store: of choices and images.
         limits: of each image, bytes and pixels.
         num_references: how many references a signature reads.
@@ -47,7 +48,7 @@ class Similarity:
     def __init__(
         self,
         engine: ScoringEngine,
-        signing: Signing,
+        signature_model: SignatureModel,
         store: HistoryStore,
         *,
         limits: ImageLimits,
@@ -56,9 +57,9 @@ class Similarity:
         folder: Path | None = None,
         patience_s: float = _PATIENCE_S,
     ) -> None:
-        self.model_version = signing.model_version
+        self.model_version = signature_model.model_version
         self._engine = engine
-        self._signing = signing
+        self._signature_model = signature_model
         self._folder = folder
         self._patience_s = patience_s
         self._decoders = ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="recsys-decode")
@@ -67,9 +68,9 @@ class Similarity:
             store,
             self._signatures,
             BackfillLedger(store.database),
-            signing.model_version,
+            signature_model.model_version,
             self._compute,
-            reading(store, limits, self._decoders, geometry=geometry),
+            decoding(store, limits, self._decoders, geometry=geometry),
             num_references=max(num_references, 1),
         )
         self._lock = threading.Lock()
@@ -118,4 +119,4 @@ class Similarity:
         return SignatureIndex(self._signatures, self.model_version, folder=self._folder)
 
     def _compute(self, references: Sequence[Any]) -> npt.NDArray[np.float32]:
-        return self._engine.compute(self._signing.read, references)
+        return self._engine.compute(self._signature_model.read, references)

@@ -12,29 +12,20 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
-from recsys.history import SIGNATURE_REFERENCES, num_pair_choices, references_of
-from recsys.signatures.chunk import ChunkResult, ChunkUser, ReadReferences, Signing, compute_chunk
+from recsys.history import SIGNATURE_REFERENCES, HistoryReader
+from recsys.signatures.chunk import ChunkResult, compute_chunk
+from recsys.signatures.definition import SignatureModel
+from recsys.signatures.inputs import ReadReferences, SignatureInput, read_input
 from storage.backfill_ledger import FAILURES, BackfillState, LedgerEntry, final_states
 from storage.errors import UnknownUser
-from storage.records import History, Signature
-
-MAX_CHOICES_READ = 512
-"""How far back references are looked for; ranking looks as far."""
+from storage.records import Signature
 
 PAGE = 1000
 """Users asked for at once."""
 
 
 @runtime_checkable
-class Histories(Protocol):
-    """What is needed of `storage.histories.HistoryStore`."""
-
-    def read(self, user_id: str, *, limit: int | None = None) -> History:
-        """Return the newest `limit` choices, oldest first; revision 0 for an unknown user."""
-
-
-@runtime_checkable
-class Signatures(Protocol):
+class StaleSignatures(Protocol):
     """What is needed of `storage.signatures.SignatureStore`."""
 
     def stale(
@@ -119,7 +110,7 @@ class Backfill:
         histories: what people chose.
         signatures: what is to be brought up to date.
         ledger: who was skipped or failed before, and is now.
-        signing: computes a vector from decoded references.
+        model: computes a vector from decoded references.
         references: decodes a user's pairs.
         num_references: how many a signature reads; at least 1.
         chunk_size: users computed before anything is stored; at least 1. A run that is killed
@@ -129,10 +120,10 @@ class Backfill:
         job: the run's name in the ledger.
     """
 
-    histories: Histories
-    signatures: Signatures
+    histories: HistoryReader
+    signatures: StaleSignatures
     ledger: Ledger
-    signing: Signing
+    model: SignatureModel
     references: ReadReferences
     num_references: int = SIGNATURE_REFERENCES
     chunk_size: int = 64
@@ -178,7 +169,7 @@ class Backfill:
         revision = self.histories.read(user_id, limit=1).revision
         if revision == 0:
             raise UnknownUser(f"no user {user_id!r} is stored: record a choice first")
-        stored = self.signatures.get(user_id, self.signing.model_version)
+        stored = self.signatures.get(user_id, self.model.model_version)
         summary = self._nothing_yet()
         if stored is None or stored.revision < revision:
             summary = self._bring_up_to_date([user_id])
@@ -186,14 +177,14 @@ class Backfill:
 
     def _pages(self) -> Iterator[dict[str, int]]:
         """Revisions by user: of those with a missing or stale signature."""
-        after, version = "", self.signing.model_version
+        after, version = "", self.model.model_version
         while page := self.signatures.stale(version, after=after, limit=PAGE):
             after = page[-1][0]
             yield dict(page)
 
     def _settled(self, revisions: Mapping[str, int]) -> dict[str, BackfillState]:
         """Those of a page who were tried at this revision and are not to be tried again."""
-        entries = self.ledger.entries(self.signing.model_version, list(revisions))
+        entries = self.ledger.entries(self.model.model_version, list(revisions))
         final = final_states(retry_failed=self.retry_failed)
         return {
             user_id: entry.state
@@ -202,12 +193,12 @@ class Backfill:
         }
 
     def _bring_up_to_date(self, user_ids: Sequence[str]) -> BackfillSummary:
-        read = [read_user(self.histories, each, self.num_references) for each in user_ids]
+        read = [read_input(self.histories, each, self.num_references) for each in user_ids]
         users = [user for user in read if user is not None]
-        return self._store(user_ids, users, compute_chunk(users, self.signing, self.references))
+        return self._store(user_ids, users, compute_chunk(users, self.model, self.references))
 
     def _store(
-        self, user_ids: Sequence[str], users: Sequence[ChunkUser], result: ChunkResult
+        self, user_ids: Sequence[str], users: Sequence[SignatureInput], result: ChunkResult
     ) -> BackfillSummary:
         """Store what became of a chunk, but for users who were erased while it was computed.
 
@@ -239,7 +230,7 @@ class Backfill:
         )
 
     def _entry(self, user_id: str, revision: int, state: BackfillState, error: str) -> LedgerEntry:
-        return LedgerEntry(user_id, self.signing.model_version, revision, self.job, state, error)
+        return LedgerEntry(user_id, self.model.model_version, revision, self.job, state, error)
 
     def _not_tried(self, states: Iterable[BackfillState]) -> BackfillSummary:
         num_by_state = Counter(states)
@@ -250,20 +241,4 @@ class Backfill:
         )
 
     def _nothing_yet(self) -> BackfillSummary:
-        return BackfillSummary(self.job, self.signing.model_version)
-
-
-def read_user(histories: Histories, user_id: str, num_references: int) -> ChunkUser | None:
-    """Read of a user what a chunk needs, as far back as it takes; None for an unknown one."""
-    limit = num_references
-    while True:
-        history = histories.read(user_id, limit=limit)
-        choices = [stored.choice for stored in history.choices]
-        is_enough = num_pair_choices(choices) >= num_references
-        if is_enough or len(choices) < limit or limit >= MAX_CHOICES_READ:
-            break
-        limit = min(limit * 8, MAX_CHOICES_READ)
-    if not history.choices:
-        return None
-    pairs = references_of(history, num_references)
-    return ChunkUser(user_id, history.revision, history.choices[-1].choice_id, pairs)
+        return BackfillSummary(self.job, self.model.model_version)

@@ -4,63 +4,21 @@ It needs no database and changes nothing, so whoever distributes a backfill call
 elsewhere and stores what it returns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recsys.errors import Unavailable
-from recsys.history import ReferencePair
+from recsys.signatures.definition import SignatureModel
+from recsys.signatures.inputs import NO_PAIR, ReadReferences, SignatureInput
 from storage.backfill_ledger import BackfillState
-from storage.errors import StorageUnavailable, UnknownImage
+from storage.errors import StorageUnavailable
 from storage.records import Signature
 
 MAX_ERRORS_IN_A_ROW = 16
 """Users of a chunk who fail one after another by errors that are hardly their own."""
-
-NO_PAIR = "no choice both likes an image and passes one over"
-
-ReadReferences = Callable[[Sequence[ReferencePair]], Sequence[Any]]
-"""Decodes the pairs' images; leaves out pairs with an image that cannot be read."""
-
-
-@runtime_checkable
-class Signing(Protocol):
-    """What is needed of `recsys.signatures.reader.SignatureReader`."""
-
-    @property
-    def model_version(self) -> str:
-        """Digest of all that decides a signature."""
-
-    def read(self, references: Sequence[Any]) -> npt.NDArray[np.float32]:
-        """Return the vector of a user with these references."""
-
-
-@runtime_checkable
-class StoredImages(Protocol):
-    """What is needed of `storage.histories.HistoryStore`."""
-
-    def image(self, sha256: str) -> bytes:
-        """Return the encoded bytes; raises UnknownImage."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkUser:
-    """A user as a chunk holds them: names of images, no pixels.
-
-    Attributes:
-        user_id: whose.
-        revision: of the history that was read.
-        newest_choice_id: of that history; tells whether the user was erased since.
-        pairs: what the model is to read, oldest first; may be none.
-    """
-
-    user_id: str
-    revision: int
-    newest_choice_id: int
-    pairs: tuple[ReferencePair, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,43 +54,8 @@ class ChunkResult:
     partly_read: frozenset[str] = frozenset()
 
 
-class WatchedImages:
-    """Stored images, and whether the store itself failed: such a failure is not the image's.
-
-    An image that is not there, or is none, costs a user that reference. But a signature must not be
-    made of fewer references because a disk or a network did not answer.
-
-    Args:
-        images: where they are.
-    """
-
-    def __init__(self, images: StoredImages) -> None:
-        self._images = images
-        self._error: Exception | None = None
-
-    def image(self, sha256: str) -> bytes:
-        """Return the encoded bytes; raises UnknownImage."""
-        try:
-            return self._images.image(sha256)
-        except UnknownImage:
-            raise
-        except Exception as error:
-            self._error = error
-            raise
-
-    def check(self) -> None:
-        """Pass only if every image asked for since the last check was read or is not there.
-
-        Raises:
-            Unavailable: if the store failed; tells why.
-        """
-        error, self._error = self._error, None
-        if error is not None:
-            raise Unavailable(f"the store of images fails: {error}") from error
-
-
 def compute_chunk(
-    users: Sequence[ChunkUser], signing: Signing, references: ReadReferences
+    users: Sequence[SignatureInput], model: SignatureModel, references: ReadReferences
 ) -> ChunkResult:
     """Compute the signatures of some users. Pure but for reading images, one user's at a time.
 
@@ -140,7 +63,7 @@ def compute_chunk(
 
     Args:
         users: whom; each once.
-        signing: computes a vector from decoded references.
+        model: computes a vector from decoded references.
         references: decodes a user's pairs.
 
     Raises:
@@ -148,18 +71,18 @@ def compute_chunk(
             or of the store of images: then it is hardly the users.
         MemoryError: if there is no memory left.
     """
-    found: list[Signature | LeftOut] = []
+    results: list[Signature | LeftOut] = []
     partly_read: set[str] = set()
     num_errors = 0
     for user in users:
         try:
             readable = references(user.pairs) if user.pairs else ()
-            found.append(_sign(user, readable, signing))
+            results.append(_sign(user, readable, model))
             num_errors = 0
         except MemoryError:
             raise
         except Exception as error:
-            found.append(_failed(user, f"{type(error).__name__}: {error}", _state_of(error)))
+            results.append(_failed(user, f"{type(error).__name__}: {error}", _state_of(error)))
             num_errors += 1
             if num_errors == MAX_ERRORS_IN_A_ROW:
                 raise Unavailable(
@@ -170,14 +93,16 @@ def compute_chunk(
         else:
             if len(readable) < len(user.pairs):
                 partly_read.add(user.user_id)
-    signatures = tuple(each for each in found if isinstance(each, Signature))
-    left_out = tuple(each for each in found if isinstance(each, LeftOut))
+    signatures = tuple(each for each in results if isinstance(each, Signature))
+    left_out = tuple(each for each in results if isinstance(each, LeftOut))
     return ChunkResult(
         signatures, left_out, frozenset(partly_read) & {each.user_id for each in signatures}
     )
 
 
-def _sign(user: ChunkUser, readable: Sequence[Any], signing: Signing) -> Signature | LeftOut:
+def _sign(
+    user: SignatureInput, readable: Sequence[Any], model: SignatureModel
+) -> Signature | LeftOut:
     if not user.pairs:
         return LeftOut(user.user_id, user.revision, BackfillState.SKIPPED, NO_PAIR)
     if not readable:
@@ -187,13 +112,15 @@ def _sign(user: ChunkUser, readable: Sequence[Any], signing: Signing) -> Signatu
             f"none of the {len(user.pairs)} references has two images that can be read, the newest"
             f" is of {newest.liked} and {newest.disliked}",
         )
-    vector = signing.read(readable)
+    vector = model.read(readable)
     if not np.isfinite(vector).all():
         return _failed(user, "the signature is not finite")
-    return Signature(user.user_id, signing.model_version, user.revision, vector)
+    return Signature(user.user_id, model.model_version, user.revision, vector)
 
 
-def _failed(user: ChunkUser, error: str, state: BackfillState = BackfillState.FAILED) -> LeftOut:
+def _failed(
+    user: SignatureInput, error: str, state: BackfillState = BackfillState.FAILED
+) -> LeftOut:
     return LeftOut(user.user_id, user.revision, state, error)
 
 

@@ -18,8 +18,9 @@ from safetensors.numpy import load_file, save_file
 from recsys.errors import CheckpointRefused, ImageRefused
 from recsys.images.decode import decode
 from recsys.scorer.model import CandidateImage, PreferenceScorer
+from recsys.signatures.definition import READOUTS, Projection, Readout
 from recsys.signatures.probes import encode_probes
-from recsys.signatures.reader import READOUTS, Projection, Readout, SignatureReader
+from recsys.signatures.reader import SignatureReader
 
 FOLDER = "signature"
 _PARTS = ("mean", "scale", "matrix")

@@ -1,91 +1,25 @@
-"""A history -> one vector per user: what the same probe images show behind that user's references.
+"""A history -> its signature, as `recsys.signatures.definition` has it, with a loaded scorer.
 
-Every user gets the same small set of probe candidates, packed behind their own references, as the
-paper's Fig. 3 does with one. Two readings of that pass can become a signature: the probes' scores
-(M+ - M-), and their attention to the preference tokens (Eq. 6). A projection fitted on training
-users turns a reading into a unit vector, so that the inner product of two is their similarity.
-
-Axes: R references, P probes, K preference tokens, H heads, F reading, E signature.
+Axes: R references, N images, T tokens of an image, D hidden width, F reading, E signature.
 """
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recsys.history import SIGNATURE_REFERENCES
-from recsys.scorer.attention import Normalisation
 from recsys.scorer.model import PreferenceScorer, Reference
 from recsys.signatures.attention_maps import reorderings
+from recsys.signatures.definition import (
+    Projection,
+    Readout,
+    attention_reading,
+    parts,
+    signature_version,
+)
 from recsys.signatures.probes import Probes, probe_attention, probe_scores
-
-Readout = Literal["scores", "attention"]
-READOUTS: tuple[Readout, ...] = get_args(Readout)
-
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """How a reading becomes a signature: s = W^T ((x - mean) / scale), brought to length 1.
-
-    Attributes:
-        mean: shape (F,), of training users' readings.
-        scale: shape (F,), above 0, their standard deviation.
-        matrix: W, shape (F, E).
-        heads: of an attention reading, the (layer, head) that are read, in this order; empty for
-            scores.
-        normalisation: of an attention reading, as in `record_preference_attention`.
-
-    Raises:
-        ValueError: if the shapes do not fit, a number is not finite, a scale is not above 0, or
-            the normalisation is unknown.
-    """
-
-    mean: Float[np.ndarray, " F"]
-    scale: Float[np.ndarray, " F"]
-    matrix: Float[np.ndarray, "F E"]
-    heads: tuple[tuple[int, int], ...] = ()
-    normalisation: Normalisation = "log_ratio"
-
-    def __post_init__(self) -> None:
-        width = self.mean.shape
-        if self.scale.shape != width or self.matrix.shape[:-1] != width or not self.matrix.size:
-            raise ValueError(
-                "mean, scale and matrix of a projection must have shapes (F,), (F,) and (F, E),"
-                f" got {width}, {self.scale.shape} and {self.matrix.shape}: fit it again"
-            )
-        finite = all(np.isfinite(each).all() for each in (self.mean, self.scale, self.matrix))
-        if not finite or self.scale.min() <= 0:
-            raise ValueError(
-                "a projection must hold finite numbers and scales above 0, got others: fit it again"
-            )
-        if self.normalisation not in get_args(Normalisation):
-            raise ValueError(
-                f"normalisation must be {', '.join(get_args(Normalisation))},"
-                f" got {self.normalisation}"
-            )
-
-    @property
-    def dimension(self) -> int:
-        """E."""
-        return int(self.matrix.shape[1])
-
-    def __call__(self, reading: Float[np.ndarray, "*N F"]) -> Float[np.ndarray, "*N E"]:
-        """Project readings to unit vectors, float32.
-
-        A reading that is the mean itself has no direction: it becomes the first axis.
-        """
-        projected = (reading - self.mean) / self.scale @ self.matrix
-        length = np.linalg.norm(projected, axis=-1, keepdims=True)
-        first = np.eye(1, self.dimension)[0]
-        unit = np.where(length > 0, projected / np.maximum(length, 1e-30), first)
-        signature: Float[np.ndarray, "*N E"] = unit.astype(np.float32)
-        return signature
 
 
 class SignatureReader:
@@ -196,36 +130,3 @@ class SignatureReader:
             normalisation=self.projection.normalisation,
         ).mean(axis=0)
         return attention_reading(attention, self.projection.heads)
-
-
-def attention_reading(
-    attention: Float[np.ndarray, "*N layers H K"], heads: Sequence[tuple[int, int]]
-) -> Float[np.ndarray, "*N F"]:
-    """The chosen (layer, head) rows of an attention, side by side: F = heads x K."""
-    rows = [attention[..., layer, head, :] for layer, head in heads]
-    reading: Float[np.ndarray, "*N F"] = np.concatenate(rows, axis=-1)
-    return reading
-
-
-def signature_version(model_version: str, readout: Readout) -> str:
-    """Under which version a readout's vectors are stored: vectors of two never meet.
-
-    The shipped one's is the model version itself.
-    """
-    if readout == READOUTS[0]:
-        return model_version
-    return hashlib.sha256(f"{model_version}:{readout}".encode()).hexdigest()
-
-
-def parts(num_references: int, size: int) -> list[range]:
-    """Cut the newest `SIGNATURE_REFERENCES` into parts of at most `size`, even in length.
-
-    Args:
-        num_references: at least 1.
-        size: references that the model reads at once, at least 1.
-    """
-    count = min(num_references, SIGNATURE_REFERENCES)
-    begin = num_references - count
-    num_parts = -(-count // size)
-    cuts = [begin + count * part // num_parts for part in range(num_parts + 1)]
-    return [range(first, last) for first, last in pairwise(cuts)]

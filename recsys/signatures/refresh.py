@@ -5,7 +5,6 @@ Everything here blocks: call it in threads.
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,14 +13,11 @@ import numpy.typing as npt
 
 from recsys.errors import PreconditionFailed, Unavailable
 from recsys.fields import check_user_id
-from recsys.history import SIGNATURE_REFERENCES, ReferencePair
-from recsys.images.decode import ImageLimits
-from recsys.images.preprocess import ImageGeometry
-from recsys.signatures.backfill import read_user
-from recsys.signatures.chunk import NO_PAIR, ChunkUser, ReadReferences, StoredImages, WatchedImages
+from recsys.history import SIGNATURE_REFERENCES, HistoryReader
+from recsys.signatures.inputs import NO_PAIR, ReadReferences, SignatureInput, read_input
 from recsys.signatures.records import CurrentSignature
 from storage.errors import InvalidRecord, UnknownUser
-from storage.records import History, Signature
+from storage.records import Signature
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +26,15 @@ ComputeVector = Callable[[Sequence[Any]], npt.NDArray[np.float32]]
 
 
 @runtime_checkable
-class Histories(Protocol):
+class RevisionReader(HistoryReader, Protocol):
     """What is needed of `storage.histories.HistoryStore`."""
-
-    def read(self, user_id: str, *, limit: int | None = None) -> History:
-        """Return the newest `limit` choices, oldest first; revision 0 for an unknown user."""
 
     def revision(self, user_id: str) -> int:
         """Return the number of choices ever stored; 0 for an unknown user."""
 
 
 @runtime_checkable
-class Signatures(Protocol):
+class UserSignatures(Protocol):
     """What is needed of `storage.signatures.SignatureStore`."""
 
     def put(self, signature: Signature) -> None:
@@ -73,8 +66,8 @@ class CurrentSignatures:
         num_references: how many a signature reads; at least 1.
     """
 
-    histories: Histories
-    signatures: Signatures
+    histories: RevisionReader
+    signatures: UserSignatures
     ledger: Standing
     model_version: str
     compute: ComputeVector
@@ -111,7 +104,7 @@ class CurrentSignatures:
             return CurrentSignature(stored, is_stale=True)
 
     def _computed(self, user_id: str) -> CurrentSignature:
-        user = read_user(self.histories, user_id, self.num_references)
+        user = read_input(self.histories, user_id, self.num_references)
         if user is None:
             raise _unknown(user_id)
         self._store(user, self._vector(user))
@@ -120,7 +113,7 @@ class CurrentSignatures:
             raise _unknown(user_id)
         return CurrentSignature(stored, self.histories.revision(user_id) > stored.revision)
 
-    def _vector(self, user: ChunkUser) -> npt.NDArray[np.float32]:
+    def _vector(self, user: SignatureInput) -> npt.NDArray[np.float32]:
         if not user.pairs:
             raise PreconditionFailed(
                 f"a signature needs a choice with a liked and a passed-over image, and of user"
@@ -137,7 +130,7 @@ class CurrentSignatures:
             raise ArithmeticError("a signature must be finite, got one that is not")
         return vector
 
-    def _store(self, user: ChunkUser, vector: npt.NDArray[np.float32]) -> None:
+    def _store(self, user: SignatureInput, vector: npt.NDArray[np.float32]) -> None:
         """Store it, unless the user was erased meanwhile: then it is of choices that are gone."""
         if not self.ledger.standing([user.newest_choice_id]):
             raise _unknown(user.user_id)
@@ -148,33 +141,6 @@ class CurrentSignatures:
             raise Unavailable(
                 "the history changed while the signature was computed: call again"
             ) from error
-
-
-def reading(
-    images: StoredImages,
-    limits: ImageLimits,
-    threads: Executor,
-    *,
-    geometry: ImageGeometry | None = None,
-) -> ReadReferences:
-    """Return how to decode a user's references; it raises Unavailable when the store fails.
-
-    Args:
-        images: stored ones.
-        limits: of each image, bytes and pixels.
-        threads: to read in; not those that it is called in.
-        geometry: the model's; None: images are left in their own size.
-    """
-
-    def references(pairs: Sequence[ReferencePair]) -> Sequence[Any]:
-        from recsys.images.reader import ImageReader
-
-        watched = WatchedImages(images)  # for this user alone: others may be read meanwhile
-        found = ImageReader(watched, limits, geometry).references(pairs, threads)
-        watched.check()
-        return found
-
-    return references
 
 
 def _unknown(user_id: str) -> UnknownUser:

@@ -15,8 +15,9 @@ import numpy as np
 
 from recsys.errors import CheckpointRefused
 from recsys.scorer.model import PreferenceScorer
+from recsys.signatures.definition import READOUTS, Readout
 from recsys.signatures.files import has_signature, load_signature_reader
-from recsys.signatures.reader import READOUTS, Readout, SignatureReader
+from recsys.signatures.reader import SignatureReader
 from training.data.features import Features
 from training.data.samples import PairTable, Sample
 from training.evaluation.bounds import of_this_world

@@ -19,8 +19,8 @@ from rich.progress import track
 from recsys.scorer.attention import Normalisation
 from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.attention_maps import reorderings
+from recsys.signatures.definition import Projection, Readout, attention_reading
 from recsys.signatures.probes import Probes, probe_attention, probe_scores
-from recsys.signatures.reader import Projection, Readout, attention_reading
 from training.data.features import Features
 from training.data.samples import Pair, PairTable, halves, user_rng
 from training.fitting.recipes.recipe import SignatureRecipe

@@ -18,8 +18,9 @@ from recsys.images.decode import ImageLimits, decode
 from recsys.runtime import LoadedModel, load_model
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import CandidateImage, Reference
+from recsys.signatures.definition import Projection
 from recsys.signatures.probes import encode_probes
-from recsys.signatures.reader import Projection, SignatureReader
+from recsys.signatures.reader import SignatureReader
 from storage.signatures import SignatureStore
 
 

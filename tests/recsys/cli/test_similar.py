@@ -19,8 +19,8 @@ from recsys.cli.invocation import read_settings
 from recsys.runtime import LoadedModel, load_model
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
 from recsys.service.app import Service
+from recsys.signatures.definition import Projection
 from recsys.signatures.files import Probe, write_signature
-from recsys.signatures.reader import Projection
 from storage.signatures import SignatureStore
 
 GIVE_UP_S = 60.0

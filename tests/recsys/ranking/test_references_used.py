@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from recsys.ranking.ranker import MAX_CHOICES_READ, NOBODY, Personalization, Ranker
+from recsys.history import MAX_CHOICES_READ
+from recsys.ranking.ranker import NOBODY, Personalization, Ranker
 from storage.records import History
 
 GIVE_UP_S = 60.0

@@ -9,8 +9,8 @@ import torch
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
+from recsys.signatures.definition import Projection
 from recsys.signatures.probes import Probes, encode_probes
-from recsys.signatures.reader import Projection
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 SMALL = TinyShape(

@@ -12,9 +12,10 @@ from recsys.scorer.attention import Normalisation
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
+from recsys.signatures.definition import Projection
 from recsys.signatures.files import Probe, load_signature_reader, write_signature
 from recsys.signatures.probes import Probes, encode_probes, probe_attention, probe_scores
-from recsys.signatures.reader import Projection, SignatureReader
+from recsys.signatures.reader import SignatureReader
 from training.cli.evaluate import evaluate as command
 from training.data.features import ImageFeatures
 from training.data.samples import Pair, PairTable, halves, user_rng

@@ -10,8 +10,9 @@ from rich.console import Console
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
+from recsys.signatures.definition import Projection, attention_reading
 from recsys.signatures.probes import Probes
-from recsys.signatures.reader import Projection, SignatureReader, attention_reading
+from recsys.signatures.reader import SignatureReader
 from training.data.features import ImageFeatures
 from training.data.samples import Pair, PairTable
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer

@@ -7,7 +7,8 @@ import pytest
 
 from recsys.errors import Unavailable
 from recsys.history import ReferencePair
-from recsys.signatures.chunk import MAX_ERRORS_IN_A_ROW, ChunkUser, WatchedImages, compute_chunk
+from recsys.signatures.chunk import MAX_ERRORS_IN_A_ROW, compute_chunk
+from recsys.signatures.inputs import SignatureInput, WatchedImages
 from storage.backfill_ledger import BackfillState
 from storage.errors import UnknownImage
 
@@ -18,8 +19,8 @@ def pair(name: str, prompt: str = "") -> ReferencePair:
     return ReferencePair(f"liked {name}", f"disliked {name}", prompt)
 
 
-def user(name: str, *pairs: ReferencePair) -> ChunkUser:
-    return ChunkUser(name, 3, 7, pairs)
+def user(name: str, *pairs: ReferencePair) -> SignatureInput:
+    return SignatureInput(name, 3, 7, pairs)
 
 
 def all_of(pairs: Sequence[ReferencePair]) -> Sequence[ReferencePair]:

@@ -11,7 +11,8 @@ import pytest
 
 from recsys.history import ReferencePair, references_of
 from recsys.signatures import backfill as module
-from recsys.signatures.backfill import Backfill, BackfillSummary, read_user
+from recsys.signatures.backfill import Backfill, BackfillSummary
+from recsys.signatures.inputs import read_input
 from storage.backfill_ledger import LedgerEntry
 from storage.records import Choice, History, Signature, StoredChoice
 
@@ -132,8 +133,8 @@ def test_what_is_read_of_a_user_is_what_the_whole_history_gives(num_references: 
             newest = choices[-limit:] if limit else choices
             return History(user_id, 100, newest if user_id == "ann" else ())
 
-    found = read_user(Histories(), "ann", num_references)
+    found = read_input(Histories(), "ann", num_references)
     assert found is not None
     assert found.pairs == references_of(History("ann", 100, choices), num_references)
     assert (found.revision, found.newest_choice_id) == (100, 109)
-    assert read_user(Histories(), "bob", num_references) is None
+    assert read_input(Histories(), "bob", num_references) is None
