@@ -7,6 +7,7 @@ width of tables does not count.
 A block after `<!-- not run: REASON -->` is not executed.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -145,10 +146,8 @@ class Session:
             self._python.kill()
             self._python.communicate()
         for group in self._groups:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def _environment(self) -> dict[str, str]:
         scripts = sysconfig.get_path("scripts")

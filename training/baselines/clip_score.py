@@ -12,7 +12,7 @@ from training.evaluation.predictors import CandidateRow, Scores
 
 
 class PromptSimilarity:
-    """scale · cos(prompt, image), the same for every user.
+    """The cosine of prompt and image, scaled: the same for every user.
 
     Args:
         name: as it stands in reports.
