@@ -1,9 +1,14 @@
-"""Storage on SQLite and on a real PostgreSQL: empty for each test."""
+"""Storage on SQLite and on a real PostgreSQL, empty for each test; and what CI may not skip.
+
+A test that skips for want of a tool gives a reason that begins with `not installed:`. With CI=true
+it fails instead.
+"""
 
 import itertools
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +17,22 @@ from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 
+NOT_INSTALLED = "not installed:"
+
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With CI=true, let a test fail whose tool is missing."""
+    report = yield
+    reason = str(call.excinfo.value) if call.excinfo else ""
+    if report.skipped and NOT_INSTALLED in reason and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"{reason}: with CI=true it must be there"
+    return report
 
 
 @pytest.fixture(scope="session")

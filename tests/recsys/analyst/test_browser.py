@@ -16,7 +16,7 @@ _spec.loader.exec_module(browsing)
 CHROMIUM = browsing.chromium()
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no system Chromium: apt-get install chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason="not installed: chromium (apt-get)"),
     pytest.mark.xdist_group("browser"),
 ]
 WAITS_MS = 30_000
@@ -40,7 +40,7 @@ def site(tmp_path_factory, filled, small_checkpoint):
 
 @pytest.fixture(scope="module")
 def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="not installed: playwright")
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=list(browsing.FLAGS))
         yield browser

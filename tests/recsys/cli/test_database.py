@@ -85,7 +85,7 @@ def test_a_file_that_is_no_database_is_refused(run, path: Path) -> None:
 
 
 def test_a_server_that_is_not_there_is_told(run) -> None:
-    pytest.importorskip("psycopg")
+    pytest.importorskip("psycopg", reason="not installed: psycopg")
     url = "postgresql://ann:hunter2@127.0.0.1:1/db"
     result = run("--set", f"database_url={url}", "users", "show", "ann")
     assert result.exit_code == 4
