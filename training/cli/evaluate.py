@@ -1,9 +1,9 @@
 """`recsys evaluate`: a checkpoint evaluated on the choices in storage."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,8 +22,9 @@ from training.cli.terminal import (
     open_console,
     truth_beside,
 )
-from training.evaluation.tables.coldstart import show_cold_start
-from training.evaluation.tables.signatures import show_signatures
+
+if TYPE_CHECKING:
+    from training.evaluation.section import Section
 
 
 def _named_folders(
@@ -110,9 +111,17 @@ def evaluate(
     from training.evaluation.asked import read_pairs, read_users
     from training.evaluation.evaluate import evaluate as run
     from training.evaluation.report import write_report
+    from training.evaluation.results import as_json
+    from training.evaluation.summary import summary
     from training.world.truth import read_truth
 
     settings = read_settings(database_url=database, blob_url=blobs)
+    left_out = {
+        "baselines": no_baselines,
+        "signatures": no_signatures,
+        "cold_start": no_cold_start,
+        "first_questions": no_cold_start,
+    }
     console = open_console(threads)
     with Runtime(settings) as runtime, failing_in_a_sentence():
         known = truth or truth_beside(runtime)
@@ -129,45 +138,32 @@ def evaluate(
                 weights=weights,
                 truth=read_truth(known) if known.exists() else None,
                 seed=seed,
-                with_baselines=not no_baselines,
-                with_signatures=not no_signatures,
-                with_cold_start=not no_cold_start,
+                without=[name for name, is_left_out in left_out.items() if is_left_out],
             )
         if out is not None:
             write_report(results, out)
     if is_json:
-        show_json(results)
+        show_json(as_json(results))
         return
-    rows = [
-        (
-            name,
-            f"{f['value']:.1%}",
-            f"{f['low']:.1%} to {f['high']:.1%}",
-            f["n_users"],
-            f["n_pairs"],
-        )
-        for name, f in flat_figures({**results, "signatures": None, "cold_start": None})
-    ]
-    show_table(["figure", "value", "95 % interval", "users", "pairs"], rows)
-    if results["signatures"] is not None:
-        show_signatures(results["signatures"])
-    if results["cold_start"] is not None:
-        show_cold_start(results["cold_start"])
-    for each in results["missing"]:
-        click.echo(f"not measured: {each['what']}: {each['why']}", err=True)
+    click.echo(" ".join([*summary(results), *results.notes]))
+    for section in results.sections():
+        _show(section)
     if out is not None:
         click.echo(f"report: {out / 'report.html'}")
 
 
-def flat_figures(results: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every figure of a report by its dotted name, e.g. "unseen.top1"."""
-    for key, value in results.items():
-        if not isinstance(value, Mapping):
-            continue
-        if "value" in value and "low" in value:
-            yield prefix + key, value
-        else:
-            yield from flat_figures(value, f"{prefix}{key}.")
+def _show(section: "Section") -> None:
+    """A section's paragraphs and grids; its plots are on the page alone."""
+    from training.evaluation.section import Grid
+
+    click.echo(f"\n{section.title}")
+    for part in section.parts:
+        if isinstance(part, Grid):
+            if part.caption:
+                click.echo(part.caption)
+            show_table(part.heads, part.rows)
+        elif isinstance(part, str):
+            click.echo(part)
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def interval_over_users(
     """
     # scipy refuses a single user: drawn with replacement, that one is drawn again and again.
     columns = tuple(np.repeat(each, 2) if len(each) == 1 else each for each in columns)
-    with catch_warnings():
+    with catch_warnings(), np.errstate(invalid="ignore"):
         simplefilter("ignore", DegenerateDataWarning)  # draws without a value are left out below
         drawn = bootstrap(
             columns,

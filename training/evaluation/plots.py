@@ -9,12 +9,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 
-Told = Mapping[str, Any]
-"""A figure as reports hold it: value, low, high, n_users, n_pairs."""
+from training.evaluation.calibration import Bin
+from training.evaluation.metrics import Figure
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 WIDTH_IN = 7.0
@@ -29,7 +30,7 @@ STYLE: Any = {
 }
 
 
-def accuracy_plot(rows: Sequence[tuple[str, Told]], *, chance: float = 0.5) -> str:
+def accuracy_plot(rows: Sequence[tuple[str, Figure]], *, chance: float = 0.5) -> str:
     """A dot with its interval for each row, the first on top; the first is ours.
 
     Args:
@@ -38,21 +39,21 @@ def accuracy_plot(rows: Sequence[tuple[str, Told]], *, chance: float = 0.5) -> s
     """
     canvas, axes = _canvas(0.32 * len(rows) + 0.9)
     colours = [BLUE, *[GREY] * (len(rows) - 1)]
-    _dots(axes, rows, colours, [f"{figure['value']:.1%}" for _, figure in rows])
+    _dots(axes, rows, colours, [f"{figure.value:.1%}" for _, figure in rows])
     axes.axvline(chance, color=GREY, linestyle=":", linewidth=1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel("pairs told right")
+    axes.set_xlabel("pairs ranked correctly")
     return _svg(canvas)
 
 
-def difference_plot(rows: Sequence[tuple[str, Told]]) -> str:
+def difference_plot(rows: Sequence[tuple[str, Figure]]) -> str:
     """A difference with its interval for each row; what crosses the dotted line may be nothing.
 
     Args:
         rows: name and figure, a difference of two shares, at least one.
     """
     canvas, axes = _canvas(0.32 * len(rows) + 0.9)
-    told = [f"{100 * figure['value']:+.1f}" for _, figure in rows]
+    told = [f"{100 * figure.value:+.1f}" for _, figure in rows]
     _dots(axes, rows, [ORANGE] * len(rows), told)
     axes.axvline(0.0, color=GREY, linestyle=":", linewidth=1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1, symbol=""))
@@ -60,21 +61,21 @@ def difference_plot(rows: Sequence[tuple[str, Told]]) -> str:
     return _svg(canvas)
 
 
-def signature_plot(rows: Sequence[tuple[str, Told]]) -> str:
-    """How near in taste the nearest users are, a dot with its interval for each signature.
+def signature_plot(rows: Sequence[tuple[str, Figure]]) -> str:
+    """How near in taste the nearest neighbours are, a dot with its interval for each signature.
 
     Args:
         rows: name and figure, at least one; the first is ours.
     """
     canvas, axes = _canvas(0.32 * len(rows) + 0.9)
     colours = [BLUE, *[GREY] * (len(rows) - 1)]
-    _dots(axes, rows, colours, [f"{figure['value']:.2f}" for _, figure in rows])
+    _dots(axes, rows, colours, [f"{figure.value:.2f}" for _, figure in rows])
     axes.axvline(0.0, color=GREY, linestyle=":", linewidth=1)
-    axes.set_xlabel("taste of the 10 nearest users: 0 random users, 1 the true nearest")
+    axes.set_xlabel("taste of the 10 nearest neighbours: 0 random users, 1 the true nearest")
     return _svg(canvas)
 
 
-def reference_plot(ours: Mapping[str, Told], best: Mapping[str, Told] | None = None) -> str:
+def reference_plot(ours: Mapping[str, Figure], best: Mapping[str, Figure] | None = None) -> str:
     """Accuracy by number of references, with a band for its interval (paper, Fig. 5).
 
     Args:
@@ -89,11 +90,11 @@ def reference_plot(ours: Mapping[str, Told], best: Mapping[str, Told] | None = N
     axes.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("reference pairs read")
-    axes.set_ylabel("pairs told right")
+    axes.set_ylabel("pairs ranked correctly")
     return _svg(canvas)
 
 
-def reliability_plot(bins: Sequence[Told], scaled: Sequence[Told] = ()) -> str:
+def reliability_plot(bins: Sequence[Bin], scaled: Sequence[Bin] = ()) -> str:
     """Share liked by score; on the diagonal Q means what it says.
 
     Args:
@@ -107,9 +108,9 @@ def reliability_plot(bins: Sequence[Told], scaled: Sequence[Told] = ()) -> str:
         (scaled, BLUE, "s", "at the fitted temperature"),
     ):
         if each:
-            scores = [b["score"] for b in each]
-            shares = [b["liked"] for b in each]
-            sizes = 6 + 60 * np.sqrt([b["count"] / max(c["count"] for c in each) for b in each])
+            scores = [b.score for b in each]
+            shares = [b.liked for b in each]
+            sizes = 6 + 60 * np.sqrt([b.count / max(c.count for c in each) for b in each])
             axes.plot(scores, shares, color=colour, linewidth=1)
             axes.scatter(scores, shares, sizes, color=colour, marker=marker, label=label)
     axes.legend(frameon=False)
@@ -121,24 +122,19 @@ def reliability_plot(bins: Sequence[Told], scaled: Sequence[Told] = ()) -> str:
     return _svg(canvas)
 
 
-def attention_plot(maps: Sequence[Sequence[float | None]], *, most: float | None = None) -> str:
-    """Re-orderings down, preference tokens across; the brighter, the more attention (Fig. 3).
+def attention_plot(maps: Float[np.ndarray, "N K"], names: Sequence[str]) -> str:
+    """Users down, preference tokens across; the brighter, the more attention (paper, Fig. 3).
 
     Args:
-        maps: shape (orders, K), each row sums to 1; None stays blank.
-        most: what the brightest colour stands for, the same for maps that are to be compared; the
-            largest of these by default.
+        maps: share of each token, a row a user; NaN stays blank.
+        names: of the rows.
     """
-    canvas = Canvas(figsize=(3.4, 1.5), layout="constrained")
-    axes = canvas.add_subplot()
-    image = axes.imshow(
-        np.array(maps, dtype=np.float64), cmap="viridis", vmin=0.0, vmax=most, aspect="auto"
-    )
+    canvas, axes = _canvas(0.32 * len(maps) + 0.9)
+    image = axes.imshow(maps, cmap="viridis", vmin=0.0, aspect="auto")
     axes.set_xlabel("preference token")
-    axes.set_ylabel("order")
-    axes.set_xticks(range(len(maps[0])), [str(token + 1) for token in range(len(maps[0]))])
-    axes.set_yticks(range(len(maps)), [str(order + 1) for order in range(len(maps))])
-    canvas.colorbar(image, ax=axes)
+    axes.set_xticks(range(maps.shape[1]), [str(token + 1) for token in range(maps.shape[1])])
+    axes.set_yticks(range(len(maps)), list(names))
+    canvas.colorbar(image, ax=axes, format=PercentFormatter(1.0, decimals=0))
     return _svg(canvas)
 
 
@@ -149,7 +145,7 @@ def _canvas(height_in: float) -> tuple[Canvas, Axes]:
 
 
 def _dots(
-    axes: Axes, rows: Sequence[tuple[str, Told]], colours: Sequence[str], told: Sequence[str]
+    axes: Axes, rows: Sequence[tuple[str, Figure]], colours: Sequence[str], told: Sequence[str]
 ) -> None:
     places = [float(place) for place in reversed(range(len(rows)))]
     for place, (_, figure), colour, text in zip(places, rows, colours, told, strict=True):
@@ -159,17 +155,17 @@ def _dots(
     axes.set_ylim(-0.6, len(rows) - 0.4)
 
 
-def _interval(axes: Axes, figure: Told, place: float, colour: str) -> None:
-    axes.plot([figure["low"], figure["high"]], [place, place], color=colour, linewidth=2)
-    axes.plot(figure["value"], place, marker="o", color=colour)
+def _interval(axes: Axes, figure: Figure, place: float, colour: str) -> None:
+    axes.plot([figure.low, figure.high], [place, place], color=colour, linewidth=2)
+    axes.plot(figure.value, place, marker="o", color=colour)
 
 
-def _curve(axes: Axes, figures: Mapping[str, Told], colour: str, marker: str, label: str) -> None:
+def _curve(axes: Axes, figures: Mapping[str, Figure], colour: str, marker: str, label: str) -> None:
     counts = [int(count) for count in figures]
     told = list(figures.values())
-    axes.plot(counts, [f["value"] for f in told], color=colour, marker=marker, label=label)
+    axes.plot(counts, [f.value for f in told], color=colour, marker=marker, label=label)
     axes.fill_between(
-        counts, [f["low"] for f in told], [f["high"] for f in told], color=colour, alpha=0.15
+        counts, [f.low for f in told], [f.high for f in told], color=colour, alpha=0.15
     )
 
 

@@ -70,3 +70,14 @@ def test_a_difference_the_other_way_round_turns_its_interval_too() -> None:
 
 def less(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray:
     return first.mean(axis=axis) - second.mean(axis=axis)
+
+
+def test_draws_without_a_value_are_left_out_without_a_warning() -> None:
+    def ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return above.mean(axis=axis) / below.mean(axis=axis)
+
+    seldom = np.array([0.0, 0.0, 0.0, 2.0])
+    low, high = interval_over_users(ratio, np.ones(4), seldom)
+    assert 0.5 <= low < high <= 2.0
+    assert np.isnan(interval_over_users(ratio, np.ones(4), np.zeros(4))).all()

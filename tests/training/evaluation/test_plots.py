@@ -3,8 +3,11 @@
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from training.evaluation.calibration import Bin
+from training.evaluation.metrics import Figure
 from training.evaluation.plots import (
     accuracy_plot,
     attention_plot,
@@ -18,8 +21,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
 
 
-def figure(value: float) -> dict[str, float]:
-    return {"value": value, "low": value - 0.1, "high": value + 0.1, "n_users": 7, "n_pairs": 56}
+def figure(value: float) -> Figure:
+    return Figure(value, value - 0.1, value + 0.1, n_users=7, n_pairs=56)
 
 
 def texts(svg: str) -> list[str]:
@@ -28,6 +31,7 @@ def texts(svg: str) -> list[str]:
     ]
 
 
+MAPS = np.array([[0.1, 0.9], [0.2, 0.8]])
 PLOTS = {
     "accuracy": lambda: accuracy_plot([("ours & theirs", figure(0.7)), ("<other>", figure(0.5))]),
     "difference": lambda: difference_plot(
@@ -36,8 +40,8 @@ PLOTS = {
     "signatures": lambda: signature_plot([("shipped", figure(0.45)), ("<raw>", figure(-0.01))]),
     "references": lambda: reference_plot({"0": figure(0.5), "8": figure(0.7)}),
     "bounded": lambda: reference_plot({"0": figure(0.5)}, {"0": figure(0.6)}),
-    "reliability": lambda: reliability_plot([{"score": 0.5, "liked": 0.4, "count": 3}]),
-    "attention": lambda: attention_plot([[0.1, 0.9], [0.2, 0.8]]),
+    "reliability": lambda: reliability_plot([Bin(0.5, 0.4, 3)]),
+    "attention": lambda: attention_plot(MAPS, ["ann", "<bob>"]),
 }
 
 
@@ -67,7 +71,7 @@ def test_no_date_is_in_a_plot(name: str) -> None:
 
 def test_accuracy_is_told_in_percent_and_names_as_they_are() -> None:
     told = texts(PLOTS["accuracy"]())
-    assert {"70.0%", "50.0%", "ours & theirs", "<other>", "pairs told right"} <= set(told)
+    assert {"70.0%", "50.0%", "ours & theirs", "<other>", "pairs ranked correctly"} <= set(told)
 
 
 def test_differences_are_told_in_points_with_their_sign() -> None:
@@ -86,20 +90,18 @@ def test_the_best_possible_is_named_where_it_is_known() -> None:
 
 
 def test_both_temperatures_are_named() -> None:
-    bins = [{"score": 0.5, "liked": 0.4, "count": 3}]
+    bins = [Bin(0.5, 0.4, 3)]
     assert "at the fitted temperature" not in texts(reliability_plot(bins))
     assert {"Q as in Eq. 2", "at the fitted temperature"} <= set(
         texts(reliability_plot(bins, bins))
     )
 
 
-def test_attention_that_was_not_had_is_left_blank() -> None:
-    holed = attention_plot([[None, 0.9], [0.2, 0.8]])
+def test_attention_that_is_unknown_is_left_blank() -> None:
+    holed = attention_plot(np.array([[np.nan, 0.9], [0.2, 0.8]]), ["ann", "bob"])
     assert ElementTree.fromstring(holed).tag == f"{SVG}svg"
-    assert holed != attention_plot([[0.1, 0.9], [0.2, 0.8]])
+    assert holed != attention_plot(MAPS, ["ann", "bob"])
 
 
-def test_maps_to_be_compared_share_a_scale() -> None:
-    maps = [[0.1, 0.2], [0.2, 0.1]]
-    assert attention_plot(maps, most=0.2) == attention_plot(maps)
-    assert attention_plot(maps, most=0.8) != attention_plot(maps)
+def test_users_stand_in_one_scale_of_attention() -> None:
+    assert {"ann", "<bob>", "preference token", "75%"} <= set(texts(PLOTS["attention"]()))

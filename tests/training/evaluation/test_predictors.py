@@ -1,5 +1,7 @@
 """Our scorer behind the protocol, its features, and a look inside, on a small random scorer."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,13 @@ from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
-from training.data.samples import Pair, Sample
-from training.evaluation.interpretation import attention_block, attention_maps, nearest_words
+from training.data.samples import Pair, PairTable, Sample
+from training.evaluation.asked import Asked
+from training.evaluation.interpretation import NUM_ORDERS, attention_maps
+from training.evaluation.judge import Judge
 from training.evaluation.predictors import CandidateRow, Predictor
 from training.evaluation.scorer_predictor import Averaged, ScorerPredictor
+from training.evaluation.tables import attention
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.world.render import encode_jpeg
 
@@ -97,22 +102,6 @@ def test_features_are_encoded_once_and_forgotten_when_there_is_no_room(scorer) -
     assert asked == [1, 2, 1, 2]
 
 
-def test_a_word_that_a_token_is_made_of_is_its_nearest(scorer) -> None:
-    words = [f"w{n}" if n % 2 else "" for n in range(300)]
-    table = scorer.backbone.embed(torch.arange(300))
-    before = scorer.preference_tokens.clone()
-    with torch.no_grad():
-        scorer.preference_tokens[1] = table[41]
-    found = nearest_words(scorer, words, num_words=3)
-    with torch.no_grad():
-        scorer.preference_tokens.copy_(before)
-    assert [each["token"] for each in found] == [0, 1, 2, 3]
-    assert found[1]["words"][0] == ["w41", pytest.approx(0.0, abs=1e-3)]
-    distances = [distance for _, distance in found[0]["words"]]
-    assert distances == sorted(distances)
-    assert all(word for each in found for word, _ in each["words"])
-
-
 def test_attention_maps_have_a_row_an_order_that_sums_to_one(scorer, features) -> None:
     samples = {"a": Sample(REFERENCES, (Pair(6, 7, ""),)), "b": Sample((), (Pair(6, 7, ""),))}
     maps = attention_maps(scorer, features, samples, ASKED[0], num_orders=3)
@@ -123,7 +112,7 @@ def test_attention_maps_have_a_row_an_order_that_sums_to_one(scorer, features) -
     assert not np.allclose(maps["a"][0], maps["b"][0])
 
 
-def test_the_reports_block_shows_the_first_users_first_target(scorer, features) -> None:
+def test_the_attention_table_shows_the_first_users_first_image(scorer, features) -> None:
     samples = {"a": Sample(REFERENCES, (Pair(6, 7, ""),)), "b": Sample((), (Pair(8, 7, ""),))}
     asked: list[int] = []
 
@@ -131,7 +120,14 @@ def test_the_reports_block_shows_the_first_users_first_target(scorer, features) 
         asked.append(row)
         return encode_jpeg(np.zeros((4, 4, 3), dtype=np.uint8))
 
-    block = attention_block(scorer, features, samples, stored=stored, num_users=1)
-    assert [each["user"] for each in block] == ["a"]
+    judge = Judge(asked_of(samples), scorer, Path(), features, picture, stored)
+    people = attention.measure(judge)
+    assert [each.user for each in people] == ["a", "b"]
     assert asked == [6]
-    assert block[0]["image"].startswith("data:image/jpeg;base64,")
+    assert people[0].image.startswith("data:image/jpeg;base64,")
+    assert np.shape(people[0].maps) == (NUM_ORDERS, 4)
+    np.testing.assert_allclose(np.sum(people[1].maps, axis=1), 1.0, rtol=1e-5)
+
+
+def asked_of(unseen: dict[str, Sample]) -> Asked:
+    return Asked(PairTable({}, ()), unseen, {}, num_overlapping=0, is_certain=True)

@@ -3,47 +3,133 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from training.evaluation import report
-from training.evaluation.report import interval, percent, points, render, write_report
+from training.evaluation.answers import Compared
+from training.evaluation.calibration import Bin, Calibration
+from training.evaluation.metrics import Figure
+from training.evaluation.report import render, with_own_ids, write_report
+from training.evaluation.results import Results, as_json
+from training.evaluation.tables.ablations import Variant
+from training.evaluation.tables.attention import Attention
+from training.evaluation.tables.baselines import Baselines, Missing
+from training.evaluation.tables.bounds import Bounds
+from training.evaluation.tables.by_references import ByReferences
+from training.evaluation.tables.controls import Controls
+from training.evaluation.tables.main_figures import MainFigures
+from training.evaluation.tables.one_of_four import OneOfFourFigures
+from training.evaluation.tables.order import ReferenceOrder
+from training.evaluation.tables.registry import TABLES
+from training.evaluation.tables.seen import Seen
 
 
-def figure(value: float) -> dict[str, float]:
+def figure(value: float) -> Figure:
+    return Figure(value, value - 0.1, value + 0.1, n_users=7, n_pairs=56)
+
+
+def told(value: float) -> dict[str, float]:
+    """A figure as report.json holds it."""
     return {"value": value, "low": value - 0.1, "high": value + 0.1, "n_users": 7, "n_pairs": 56}
 
 
-def results(**more: object) -> dict[str, object]:
-    return {
-        "checkpoint": "final",
-        "model_version": "abc123",
-        "data_digest": "def456",
-        "created_at": "2026-11-23T12:00:00+00:00",
-        "seed": 0,
-        "num_references": 8,
-        "notes": [],
-        "missing": [],
-        "unseen": {"top1": figure(0.7), "opposed": figure(0.65), "of_four": {"top1": figure(0.4)}},
-        **more,
-    }
+def results(**by_table: object) -> Results:
+    return Results(
+        checkpoint="final",
+        model_version="abc123",
+        data_digest="def456",
+        created_at="2026-11-23T12:00:00+00:00",
+        seed=0,
+        num_references=8,
+        by_table=by_table,
+    )
 
 
-WHOLE = results(
-    seen={"top1": figure(0.71)},
-    seen_minus_unseen=figure(0.01),
-    by_references={"0": figure(0.55), "8": figure(0.7)},
-    world={
-        **{n: figure(0.6) for n in ("known_taste", "best_possible", "average_taste", "gap_closed")},
-        "by_references": {"0": figure(0.56), "8": figure(0.71)},
+MAIN = MainFigures(figure(0.7), figure(0.65))
+SIGNATURES = {
+    **{"num_users": 7, "num_references": 8, "num_whole": 24, "num_probes": 32},
+    **{"num_orders": 2, "dimension": 16, "chance_mrr": 0.0123},
+    "rivals": {
+        "shipped": {"taste": figure(0.456), "of_ceiling": figure(0.9), "mrr": figure(0.3)},
+        "last_hidden": {"taste": figure(0.1), "of_ceiling": figure(0.2), "mrr": figure(0.1)},
+        "shipped_whole": {"taste": figure(0.6)},
     },
-    baselines={
-        "user_knn": {"top1": figure(0.5), "opposed": figure(0.5), "ours_minus": figure(0.2)}
+    "shipped_minus": {"taste": figure(0.078), "mrr": figure(0.02)},
+    "stability": figure(0.987),
+    "drift": {"2": figure(0.6), "16": figure(0.95)},
+    "communities": {
+        **{"num_clusters": 12, "shipped": 0.21, "shipped_whole": 0.32, "true_taste": 0.93}
     },
-    order={"spread": figure(0.01), "averaged_gain": figure(0.0), "num_orders": 5},
-    calibration={
+}
+WHOLE = replace(
+    results(
+        unseen=MAIN,
+        controls=Controls(figure(0.51), figure(0.19), figure(0.34), figure(0.67), figure(0.69)),
+        of_four=OneOfFourFigures(figure(0.4), figure(0.6), figure(0.8)),
+        seen=Seen(figure(0.71), figure(0.01)),
+        bounds=Bounds(figure(0.85), figure(0.73), figure(0.57), figure(0.78)),
+        by_references=ByReferences(
+            {"0": figure(0.55), "8": figure(0.7)}, {"0": figure(0.56), "8": figure(0.71)}
+        ),
+        baselines=Baselines(
+            {"user_knn": Compared(figure(0.5), figure(0.2), figure(0.5))},
+            (Missing("pick_score", "no folder & no luck"),),
+            figure(0.65),
+        ),
+        ablations=(Variant("no tokens", figure(0.69), figure(-0.01)),),
+        order=ReferenceOrder(figure(0.01), figure(0.0), 5),
+        calibration=Calibration(
+            ece=0.1,
+            ece_scaled=0.04,
+            temperature=1.9,
+            bins=(Bin(0.2, 0.3, 9), Bin(0.8, 0.7, 4)),
+            bins_scaled=(Bin(0.3, 0.3, 13),),
+        ),
+        attention=(
+            Attention("<script>x</script>", "data:image/png;base64,QUJD", ((0.5, 0.5),) * 5),
+            Attention("bob", "data:image/png;base64,QUJD", ((0.9, 0.1),) * 5),
+        ),
+        signatures=SIGNATURES,
+    ),
+    notes=("A <note>.",),
+)
+LAYOUT = {
+    "checkpoint": "final",
+    "model_version": "abc123",
+    "data_digest": "def456",
+    "created_at": "2026-11-23T12:00:00+00:00",
+    "seed": 0,
+    "num_references": 8,
+    "notes": ["A <note>."],
+    "unseen": {
+        "top1": told(0.7),
+        "opposed": told(0.65),
+        "shuffled_history": told(0.51),
+        "personal": told(0.19),
+        "swapped_labels": told(0.34),
+        "no_prompt": told(0.67),
+        "random_references": told(0.69),
+        "of_four": {"top1": told(0.4), "top2": told(0.6), "top3": told(0.8)},
+    },
+    "seen": {"top1": told(0.71)},
+    "seen_minus_unseen": told(0.01),
+    "by_references": {"0": told(0.55), "8": told(0.7)},
+    "world": {
+        "known_taste": told(0.85),
+        "best_possible": told(0.73),
+        "average_taste": told(0.57),
+        "gap_closed": told(0.78),
+        "by_references": {"0": told(0.56), "8": told(0.71)},
+    },
+    "baselines": {"user_knn": {"top1": told(0.5), "opposed": told(0.5), "ours_minus": told(0.2)}},
+    "missing": [{"what": "pick_score", "why": "no folder & no luck"}],
+    "order": {"spread": told(0.01), "averaged_gain": told(0.0), "num_orders": 5},
+    "calibration": {
         "ece": 0.1,
         "ece_scaled": 0.04,
         "temperature": 1.9,
@@ -53,44 +139,48 @@ WHOLE = results(
         ],
         "bins_scaled": [{"score": 0.3, "liked": 0.3, "count": 13}],
     },
-    ablations=[{"name": "no tokens", "top1": figure(0.69), "minus_full": figure(-0.01)}],
-    nearest_words=[{"token": 0, "words": [["warm", 0.31], ["<b>", 0.5]]}],
-    attention=[
+    "ablations": [{"name": "no tokens", "top1": told(0.69), "minus_full": told(-0.01)}],
+    "attention": [
         {
             "user": "<script>x</script>",
             "image": "data:image/png;base64,QUJD",
             "maps": [[0.5, 0.5]] * 5,
-        }
+        },
+        {"user": "bob", "image": "data:image/png;base64,QUJD", "maps": [[0.9, 0.1]] * 5},
     ],
-    signatures={
+    "signatures": {
         **{"num_users": 7, "num_references": 8, "num_whole": 24, "num_probes": 32},
         **{"num_orders": 2, "dimension": 16, "chance_mrr": 0.0123},
         "rivals": {
-            "shipped": {"taste": figure(0.456), "of_ceiling": figure(0.9), "mrr": figure(0.3)},
-            "last_hidden": {"taste": figure(0.1), "of_ceiling": figure(0.2), "mrr": figure(0.1)},
-            "shipped_whole": {"taste": figure(0.6)},
+            "shipped": {"taste": told(0.456), "of_ceiling": told(0.9), "mrr": told(0.3)},
+            "last_hidden": {"taste": told(0.1), "of_ceiling": told(0.2), "mrr": told(0.1)},
+            "shipped_whole": {"taste": told(0.6)},
         },
-        "shipped_minus": {"taste": figure(0.078), "mrr": figure(0.02)},
-        "stability": figure(0.987),
-        "drift": {"2": figure(0.6), "16": figure(0.95)},
+        "shipped_minus": {"taste": told(0.078), "mrr": told(0.02)},
+        "stability": told(0.987),
+        "drift": {"2": told(0.6), "16": told(0.95)},
         "communities": {
             **{"num_clusters": 12, "shipped": 0.21, "shipped_whole": 0.32, "true_taste": 0.93}
         },
     },
-    missing=[{"what": "pick_score", "why": "no folder & no luck"}],
-    notes=["A <note>."],
-)
+    "cold_start": None,
+}
+"""Of report.json, which others read: a key that moves is a break."""
 
 
-def test_numbers_are_written_as_people_read_them() -> None:
-    assert percent(0.6672) == "66.7 %"
-    assert points(0.0312) == "+3.1"
-    assert points(-0.0312) == "-3.1"
-    assert percent(None) == "–"
-    assert interval(figure(0.5)) == "40.0 % to 60.0 %"
+def test_the_layout_of_the_json_stays() -> None:
+    assert as_json(WHOLE) == LAYOUT
 
 
-def test_every_block_is_on_the_page() -> None:
+def test_what_is_not_there_is_null_or_left_out_as_it_was() -> None:
+    bare = as_json(results())
+    assert bare["unseen"] == {}
+    assert (bare["signatures"], bare["cold_start"]) == (None, None)
+    assert not {"seen", "seen_minus_unseen", "world", "by_references"} & set(bare)
+    assert (bare["baselines"], bare["ablations"], bare["missing"]) == ({}, [], [])
+
+
+def test_every_table_is_on_the_page() -> None:
     page = render(WHOLE)
     for text in (
         "70.0 %",
@@ -98,9 +188,8 @@ def test_every_block_is_on_the_page() -> None:
         "user knn",
         "best possible from the same references",
         "no tokens",
-        "warm (0.31)",
         "pick score",
-        "spread of Q",
+        "deviation of Q",
         "temperature 1.90",
         "among the first 1",
         "0.456",
@@ -110,74 +199,101 @@ def test_every_block_is_on_the_page() -> None:
     ):
         assert text in page, text
     assert page.count("<svg") == 7
+    for section in WHOLE.sections():
+        assert f"<h2>{section.title}</h2>" in page
+
+
+def test_ids_are_unique_in_a_page_and_every_reference_resolves() -> None:
+    page = render(WHOLE)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) > 100
+    assert len(ids) == len(set(ids))
+    referred = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', page)
+    assert len(referred) > 20
+    assert {one or other for one, other in referred} <= set(ids)
+
+
+def test_ids_get_their_prefix_and_text_does_not() -> None:
+    svg = '<svg id="a"><use xlink:href="#b" clip-path="url(#c)"/><text>width="1" #d</text></svg>'
+    assert with_own_ids(svg, "p1-") == (
+        '<svg id="p1-a"><use xlink:href="#p1-b" clip-path="url(#p1-c)"/>'
+        '<text>width="1" #d</text></svg>'
+    )
 
 
 def test_every_figure_tells_its_users_and_pairs() -> None:
-    page = render(results(by_references={"0": {**figure(0.55), "n_users": 31, "n_pairs": 4711}}))
+    odd = Figure(0.55, 0.45, 0.65, n_users=31, n_pairs=4711)
+    page = render(results(by_references=ByReferences({"0": odd})))
     assert "45.0 % to 65.0 %" in page
     assert re.search(r">31</td>\s*<td[^>]*>4711<", page)
-    block = {"top1": {**figure(0.5), "n_users": 32, "n_pairs": 4712}, "ours_minus": figure(0.2)}
-    page = render(results(baselines={"linear": block}))
+    odd = Figure(0.5, 0.4, 0.6, n_users=32, n_pairs=4712)
+    page = render(results(baselines=Baselines({"linear": Compared(odd, figure(0.2))})))
     assert re.search(r">32</td><td[^>]*>4712<", page)
 
 
-@pytest.mark.parametrize("block", [name for name in report.BLOCKS if WHOLE.get(name)])
-def test_a_block_needs_no_other(block: str) -> None:
-    bare = {name: each for name, each in WHOLE.items() if name not in report.BLOCKS}
-    assert len(render({**bare, block: WHOLE[block]})) > len(render(bare))
+def test_the_results_by_hand_are_of_every_table_but_cold_starts() -> None:
+    assert {each.name for each in TABLES} - set(WHOLE.by_table) == {"cold_start", "first_questions"}
 
 
-def test_blocks_may_be_none() -> None:
-    bare = {name: each for name, each in WHOLE.items() if name not in report.BLOCKS}
-    assert render({**bare, **dict.fromkeys(report.BLOCKS)}) == render(bare)
+@pytest.mark.parametrize("name", list(WHOLE.by_table))
+def test_a_table_needs_no_other(name: str) -> None:
+    assert len(render(results(**{name: WHOLE.by_table[name]}))) > len(render(results()))
 
 
-def replaced(value: object, odd: object, turns: Iterator[bool]) -> object:
+def test_tables_may_be_none() -> None:
+    nothing = dict.fromkeys((each.name for each in TABLES), None)
+    assert render(results(**nothing)) == render(results())
+
+
+def replaced(value: Any, odd: Figure, turns: Iterator[bool]) -> Any:
     """The same results with `odd` for those figures whose turn it is."""
-    if isinstance(value, dict) and "low" in value:
+    if isinstance(value, Figure):
         return odd if next(turns) else value
+    if is_dataclass(value):
+        parts = {each.name: getattr(value, each.name) for each in fields(value)}
+        return replace(value, **{k: replaced(each, odd, turns) for k, each in parts.items()})
     if isinstance(value, dict):
         return {key: replaced(each, odd, turns) for key, each in value.items()}
-    if isinstance(value, list):
-        return [replaced(each, odd, turns) for each in value]
+    if isinstance(value, tuple):
+        return tuple(replaced(each, odd, turns) for each in value)
     return value
 
 
 @pytest.mark.parametrize("turns", [(True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("odd", [None, {**figure(0.5), "low": None, "high": None}])
-def test_figures_that_were_not_had_cost_no_page(turns: tuple[bool, bool], odd: object) -> None:
-    page = render(replaced(WHOLE, odd, cycle(turns)))
-    assert "warm (0.31)" in page
+@pytest.mark.parametrize("odd", [float("nan"), 0.5])
+def test_figures_without_a_number_cost_no_page(turns: tuple[bool, bool], odd: float) -> None:
+    nan = float("nan")
+    page = render(replaced(WHOLE, Figure(odd, nan, nan, 7, 56), cycle(turns)))
+    assert "pick score" in page
     assert "nan" not in page
-    assert ("– to –" in page) == (odd is not None)
+    assert "– to –" in page
 
 
-def test_numbers_that_were_not_had_are_dashes_and_blanks() -> None:
-    told = json.loads(json.dumps(WHOLE))
-    told["calibration"]["temperature"] = None
-    told["nearest_words"][0]["words"] = [["warm", None]]
-    told["attention"][0]["maps"][0][0] = None
-    page = render(told)
+def test_numbers_that_are_unknown_are_dashes_and_blanks() -> None:
+    calibration = replace(WHOLE.by_table["calibration"], temperature=float("nan"))
+    maps = ((float("nan"), 0.5),) * 5
+    attention = tuple(replace(each, maps=maps) for each in WHOLE.by_table["attention"])
+    page = render(results(calibration=calibration, attention=attention))
     assert "temperature –" in page
-    assert "warm (–)" in page
+    assert "Attention" not in page
 
 
-def test_attention_of_all_users_stands_in_one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(
-        report, "attention_plot", lambda maps, *, most: asked.append(most) or "<svg/>"
-    )
-    people = [
-        {"user": name, "image": "data:image/png;base64,QUJD", "maps": [[share, 1 - share]]}
-        for name, share in (("a", 0.5), ("b", 0.9))
+def test_attention_that_is_alike_for_all_users_is_not_shown() -> None:
+    alike = [
+        Attention(name, "data:image/png;base64,QUJD", ((share, 1 - share),) * 2)
+        for name, share in (("a", 0.5), ("b", 0.55))
     ]
-    render(results(attention=people))
-    assert asked == [0.9, 0.9]
+    assert "Attention" not in render(results(attention=tuple(alike)))
+    apart = (alike[0], replace(alike[1], maps=((0.7, 0.3),) * 2))
+    page = render(results(attention=apart))
+    assert "From one user to another 0.20 of the attention" in page
+    assert "to another 0.00" in page
+    assert page.count("<svg") == 1
 
 
 def test_what_is_not_there_is_left_out() -> None:
-    page = render(results())
-    for text in ("Baselines", "Calibration", "What this world allows", "Ablations", "Not measured"):
+    page = render(results(unseen=MAIN))
+    for text in ("Baselines", "Calibration", "What this world allows", "Ablations", "Signatures"):
         assert f"<h2>{text}" not in page
     assert "One liked against one disliked" in page
 
@@ -185,7 +301,7 @@ def test_what_is_not_there_is_left_out() -> None:
 def test_why_signatures_were_not_measured_is_on_the_page() -> None:
     page = render(results(signatures={"why": "no <part>"}))
     assert "Not measured: no &lt;part&gt;." in page
-    assert "nearest users" not in page
+    assert "neighbours" not in page
 
 
 def test_nothing_is_fetched_and_everything_is_escaped() -> None:
@@ -197,18 +313,18 @@ def test_nothing_is_fetched_and_everything_is_escaped() -> None:
     assert "A &lt;note&gt;." in page
 
 
-def test_numbers_that_are_none_become_null_and_a_dash(tmp_path: Path) -> None:
-    odd = {"value": float("nan"), "low": float("inf"), "high": 0.5, "n_users": 2, "n_pairs": 3}
-    write_report(results(seen={"top1": odd}), tmp_path)
-    told = json.loads((tmp_path / "report.json").read_text())
-    assert told["seen"]["top1"]["value"] is None
+def test_numbers_that_are_not_finite_become_null_and_a_dash(tmp_path: Path) -> None:
+    odd = Figure(float("nan"), float("inf"), 0.5, n_users=2, n_pairs=3)
+    write_report(results(seen=Seen(odd)), tmp_path)
+    held = json.loads((tmp_path / "report.json").read_text())
+    assert held["seen"]["top1"]["value"] is None
     assert "–" in (tmp_path / "report.html").read_text()
 
 
 def test_the_json_holds_what_was_measured(tmp_path: Path) -> None:
     write_report(WHOLE, tmp_path / "new" / "folder")
-    told = json.loads((tmp_path / "new/folder/report.json").read_text())
-    assert told == json.loads(json.dumps(WHOLE))
+    held = json.loads((tmp_path / "new/folder/report.json").read_text())
+    assert held == json.loads(json.dumps(LAYOUT))
 
 
 def test_an_error_while_writing_leaves_the_last_report(tmp_path: Path, monkeypatch) -> None:
@@ -220,5 +336,5 @@ def test_an_error_while_writing_leaves_the_last_report(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(report, "render", broken)
     with pytest.raises(OSError, match="No space"):
-        write_report(results(seen={"top1": figure(0.2)}), tmp_path)
+        write_report(results(seen=Seen(figure(0.2))), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -20,6 +20,7 @@ from training.cli.evaluate import evaluate as command
 from training.data.features import ImageFeatures
 from training.data.samples import Pair, PairTable, halves, user_rng
 from training.evaluation.history_cuts import cut_histories, reordered
+from training.evaluation.metrics import Figure
 from training.evaluation.signature_judge import (
     DRIFT_COUNTS,
     FEWEST_USERS,
@@ -28,7 +29,7 @@ from training.evaluation.signature_judge import (
 )
 from training.evaluation.signature_rivals import raw_rivals, show
 from training.evaluation.signature_world import agreement
-from training.evaluation.tables.signatures import show_signatures
+from training.evaluation.tables.signatures import section
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.world.render import encode_jpeg
 from training.world.tastes import draw_population, draw_tastes
@@ -288,24 +289,31 @@ def test_clusters_of_planted_communities_agree_with_them() -> None:
     assert found["noise"] < 0.3
 
 
-def test_the_terminal_shows_the_table_or_why_there_is_none(capsys) -> None:
-    figure = {"value": 0.4567, "low": 0.4, "high": 0.5, "n_users": 7, "n_pairs": 56}
-    block = {
+def test_people_read_the_table_or_why_there_is_none() -> None:
+    figure = Figure(0.4567, 0.4, 0.5, n_users=7, n_pairs=56)
+    result = {
         "num_users": 7,
-        "num_references": 8,
+        **{"num_references": 8, "num_whole": 24, "num_probes": 32, "num_orders": 2},
         "chance_mrr": 0.01,
         "rivals": {"shipped": {"taste": figure, "mrr": figure, "of_ceiling": figure}},
-        "shipped_minus": {"mrr": {**figure, "value": -0.25}},
+        "shipped_minus": {"mrr": replace(figure, value=-0.25)},
         "stability": figure,
-        "drift": {"2": {**figure, "value": 0.125}},
-        "communities": {"num_clusters": 3, "shipped": 0.75},
+        "drift": {"2": replace(figure, value=0.125)},
+        "communities": {
+            **{"num_clusters": 3, "shipped": 0.75, "shipped_whole": 0.8, "true_taste": 0.9}
+        },
     }
-    show_signatures(block)
-    shown = capsys.readouterr().out
-    for text in ("7 users", "0.457 (0.400 to 0.500)", "45.7 %", "-0.250", "0.125", "0.750"):
+    shown = str(section(result).parts)
+    for text in (
+        "7 users",
+        "0.457 (0.400 to 0.500)",
+        "45.7 %",
+        "-0.250",
+        "0.125",
+        "0.75 (shipped)",
+    ):
         assert text in shown, text
-    show_signatures({"why": "no part"})
-    assert "signatures not measured: no part" in capsys.readouterr().err
+    assert section({"why": "no part"}).parts == ["Not measured: no part."]
 
 
 def test_the_command_has_a_switch() -> None:

@@ -1,0 +1,66 @@
+"""The same recipe with one thing changed: other checkpoints on the same pairs."""
+
+from dataclasses import dataclass
+
+from recsys.scorer.checkpoint import load_scorer
+from training.data.features import ImageFeatures
+from training.evaluation.judge import Judge
+from training.evaluation.metrics import Figure
+from training.evaluation.plots import difference_plot
+from training.evaluation.scorer_predictor import ScorerPredictor
+from training.evaluation.section import Grid, Plot, Section, known
+from training.evaluation.tables.baselines import compared_grid, compared_row
+from training.evaluation.tables.table import Table
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Another checkpoint.
+
+    Attributes:
+        name: as it was given.
+        top1: its share of pairs ranked correctly.
+        minus_full: that less the judged checkpoint's, paired by user.
+        opposed: its share of opposed pairs, where there are any.
+    """
+
+    name: str
+    top1: Figure
+    minus_full: Figure
+    opposed: Figure | None = None
+
+
+def measure(judge: Judge) -> tuple[Variant, ...] | None:
+    """Load and ask one checkpoint after the other."""
+    if not judge.asked.unseen:
+        return None
+    variants = []
+    for name, folder in judge.against.items():
+        scorer = load_scorer(folder)
+        features = ImageFeatures(scorer, judge.images)
+        compared = judge.compare(ScorerPredictor(scorer, features, name=name))
+        variants.append(Variant(name, compared.top1, -compared.ours_minus, compared.opposed))
+    return tuple(variants)
+
+
+def section(result: tuple[Variant, ...]) -> Section | None:
+    """A row and a dot for each variant."""
+    if not result:
+        return None
+    rows = [compared_row(v.name, v.top1, v.minus_full, v.opposed) for v in result]
+    caption = (
+        "The same recipe with one thing changed. The difference is to this checkpoint, "
+        "in percentage points, paired by user."
+    )
+    parts: list[Grid | Plot] = []
+    if shown := known((each.name, each.minus_full) for each in result):
+        seen = (
+            "Top-1 of each variant less that of this checkpoint, with 95 % intervals; "
+            "the dotted line is no difference."
+        )
+        parts.append(Plot(lambda: difference_plot(shown), seen))
+    parts.append(compared_grid("variant", "less this checkpoint", rows, caption=caption))
+    return Section("Ablations", parts)
+
+
+TABLE = Table("ablations", measure, section, lambda result: {"ablations": result or ()})

@@ -1,0 +1,67 @@
+"""The same questions with something taken away: the own history, the labels, the prompts."""
+
+from dataclasses import dataclass
+
+from training.evaluation.answers import Margins, difference, margins, pair_scores, top1
+from training.evaluation.judge import Judge
+from training.evaluation.metrics import Figure
+from training.evaluation.questions import Samples, behind_strangers, swapped, without_prompts
+from training.evaluation.section import Section, figure_grid, figure_row, points
+from training.evaluation.tables.table import Table
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Top-1 behind a changed history.
+
+    Attributes:
+        shuffled_history: behind another user's references.
+        personal: own history less another's, paired by user.
+        swapped_labels: likes called dislikes: a model that reads the labels falls below 50 %.
+        no_prompt: without a word.
+        random_references: references and pairs drawn at random, as in the paper; none where pairs
+            were named.
+    """
+
+    shuffled_history: Figure
+    personal: Figure
+    swapped_labels: Figure
+    no_prompt: Figure
+    random_references: Figure | None = None
+
+
+def measure(judge: Judge) -> Controls | None:
+    """Ask the unseen users' questions again, each time changed in one thing."""
+    samples = judge.asked.unseen
+    if not samples:
+        return None
+
+    def answers(what: str, changed: Samples) -> Margins:
+        judge.tell(what)
+        return margins(pair_scores(judge.ours, changed))
+
+    random = judge.asked.random
+    shuffled = answers("shuffled history", behind_strangers(samples, seed=judge.seed))
+    return Controls(
+        shuffled_history=top1(shuffled),
+        personal=difference(judge.own_margins("unseen"), shuffled),
+        swapped_labels=top1(answers("swapped labels", swapped(samples))),
+        no_prompt=top1(answers("no prompt", without_prompts(samples))),
+        random_references=top1(answers("random references", random)) if random else None,
+    )
+
+
+def section(result: Controls) -> Section:
+    """A row a control, and the difference that the own history makes."""
+    rows = [
+        figure_row("behind another user's history", result.shuffled_history),
+        figure_row("own history less another's, points", result.personal, points),
+        figure_row("likes called dislikes", result.swapped_labels),
+        figure_row("without prompts", result.no_prompt),
+        figure_row("references and pairs at random, as in the paper", result.random_references),
+    ]
+    caption = "One liked against one disliked again, with something taken away."
+    return Section("Controls", [figure_grid("control", rows, caption=caption)])
+
+
+TABLE = Table("controls", measure, section, lambda result: {"unseen": result} if result else {})
