@@ -1,4 +1,4 @@
-"""The analyst's page: `streamlit run` draws this file anew at every act of the reader."""
+"""The analyst's page: `streamlit run` runs this file anew at every interaction."""
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ from storage.errors import StorageError
 
 
 def draw() -> None:
-    """Draw the page; what fails on purpose becomes a sentence."""
+    """Draw the page; expected errors become a sentence."""
     st.set_page_config(page_title="recsys · analyst", page_icon=ICON, layout="wide")
     st.html(STYLE)
     try:
@@ -45,7 +45,7 @@ def _draw_view(runtime: Runtime, num_users: int) -> None:
 
 
 def _draw(view: ViewName, page: Page) -> None:
-    # Each view is imported when it is asked for: the first one must not wait for the others.
+    # Each view is imported when it is shown: the first one must not wait for the others.
     if view is ViewName.MAP:
         from recsys.analyst.user_map import draw_map as show
     elif view is ViewName.CLUSTERS:

@@ -1,7 +1,8 @@
-"""The page's model: loaded when first asked for, it tells where users' attention goes."""
+"""The page's model, loaded when first needed, and users' attention maps."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from recsys.signatures.attention_maps import NUM_ORDERS, attention_maps
 from recsys.signatures.definition import READOUTS, signature_version
 
 NUM_OTHERS = 16
-"""Users whose mean is the average that one user is held against."""
+"""Number of users whose mean is the average user."""
 
 _NUM_DECODERS = 4
 Maps = npt.NDArray[np.float32]
@@ -33,13 +34,13 @@ def load(_runtime: Runtime, checkpoint: str, device: str) -> PreferenceScorer:
 
 
 def scorer_of(runtime: Runtime) -> PreferenceScorer | None:
-    """The settings' scorer; None if it has no preference tokens to attend to."""
+    """Return the settings' scorer; None if it has no preference tokens to attend to."""
     scorer = load(runtime, runtime.settings.checkpoint, runtime.settings.device)
     return scorer if scorer.config.num_preference_tokens else None
 
 
 def has_made(scorer: PreferenceScorer, version: str) -> bool:
-    """Whether signatures of a model version are read by this scorer, in whichever way."""
+    """Whether signatures of a model version are read by this scorer, by any readout."""
     made = (signature_version(scorer.model_version, readout) for readout in READOUTS)
     return version in (scorer.model_version, *made)
 
@@ -47,27 +48,26 @@ def has_made(scorer: PreferenceScorer, version: str) -> bool:
 def maps_of(
     runtime: Runtime, user_id: str, candidate: str, prompt: str, *, num_orders: int = NUM_ORDERS
 ) -> Maps:
-    """A user's attention maps on a stored image, shape (O, K); kept until they choose again.
+    """Return a user's attention maps on a stored image, shape (O, K); cached until a new choice.
 
     Raises:
-        UnknownImage: if the image is not stored (any more).
+        UnknownImage: if the image is not stored.
     """
     revision = runtime.store.revision(user_id)
     return _maps(runtime, user_id, revision, candidate, prompt, num_orders)
 
 
 def average_map(runtime: Runtime, version: str, candidate: str, prompt: str) -> Maps:
-    """The mean of others' attention on a stored image, shape (K,)."""
+    """Return the mean of other users' attention on a stored image, shape (K,)."""
     others = runtime.browser.newest(model_version=version, limit=NUM_OTHERS)
     maps = [maps_of(runtime, each.user_id, candidate, prompt, num_orders=1)[0] for each in others]
-    mean: Maps = np.mean(maps, axis=0, dtype=np.float32)
-    return mean
+    return cast(Maps, np.mean(maps, axis=0, dtype=np.float32))
 
 
 def shared_tokens(
     mine: Maps, theirs: Maps, average: Maps, *, limit: int = 3
 ) -> list[tuple[int, float]]:
-    """The preference tokens to which two users both attend more than the average user.
+    """Return the preference tokens to which two users both attend more than the average user.
 
     Args:
         mine: shape (K,), weights that sum to 1.
@@ -85,7 +85,7 @@ def shared_tokens(
 
 
 def cosine(mine: Maps, theirs: Maps) -> float:
-    """How alike two maps are, -1 to 1; 0 if either is nothing but zeros."""
+    """Return the cosine of two maps, -1 to 1; 0 if either is all zeros."""
     length = float(np.linalg.norm(mine) * np.linalg.norm(theirs))
     return float(mine @ theirs) / length if length else 0.0
 
@@ -95,7 +95,7 @@ def _maps(
     _runtime: Runtime, user_id: str, revision: int, candidate: str, prompt: str, num_orders: int
 ) -> Maps:
     scorer = scorer_of(_runtime)
-    assert scorer is not None, "who asks has seen that there are preference tokens"
+    assert scorer is not None, "callers check that there are preference tokens"
     limits = _runtime.image_limits
     reader = ImageReader(_runtime.store, limits, scorer.geometry)
     history = _runtime.store.read(user_id)
@@ -104,10 +104,9 @@ def _maps(
         references = reader.references(pairs, threads)
     pixels = decode(_runtime.store.image(candidate), limits).float() / 255
     image = CandidateImage(pixels, prompt)
-    maps: Maps = attention_maps(scorer, references, image, num_orders=num_orders)
-    return maps
+    return cast(Maps, attention_maps(scorer, references, image, num_orders=num_orders))
 
 
 def labels(num_tokens: int) -> Sequence[str]:
-    """Names of preference tokens, as people count."""
+    """Return the names of preference tokens, counted from 1."""
     return [f"P{token + 1}" for token in range(num_tokens)]

@@ -1,4 +1,4 @@
-"""The clusters' view: all of them, and one with its images, words and typical members."""
+"""The view of clusters: all of them, or one with its images, words and typical members."""
 
 import streamlit as st
 
@@ -20,10 +20,10 @@ _MAX_MEMBERS_IN_FILE = 10_000
 
 
 def draw_clusters(page: Page) -> None:
-    """All clusters of a run, or the one that the address names."""
+    """Draw all clusters of a run, or the one that the address names."""
     runs = [run for run in page.runtime.clusters.runs() if run.model_version == page.version]
     if not runs:
-        st.html(markup.title("Clusters", below="Groups of users of like taste."))
+        st.html(markup.title("Clusters", below="Groups of users of similar taste."))
         no_clusters()
         return
     run = _run(runs)
@@ -41,7 +41,7 @@ def draw_clusters(page: Page) -> None:
 
 
 def _run(runs: list[ClusterRun]) -> ClusterRun:
-    """The run that the address names; the newest unless it names one."""
+    """Return the run that the address names, by default the newest."""
     named = parameter("run")
     return next((run for run in runs if run.name == named), runs[0])
 
@@ -50,7 +50,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
     st.html(
         markup.title(
             "Clusters",
-            below=f"Groups of users of like taste. Run {run.name}: {run.num_users:,} users by"
+            below=f"Groups of users of similar taste. Run {run.name}: {run.num_users:,} users by"
             f" {run.method}, model {short(run.model_version)}.",
         )
     )
@@ -68,7 +68,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
         markup.tiles(
             [
                 ("Clusters", f"{len(clusters):,}", f"built {run.created_at:%Y-%m-%d %H:%M} UTC"),
-                ("Users", f"{run.num_users:,}", "with a signature then"),
+                ("Users", f"{run.num_users:,}", "with a signature at the time"),
                 ("In no cluster", in_none, f"{run.num_unclustered:,} users"),
             ]
         )
@@ -78,7 +78,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
         with card:
             _draw_card(page, run, cluster)
     if len(clusters) > NUM_CARDS:
-        st.caption(f"The {NUM_CARDS} largest of {len(clusters):,} are shown; the file has all.")
+        st.caption(f"The {NUM_CARDS} largest of {len(clusters):,} are shown; the file lists all.")
     download(
         f"clusters {run.name}",
         ["cluster_id", "size", "cohesion", "medoid", "words"],
@@ -120,17 +120,17 @@ def _draw_one(page: Page, run: ClusterRun, cluster: Cluster) -> None:
         markup.tiles(
             [
                 ("Users", f"{cluster.size:,}", _share(cluster.size, run.num_users)),
-                ("Cohesion", f"{cluster.cohesion:.2f}", "mean cosine to the centre; 1 is alike"),
-                ("Since the run before", *_drift(cluster.drift)),
+                ("Cohesion", f"{cluster.cohesion:.2f}", "mean cosine to the centre, at most 1"),
+                ("Since the previous run", *_drift(cluster.drift)),
             ]
         )
     )
     left, right = st.columns(2)
     with left:
-        st.html(markup.section("Liked more than by everyone else", below="The clearest first."))
+        st.html(markup.section("Liked more than by other users", below="Most distinctive first."))
         _draw_images(page, cluster.liked_images, Opinion.LIKED)
     with right:
-        st.html(markup.section("Liked less than by everyone else", below="The clearest first."))
+        st.html(markup.section("Liked less than by other users", below="Most distinctive first."))
         _draw_images(page, cluster.disliked_images, Opinion.PASSED_OVER)
     _draw_words(cluster)
     _draw_members(page, cluster)
@@ -139,7 +139,7 @@ def _draw_one(page: Page, run: ClusterRun, cluster: Cluster) -> None:
 
 def _draw_images(page: Page, images: tuple[ClusterImage, ...], opinion: Opinion) -> None:
     if not images:
-        st.caption("None stands out.")
+        st.caption("None is distinctive.")
         return
     st.html(markup.gallery((_shown(page, each, opinion) for each in images[:12]), size="m"))
 
@@ -150,7 +150,7 @@ def _draw_words(cluster: Cluster) -> None:
     st.html(
         markup.section(
             "Words of their prompts",
-            below="In how many of the members' choices, and in how many of everyone's.",
+            below="Share of the members' choices with the word, and of all choices.",
         )
     )
     most = max(each.rate for each in cluster.words[:10])
@@ -162,7 +162,7 @@ def _draw_words(cluster: Cluster) -> None:
 
 
 def _draw_members(page: Page, cluster: Cluster) -> None:
-    st.html(markup.section("Typical members", below="Nearest to the cluster's centre, first."))
+    st.html(markup.section("Typical members", below="Nearest to the cluster's centre first."))
     members = cluster.typical_members[:_NUM_MEMBERS]
     for user_id, card in zip(members, cards(len(members), "member"), strict=True):
         with card:
@@ -195,7 +195,7 @@ def _shown(
 
 def _drift(drift: Drift | None) -> tuple[str, str]:
     if drift is None:
-        return "new", "not in the run before"
+        return "new", "not in the previous run"
     moved = "" if drift.distance is None else f"centre moved by {drift.distance:.3f}"
     return f"+{drift.num_joined:,} −{drift.num_left:,}", moved
 

@@ -1,4 +1,4 @@
-"""The comparison's view: two users' attention maps on one candidate, as Fig. 3 of the paper."""
+"""The view of two users: their attention maps on one candidate, as in Fig. 3 of the paper."""
 
 from typing import Any
 
@@ -14,18 +14,17 @@ from recsys.analyst.theme import INK, PALETTE
 from recsys.errors import CheckpointRefused
 from storage.errors import UnknownImage
 
-NUM_TARGETS = 4
-_AS_IS, _AGAINST = "As it is", "Against the average user"
+NUM_CANDIDATES = 4
+_AS_IS, _AGAINST = "Attention", "Relative to the average user"
 
 
 def draw_comparison(page: Page) -> None:
-    """Ask for two users and a candidate, then show where it attends behind each."""
+    """Ask for two users and a candidate, then draw its attention behind each user's references."""
     st.html(
         markup.title(
             "Compare two users",
-            below="The same image is put behind each user's references; the bars show to which"
-            " preference tokens it attends then, the dots the same for five orders of the"
-            " references.",
+            below="The same image follows each user's references. The bars show its attention to"
+            " each preference token, the dots the same for five orders of the references.",
         )
     )
     first, second = _ask(page)
@@ -34,7 +33,7 @@ def draw_comparison(page: Page) -> None:
         return
     candidates = _candidates(page, first, second)
     if not candidates:
-        st.info("Neither of them liked an image: there is nothing to compare on.")
+        st.info("Neither user has liked an image: there is nothing to compare on.")
         return
     candidate = _choose_candidate(page, candidates)
     try:
@@ -51,11 +50,11 @@ def _ask(page: Page) -> tuple[str, str]:
 
 
 def _ask_one(page: Page, column: Any, name: str, label: str) -> str:
-    """A user's id, as typed or as the address has it; empty if there is no such user."""
+    """Ask for a user's id, by default the address's; empty if there is no such user."""
     key = f"compare {name}"
     named = parameter(name)
     if st.session_state.get(f"{key} from") != named:
-        # The address has changed since: what was typed before is over.
+        # The address has changed since: it replaces what was typed before.
         st.session_state[key] = st.session_state[f"{key} from"] = named
 
     def typed() -> None:
@@ -65,25 +64,25 @@ def _ask_one(page: Page, column: Any, name: str, label: str) -> str:
         }
         go(ViewName.COMPARE, **{each: value for each, value in both.items() if value})
 
-    user_id = column.text_input(label, key=key, placeholder="A whole id", on_change=typed).strip()
+    user_id = column.text_input(label, key=key, placeholder="A full id", on_change=typed).strip()
     if not user_id:
         return ""
     if page.runtime.browser.user(user_id, model_version=page.version) is None:
-        column.caption(f"Nobody called {user_id} is stored.")
+        column.caption(f"No user {user_id} is stored.")
         return ""
     return str(user_id)
 
 
 def _propose(page: Page, first: str) -> None:
-    """Some users to begin with: whoever is nearest to the first, or who was signed last."""
+    """Suggest users: neighbours of the first, or those with the most recent signatures."""
     if first:
         from recsys.analyst.neighbours import nearest
 
         names = [each.user_id for each in nearest(page, first)]
-        text = "The nearest to the first"
+        text = "Neighbours of the first user"
     else:
-        found = page.runtime.browser.newest(model_version=page.version, limit=6)
-        names, text = [each.user_id for each in found], "Begin with"
+        newest = page.runtime.browser.newest(model_version=page.version, limit=6)
+        names, text = [each.user_id for each in newest], "Suggestions"
     if not names:
         return
     st.html(markup.section(text))
@@ -100,14 +99,12 @@ def _propose(page: Page, first: str) -> None:
 
 
 def _candidates(page: Page, first: str, second: str) -> list[tuple[str, str]]:
-    liked = [newest_liked(page.runtime, user_id, NUM_TARGETS) for user_id in (first, second)]
+    liked = [newest_liked(page.runtime, user_id, NUM_CANDIDATES) for user_id in (first, second)]
     return list(dict((*liked[0], *liked[1])).items())
 
 
 def _choose_candidate(page: Page, candidates: list[tuple[str, str]]) -> tuple[str, str]:
-    st.html(
-        markup.section("The image that both are shown", below="What either of them liked last.")
-    )
+    st.html(markup.section("Image to compare on", below="The most recent likes of either user."))
     pictures = [
         shown(page.runtime, sha256, text=prompt, note=f"{place}")
         for place, (sha256, prompt) in enumerate(candidates, start=1)
@@ -161,7 +158,8 @@ def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) 
             _draw_references(page, user_id)
     if page.version and not attention.has_made(scorer, page.version):
         st.caption(
-            f"Read by model {scorer.model_version[:10]}, signatures are of {page.version[:10]}."
+            f"Attention is of model {scorer.model_version[:10]}, signatures are of model"
+            f" {page.version[:10]}."
         )
     download(
         f"attention of {users[0]} and {users[1]}",
@@ -178,17 +176,17 @@ def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) 
 def _facts(
     page: Page, users: tuple[str, str], alike: float, *, is_against: bool
 ) -> list[tuple[str, str, str]]:
-    note = "cosine of what differs from the average" if is_against else "cosine of the two means"
-    facts = [("Maps alike", f"{alike:.2f}", note)]
-    found = [page.runtime.signatures.get(user_id, page.version) for user_id in users]
-    if found[0] is not None and found[1] is not None:
-        similarity = float(found[0].vector @ found[1].vector)
-        facts.append(("Signatures alike", f"{similarity:.3f}", "cosine, over all probes"))
+    note = "cosine of the differences from the average" if is_against else "cosine of the two means"
+    facts = [("Similarity of maps", f"{alike:.2f}", note)]
+    first, second = (page.runtime.signatures.get(user_id, page.version) for user_id in users)
+    if first is not None and second is not None:
+        similarity = float(first.vector @ second.vector)
+        facts.append(("Similarity of signatures", f"{similarity:.3f}", "cosine, over all probes"))
     return facts
 
 
 def attention_figure(maps: Any, *, colour: str, top: float, is_against: bool) -> dict[str, Any]:
-    """A bar for each preference token, the mean of the orders, and a dot for each order.
+    """Return a figure: a bar for each preference token, the mean of the orders, and their dots.
 
     Args:
         maps: shape (O, K).

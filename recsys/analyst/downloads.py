@@ -1,4 +1,4 @@
-"""What the page shows, as a file."""
+"""Tables of the page as CSV files."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ import streamlit as st
 
 
 def csv_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV (RFC 4180) under a line of headings; instants as ISO 8601, None as nothing."""
+    """Return rows as CSV (RFC 4180) with a header; instants as ISO 8601, None as an empty cell."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(columns)

@@ -1,4 +1,4 @@
-"""Which users are meant: the model version and the time that the reader asks for."""
+"""The filters: a model version, and time ranges of choices and signatures."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,12 +13,12 @@ _BOUNDS = ("chosen_from", "chosen_to", "signed_from", "signed_to")
 
 
 def short(model_version: str) -> str:
-    """A digest as people read it."""
+    """Return the first digits of a model version."""
     return model_version[:10]
 
 
 def select_version(versions: Sequence[VersionSummary]) -> str:
-    """Let the reader take a model version; the newest unless the address names another."""
+    """Ask for a model version, by default the address's or the newest."""
     names = [each.model_version for each in versions]
     named = parameter("version")
     if len(names) < 2:
@@ -36,8 +36,8 @@ def select_version(versions: Sequence[VersionSummary]) -> str:
 
 
 def select_window() -> Window:
-    """Let the reader bound the time of the last choice and of the signature; dates are UTC."""
-    st.caption("Days are UTC and count as a whole. Leave open what you do not ask for.")
+    """Ask for the time range of the last choice and of the signature; dates are UTC."""
+    st.caption("Dates are whole days in UTC. An empty field sets no bound.")
     st.markdown("**Last choice**")
     chosen_from, chosen_to = _between("chosen")
     st.markdown("**Signature made**")
@@ -52,12 +52,12 @@ def window_of(
     signed_from: date | None,
     signed_to: date | None,
 ) -> Window:
-    """The window of whole days, the last ones included."""
+    """Return the window of whole days, the last ones included."""
     return Window(_begin(chosen_from), _end(chosen_to), _begin(signed_from), _end(signed_to))
 
 
 def described(window: Window) -> str:
-    """The window in words; empty if it bounds nothing."""
+    """Return the window in words; empty if it sets no bound."""
     parts = [
         _phrase("last choice", window.chosen_from, window.chosen_until),
         _phrase("signature made", window.signed_from, window.signed_until),

@@ -1,4 +1,4 @@
-"""The freshness view: how many signatures know their user's newest choice."""
+"""The view of freshness: how many signatures are up to date with their user's choices."""
 
 import math
 
@@ -20,12 +20,12 @@ _MAX_SAMPLE = 2_000
 
 
 def draw_freshness(page: Page) -> None:
-    """Counts by model version, when signatures were made, and whose are missing or stale."""
+    """Draw counts by model version, when signatures were made, and which are missing or stale."""
     st.html(
         markup.title(
             "Freshness",
-            below="A signature is stale when its user has chosen since it was made, and missing"
-            " when it never was. Neighbours and clusters know nothing of either.",
+            below="A signature is stale if its user has made a choice since, and missing if it was"
+            " never computed. Neighbours and clusters do not take newer choices into account.",
         )
     )
     summary = page.summary
@@ -51,7 +51,7 @@ def draw_freshness(page: Page) -> None:
         )
     )
     if summary.num_stale:
-        text = "To bring them up to date, and nothing else:"
+        text = "To compute them:"
         st.html(markup.hint(text, "recsys backfill"))
     _draw_days(page, summary.num_signatures)
     _draw_versions(page)
@@ -59,12 +59,12 @@ def draw_freshness(page: Page) -> None:
 
 
 def share(part: int, whole: int) -> str:
-    """A share in per cent, rounded down: only all of them are 100 %."""
+    """Return a percentage, rounded down, so that 100 % means all."""
     return f"{math.floor(1000 * part / max(whole, 1)) / 10:.1f}%"
 
 
 def days_of(users: list[SeenUser]) -> dict[str, int]:
-    """Signatures made on each day of the sample, oldest first."""
+    """Return the number of signatures made on each day, oldest first."""
     days: dict[str, int] = {}
     for name in sorted(f"{user.signed_at:%Y-%m-%d}" for user in users if user.signed_at):
         days[name] = days.get(name, 0) + 1
@@ -75,11 +75,11 @@ def _draw_days(page: Page, num_signatures: int) -> None:
     step = step_for(num_signatures, _MAX_SAMPLE)
     users = page.runtime.browser.sample(model_version=page.version, window=page.window, step=step)
     days = days_of(users)
-    text = "All signatures." if step == 1 else f"A sample: one signature in {step}."
+    text = "All signatures." if step == 1 else f"A sample of one signature in {step}."
     st.html(markup.section("When signatures were made", below=text))
     if len(days) < 2:
         only = next(iter(days), None)
-        st.caption(f"All of them on {only}." if only else "None in this time.")
+        st.caption(f"All on {only}." if only else "None in this time range.")
         return
     bars = {
         "type": "bar",
@@ -105,7 +105,7 @@ def _draw_days(page: Page, num_signatures: int) -> None:
 def _draw_versions(page: Page) -> None:
     if len(page.versions) < 2:
         return
-    st.html(markup.section("By model version", below="Of the users stored now, fresh signatures."))
+    st.html(markup.section("By model version", below="Stored users with a fresh signature."))
     total = max(page.num_users, 1)
     rows = [
         (
@@ -121,13 +121,12 @@ def _draw_versions(page: Page) -> None:
 def _draw_stale(page: Page) -> None:
     stale = page.runtime.signatures.stale(page.version, limit=_MAX_IN_FILE)
     if not stale:
-        st.success(
-            "Every signature knows its user's newest choice.", icon=":material/check_circle:"
-        )
+        st.success("Every signature is fresh.", icon=":material/check_circle:")
         return
     st.html(
         markup.section(
-            "Whose are missing or stale", below=f"The first {min(NUM_SHOWN, len(stale))} by id."
+            "Users with a missing or stale signature",
+            below=f"The first {min(NUM_SHOWN, len(stale))} by id.",
         )
     )
     with st.container(horizontal=True, key="stale"):

@@ -1,4 +1,4 @@
-"""Starts the analyst's page: Streamlit with this project's options, in a process of its own."""
+"""Start the analyst's page: Streamlit with this project's options, in this process's place."""
 
 import os
 import sys
@@ -12,14 +12,14 @@ SCRIPT = Path(__file__).parent / "app.py"
 
 
 def page_command(address: str, *, opens_browser: bool = False) -> list[str]:
-    """The command that serves the page.
+    """Return the command that serves the page.
 
     Args:
         address: HOST:PORT to listen on, port 1 to 65535.
         opens_browser: also show it in this machine's browser.
 
     Raises:
-        ValueError: if the address is none.
+        ValueError: if the address is not HOST:PORT.
     """
     from recsys.analyst.theme import OPTIONS
 
@@ -38,13 +38,13 @@ def page_command(address: str, *, opens_browser: bool = False) -> list[str]:
 
 
 def page_environment(flags: Mapping[str, object]) -> dict[str, str]:
-    """This process's environment with a call's settings on top: how they reach the page."""
+    """Return this process's environment with a call's settings, by which they reach the page."""
     given = {f"RECSYS_{name.upper()}": str(value) for name, value in flags.items()}
     return dict(os.environ) | given
 
 
 def serve_page(address: str, flags: Mapping[str, object], *, opens_browser: bool = False) -> None:
-    """Become the page's process; does not return.
+    """Replace this process by the page's; does not return.
 
     Raises:
         Unavailable: if Streamlit is not installed.

@@ -1,7 +1,7 @@
-"""Signatures on a plane: the map's coordinates, and where they are kept between visits.
+"""Signatures on a plane: the map's coordinates, and their cache on disk.
 
-Only sequences and coordinates are written to disk, nobody's id: who is erased is then no longer
-in SQL, and their point belongs to nobody.
+Only sequences and coordinates are written to disk, no user ids: the point of an erased user, who is
+no longer in SQL, belongs to nobody.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import io
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -35,7 +36,7 @@ class Layout:
     Attributes:
         sequences: shape (N,), of the signatures.
         points: shape (N, 2), float32.
-        kept: share of the variance that the plane holds, 0 to 1; NaN where that means nothing.
+        kept: share of the variance that the plane explains, 0 to 1; NaN for t-SNE.
     """
 
     sequences: npt.NDArray[np.int64]
@@ -46,13 +47,13 @@ class Layout:
 def lay_out(
     sequences: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32], method: Method
 ) -> Layout:
-    """Put vectors on a plane.
+    """Project vectors onto a plane.
 
     Args:
         sequences: shape (N,).
         vectors: shape (N, E).
         method: PCA shows the two directions of most variance; t-SNE keeps neighbours together, and
-            says nothing by distances between groups.  Too few points for it are shown by PCA.
+            its distances between groups have no meaning.  With too few points, PCA is used.
     """
     points, kept = _principal(vectors)
     if method is Method.TSNE and len(vectors) >= _MIN_POINTS:
@@ -61,7 +62,7 @@ def lay_out(
 
 
 def cached_layout(folder: Path, name: str) -> Layout | None:
-    """A layout that was kept; None if there is none that can be read."""
+    """Return a cached layout; None if there is none that can be read."""
     try:
         stored = io.BytesIO(_path(folder, name).read_bytes())
         with np.load(stored, allow_pickle=False) as arrays:
@@ -71,7 +72,7 @@ def cached_layout(folder: Path, name: str) -> Layout | None:
 
 
 def keep_layout(folder: Path, name: str, layout: Layout) -> None:
-    """Keep a layout; it appears under its name only when whole. What cannot be kept is not."""
+    """Write a layout to the cache, whole or not at all; a full or read-only disk is ignored."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replace_file(_path(folder, name)) as temporary, temporary.open("wb") as file:
@@ -95,7 +96,7 @@ def _principal(vectors: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     values, axes = np.linalg.eigh(centred.T @ centred)  # smallest first
     axes = axes[:, ::-1][:, :2]
-    # The sign of an axis is nobody's choice: the largest part points up, on every machine.
+    # The sign of an axis is arbitrary: the largest component is made positive, on every machine.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(2)])
     total = float(values.sum())
     kept = float(values[-2:].sum()) / total if total > 0 else 1.0
@@ -115,5 +116,4 @@ def _neighbour_embedding(
         random_state=0,
         n_jobs=_NUM_THREADS,
     )
-    points: npt.NDArray[np.float32] = embedding.fit_transform(vectors).astype(np.float32)
-    return points
+    return cast(npt.NDArray[np.float32], embedding.fit_transform(vectors).astype(np.float32))

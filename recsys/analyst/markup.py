@@ -1,4 +1,4 @@
-"""Pieces of HTML that the page is made of. Pure; whatever comes from outside is escaped."""
+"""The page's pieces of HTML: pure functions; text from outside is escaped."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from html import escape
 
 
 class Opinion(Enum):
-    """What somebody thought of an image: a mark, a word and a style, never a colour alone."""
+    """A user's opinion of an image: a mark, a word and a style, never a colour alone."""
 
     LIKED = ("♥", "Liked", "liked")
     PASSED_OVER = ("✕", "Passed over", "passed")
@@ -19,9 +19,9 @@ class ShownImage:
     """An image as the page shows it.
 
     Attributes:
-        address: a data URI; None where the image cannot be read (any more).
-        opinion: what is marked on it.
-        text: for who cannot see it, and under the pointer.
+        address: a data URI; None if the image cannot be read.
+        opinion: the mark on it.
+        text: alternative text and tooltip.
         note: a short line below; empty for none.
     """
 

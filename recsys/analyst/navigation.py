@@ -1,4 +1,4 @@
-"""Where the reader is: the page's own address says it, so that a link leads there again."""
+"""Where the reader is: the page's address holds it, so that a link leads there again."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import streamlit as st
 
 
 class ViewName(StrEnum):
-    """The page's views, in the order of its navigation."""
+    """The names of the views, in the order of the navigation."""
 
     USERS = "Users"
     MAP = "Map"
@@ -16,22 +16,22 @@ class ViewName(StrEnum):
 
 
 _KEPT = ("version",)
-"""Parameters that go along from view to view."""
+"""Parameters that are kept from view to view."""
 
 
 def current() -> ViewName:
-    """The view that the address names; the first if it names none."""
+    """Return the view that the address names, by default the first."""
     named = st.query_params.get("view", "").capitalize()
     return ViewName(named) if named in list(ViewName) else ViewName.USERS
 
 
 def parameter(name: str) -> str:
-    """A parameter of the address; empty if it is not there."""
+    """Return a parameter of the address; empty if it is absent."""
     return str(st.query_params.get(name, ""))
 
 
 def go(view: ViewName, **parameters: str) -> None:
-    """Lead to a view; to be called by a widget before the page is drawn again."""
+    """Go to a view; to be called by a widget before the page is drawn again."""
     kept = {name: st.query_params[name] for name in _KEPT if name in st.query_params}
     st.query_params.from_dict({"view": view.value.lower()} | kept | parameters)
 
@@ -53,7 +53,7 @@ def bar() -> ViewName:
 
 
 def link(label: str, view: ViewName, *, key: str, primary: bool = False, **parameters: str) -> None:
-    """A button that leads to a view."""
+    """Draw a button that leads to a view."""
     st.button(
         label,
         key=key,

@@ -1,4 +1,4 @@
-"""A user's neighbours: whom, what they like, and why they are near."""
+"""A user's neighbours: who they are, what they like, and why they are neighbours."""
 
 from collections.abc import Sequence
 
@@ -23,34 +23,34 @@ _NUM_IMAGES = 5
 
 
 def draw_neighbours(page: Page, user: SeenUser) -> None:
-    """The nearest users with their images; why they are near is added as it is computed."""
+    """Draw the neighbours with their images; the reasons are added as they are computed."""
     st.html(
         markup.section(
             "Neighbours",
-            below="Users of the nearest signatures. Similarity is the cosine of two signatures:"
-            " 1 is the same taste, 0 none in common.",
+            below="Users with the nearest signatures. Similarity is the cosine of two signatures:"
+            " 1 for the same taste, 0 for nothing in common.",
         )
     )
-    found = nearest(page, user.user_id)
-    if not found:
-        st.info("Nobody else has a signature yet: run `recsys backfill`.")
+    neighbours = nearest(page, user.user_id)
+    if not neighbours:
+        st.info("No other user has a signature yet: run `recsys backfill`.")
         return
-    clusters = cluster_of(page.runtime, page.run, [each.user_id for each in found])
+    clusters = cluster_of(page.runtime, page.run, [each.user_id for each in neighbours])
     reasons = {}
-    for each, card in zip(found, cards(len(found), "neighbour"), strict=True):
+    for each, card in zip(neighbours, cards(len(neighbours), "neighbour"), strict=True):
         with card:
             reasons[each.user_id] = _draw_neighbour(page, user, each, clusters.get(each.user_id))
     download(
         f"neighbours of {user.user_id}",
         ["user_id", "similarity", "cluster_id"],
-        [[each.user_id, each.similarity, clusters.get(each.user_id)] for each in found],
+        [[each.user_id, each.similarity, clusters.get(each.user_id)] for each in neighbours],
         label="Neighbours as CSV",
     )
-    _explain(page, user, found, reasons)
+    _explain(page, user, neighbours, reasons)
 
 
 def nearest(page: Page, user_id: str) -> Sequence[Neighbour]:
-    """The users of the signatures nearest to a user's; none for who has no signature."""
+    """Return the users with the nearest signatures; none if the user has no signature."""
     signature = page.runtime.signatures.get(user_id, page.version)
     if signature is None:
         return []
@@ -60,14 +60,14 @@ def nearest(page: Page, user_id: str) -> Sequence[Neighbour]:
 
 @st.cache_resource(show_spinner="Reading the signatures …", max_entries=2)
 def _index(_runtime: Runtime, url: str, model_version: str) -> SignatureIndex:
-    # Where a server keeps snapshots they are quick to load; where there are none, none are made.
+    # Snapshots of a server are quick to load; where there are none, none are made.
     return _runtime.index(model_version, makes_folder=False)
 
 
 def _draw_neighbour(
     page: Page, user: SeenUser, other: Neighbour, cluster: int | None
 ) -> DeltaGenerator:
-    """One card; returns the place for why they are near."""
+    """Draw one card; return the place for the reason."""
     where = "" if cluster is None else f"cluster {cluster} · "
     head = markup.title_line(other.user_id, f"{where}{other.similarity:.3f}")
     pictures = [
@@ -91,33 +91,33 @@ def _draw_neighbour(
 def _explain(
     page: Page,
     user: SeenUser,
-    found: Sequence[Neighbour],
+    neighbours: Sequence[Neighbour],
     reasons: dict[str, DeltaGenerator],
 ) -> None:
-    target = next(iter(newest_liked(page.runtime, user.user_id, 1)), None)
-    if target is None:
+    newest = next(iter(newest_liked(page.runtime, user.user_id, 1)), None)
+    if newest is None:
         return
     try:
         from recsys.analyst import attention
 
         if attention.scorer_of(page.runtime) is None:
             return
-        sha256, prompt = target
+        sha256, prompt = newest
         average = attention.average_map(page.runtime, page.version, sha256, prompt)
         mine = attention.maps_of(page.runtime, user.user_id, sha256, prompt).mean(axis=0)
-        for each in found:
+        for each in neighbours:
             theirs = attention.maps_of(page.runtime, each.user_id, sha256, prompt, num_orders=1)[0]
             reasons[each.user_id].html(_reason(attention.shared_tokens(mine, theirs, average)))
     except (CheckpointRefused, UnknownImage) as error:
-        st.caption(f"Why they are near cannot be told: {error}")
+        st.caption(f"The reasons cannot be computed: {error}")
         return
     st.caption(
-        "Why near: the preference tokens to which both attend more than the average user, on the"
-        f" newest image that {user.user_id} liked; by how much the lesser of the two does."
+        "Reasons: preference tokens to which both users attend more than the average user, on the"
+        f" newest image that {user.user_id} liked, with the smaller of the two differences."
     )
 
 
 def _reason(shared: Sequence[tuple[int, float]]) -> str:
     if not shared:
-        return markup.chips(["no token stands out for both"], style="quiet")
+        return markup.chips(["no token in common"], style="quiet")
     return markup.chips(f"P{token + 1} +{over:.0%}" for token, over in shared)

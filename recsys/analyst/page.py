@@ -1,4 +1,4 @@
-"""What every view is given."""
+"""What every view gets."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from storage.records import VersionSummary
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """The ground of a view: what can be asked, and what the reader asked for.
+    """The runtime, and what the reader has selected.
 
     Attributes:
         runtime: storage, opened for reading, and the scorer.
-        version: the model version taken; empty while there are no signatures.
-        versions: what is stored of each, the newest first.
-        window: which users are meant.
-        run: the newest clusters of the version, if there are any.
-        num_users: all that are stored.
+        version: the selected model version; empty while there are no signatures.
+        versions: a summary of each model version, the newest first.
+        window: the selected time ranges.
+        run: the newest run of clusters of the version, if there is one.
+        num_users: number of stored users.
     """
 
     runtime: Runtime
@@ -30,5 +30,5 @@ class Page:
 
     @property
     def summary(self) -> VersionSummary | None:
-        """What is stored of the version taken."""
+        """The summary of the selected version."""
         return next((each for each in self.versions if each.model_version == self.version), None)

@@ -1,7 +1,7 @@
-"""What the views read: storage opened for reading, and what of it is kept in memory for a while.
+"""What the views read: storage, opened for reading, and short-lived caches of it.
 
-Who is erased must be gone from the page: only counts, thumbnails and numbers are kept, and users
-are read from SQL whenever they are shown.
+An erased user must disappear from the page at once: only counts and thumbnails are cached, and
+users are read from SQL whenever they are shown.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def open_runtime() -> Runtime | None:
 
     Raises:
         SettingsRefused: if a setting breaks its rule.
-        NotADatabase: if the database's file is none.
+        NotADatabase: if the file of an embedded database is no database.
     """
     runtime = _runtime(load_settings().settings)
     return None if runtime.is_new else runtime
@@ -37,24 +37,24 @@ def _runtime(settings: Settings) -> Runtime:
 
 @st.cache_data(ttl=COUNTS_FOR_S, show_spinner=False)
 def num_users(_runtime: Runtime, url: str) -> int:
-    """How many users there are; kept for a while."""
+    """Return how many users there are; cached briefly."""
     return _runtime.browser.num_users()
 
 
 @st.cache_data(ttl=COUNTS_FOR_S, show_spinner=False)
 def summaries(_runtime: Runtime, url: str) -> list[VersionSummary]:
-    """What is stored of each model version, the newest first; kept for a while."""
+    """Return a summary of each model version, the newest first; cached briefly."""
     return _runtime.signatures.summaries()
 
 
 def newest_run(runtime: Runtime, model_version: str) -> ClusterRun | None:
-    """The newest clusters of a model version's signatures, if there are any."""
+    """Return the newest run of clusters of a model version, if there is one."""
     runs = (run for run in runtime.clusters.runs() if run.model_version == model_version)
     return next(runs, None)
 
 
 def cluster_of(runtime: Runtime, run: ClusterRun | None, user_ids: Sequence[str]) -> dict[str, int]:
-    """The cluster of each of these users; who is in none is absent."""
+    """Return the cluster of each user; users in no cluster are absent."""
     return {} if run is None else runtime.clusters.cluster_of(run.run_id, user_ids)
 
 
@@ -66,12 +66,12 @@ def shown(
     text: str = "",
     note: str = "",
 ) -> ShownImage:
-    """A stored image, ready to be shown."""
+    """Return a stored image, ready to be shown."""
     return ShownImage(_address(runtime, sha256), opinion, text, note)
 
 
 def newest_liked(runtime: Runtime, user_id: str, limit: int) -> list[tuple[str, str]]:
-    """The images that a user liked last, each once, the newest first, with their prompts."""
+    """Return a user's most recent likes with their prompts, each image once, newest first."""
     history = runtime.store.read(user_id, limit=4 * limit)
     liked = {
         each.choice.liked: each.choice.prompt

@@ -1,4 +1,4 @@
-"""Stored images in the size in which the page shows them, as text that HTML can hold."""
+"""Stored images in the size of the page, as data URIs."""
 
 import base64
 import io
@@ -21,12 +21,12 @@ def thumbnail(data: bytes, *, max_px: int = MAX_PX) -> str | None:
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-            image.draft("RGB", (max_px, max_px))  # JPEG alone: decodes no more than is needed
+            image.draft("RGB", (max_px, max_px))  # JPEG only: decode no more than needed
             turned = ImageOps.exif_transpose(image).convert("RGBA")
         turned.thumbnail((max_px, max_px))
         file = io.BytesIO()
         white = Image.new("RGBA", turned.size, "white")
         Image.alpha_composite(white, turned).convert("RGB").save(file, "WEBP", quality=_QUALITY)
-    except Exception:  # whatever is wrong with one image, the page shows the others
+    except Exception:  # one bad image must not break the page
         return None
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""The map's view: users on a plane, coloured by cluster; a click leads to the user."""
+"""The view of the map: users on a plane, coloured by cluster; a click opens a user."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,19 @@ from storage.browsing import SeenUser, step_for
 MAX_POINTS = {Method.PCA: 10_000, Method.TSNE: 2_500}
 _HEIGHT_PX = 520
 _MAX_SVG_POINTS = 1_500  # more are drawn by WebGL, which not every browser has
-_NAMES = {Method.PCA: "Main directions (PCA)", Method.TSNE: "Neighbourhoods (t-SNE)"}
+_NAMES = {Method.PCA: "Principal components (PCA)", Method.TSNE: "Local structure (t-SNE)"}
 
 Point = tuple[SeenUser, float, float, int | None]
-"""A user, where they are, and in which cluster."""
+"""A user, x, y, and the cluster."""
 
 
 def draw_map(page: Page) -> None:
-    """The map, and whoever is clicked on it."""
+    """Draw the map, and the user who is clicked on it."""
     st.html(
         markup.title(
             "Map of tastes",
-            below="Each point is a user; near points are near signatures. Scroll or pinch to zoom,"
-            " drag to move, click to meet a user.",
+            below="Each point is a user; near points have near signatures. Scroll or pinch to zoom,"
+            " drag to move, click a point to show the user.",
         )
     )
     if not page.version:
@@ -53,7 +53,7 @@ def draw_map(page: Page) -> None:
     method = Method(method or Method.PCA)
     points, step, kept = read_points(page, method)
     if not points:
-        st.info("Nobody with a signature is in this time: widen the filters.")
+        st.info("No user with a signature in this time range: widen the filters.")
         return
     sizes = {} if page.run is None else cluster_sizes(points)
     with st.container(key="plain map"):
@@ -76,7 +76,7 @@ def draw_map(page: Page) -> None:
 
 
 def read_points(page: Page, method: Method) -> tuple[list[Point], int, float]:
-    """The users of the map as they are stored now, the sample's step, and the variance kept."""
+    """Return the users of the map as stored now, the sample's step, and the explained variance."""
     count = page.runtime.signatures.count(page.version)
     step = step_for(count, MAX_POINTS[method])
     last = page.runtime.signatures.last_sequence(page.version)
@@ -85,17 +85,17 @@ def read_points(page: Page, method: Method) -> tuple[list[Point], int, float]:
     users = page.runtime.browser.sample(model_version=page.version, window=page.window, step=step)
     clusters = cluster_of(page.runtime, page.run, [user.user_id for user in users])
     places = {int(sequence): row for row, sequence in enumerate(layout.sequences)}
-    found: list[Point] = []
+    points: list[Point] = []
     for user in users:
         row = places.get(user.sequence or 0)
         if row is not None:
             x, y = (float(value) for value in layout.points[row])
-            found.append((user, x, y, clusters.get(user.user_id)))
-    return found, step, layout.kept
+            points.append((user, x, y, clusters.get(user.user_id)))
+    return points, step, layout.kept
 
 
 def cluster_sizes(points: Sequence[Point]) -> dict[int, int]:
-    """Points of each cluster, the largest first."""
+    """Return the number of points of each cluster, the largest first."""
     sizes: dict[int, int] = defaultdict(int)
     for *_, cluster in points:
         if cluster is not None:
@@ -104,11 +104,11 @@ def cluster_sizes(points: Sequence[Point]) -> dict[int, int]:
 
 
 def figure(points: Sequence[Point], clusters: Sequence[int]) -> dict[str, Any]:
-    """The map as a Plotly figure.
+    """Return the map as a Plotly figure.
 
     Args:
         points: all of them.
-        clusters: by size; the first ones get a colour and a label, the others are alike.
+        clusters: by size; the first ones get a colour and a label of their own.
     """
     named = list(clusters[: len(PALETTE)])
     groups: dict[int | None, list[Point]] = defaultdict(list)
@@ -184,15 +184,15 @@ def _plane(labels: list[dict[str, Any]]) -> dict[str, Any]:
 def _layout(
     _runtime: Runtime, url: str, version: str, step: int, last: int, method: Method
 ) -> Layout:
-    """Computed once for each state of the signatures; what takes long is kept on disk too."""
+    """Compute a layout once for each state of the signatures; slow ones are kept on disk, too."""
     folder = user_cache_path("recsys", appauthor=False) / "analyst"
     name = f"{url} {version} {step} {last} {method}"
-    found = cached_layout(folder, name)
-    if found is None:
+    layout = cached_layout(folder, name)
+    if layout is None:
         sequences, vectors = _runtime.browser.sample_vectors(model_version=version, step=step)
-        found = lay_out(sequences, vectors, method)
-        keep_layout(folder, name, found)
-    return found
+        layout = lay_out(sequences, vectors, method)
+        keep_layout(folder, name, layout)
+    return layout
 
 
 def _clicked(event: Any) -> str | None:
@@ -202,10 +202,10 @@ def _clicked(event: Any) -> str | None:
 
 
 def _draw_clicked(page: Page, user_id: str | None, points: Sequence[Point]) -> None:
-    found = next((point for point in points if point[0].user_id == user_id), None)
-    if found is None:
+    clicked = next((point for point in points if point[0].user_id == user_id), None)
+    if clicked is None:
         return
-    user, _, _, cluster = found
+    user, _, _, cluster = clicked
     where = "in no cluster" if cluster is None else f"cluster {cluster}"
     with st.container(border=True, key="card clicked"):
         head = markup.title_line(user.user_id, f"{user.revision:,} choices · {where}")
@@ -232,5 +232,5 @@ def _told(page: Page, shown_points: int, step: int, method: Method, kept: float)
     else:
         sample = f"A sample: {shown_points:,} of {total:,} users, one signature in {step}"
     if method is Method.PCA:
-        return f"{sample}. The plane holds {kept:.0%} of the signatures' variance."
-    return f"{sample}. Distances between groups mean nothing in this layout."
+        return f"{sample}. The plane explains {kept:.0%} of the signatures' variance."
+    return f"{sample}. Distances between groups have no meaning in this layout."

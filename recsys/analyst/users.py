@@ -1,4 +1,4 @@
-"""The users' view: search, and one user's choices and neighbours."""
+"""The view of users: search, and one user's choices and neighbours."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from recsys.analyst.sources import cluster_of, newest_liked, shown
 from storage.browsing import SeenUser
 from storage.records import StoredChoice
 
-NUM_FOUND = 24
+NUM_SHOWN = 24
 NUM_CHOICES = 12
 NUM_CARDS = 6
 _NUM_IMAGES = 5
@@ -24,46 +24,46 @@ _MAX_PASSED_OVER = 6
 
 
 def draw_users(page: Page) -> None:
-    """Search, then the user that the address names."""
+    """Draw the search, then the user that the address names."""
     typed = st.text_input(
-        "Search a user",
-        placeholder="Search a user: the beginning of an id",
+        "Search for a user",
+        placeholder="Search for a user by the beginning of the id",
         key="search",
         icon=":material/search:",
         label_visibility="collapsed",
     ).strip()
     user_id = parameter("user")
     if not user_id:
-        _draw_found(page, typed)
+        _draw_results(page, typed)
         return
     if typed and typed != user_id:
-        _draw_found(page, typed, is_short=True)
+        _draw_results(page, typed, is_short=True)
     user = page.runtime.browser.user(user_id, model_version=page.version)
     if user is None:
-        st.info(f"Nobody called {user_id} is stored (any more).", icon=":material/person_off:")
+        st.info(f"No user {user_id} is stored.", icon=":material/person_off:")
         return
     _draw_user(page, user)
 
 
-def _draw_found(page: Page, prefix: str, *, is_short: bool = False) -> None:
+def _draw_results(page: Page, prefix: str, *, is_short: bool = False) -> None:
     browser, version = page.runtime.browser, page.version
     if prefix or not version:
-        found = browser.users(
-            prefix, model_version=version, window=page.window, limit=NUM_FOUND + 1
+        users = browser.users(
+            prefix, model_version=version, window=page.window, limit=NUM_SHOWN + 1
         )
     else:
-        found = browser.newest(model_version=version, window=page.window, limit=NUM_FOUND + 1)
+        users = browser.newest(model_version=version, window=page.window, limit=NUM_SHOWN + 1)
     if not is_short:
         _draw_heading(page, prefix)
-    if not found:
-        whom = f"whose id begins with {prefix!r}" if prefix else "in this time"
-        st.info(f"There is nobody {whom}. Ids tell upper and lower case apart.")
-    num_cards = 0 if is_short else min(NUM_CARDS, len(found))
-    for user, card in zip(found, cards(num_cards, "user"), strict=False):
+    if not users:
+        which = f"whose id begins with {prefix!r}" if prefix else "in this time range"
+        st.info(f"There is no user {which}. Ids are case-sensitive.")
+    num_cards = 0 if is_short else min(NUM_CARDS, len(users))
+    for user, card in zip(users, cards(num_cards, "user"), strict=False):
         with card:
             _draw_card_of(page, user)
     with st.container(horizontal=True, key="found"):
-        for user in found[num_cards:NUM_FOUND]:
+        for user in users[num_cards:NUM_SHOWN]:
             st.button(
                 f"{_plain(user.user_id)} · {user.revision:,}",
                 key=f"open {user.user_id}",
@@ -72,10 +72,10 @@ def _draw_found(page: Page, prefix: str, *, is_short: bool = False) -> None:
                 on_click=_open,
                 args=(user.user_id,),
             )
-    if len(found) > NUM_FOUND:
-        st.caption(f"The first {NUM_FOUND} are shown: type more of the id.")
-    if not is_short and found:
-        download("users", *_rows_of_users(found[:NUM_FOUND]))
+    if len(users) > NUM_SHOWN:
+        st.caption(f"The first {NUM_SHOWN} are shown: type more of the id.")
+    if not is_short and users:
+        download("users", *_rows_of_users(users[:NUM_SHOWN]))
     if not page.version:
         no_signatures()
 
@@ -97,16 +97,17 @@ def _draw_heading(page: Page, prefix: str) -> None:
     if summary is not None:
         facts += [
             ("Signatures", f"{summary.num_signatures:,}", f"model {page.version[:10]}"),
-            ("To bring up to date", f"{summary.num_stale:,}", "missing or stale"),
+            ("Missing or stale", f"{summary.num_stale:,}", "signatures"),
         ]
     if page.run is not None:
         facts.append(("Clusters", f"{page.run.num_clusters:,}", page.run.name))
-    st.html(markup.title("Who likes what", below="Search a user, or begin with somebody below."))
+    st.html(markup.title("Who likes what", below="Search for a user, or pick one below."))
     st.html(markup.tiles(facts))
-    text = "Signed last" if page.version and not prefix else "Found"
+    text = "Most recent signatures" if page.version and not prefix else "Results"
     st.html(
         markup.section(
-            text, below="What they liked last; then others, each with the number of choices."
+            text,
+            below="Their most recent likes; below, more users with their number of choices.",
         )
     )
 
@@ -127,10 +128,10 @@ def _draw_user(page: Page, user: SeenUser) -> None:
     st.html(
         markup.tiles(
             [
-                ("Choices", f"{user.revision:,}", "ever stored"),
+                ("Choices", f"{user.revision:,}", "stored"),
                 ("Last choice", day(user.last_choice_at), ago(user.last_choice_at)),
                 ("Signature", *_freshness(user)),
-                ("Cluster", "–" if cluster is None else str(cluster), "of like taste"),
+                ("Cluster", "–" if cluster is None else str(cluster), "of similar taste"),
             ]
         )
     )
@@ -149,8 +150,8 @@ def _draw_choices(page: Page, user: SeenUser) -> None:
     choices = list(reversed(history.choices))
     st.html(
         markup.section(
-            "What they chose",
-            below=f"The newest {len(choices)} of {history.revision:,}, the newest first.",
+            "Choices",
+            below=f"The most recent {len(choices)} of {history.revision:,}, newest first.",
         )
     )
     st.html(markup.choice_grid(_card(page, each) for each in choices))
@@ -215,12 +216,12 @@ def _freshness(user: SeenUser) -> tuple[str, str]:
 
 
 def day(at: datetime | None) -> str:
-    """A date as tiles show it."""
+    """Return a date as tiles show it."""
     return "–" if at is None else f"{at:%Y-%m-%d}"
 
 
 def ago(at: datetime | None) -> str:
-    """How long since, in the largest unit that is not zero."""
+    """Return how long ago something was, in the largest fitting unit."""
     if at is None:
         return ""
     seconds = max(0.0, (datetime.now(UTC) - at).total_seconds())
@@ -231,5 +232,5 @@ def ago(at: datetime | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that a label does not read as Markdown."""
+    """Escape text that a label would read as Markdown."""
     return "".join(f"\\{each}" if each in r"\`*_{}[]()#+-.!:~$|<>" else each for each in text)

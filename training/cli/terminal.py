@@ -49,12 +49,12 @@ def open_console(threads: int | None) -> "Console":
 
 
 @contextmanager
-def telling() -> Iterator[Callable[[str, int, int], None]]:
+def telling(console: "Console | None" = None) -> Iterator[Callable[[str, int, int], None]]:
     """Show a progress bar for each stage; yields what to call with stage, done and total."""
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True)) as progress:
+    with Progress(console=console or Console(stderr=True)) as progress:
         bars: dict[str, Any] = {}
 
         def tell(what: str, done: int, total: int) -> None:

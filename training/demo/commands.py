@@ -16,16 +16,16 @@ from rich.console import Console
 
 from recsys.cli.failures import ExitCode
 from recsys.cli.main import cli
-from storage.database import Database
-from storage.signatures import SignatureStore
+from recsys.runtime import Runtime
+from recsys.settings import load_settings
 
 _NOTE = "README.txt"
 _NOTE_TEXT = """\
-Made by `make demo`, which removes this folder and makes it anew each time.
+Made by `make demo`, which replaces this folder each time.
 
-recsys.db   choices, signatures, clusters, and what is borrowed for new users (SQLite)
+recsys.db   choices, signatures, clusters and cold start (SQLite)
 blobs/      the images
-index/      snapshots of the index of signatures, where one is large enough to need them
+index/      snapshots of the signature index, if it is large enough to need them
 
 To use it:
 
@@ -44,7 +44,7 @@ class DemoStorage:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """By name, the settings that point at it."""
+        """The settings that name it."""
         folder = self.folder.resolve()
         return {
             "database_url": f"sqlite:///{folder / 'recsys.db'}",
@@ -54,24 +54,28 @@ class DemoStorage:
 
     @property
     def flags(self) -> list[str]:
-        """The same as words of a `recsys` command, and one thread for a model as small as this.
+        """The same as flags of a `recsys` command, and one thread.
 
-        Two threads that wait for each other on a busy machine take several times as long.
+        For so small a model, two threads on a busy machine take several times as long.
         """
         values = {**self.settings, "num_threads": "1"}
         return [w for name, value in values.items() for w in ("--set", f"{name}={value}")]
 
+    def runtime(self) -> Runtime:
+        """Return what the settings name; to be closed by the caller."""
+        return Runtime(load_settings(self.settings).settings, creates=True)
+
     def begin(self) -> None:
-        """Make the folder, in place of that of an earlier run.
+        """Create the folder, in place of that of an earlier run.
 
         Raises:
-            ClickException: if there is a folder that no earlier run made.
+            ClickException: if the folder exists and no earlier run created it.
         """
         is_own = (self.folder / _NOTE).exists()
         if not is_own and self.folder.exists() and any(self.folder.iterdir()):
             raise click.ClickException(
-                f"{self.folder} must be empty or of an earlier demonstration, and holds other"
-                " files: name another place with --out"
+                f"{self.folder} must be empty or from an earlier demonstration, and holds other"
+                " files: choose another place with --out"
             )
         if is_own:
             shutil.rmtree(self.folder)
@@ -80,7 +84,7 @@ class DemoStorage:
 
 
 def exports(storage: DemoStorage, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Lines of a shell that point `recsys` at the data, and at the checkpoint that was used."""
+    """Return shell commands that point `recsys` at the data and at the checkpoint in use."""
     values = dict(storage.settings)
     if checkpoint := environment.get("RECSYS_CHECKPOINT"):
         values["checkpoint"] = checkpoint
@@ -129,14 +133,14 @@ def run(storage: DemoStorage, console: Console, *words: str) -> bool:
 def show_next(
     storage: DemoStorage, console: Console, *, user_id: str, has_signatures: bool
 ) -> None:
-    """Print the commands to go on with, ready to be copied."""
+    """Print commands to explore the data with, ready to be copied."""
     recsys = _program()
     about = shlex.quote(user_id)
     lines = [*exports(storage), f"{recsys} users show {about}", f"{recsys} coldstart show"]
     if has_signatures:
         lines += [
             f"{recsys} similar --user {about} -k 5",
-            f"{recsys} clusters list    # of one of them more: clusters show NUMBER",
+            f"{recsys} clusters list    # then: clusters show NUMBER",
             f"{recsys} analyst",
         ]
     console.print("To explore these users further, copy into a shell:\n")
@@ -145,15 +149,12 @@ def show_next(
 
 
 def _has_signatures(storage: DemoStorage) -> bool:
-    database = Database(storage.settings["database_url"])
-    try:
-        return bool(SignatureStore(database).summaries())
-    finally:
-        database.dispose()
+    with storage.runtime() as runtime:
+        return bool(runtime.signatures.summaries())
 
 
 def _program() -> str:
-    """The `recsys` of this Python, as short as it can be named from here."""
+    """Return the path of this Python's `recsys`, as short as possible."""
     path = Path(sys.executable).parent / "recsys"
     if not path.exists():
         return "recsys"

@@ -1,7 +1,7 @@
-"""Whom the demonstration ranks for: three people, candidates, and what is true of their taste.
+"""The demonstration's cast: three users, candidates, and the users' true tastes.
 
-Two sources: the synthetic world, where each taste is known, and a folder of real ratings, where a
-person's own ratings of the candidates are kept from the model.
+There are two sources: the synthetic world, where each taste is known, and a folder of real ratings,
+where a user's own ratings of the candidates are withheld from the model.
 """
 
 import csv
@@ -30,7 +30,7 @@ from training.world.truth import read_truth
 NUM_PEOPLE = 3
 NUM_CANDIDATES = 8
 NUM_USERS = 150
-"""Of the synthetic world: enough for near users and clusters, drawn and read within a minute."""
+"""Of the synthetic world: enough for neighbours and clusters, and done within a minute."""
 
 WORLD_SEED = 20_000
 """A world that no shipped model was trained on."""
@@ -42,12 +42,12 @@ _NUM_HELD_OUT_PROMPTS = 2
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody to rank for.
+    """A user to rank for.
 
     Attributes:
         user_id: in storage.
-        description: for people.
-        worth: how much this person truly likes each candidate, by its id; any unit.
+        description: in words.
+        worth: how much this user truly likes each candidate, by its id; any unit.
     """
 
     user_id: str
@@ -60,9 +60,9 @@ class Cast:
     """The demonstration's people and the images that all of them are shown.
 
     Attributes:
-        people: three, unlike each other.
+        people: three, of different taste.
         candidates: the images.
-        general: how much everybody in storage truly likes each candidate, on the mean, by its id.
+        general: mean worth of each candidate over all users in storage, by its id.
     """
 
     people: tuple[Person, ...]
@@ -80,7 +80,7 @@ def agreement(order: Sequence[str], worth: Mapping[str, float]) -> float:
 
 
 def synthetic_cast(store: HistoryStore, folder: Path, *, progress: WorldProgress) -> Cast:
-    """A small world in storage, three unlike people of it, and new images of one prompt."""
+    """Create a small world in storage; return three of its users and new images of one prompt."""
     truth_path = folder / "truth.npz"
     create_world(
         store,
@@ -113,7 +113,7 @@ def synthetic_cast(store: HistoryStore, folder: Path, *, progress: WorldProgress
 
 
 def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
-    """Real raters of real images: import all prompts but two, and rank the images of those two.
+    """Import real ratings of all prompts but two; return three raters and the images of those two.
 
     Args:
         data: folder with items.csv, ratings.csv and images/.
@@ -121,7 +121,7 @@ def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
         folder: for the copy without the held-out prompts.
 
     Raises:
-        ValueError: if fewer than three people rated enough images.
+        ValueError: if fewer than three users rated enough images.
     """
     rows = _rows(data / "items.csv", needs=("image_id", "prompt"))
     # Without a prompt_id, images of one prompt are those with the same text.
@@ -149,7 +149,7 @@ def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
     ]
     if len(raters) < NUM_PEOPLE:
         raise ValueError(
-            f"{data} must hold {NUM_PEOPLE} people who rated enough, got {len(raters)}"
+            f"{data} must hold {NUM_PEOPLE} users with enough ratings, got {len(raters)}"
         )
     centred = np.array([_deviations(ratings, rater, known) for rater in raters])
     candidates = tuple(
@@ -172,7 +172,7 @@ def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
 
 
 def most_unlike(tastes: npt.NDArray[np.floating]) -> list[int]:
-    """Greedily choose people whose tastes point in the most different directions.
+    """Greedily choose users whose tastes point in the most different directions.
 
     Args:
         tastes: shape (P, A), P at least 3.
@@ -197,7 +197,7 @@ def _rows(path: Path, *, needs: Sequence[str] = ()) -> list[dict[str, str]]:
 
 
 def _mean_ratings(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, float]]:
-    """Appeal by rater and image; an image rated twice counts by the mean."""
+    """Return the appeal by rater and image; of several ratings, the mean."""
     given: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.get("question", "appeal") == "appeal":
@@ -211,7 +211,7 @@ def _mean_ratings(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, floa
 def _deviations(
     ratings: Mapping[str, Mapping[str, float]], rater: str, images: Sequence[str]
 ) -> list[float]:
-    """How a rater differs from everybody's mean, image by image; 0 where not rated."""
+    """Return a rater's difference from the mean of all, by image; 0 where not rated."""
     own = ratings[rater]
     everybody = {
         image: np.mean([given[image] for given in ratings.values() if image in given] or [0.0])
@@ -223,7 +223,7 @@ def _deviations(
 def _without(
     held_out: set[str], data: Path, items: Mapping[str, Mapping[str, str]], copy: Path
 ) -> Path:
-    """A copy of the ratings that knows nothing of the held-out prompts."""
+    """Copy the ratings without the held-out prompts; return the copy's folder."""
     (copy / "images").mkdir(parents=True)
     kept = {image for image, item in items.items() if item["prompt_id"] not in held_out}
     for image in kept:
@@ -239,5 +239,6 @@ def _without(
 
 
 def _image(data: Path, image_id: str) -> Path:
-    found = [data / "images" / f"{image_id}{end}" for end in (".jpg", ".jpeg", ".png", ".webp")]
-    return next((path for path in found if path.exists()), found[0])
+    endings = (".jpg", ".jpeg", ".png", ".webp")
+    paths = [data / "images" / f"{image_id}{ending}" for ending in endings]
+    return next((path for path in paths if path.exists()), paths[0])

@@ -1,9 +1,7 @@
-"""`make demo`: from nothing to three people's own orders of the same images, over gRPC.
+"""The demonstration: from nothing to three users' own rankings of the same images, over gRPC.
 
-Then what everybody's choices tell: near users, clusters, and help for somebody new. The data stays
-beside the picture, for the commands that are printed in the end. A server in a process of its own
-on a free port, and the shipped checkpoint. `--data FOLDER` takes real people's ratings instead of
-the synthetic world.
+Then neighbours, clusters and cold start. It runs the shipped checkpoint and a server in a process
+of its own, on a free port, and leaves the data beside the picture for the commands that it prints.
 """
 
 import subprocess
@@ -17,15 +15,13 @@ import click
 import numpy as np
 from jaxtyping import UInt8
 from rich.console import Console
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from recsys.client import RecsysClient
 from recsys.images.decode import decode
 from recsys.ranking.candidates import NOTHING_BORROWED, Candidate, Ranking
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
 from storage.histories import HistoryStore
+from training.cli.terminal import telling
 from training.demo.commands import DemoStorage, learn, run, show_next
 from training.demo.people import Cast, Person, agreement, rated_cast, synthetic_cast
 from training.world.contact_sheet import LIKED, PASSED_OVER, SheetRow, Tile, contact_sheet, save_png
@@ -37,38 +33,30 @@ _NUM_NEIGHBOURS = 5
 _NEWCOMER = "newcomer"
 
 _ON_PHOTOGRAPHS = (
-    "The shipped model learned on drawn scenes: on photographs expect little more than chance, "
-    "until it is trained on such choices.\n"
+    "The shipped model was trained on drawn scenes: on photographs, expect little more than chance "
+    "until it is trained on choices among them.\n"
 )
 
 
-@click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with items.csv, ratings.csv and images/: rank for real people.",
-)
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("demo-out/demo.png"),
-    show_default=True,
-    help="Where the picture goes; a folder data/ beside it gets the choices and the images.",
-)
-def main(data: Path | None, out: Path) -> None:
-    """Rank the same generated images for three people of different taste, and find who is alike."""
+def play(data: Path | None, out: Path) -> None:
+    """Rank for three users, then find neighbours and clusters, and fit cold start.
+
+    Args:
+        data: folder with items.csv, ratings.csv and images/; None for the synthetic world.
+        out: where the picture goes; a folder data/ beside it gets the choices and the images.
+
+    Raises:
+        ClickException: if something cannot be done; the message says why.
+    """
     console = Console()
     storage = DemoStorage(out.parent / "data")
     storage.begin()
-    database = Database(storage.settings["database_url"])
-    try:
-        upgrade(database)
-        store = HistoryStore(database, BlobStore(storage.settings["blob_url"]))
+    with storage.runtime() as runtime:
         with tempfile.TemporaryDirectory(prefix="recsys-demo-") as temporary:
-            cast = _people(data, store, Path(temporary), console)
-        before = _rank_for_three(storage, store, cast, out, console, is_real=data is not None)
-    finally:
-        database.dispose()
+            cast = _people(data, runtime.store, Path(temporary), console)
+        before = _rank_for_three(
+            storage, runtime.store, cast, out, console, is_real=data is not None
+        )
     someone = cast.people[0].user_id
     has_signatures = learn(storage, console)
     if has_signatures:
@@ -88,7 +76,7 @@ def _rank_for_three(
     *,
     is_real: bool,
 ) -> Ranking:
-    """Rank for each person and paint it; returns the order for who has chosen nothing."""
+    """Rank for each person and draw the picture; return the ranking for a user without choices."""
     with _serving(storage, console) as address, RecsysClient(address) as client:
         rankings = [client.rank(person.user_id, cast.candidates) for person in cast.people]
         _show_orders(cast, rankings, console)
@@ -106,24 +94,17 @@ def _people(data: Path | None, store: HistoryStore, folder: Path, console: Conso
                 return rated_cast(data, store, folder)
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
-    with Progress(console=console, transient=True) as progress:
-        bars: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(what, total=total)
-            progress.update(bars[what], completed=done)
-
-        return synthetic_cast(store, folder, progress=tell)
+    with telling(console) as progress:
+        return synthetic_cast(store, folder, progress=progress)
 
 
 @contextmanager
 def _serving(storage: DemoStorage, console: Console) -> Iterator[str]:
-    """A server in a process of its own, as in production; yields its address."""
+    """Run a server in a process of its own, as in production; yields its address."""
     serve = ("serve", "--address", "127.0.0.1:0")
     command = [sys.executable, "-m", "recsys.cli", *storage.flags, *serve]
     with (
-        tempfile.TemporaryFile("w+") as log,  # a pipe that nobody reads would fill and stop it
+        tempfile.TemporaryFile("w+") as log,  # a pipe that nobody reads would fill up and block it
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as run,
     ):
         try:
@@ -140,8 +121,8 @@ def _serving(storage: DemoStorage, console: Console) -> Iterator[str]:
 
 
 def _show_orders(cast: Cast, rankings: Sequence[Ranking], console: Console) -> None:
-    """The three orders side by side, and how each agrees with that person's taste."""
-    table = Table(title=f"The same {len(cast.candidates)} images, in three people's order")
+    """Print the three rankings side by side, and how each agrees with that person's taste."""
+    table = Table(title=f"The same {len(cast.candidates)} images, ranked for three users")
     table.add_column("rank", justify="right", no_wrap=True, min_width=4)
     for person, ranking in zip(cast.people, rankings, strict=True):
         table.add_column(
@@ -156,9 +137,9 @@ def _show_orders(cast: Cast, rankings: Sequence[Ranking], console: Console) -> N
     for person, ranking in zip(cast.people, rankings, strict=True):
         others = [agreement(_order(ranking), p.worth) for p in cast.people if p is not person]
         console.print(
-            f"{person.user_id}: {agreement(_order(ranking), person.worth):.0%} of pairs as this "
-            f"person's true taste has them, {sum(others) / len(others):.0%} as the other two's "
-            "(50 % is chance)",
+            f"{person.user_id}: {agreement(_order(ranking), person.worth):.0%} of pairs are in the "
+            f"order of this user's true taste, {sum(others) / len(others):.0%} in that of the "
+            "other two (50 % is chance)",
             soft_wrap=True,
         )
     console.print(f"model version {rankings[0].model_version[:12]}\n")
@@ -167,7 +148,7 @@ def _show_orders(cast: Cast, rankings: Sequence[Ranking], console: Console) -> N
 def _choose_and_rank_again(
     client: RecsysClient, cast: Cast, rankings: Sequence[Ranking], console: Console
 ) -> None:
-    """The first person likes their best image and passes over their worst; the order may move."""
+    """Let the first person like the best image and pass over the worst; the ranking may change."""
     person = cast.people[0]
     by_worth = sorted(cast.candidates, key=lambda candidate: person.worth[candidate.id])
     worst, best = by_worth[0], by_worth[-1]
@@ -189,17 +170,17 @@ def _choose_and_rank_again(
 
 
 def _show_newcomer(cast: Cast, before: Ranking, after: Ranking, console: Console) -> None:
-    """Somebody without a choice: the model alone, and with what was learned from the others."""
+    """Print the ranking for a new user: the model alone, and blended with other users' choices."""
     borrowed = after.borrowed
-    lent = f"borrowed: {borrowed.num_references} pairs of {borrowed.num_neighbours} people"
+    lent = f"borrowed: {borrowed.num_references} pairs of {borrowed.num_neighbours} users"
     if borrowed == NOTHING_BORROWED:
         lent = "nothing borrowed"
     console.print(
-        f"Somebody new, who has chosen nothing: {after.personalization.value}, {lent}. In brackets:"
-        " the share of pairs as everybody's mean taste has them.",
+        f"A new user, without choices: {after.personalization.value}, {lent}. In brackets: the"
+        " share of pairs in the order of the mean taste of all users.",
         soft_wrap=True,
     )
-    for title, ranking in (("model alone", before), ("with the others", after)):
+    for title, ranking in (("model alone", before), ("with cold start", after)):
         order = _order(ranking)
         line = f"  {title:>15}: {', '.join(order)}  ({agreement(order, cast.general):.0%})"
         console.print(line, soft_wrap=True)
@@ -211,7 +192,7 @@ def _order(ranking: Ranking) -> list[str]:
 
 
 def _sheet(store: HistoryStore, cast: Cast, rankings: Sequence[Ranking]) -> Pixels:
-    """Each person's history and ranking, one below the other."""
+    """Return a picture of each person's history and ranking, one below the other."""
     images = {candidate.id: candidate for candidate in cast.candidates}
     rows: list[SheetRow] = []
     for person, ranking in zip(cast.people, rankings, strict=True):
@@ -221,7 +202,7 @@ def _sheet(store: HistoryStore, cast: Cast, rankings: Sequence[Ranking]) -> Pixe
             for each in ranking.candidates
         ]
         rows.append(SheetRow(f"{person.user_id}: new images, best first", tiles))
-    return contact_sheet(rows, "What three people chose, and their own order of the same images")
+    return contact_sheet(rows, "What three users chose, and the same images ranked for each")
 
 
 def _history_rows(store: HistoryStore, person: Person) -> list[SheetRow]:
@@ -237,8 +218,7 @@ def _history_rows(store: HistoryStore, person: Person) -> list[SheetRow]:
 
 
 def _pixels(data: bytes) -> Pixels:
-    pixels: Pixels = decode(data).permute(1, 2, 0).numpy()
-    return pixels
+    return np.asarray(decode(data).permute(1, 2, 0))
 
 
 def _bytes(candidate: Candidate) -> bytes:

@@ -86,12 +86,12 @@ def _view(window, name):
 
 def test_search_a_user_and_see_what_they_chose(visit):
     window = visit()
-    search = window.get_by_placeholder("Search a user")
+    search = window.get_by_placeholder("Search for a user")
     search.fill("user-07")
     search.press("Enter")
-    window.get_by_text("Found", exact=True).wait_for()
+    window.get_by_text("Results", exact=True).wait_for()
     window.locator(".st-key-open-user-07").get_by_role("button").click()
-    _settle(window, "What they chose")
+    _settle(window, "The most recent")
 
     assert window.locator(".rs-choice .rs-liked img").count() == 3
     assert window.locator(".rs-choice .rs-passed img").count() == 3
@@ -106,7 +106,7 @@ def test_search_a_user_and_see_what_they_chose(visit):
 
 def test_neighbours_are_of_the_same_group_and_lead_on(visit):
     window = visit("?view=users&user=user-07")
-    window.get_by_text("Why near", exact=False).wait_for()
+    window.get_by_text("Reasons:", exact=False).wait_for()
     cards = window.locator("[class*='st-key-card-neighbour']")
 
     names = cards.locator(".rs-card-head b").all_inner_texts()
@@ -149,7 +149,7 @@ def test_the_map_tells_its_points(visit):
 def test_a_cluster_is_opened(visit):
     window = visit()
     _view(window, "Clusters")
-    _settle(window, "Groups of users of like taste")
+    _settle(window, "Groups of users of similar taste")
     cards = window.locator("[class*='st-key-card-cluster']")
     assert cards.count() == 3
     cards.first.get_by_role("button", name="Open").click()
@@ -170,7 +170,7 @@ def test_two_users_are_compared_on_one_target(visit):
         box.press("Enter")
         window.wait_for_url(re.compile(name))
         window.wait_for_function(browsing.READY)
-    _settle(window, "Maps alike")
+    _settle(window, "Similarity of maps")
 
     window.locator(".js-plotly-plot").nth(1).locator(".scatterlayer .point").last.wait_for()
     assert window.locator(".js-plotly-plot").count() == 2
@@ -180,7 +180,7 @@ def test_two_users_are_compared_on_one_target(visit):
     rows = _downloaded(window, "Maps as CSV")
     assert [row["order"] for row in rows] == [*"01234"] * 2
     assert sum(float(rows[0][token]) for token in ("P1", "P2", "P3")) == pytest.approx(1, abs=1e-4)
-    window.get_by_role("radio", name="As it is").click()
+    window.get_by_role("radio", name="Attention").click()
     window.get_by_text("cosine of the two means").wait_for()
 
 
