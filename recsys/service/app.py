@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -14,10 +12,8 @@ from grpc_reflection.v1alpha import reflection
 
 from recsys.engine.engine import ScoringEngine
 from recsys.errors import SettingsRefused
-from recsys.history import SIGNATURE_REFERENCES
-from recsys.images.decode import ImageLimits, admit
-from recsys.ranking.ranker import Ranker
-from recsys.runtime import LoadedModel
+from recsys.images.decode import admit
+from recsys.runtime import Runtime
 from recsys.service import health
 from recsys.service.interceptors.access_log import AccessLog
 from recsys.service.interceptors.admission import Admission
@@ -32,7 +28,6 @@ from recsys.service.servicers.similarity import SimilarityServicer
 from recsys.service.servicers.users import UserServicer
 from recsys.service.similarity import Similarity
 from recsys.service.threads import in_thread
-from recsys.settings import Settings
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,
@@ -43,9 +38,6 @@ from recsys.v1 import (
     user_service_pb2,
     user_service_pb2_grpc,
 )
-from storage.clusters.runs import ClusterStore
-from storage.coldstart.populations import ColdStartStore
-from storage.histories import HistoryStore
 
 logger = logging.getLogger(__name__)
 
@@ -64,31 +56,27 @@ _LAST_WORDS_S = 0.5
 """Seconds for answers that are given and still on their way to the caller."""
 
 
-LoadModel = Callable[[Settings], LoadedModel]
-
-
 class Service:
     """Listens, loads, serves, drains; each once and in this order, on one event loop.
 
     Args:
-        settings: address and limits.
-        store: of choices; its schema is current.
+        runtime: what is served, and the settings; closed by the caller after `drain`.
         health_every_s: how often the engine is asked whether it is ready, seconds.
+
+    Raises:
+        NotFound, SchemaMismatch: as `Runtime.store`.
     """
 
-    def __init__(
-        self, settings: Settings, store: HistoryStore, *, health_every_s: float = 1.0
-    ) -> None:
+    def __init__(self, runtime: Runtime, *, health_every_s: float = 1.0) -> None:
         self.metrics = ServiceMetrics()
-        self._settings = settings
-        self._store = store
+        self._runtime = runtime
         self._health_every_s = health_every_s
         self._served = Served()
-        self._admission = Admission(self.metrics, max_calls=settings.max_requests)
+        self._admission = Admission(self.metrics, max_calls=runtime.settings.max_requests)
         self._health = health.HealthServicer(SERVICES)
         self._threads = ThreadPoolExecutor(_STORAGE_THREADS, thread_name_prefix="recsys-storage")
         self._similarity = SimilarityServicer(
-            self._served, ClusterStore(store.database), self.metrics, self._threads
+            self._served, runtime.clusters, self.metrics, self._threads
         )
         self._server: grpc.aio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -103,7 +91,7 @@ class Service:
             SettingsRefused: if the address cannot be taken.
         """
         server = self._new_server()
-        address = self._settings.address
+        address = self._runtime.settings.address
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as error:
@@ -115,32 +103,16 @@ class Service:
         self._server = server
         return f"{address.rpartition(':')[0]}:{port}"
 
-    async def load(self, load: LoadModel) -> None:
+    async def load(self) -> None:
         """Load the model, try it with a real forward pass, and serve.
-
-        Args:
-            load: reads the model; called in a thread.
 
         Raises:
             CheckpointRefused: if there is no fit model.
-            Exception: whatever `load` or the forward pass raised.
+            Exception: whatever loading or the forward pass raised.
         """
-        settings = self._settings
-        loaded = await in_thread(self._threads, load, settings)
-        engine = ScoringEngine(
-            loaded.scorer,
-            max_queue=settings.max_queue,
-            prefix_cache_bytes=settings.prefix_cache_bytes,
-        )
-        ranker = Ranker(
-            engine,
-            self._store,
-            num_references=loaded.num_references,
-            limits=_image_limits(settings),
-            geometry=loaded.geometry,
-            max_candidates=settings.max_candidates,
-        )
-        model = ServedModel(engine, ranker, self._similarity_of(loaded, engine))
+        await in_thread(self._threads, lambda: self._runtime.model)
+        engine = self._runtime.engine()
+        model = ServedModel(engine, self._runtime.ranker(engine), self._new_similarity(engine))
         await engine.start()
         self._served.hold(model)
         if model.similarity is not None:
@@ -175,7 +147,7 @@ class Service:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _new_server(self) -> grpc.aio.Server:
-        settings = self._settings
+        runtime = self._runtime
         server = grpc.aio.server(
             interceptors=[  # the outermost first
                 CallInterceptor(map_errors),
@@ -184,7 +156,7 @@ class Service:
                 MalformedInterceptor(),
             ],
             options=[
-                ("grpc.max_receive_message_length", settings.max_request_bytes),
+                ("grpc.max_receive_message_length", runtime.settings.max_request_bytes),
                 # Two servers on one port would each get some of the calls, and nobody would know.
                 ("grpc.so_reuseport", 0),
             ],
@@ -193,22 +165,22 @@ class Service:
             RankingServicer(
                 self._served,
                 self.metrics,
-                cold_starts=ColdStartStore(self._store.database),
+                cold_starts=runtime.cold_starts,
                 threads=self._threads,
             ),
             server,
         )
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(
             FeedbackServicer(
-                self._store,
-                partial(admit, limits=_image_limits(settings)),
-                max_passed_over=settings.max_candidates,
+                runtime.store,
+                partial(admit, limits=runtime.image_limits),
+                max_passed_over=runtime.settings.max_candidates,
                 threads=self._threads,
             ),
             server,
         )
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
-            UserServicer(self._store, self._served, self._threads), server
+            UserServicer(runtime.store, self._served, self._threads), server
         )
         similarity_service_pb2_grpc.add_SimilarityServiceServicer_to_server(
             self._similarity, server
@@ -218,17 +190,13 @@ class Service:
         reflection.enable_server_reflection(names, server)
         return server
 
-    def _similarity_of(self, loaded: LoadedModel, engine: ScoringEngine) -> Similarity | None:
-        if loaded.signature_reader is None:
+    def _new_similarity(self, engine: ScoringEngine) -> Similarity | None:
+        reader = self._runtime.model.signature_reader
+        if reader is None:
             return None
         return Similarity(
-            engine,
-            loaded.signature_reader,
-            self._store,
-            limits=_image_limits(self._settings),
-            num_references=SIGNATURE_REFERENCES,
-            geometry=loaded.geometry,
-            folder=Path(self._settings.index_folder),
+            self._runtime.current_signatures(partial(engine.compute, reader.read)),
+            partial(self._runtime.index, reader.model_version),
         )
 
     async def _follow(self, engine: ScoringEngine) -> None:
@@ -255,7 +223,3 @@ class Service:
                     await wait
         if self._admission.num_calls:
             logger.warning("stopping with %d calls unanswered", self._admission.num_calls)
-
-
-def _image_limits(settings: Settings) -> ImageLimits:
-    return ImageLimits(settings.max_image_bytes, settings.max_image_pixels)

@@ -51,13 +51,13 @@ async def _serve(runtime: Runtime) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
-    service = Service(settings, runtime.store)
+    service = Service(runtime)
     with ExitStack() as stack:
         _serve_metrics(service, settings.metrics_address, stack)
         try:
             address = await service.start()
             logger.info("listening on %s, loading the model", address)
-            if await _loaded(service, runtime, stop):
+            if await _loaded(service, stop):
                 print(f"serving on {address}", flush=True)
                 await stop.wait()
         finally:
@@ -80,9 +80,9 @@ def _serve_metrics(service: Service, address: str | None, stack: ExitStack) -> N
     logger.info("metrics on http://%s/metrics", taken)
 
 
-async def _loaded(service: Service, runtime: Runtime, stop: asyncio.Event) -> bool:
+async def _loaded(service: Service, stop: asyncio.Event) -> bool:
     """Load, unless the end comes first."""
-    loading = asyncio.create_task(service.load(lambda _: runtime.model))
+    loading = asyncio.create_task(service.load())
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)

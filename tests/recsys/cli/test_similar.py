@@ -16,7 +16,7 @@ import torch
 from recsys import runtime
 from recsys.cli import main as cli
 from recsys.cli.invocation import read_settings
-from recsys.runtime import LoadedModel, load_model
+from recsys.runtime import LoadedModel, Runtime, load_model
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
 from recsys.service.app import Service
 from recsys.signatures.definition import Projection
@@ -93,16 +93,18 @@ def server(people: None, store, reader: Reader) -> Iterator[str]:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(GIVE_UP_S)
 
     async def build() -> Service:
-        return Service(read_settings(address="127.0.0.1:0"), store)
+        return Service(served)
 
+    served = Runtime(read_settings(address="127.0.0.1:0"))
     service = do(build())
     address = do(service.start())
-    do(service.load(lambda _: LoadedModel(Scorer(), 2, signature_reader=reader)))
+    do(service.load())
     yield address
     do(service.drain(GIVE_UP_S))
     loop.call_soon_threadsafe(loop.stop)
     thread.join(GIVE_UP_S)
     loop.close()
+    served.close()
 
 
 def expected(store: Any, user: str) -> list[str]:

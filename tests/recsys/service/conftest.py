@@ -18,10 +18,9 @@ from torch import Tensor
 
 from recsys.client import RecsysClient
 from recsys.ranking.candidates import Candidate
-from recsys.runtime import LoadedModel
+from recsys.runtime import LoadedModel, LoadModel, Runtime
 from recsys.service.app import Service
 from recsys.settings import Settings
-from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 
@@ -72,6 +71,7 @@ class Live:
     store: HistoryStore
     scorer: FakeScorer
     loop: asyncio.AbstractEventLoop
+    loaded: LoadedModel
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(GIVE_UP_S)
@@ -93,8 +93,8 @@ class Live:
         return registry.get_sample_value("recsys_requests_total", labels) or 0.0
 
     def load(self) -> None:
-        """Make the scorer the service's model; returns when it serves."""
-        self.run(self.service.load(lambda _: LoadedModel(self.scorer, NUM_REFERENCES)))
+        """Make `loaded` the service's model; returns when it serves."""
+        self.run(self.service.load())
 
     @property
     def ranker(self) -> Any:
@@ -137,22 +137,32 @@ def make_live(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., Li
     """Start services with the settings given; they listen and have no model yet."""
     closers: list[Callable[[], None]] = []
 
-    def make(*, health_every_s: float = 0.01, **values: Any) -> Live:
+    def make(*, health_every_s: float = 0.01, load: LoadModel | None = None, **values: Any) -> Live:
         path = tmp_path / f"recsys-{len(closers)}.db"
         shutil.copy(empty_database, path)
-        database = Database(f"sqlite:///{path}")
-        store = HistoryStore(database, BlobStore(f"file://{tmp_path}/blobs"))
-        settings = Settings(**{"address": "127.0.0.1:0", "database_url": "sqlite:///x"} | values)
+        runtime = Runtime(
+            Settings(
+                **{
+                    "address": "127.0.0.1:0",
+                    "database_url": f"sqlite:///{path}",
+                    "blob_url": f"file://{tmp_path}/blobs",
+                }
+                | values
+            ),
+            load=load or (lambda _: live.loaded),
+        )
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
 
         async def build() -> tuple[Service, str]:
-            service = Service(settings, store, health_every_s=health_every_s)
+            service = Service(runtime, health_every_s=health_every_s)
             return service, await service.start()
 
         service, address = asyncio.run_coroutine_threadsafe(build(), loop).result(GIVE_UP_S)
-        live = Live(service, address, store, FakeScorer(), loop)
+        scorer = FakeScorer()
+        loaded = LoadedModel(scorer, NUM_REFERENCES)
+        live = Live(service, address, runtime.store, scorer, loop, loaded)
 
         def close() -> None:
             live.scorer.is_open.set()
@@ -160,7 +170,7 @@ def make_live(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., Li
             loop.call_soon_threadsafe(loop.stop)
             thread.join(GIVE_UP_S)
             loop.close()
-            database.dispose()
+            runtime.close()
 
         closers.append(close)
         live.scorer.is_open.set()

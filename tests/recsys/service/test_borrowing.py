@@ -78,8 +78,8 @@ def serve(runtime_of, scorer):
 
     def serve(**more):
         served = borrowing(runtime(**more), scorer)
-        loaded = LoadedModel(served, scorer.config.num_references, scorer.geometry)
-        live.run(live.service.load(lambda _: loaded))
+        live.loaded = LoadedModel(served, scorer.config.num_references, scorer.geometry)
+        live.load()
         return live
 
     return serve

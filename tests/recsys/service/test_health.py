@@ -56,13 +56,13 @@ def test_a_model_that_cannot_score_never_serves(make_live, connect):
 
 
 def test_a_checkpoint_that_cannot_be_loaded_never_serves(make_live, connect):
-    live = make_live()
-
-    def load(_settings) -> LoadedModel:
+    def load(_runtime) -> LoadedModel:
         raise OSError("truncated")
 
+    live = make_live(load=load)
+
     with pytest.raises(OSError, match="truncated"):
-        live.run(live.service.load(load))
+        live.load()
 
     assert check(connect(live.address)) == NOT_SERVING
 

@@ -51,7 +51,8 @@ def live(make_live, tmp_path, signing, monkeypatch):
     # What was put a moment ago is to be found now, not within a second.
     monkeypatch.setattr("recsys.similarity.index.FRESH_S", 0.0)
     made = make_live(index_folder=str(tmp_path / "index"))
-    made.run(made.service.load(lambda _: LoadedModel(made.scorer, 2, signature_reader=signing)))
+    made.loaded = LoadedModel(made.scorer, 2, signature_reader=signing)
+    made.load()
     return made
 
 
