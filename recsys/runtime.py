@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from storage.coldstart.populations import ColdStartStore
     from storage.database import Database
     from storage.histories import HistoryStore
+    from storage.records import InspectImage
     from storage.signatures import SignatureStore
 
 logger = logging.getLogger(__name__)
@@ -243,6 +244,13 @@ class Runtime:
         from recsys.images.decode import ImageLimits
 
         return ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels)
+
+    @cached_property
+    def inspect_image(self) -> "InspectImage":
+        """Checks an encoded image that is to be stored; raises ImageRefused."""
+        from recsys.images.decode import admit
+
+        return partial(admit, limits=self.image_limits)
 
     @cached_property
     def read_references(self) -> "ReadReferences":

@@ -1,32 +1,22 @@
 """`recsys choose`: record one act of a user."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
-from recsys.cli.images import NamedImage, read_images
+from recsys.cli.images import read_images
 from recsys.cli.invocation import opened_client, read_settings
 from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json
+from recsys.recording import NewChoice, check_new_choice
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
-    from recsys.images.decode import ImageLimits
     from recsys.settings import Settings
-    from storage.records import Appended, NewImages
+    from storage.records import Appended
 
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """What a person typed: the liked picture first, if `has_liked`."""
-
-    user: str
-    pictures: list[NamedImage]
-    has_liked: bool
-    prompt: str
-    request_id: str | None
+SOURCE = "cli"
 
 
 @click.command("choose")
@@ -64,9 +54,20 @@ def command(
         raise click.UsageError("a choice needs an image: pass --liked, --passed-over or both")
     settings = read_settings(address=server)
     names = passed_over if liked is None else (liked, *passed_over)
-    pictures = read_images(names, max_bytes=settings.max_image_bytes)
-    act = Act(user, pictures, liked is not None, prompt, request_id)
-    appended = _append_here(act, settings) if server is None else _append_there(act, settings)
+    images = [each.source for each in read_images(names, max_bytes=settings.max_image_bytes)]
+    new = NewChoice(
+        user_id=user,
+        liked=None if liked is None else images[0],
+        passed_over=tuple(images if liked is None else images[1:]),
+        prompt=prompt,
+        request_id=request_id,
+    )
+    if server is None:
+        fields = [f"passed_over[{place}]" for place in range(len(passed_over))]
+        in_order = fields if liked is None else ["liked", *fields]
+        appended = _append_here(new, dict(zip(in_order, names, strict=True)), settings)
+    else:
+        appended = _append_there(new, settings)
     stored = appended.stored
     if is_json:
         show_json(
@@ -83,55 +84,20 @@ def command(
         click.echo(f"choice {stored.choice_id} of {who} {how}, at revision {stored.revision}")
 
 
-def _append_here(act: Act, settings: "Settings") -> "Appended":
-    from storage.records import Choice
-
-    images: NewImages = {}
+def _append_here(new: NewChoice, names: Mapping[str, str], settings: "Settings") -> "Appended":
+    """Store a choice; messages call an image, by its field, what the person typed."""
     with Runtime(settings, creates=True) as runtime:
-        digests = [_admit(picture, images, runtime.image_limits) for picture in act.pictures]
-        choice = Choice(
-            user_id=act.user,
-            liked=digests[0] if act.has_liked else None,
-            passed_over=tuple(digests[1:] if act.has_liked else digests),
-            prompt=act.prompt,
-            chosen_at=datetime.now(UTC),
-            source="cli",
-            request_id=act.request_id,
-        )
+        shown = {field: printable(name) for field, name in names.items()}
+        choice, images = check_new_choice(new, runtime.inspect_image, source=SOURCE, names=shown)
         return runtime.store.append(choice, images)
 
 
-def _append_there(act: Act, settings: "Settings") -> "Appended":
+def _append_there(new: NewChoice, settings: "Settings") -> "Appended":
     with opened_client(settings) as client:
-        sources = [_source(picture) for picture in act.pictures]
         return client.record_choice(
-            act.user,
-            liked=sources[0] if act.has_liked else None,
-            passed_over=sources[1:] if act.has_liked else sources,
-            prompt=act.prompt,
-            request_id=act.request_id,
+            new.user_id,
+            liked=new.liked,
+            passed_over=new.passed_over,
+            prompt=new.prompt,
+            request_id=new.request_id,
         )
-
-
-def _source(picture: NamedImage) -> bytes | str:
-    return _digest(picture) if picture.data is None else picture.data
-
-
-def _digest(picture: NamedImage) -> str:
-    assert picture.sha256 is not None  # a picture has bytes or a digest
-    return picture.sha256
-
-
-def _admit(picture: NamedImage, images: "NewImages", limits: "ImageLimits") -> str:
-    """Return the picture's SHA-256; a file that is an image joins `images`."""
-    from recsys.errors import ImageRefused
-    from recsys.images.decode import admit
-
-    if picture.data is None:
-        return _digest(picture)
-    try:
-        facts = admit(picture.data, limits)
-    except ImageRefused as error:
-        raise ImageRefused(f"{printable(picture.name)}: {error}") from error
-    images[facts.sha256] = (facts, picture.data)
-    return facts.sha256

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recsys.errors import InvalidRequest, NotFound
+from recsys.recording import ImageSource
 from storage.rules import is_sha256
 
 
@@ -20,6 +21,14 @@ class NamedImage:
     name: str
     data: bytes | None = field(default=None, repr=False)
     sha256: str | None = None
+
+    @property
+    def source(self) -> ImageSource:
+        """Its bytes, or the SHA-256 by which it is stored."""
+        if self.data is not None:
+            return self.data
+        assert self.sha256 is not None  # one of both is given
+        return self.sha256
 
 
 def read_images(names: tuple[str, ...], *, max_bytes: int) -> list[NamedImage]:

@@ -124,15 +124,14 @@ def pickapic(files: tuple[Path, ...], strict: bool, is_json: bool) -> None:
 def _run(
     import_rows: "Callable[..., ImportReport]", count_rows: Callable[[], int]
 ) -> "ImportReport":
-    from recsys.images.decode import admit
     from storage.errors import StorageFull
 
     again = "stored choices are kept: run the same command again to import the rest"
     try:
         with Runtime(read_settings(), creates=True) as runtime:
-            store, check = runtime.store, partial(admit, limits=runtime.image_limits)
+            store, inspect = runtime.store, runtime.inspect_image
             with counting("Rows", count_rows) as count:
-                return import_rows(store, inspect=check, progress=count)
+                return import_rows(store, inspect=inspect, progress=count)
     except KeyboardInterrupt as error:
         raise Failure(f"stopped by Ctrl-C; {again}", ExitCode.INTERRUPTED) from error
     except StorageFull as error:

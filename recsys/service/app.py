@@ -12,7 +12,6 @@ from grpc_reflection.v1alpha import reflection
 
 from recsys.engine.engine import ScoringEngine
 from recsys.errors import SettingsRefused
-from recsys.images.decode import admit
 from recsys.runtime import Runtime
 from recsys.service import health
 from recsys.service.interceptors.access_log import AccessLog
@@ -173,7 +172,7 @@ class Service:
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(
             FeedbackServicer(
                 runtime.store,
-                partial(admit, limits=runtime.image_limits),
+                runtime.inspect_image,
                 max_passed_over=runtime.settings.max_candidates,
                 threads=self._threads,
             ),
