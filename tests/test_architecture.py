@@ -151,7 +151,27 @@ def wrong_doors(path: str, source: str) -> list[str]:
     )
 
 
-RULES = [upward_imports, wrong_doors]
+# Inside training: who may not import whom, so that these rooms form no cycle.
+ROOMS_ABOVE = {
+    "training/data": ("training.evaluation", "training.fitting", "training.world"),
+    "training/world": ("training.data", "training.evaluation", "training.fitting"),
+    "training/evaluation": ("training.fitting",),
+}
+
+
+def rooms_above(path: str, source: str) -> list[str]:
+    """In training, fitting may import evaluation, both import data and world, and none back."""
+    room = "/".join(Path(path).parts[:2])
+    return sorted(
+        {
+            f"{path}:{line}: imports {name}: data and world <- evaluation <- fitting"
+            for line, name in imported(path, source)
+            if any(is_of(name, above) for above in ROOMS_ABOVE.get(room, ()))
+        }
+    )
+
+
+RULES = [upward_imports, wrong_doors, rooms_above]
 
 
 def shipped() -> list[str]:
@@ -171,6 +191,13 @@ def test_shipped_code_keeps_the_rule(rule):
 
 
 SLIPS = {
+    rooms_above: [
+        ("training/data/splits.py", "from training.evaluation.questions import Samples"),
+        ("training/data/batches.py", "def f():\n    import training.fitting.recipes.recipe"),
+        ("training/world/tastes.py", "from training import evaluation"),
+        ("training/evaluation/history_cuts.py", "from training.fitting import probe_choice"),
+        ("training/evaluation/tables/coldstart.py", "from ...fitting import stages"),
+    ],
     upward_imports: [
         ("storage/blobs.py", "import recsys"),
         ("storage/blobs.py", "from recsys.errors import NotFound"),
@@ -202,6 +229,11 @@ SLIPS = {
     ],
 }
 HONEST = {
+    rooms_above: [
+        ("training/fitting/stages.py", "from training.evaluation.answers import top1"),
+        ("training/evaluation/bounds.py", "import training.world.truth, training.data.samples"),
+        ("training/data/splits.py", "from training.data.samples import Pair"),
+    ],
     upward_imports: [
         ("training/world/population.py", "from recsys.images.decode import decode\nimport storage"),
         ("recsys/ranking/ranker.py", "import storage.records\nimport recsysx, trainings"),

@@ -4,8 +4,8 @@ People whom nobody has learned from answer pairs as their true taste has it (Bra
 world's temperature); the classes alone then tell the images apart that those people did choose
 between. Both ways ask pairs of the same pool, and none shows an image twice.
 
-Axes: P pairs of the pool, A attributes of the world, F features, C targets, N numbers of answers,
-U people.
+Axes: P pairs of the pool, A attributes of the world, F features, C asked pairs, U people,
+N numbers of answers.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from recsys.coldstart.blend import ColdStart
-from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs, expected_information
-from recsys.coldstart.pool import PairPool, differences_of, draw_pool
+from recsys.coldstart.first_questions import MAX_PAIRS, expected_information
+from recsys.coldstart.pool import PairPool, choose_onboarding, differences_of, draw_pool
 from training.data.features import Features
 from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.bounds import of_this_world
@@ -66,14 +66,14 @@ def judge_onboarding(
     except KeyError:
         return None
     asking = _Asking(cold_start, pool, differences_of(pool, cold_start, features))
-    suggested = asking.suggested()
+    suggested = _suggested(cold_start, lenders, histories, pool, features, seed=seed)
     if len(suggested) < MAX_PAIRS:
         return None
     rights = []
     for user, sample in samples.items():
         rng = np.random.default_rng([seed, 44, *user.encode()])
         logits = attributes @ truth.taste(user) / truth.population.temperature
-        person = _Person(logits, _target_differences(cold_start, features, sample))
+        person = _Person(logits, _asked_differences(cold_start, features, sample))
         rights.append(_rights(asking, suggested, person, rng))
     n_pairs = sum(len(sample.pairs) for sample in samples.values())
     unasked, by_answers = _figures(np.stack(rights, axis=-1), n_pairs)
@@ -114,18 +114,12 @@ class _Asking:
     pool: PairPool
     differences: Float[np.ndarray, "P F"]
 
-    def suggested(self) -> np.ndarray:
-        """The pairs that are chosen."""
-        classes, images = self.cold_start.classes, self.pool.images
-        chosen = choose_pairs(classes, self.differences, images, num_pairs=MAX_PAIRS)
-        return np.array([each.index for each in chosen], dtype=np.int64)
-
     def bits(self, pairs: np.ndarray) -> float:
         """What the answers to some pairs are expected to tell."""
         return expected_information(self.cold_start.classes, self.differences[pairs])
 
     def right(self, pairs: np.ndarray, answers: Bool[np.ndarray, " P"], person: _Person) -> float:
-        """Share of targets told right behind the answers to some pairs."""
+        """Share of asked pairs told right behind the answers to some pairs of the pool."""
         signs = np.where(answers[pairs], 1.0, -1.0)
         taste = self.cold_start.classes.taste(self.differences[pairs] * signs[:, None])
         return accuracy(person.asked @ taste)
@@ -142,6 +136,23 @@ class _Asking:
             if len(kept) == MAX_PAIRS:
                 break
         return np.array(kept)
+
+
+def _suggested(
+    cold_start: ColdStart,
+    lenders: Sequence[Sequence[Pair]],
+    table: PairTable,
+    pool: PairPool,
+    features: Features,
+    *,
+    seed: int,
+) -> np.ndarray:
+    """The pairs of the pool that the service would suggest, in its order."""
+    onboarding = choose_onboarding(cold_start, lenders, table.images, features, seed=seed)
+    names = [(table.images[first], table.images[second]) for first, second in pool.images.tolist()]
+    number_of = {both: number for number, both in enumerate(names)}
+    chosen = [number_of[pair.first_sha256, pair.second_sha256] for pair in onboarding.pairs]
+    return np.array(chosen, dtype=np.int64)
 
 
 def _held_out(samples: Samples, pool: PairPool) -> dict[str, Sample]:
@@ -197,7 +208,7 @@ def _expected_bits(
     }
 
 
-def _target_differences(
+def _asked_differences(
     cold_start: ColdStart, features: Features, sample: Sample
 ) -> Float[np.ndarray, "C F"]:
     rows = [row for pair in sample.pairs for row in (pair.liked, pair.disliked)]

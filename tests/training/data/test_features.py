@@ -1,0 +1,103 @@
+"""Image tokens that are kept are those of the pixels that the service decodes."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from recsys.history import ReferencePair
+from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import ImageGeometry
+from recsys.images.reader import ImageReader
+from recsys.ranking.candidates import Candidate
+from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
+from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+from training.data.encoding import Fresh, encode_all
+from training.data.features import ImageFeatures, stored_images
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+
+SHAPE = TinyShape(
+    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
+)
+SIZES = [(16, 16), (40, 90), (130, 50), (9, 9), (16, 33), (64, 64)]
+PROMPTS = ("a fish", "two fish", "")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> HistoryStore:
+    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
+    upgrade(database)
+    return HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
+
+
+@pytest.fixture
+def names(store: HistoryStore) -> tuple[str, ...]:
+    """Images of many sizes, of two formats."""
+    rng = np.random.default_rng(0)
+    stored = []
+    for number, (height, width) in enumerate(SIZES):
+        file = io.BytesIO()
+        noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(file, ("PNG", "JPEG")[number % 2])
+        stored.append(store.blobs.put(file.getvalue()))
+    return tuple(stored)
+
+
+@pytest.fixture(params=[SHAPE.geometry, ImageGeometry(8, 24)], ids=["square", "any shape"])
+def scorer(request) -> PreferenceScorer:
+    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
+    config = ScorerConfig(num_references=2, num_preference_tokens=3, temperature=2.0)
+    torch.manual_seed(0)
+    made = PreferenceScorer(
+        Idefics2Backbone(model), template, geometry=request.param, config=config
+    )
+    return made.eval().requires_grad_(False)
+
+
+def kept_tokens(way: str, scorer: PreferenceScorer, store: HistoryStore, names: tuple[str, ...]):
+    """Rows -> image tokens, in one of the ways in which training and evaluation keep them."""
+    if way == "kept":
+        return ImageFeatures(scorer, stored_images(store, names))
+    if way == "fresh":
+        return Fresh(scorer, store, names).rows
+    console = Console(file=io.StringIO())
+    return encode_all(scorer, store, names, range(len(names)), console=console).rows
+
+
+@pytest.mark.parametrize("way", ["kept", "fresh", "once"])
+def test_kept_tokens_score_as_the_pixels_that_are_served(
+    way: str, scorer: PreferenceScorer, store: HistoryStore, names: tuple[str, ...]
+) -> None:
+    """The seam: above it serving and evaluation call one function, with tokens of either origin."""
+    features = kept_tokens(way, scorer, store, names)
+    reader = ImageReader(store, ImageLimits(), scorer.geometry)
+    pairs = [ReferencePair(names[n], names[n + 1], PROMPTS[n]) for n in (0, 2)]
+    with ThreadPoolExecutor(2) as threads:
+        references = reader.references(pairs, threads)
+    candidates = [
+        reader.candidate_image(Candidate(f"{row}", PROMPTS[row % 3], sha256=names[row]))
+        for row in (4, 5)
+    ]
+    images = [image for each in references for image in (each.liked, each.disliked)]
+    served = scorer.image_features([*images, *(each.image for each in candidates)])
+    torch.testing.assert_close(features(range(6)), served, rtol=0, atol=1e-6)
+
+    behind_pixels = scorer.score(scorer.prefix(references), candidates)
+    prefix = scorer.prefix_of([pair.prompt for pair in pairs], features(range(4)))
+    prompts = [each.prompt for each in candidates]
+    behind_tokens = scorer.score_of(prefix, prompts, features([4, 5]))
+    torch.testing.assert_close(behind_tokens, behind_pixels, rtol=0, atol=1e-6)
+    margins = scorer.margins_of(prefix, prompts, features([4, 5]))
+    torch.testing.assert_close(torch.sigmoid(margins / 2.0).float(), behind_pixels)
