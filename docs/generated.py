@@ -90,7 +90,7 @@ def _message(
     message: DescriptorProto, said: dict[tuple[int, ...], str], path: tuple[int, ...]
 ) -> Iterator[str]:
     yield f"\n### {message.name}\n\n{_prose(said.get(path, ''))}\n"
-    yield "\n| field | type | |\n|---|---|---|"
+    yield "\n| field | type | meaning |\n|---|---|---|"
     for index, field in enumerate(message.field):
         text = " ".join(said.get((*path, _MEMBER, index), "").split())
         yield f"| `{field.name}` = {field.number} | {_type(field, message)} | {_cell(text)} |"
@@ -100,7 +100,7 @@ def _enum(
     enum: EnumDescriptorProto, said: dict[tuple[int, ...], str], path: tuple[int, ...]
 ) -> Iterator[str]:
     yield f"\n### {enum.name}\n\n{_prose(said.get(path, ''))}\n"
-    yield "\n| value | |\n|---|---|"
+    yield "\n| value | meaning |\n|---|---|"
     for index, value in enumerate(enum.value):
         text = " ".join(said.get((*path, _MEMBER, index), "").split())
         yield f"| `{value.name}` = {value.number} | {_cell(text)} |"
