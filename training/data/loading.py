@@ -1,8 +1,8 @@
-"""Images from storage, decoded in worker processes ahead of the model.
+"""Images from storage, decoded by worker processes ahead of the model.
 
-Workers open the store themselves; a batch in flight is all that is held, however many images there
+Workers open the store themselves; only batches in flight are in memory, however many images there
 are. An image that cannot be read is skipped, counted and named; more than one in a hundred stops
-the run, for then something is wrong with the data and not with an image.
+the run, for then the data is damaged and not an image.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ _SHOWN = 10
 
 Image = UInt8[Tensor, "3 h w"]
 
-Pixels = tuple[dict[str, npt.NDArray[np.uint8]], list[str]]
-"""Images (3, h, w) by SHA-256 and those that could not be read, as they leave a worker."""
+DecodedBatch = tuple[dict[str, npt.NDArray[np.uint8]], list[str]]
+"""A worker's result: images (3, h, w) by SHA-256, and those that could not be read."""
 
 
 class TooManyBadImages(ValueError):
@@ -41,13 +41,13 @@ class TooManyBadImages(ValueError):
 
 @dataclass
 class ImageCount:
-    """How reading goes.
+    """Statistics of reading images.
 
     Attributes:
-        num_read: images asked for.
-        bad: SHA-256 of those that could not be read, in the order found.
-        waited_s: seconds in which whoever asked waited for images.
-        worked_s: seconds in which it did something else.
+        num_read: images requested.
+        bad: SHA-256 of those that could not be read, in the order in which they were met.
+        waited_s: seconds that the consumer waited for images.
+        worked_s: seconds that it did something else.
     """
 
     num_read: int = 0
@@ -61,7 +61,12 @@ class ImageCount:
         return self.waited_s / max(self.waited_s + self.worked_s, 1e-9)
 
     def take(self, num_read: int, bad: Sequence[str], *, is_last: bool = False) -> None:
-        """Count what was read.
+        """Count a batch.
+
+        Args:
+            num_read: images requested.
+            bad: SHA-256 of those that could not be read.
+            is_last: whether no batch follows.
 
         Raises:
             TooManyBadImages: if more than 1 % are bad, once 100 were read or all were.
@@ -77,10 +82,10 @@ class ImageCount:
             )
 
 
-class ImageBatches(Dataset[Pixels]):
-    """Batches of images by SHA-256; each item is what could be read and what could not.
+class ImageBatches(Dataset[DecodedBatch]):
+    """Batches of images by SHA-256; each item holds the readable images and names the others.
 
-    Items are arrays, which travel by value: each tensor would hold an open file and shared memory
+    Items are arrays, which are sent by value: each tensor would hold an open file and shared memory
     until it is used, and many workers would run out of either.
 
     Args:
@@ -96,7 +101,7 @@ class ImageBatches(Dataset[Pixels]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> Pixels:
+    def __getitem__(self, index: int) -> DecodedBatch:
         if self._store is None:
             database_url, blob_url = self._urls
             self._store = HistoryStore(Database(database_url), BlobStore(blob_url))
@@ -107,7 +112,11 @@ class ImageBatches(Dataset[Pixels]):
 def read_images(store: HistoryStore, sha256s: Sequence[str]) -> tuple[dict[str, Image], list[str]]:
     """Decoded images by SHA-256, and those that could not be read.
 
-    Bytes that are not those of the name are damage too, which a decoder often does not see.
+    Bytes whose SHA-256 is another are damaged, which a decoder often does not notice.
+
+    Args:
+        store: where the images are.
+        sha256s: of the images.
     """
     images: dict[str, Image] = {}
     bad = []
@@ -135,7 +144,7 @@ def stream_images(
     Args:
         database_url, blob_url: of the store.
         batches: SHA-256 of each batch's images.
-        count: is told of every batch: how many, which were bad, how long was waited.
+        count: updated with every batch.
         num_workers: processes that decode; 0 decodes in this one.
 
     Raises:
@@ -161,5 +170,5 @@ def stream_images(
 
 
 def _as_it_is(item: Any) -> Any:
-    """In place of the loader's own rule, which makes tensors in the worker."""
+    """In place of the loader's own collation, which makes tensors in the worker."""
     return item

@@ -1,7 +1,7 @@
-"""Whose choices a checkpoint has learned from, and up to when: so that judging can keep apart.
+"""Whose choices a checkpoint has learned from, and up to when: what evaluation must leave out.
 
-Beside the weights lies `trained_on.json`. User ids are kept as a digest, for a checkpoint travels
-further than a database should.
+The record is `trained_on.json` beside the weights. It holds digests of user ids, for a checkpoint
+may be given to people who must not see the ids.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ _SETS = ("prompts", "validation")
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What a training run saw.
+    """What a training run learned from.
 
     Attributes:
         newest: by digest of the user id, the newest choice learned from, POSIX seconds.
         data_digest: SHA-256 over all that was learned from.
         prompts: digests of the prompts learned from; a user's older choices of other prompts were
             held out.
-        validation: digests of the users that the best weights were chosen by; nobody may judge
-            by them.
+        validation: digests of the users that the best weights were chosen by; evaluation must
+            leave them out.
         parts: digest of each part of the split, by name.
     """
 
@@ -38,11 +38,11 @@ class TrainedOn:
     parts: Mapping[str, str] = field(default_factory=dict)
 
     def until(self, user_id: str) -> float | None:
-        """Newest choice of a user that was learned from; None for a user never seen."""
+        """Newest choice of a user that was learned from; None for an unseen user."""
         return self.newest.get(user_digest(user_id))
 
     def chose_by(self, user_id: str) -> bool:
-        """Whether a user was for validation."""
+        """Whether a user was in the validation part."""
         return user_digest(user_id) in self.validation
 
     def used(self, user_id: str, pair: Pair) -> bool:
@@ -60,7 +60,7 @@ class TrainedOn:
 def trained_on(
     learned: PairTable, *, validation: Collection[str] = (), parts: Mapping[str, str]
 ) -> TrainedOn:
-    """Record what is about to be learned from.
+    """The record of what a run learns from.
 
     Args:
         learned: the training part alone.
@@ -95,7 +95,7 @@ def histories_digest(histories: PairTable) -> str:
 
 
 def user_digest(user_id: str) -> str:
-    """How a user is named in the record."""
+    """A user's digest in the record."""
     return short_digest(user_id)
 
 

@@ -2,33 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from recsys.scorer.adapter import add_adapter, load_adapter
-from recsys.scorer.backbone import Quantization
 from recsys.scorer.checkpoint import BaseModel
 from recsys.scorer.families import family_of
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template
-from training.fitting.recipes.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Held:
-    """How the base is held in memory in one stage.
-
-    Attributes:
-        dtype: of weights, or of computation when quantised.
-        quantization: "none" or "nf4".
-    """
-
-    dtype: str
-    quantization: Quantization
+from training.fitting.recipes.recipe import Precision, Recipe
 
 
 def build_scorer(
@@ -36,7 +21,7 @@ def build_scorer(
     base: str | Path,
     *,
     device: str = "cpu",
-    held: Held | None = None,
+    precision: Precision | None = None,
     adapter: Path | None = None,
 ) -> PreferenceScorer:
     """The recipe's scorer before training.
@@ -45,28 +30,28 @@ def build_scorer(
         recipe: what to build.
         base: folder or hub id of the base model.
         device: where it goes.
-        held: how the base is held; as in stage 1 by default.
-        adapter: a saved adapter; else the one the recipe begins with, else a fresh one.
+        precision: of the base; that of stage 1 by default.
+        adapter: folder of a saved adapter; by default the recipe's, else a fresh one.
 
     Raises:
         CheckpointRefused: if the base or the adapter cannot be loaded.
     """
-    held = held or Held(recipe.base.dtype, recipe.base.quantization)
+    precision = precision or recipe.base.first
     torch.manual_seed(recipe.first.plan.seed)
     family = family_of(base, revision=recipe.base.revision)
     model = family.load(
         base,
         revision=recipe.base.revision,
-        dtype=getattr(torch, held.dtype),
-        quantization=held.quantization,
+        dtype=getattr(torch, precision.dtype),
+        quantization=precision.quantization,
         unquantized=recipe.lora.whole,
         device=device,
     )
-    begun = adapter or (Path(recipe.base.adapter) if recipe.base.adapter else None)
-    if begun is None:
+    saved = adapter or (Path(recipe.base.adapter) if recipe.base.adapter else None)
+    if saved is None:
         adapted = add_adapter(model, recipe.lora, family_targets=family.adapter_targets)
     else:
-        adapted = load_adapter(model, begun, trainable=True)
+        adapted = load_adapter(model, saved, trainable=True)
     backbone = family.wrap(adapted)
     if recipe.base.checkpointing:
         backbone.keep_no_activations()
@@ -79,21 +64,21 @@ def build_scorer(
 
 
 def first_parameters(scorer: PreferenceScorer) -> dict[str, nn.Parameter]:
-    """What stage 1 trains: the adapter, with what it trains whole, and the preference tokens."""
+    """Parameters of stage 1: the adapter, with the modules it trains whole, and P_v."""
     marks = ("lora_", "modules_to_save.")
-    found = {n: p for n, p in scorer.named_parameters() if any(mark in n for mark in marks)}
-    return found | second_parameters(scorer)
+    adapter = {n: p for n, p in scorer.named_parameters() if any(mark in n for mark in marks)}
+    return adapter | second_parameters(scorer)
 
 
 def second_parameters(scorer: PreferenceScorer) -> dict[str, nn.Parameter]:
-    """What stage 2 trains: the preference tokens alone (paper, section 4.1)."""
+    """Parameters of stage 2: P_v alone (paper, section 4.1); none if the scorer has no P_v."""
     if scorer.config.num_preference_tokens == 0:
         return {}
     return {"preference_tokens": scorer.preference_tokens}
 
 
 def train_only(scorer: PreferenceScorer, trained: dict[str, nn.Parameter]) -> None:
-    """Freeze everything else."""
+    """Freeze all parameters but these."""
     for parameter in scorer.parameters():
         parameter.requires_grad_(False)
     for parameter in trained.values():
@@ -101,25 +86,25 @@ def train_only(scorer: PreferenceScorer, trained: dict[str, nn.Parameter]) -> No
 
 
 def base_of(recipe: Recipe, *, travels: bool) -> BaseModel:
-    """What a checkpoint says of its base.
+    """The base as a checkpoint names it.
 
     Args:
         recipe: of the run.
-        travels: whether the base's files lie in the checkpoint.
+        travels: whether the base's files are copied into the checkpoint.
     """
     if travels or recipe.base.source is None:
         return BaseModel(source="base")
     return BaseModel(
         source=recipe.base.source,
         revision=recipe.base.revision,
-        dtype=recipe.base.second_dtype,
-        quantization=recipe.base.second_quantization,
+        dtype=recipe.base.second.dtype,
+        quantization=recipe.base.second.quantization,
     )
 
 
 @contextmanager
 def inference(scorer: PreferenceScorer) -> Iterator[None]:
-    """Without dropout and gradients, and back to training afterwards."""
+    """A context without dropout and gradients; the scorer's mode is restored afterwards."""
     was_training = scorer.training
     scorer.eval()
     try:

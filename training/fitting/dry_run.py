@@ -1,6 +1,6 @@
-"""What a run would take: parameters, memory a device, tokens, steps and FLOPs, counted beforehand.
+"""What a run needs, without running it: parameters, memory of a device, tokens, steps, FLOPs.
 
-The model is built on the meta device: every shape of it, and no memory.
+The model is built on PyTorch's meta device, with all its shapes and no memory.
 """
 
 import math
@@ -16,19 +16,19 @@ from recsys.scorer.adapter import add_adapter
 from recsys.scorer.backbone import Dimensions, Family, Tower
 from recsys.scorer.families import FAMILIES
 from training.fitting.missing import missing
-from training.fitting.recipes.recipe import Recipe, Stage
+from training.fitting.recipes.recipe import Precision, Recipe, Stage
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256
-"""A parameter in NF4: 4 bits, 8 more a block of 64, 32 more for 256 blocks.  QLoRA, section 3."""
+"""Of a parameter in NF4: 4 bits, 8 per block of 64, 32 per 256 blocks (QLoRA, section 3)."""
 
 TRAINED_BYTES = 4 + 4 + 8
-"""A trained parameter: float32 weight, gradient and AdamW's two moments."""
+"""Of a trained parameter: float32 weight, gradient and AdamW's two moments."""
 
 PROMPT_TOKENS = 20
-"""Assumed for a prompt; at most the template's limit."""
+"""Assumed length of a prompt; at most the template's limit."""
 
 WORDS_TOKENS = 12
-"""Of the template's fixed words and label, for one image, in the base's tokenizer."""
+"""Assumed for the template's fixed words and label beside one image."""
 
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -50,15 +50,15 @@ class BaseShapes:
 
 @dataclass(frozen=True)
 class StageCount:
-    """One stage, counted.
+    """What one stage needs.
 
     Attributes:
         name: of the stage.
-        num_trained: parameters that descend.
+        num_trained: parameters that are trained.
         memory_bytes: of one device, by component.
-        tokens: of one packed row.
-        steps: optimiser steps.
-        samples: rows in all.
+        tokens: length of one packed row.
+        steps: optimizer steps.
+        samples: rows in all steps.
         flops: of the whole stage, forward and backward.
     """
 
@@ -73,13 +73,13 @@ class StageCount:
 
 @dataclass(frozen=True)
 class DryRun:
-    """A run, counted.
+    """What a run needs.
 
     Attributes:
         recipe: its name.
-        parameters: by part: in all, and trained in stage 1.
+        parameters: by part of the model: total, and trained in stage 1.
         stages: both.
-        missing: what this machine lacks, a sentence each.
+        missing: requirements that this machine does not meet, a sentence each.
     """
 
     recipe: str
@@ -89,32 +89,24 @@ class DryRun:
 
 
 def dry_run(recipe: Recipe, shape: Mapping[str, Any], *, num_devices: int = 1) -> DryRun:
-    """Count a run.
+    """Count what a run needs.
 
     Args:
         recipe: of the run.
         shape: values of the base's configuration, `model_type` among them.
-        num_devices: that share each step's parts.
+        num_devices: GPUs that share each step's parts, at least 1.
     """
     shapes = base_shapes(recipe, shape)
     parameters = count_parameters(recipe, shapes)
     trained = {name: both[1] for name, both in parameters.items()}
     tokens_only = dict.fromkeys(trained, 0) | {"preference tokens": trained["preference tokens"]}
-    base = recipe.base
     stages = (
-        _count(recipe, recipe.first, shapes, trained, base.dtype, base.quantization),
-        _count(
-            recipe,
-            recipe.second,
-            shapes,
-            tokens_only,
-            base.second_dtype,
-            base.second_quantization,
-        ),
+        _count(recipe, recipe.first, shapes, trained, recipe.base.first),
+        _count(recipe, recipe.second, shapes, tokens_only, recipe.base.second),
     )
     largest = max(sum(stage.memory_bytes.values()) for stage in stages)
-    found = missing(recipe, memory_bytes=largest, num_devices=num_devices)
-    return DryRun(recipe.name, parameters, stages, tuple(found))
+    lacking = missing(recipe, memory_bytes=largest, num_devices=num_devices)
+    return DryRun(recipe.name, parameters, stages, tuple(lacking))
 
 
 def base_shapes(recipe: Recipe, shape: Mapping[str, Any]) -> BaseShapes:
@@ -131,7 +123,7 @@ def base_shapes(recipe: Recipe, shape: Mapping[str, Any]) -> BaseShapes:
 
 
 def count_parameters(recipe: Recipe, base: BaseShapes) -> dict[str, tuple[int, int]]:
-    """Parameters by part: in all, and trained in stage 1.
+    """Parameters by part of the model: total, and trained in stage 1.
 
     Args:
         recipe: number of preference tokens.
@@ -144,7 +136,7 @@ def count_parameters(recipe: Recipe, base: BaseShapes) -> dict[str, tuple[int, i
             adapter += parameter.numel()
             continue
         part = next(part for part, mark in base.family.parts.items() if mark in name)
-        # A module trained whole is there twice: as it was, and as it becomes.
+        # A module trained whole is there twice: the original and the trained copy.
         if ".original_module." in name:
             continue
         counts[part][0] += parameter.numel()
@@ -157,7 +149,13 @@ def count_parameters(recipe: Recipe, base: BaseShapes) -> dict[str, tuple[int, i
 
 
 def row_tokens(recipe: Recipe, sizes: Dimensions, num_pairs: int) -> int:
-    """L of a packed row: P_v, the beginning, references with labels, targets without."""
+    """L of a packed row: P_v, start of text, references with labels, candidates without.
+
+    Args:
+        recipe: number of references and preference tokens, limit of a prompt.
+        sizes: of the base.
+        num_pairs: pairs to be told apart.
+    """
     each = sizes.image_places + WORDS_TOKENS + min(PROMPT_TOKENS, recipe.template.max_prompt_tokens)
     references = 2 * recipe.scorer.num_references * each
     return int(recipe.scorer.num_preference_tokens + 1 + references + 2 * num_pairs * (each - 1))
@@ -166,9 +164,15 @@ def row_tokens(recipe: Recipe, sizes: Dimensions, num_pairs: int) -> int:
 def row_flops(recipe: Recipe, stage: Stage, base: BaseShapes, *, trains_vision: bool) -> float:
     """FLOPs of one row, forward and backward.
 
-    2 a parameter and token forward, twice that backward, once more forward where activations are
-    computed again; attention adds 4 L^2 D a layer forward. Frozen weights save the third of the
-    backward pass that would be their own gradient. A frozen vision tower runs forward alone.
+    2 per parameter and token forward, twice that backward, one more forward pass with activation
+    checkpointing; attention adds 4 L^2 D per layer forward. Frozen weights need no gradient of
+    their own, half of the backward pass. A frozen vision tower needs the forward pass alone.
+
+    Args:
+        recipe: of the run.
+        stage: its number of pairs.
+        base: with its adapter.
+        trains_vision: whether the vision tower is trained.
     """
     text = base.sizes.text
     tokens = row_tokens(recipe, base.sizes, stage.num_pairs)
@@ -183,27 +187,27 @@ def row_flops(recipe: Recipe, stage: Stage, base: BaseShapes, *, trains_vision: 
     return float(decoder * (1 + again + 1) + seen * ((1 + again + 2) if trains_vision else 1))
 
 
-def show(found: DryRun, console: Console) -> None:
-    """Print tables of a count."""
-    table = Table("part", "parameters", "trained in stage 1", title=found.recipe)
-    for part, (total, trained) in found.parameters.items():
+def show(run: DryRun, console: Console) -> None:
+    """Print what a run needs, as tables."""
+    table = Table("part", "parameters", "trained in stage 1", title=run.recipe)
+    for part, (total, trained) in run.parameters.items():
         table.add_row(part, f"{total:,}", f"{trained:,}")
-    total = sum(both[0] for both in found.parameters.values())
-    table.add_row("in all", f"{total:,}", f"{sum(b[1] for b in found.parameters.values()):,}")
+    total = sum(both[0] for both in run.parameters.values())
+    table.add_row("total", f"{total:,}", f"{sum(b[1] for b in run.parameters.values()):,}")
     console.print(table)
-    for stage in found.stages:
-        table = Table("of one device", "GB", title=f"{stage.name}: memory")
+    for stage in run.stages:
+        table = Table("component", "GB", title=f"{stage.name}: memory of one device")
         for what, size in stage.memory_bytes.items():
             table.add_row(what, f"{size / 1e9:.2f}")
-        table.add_row("in all", f"{sum(stage.memory_bytes.values()) / 1e9:.2f}")
+        table.add_row("total", f"{sum(stage.memory_bytes.values()) / 1e9:.2f}")
         console.print(table)
         console.print(
             f"{stage.name}: {stage.num_trained:,} parameters trained, {stage.steps:,} steps, "
             f"{stage.samples:,} samples of {stage.tokens:,} tokens, {stage.flops:.2e} FLOPs"
         )
-    if found.missing:
+    if run.missing:
         console.print("Missing on this machine:")
-    for each in found.missing:
+    for each in run.missing:
         console.print(f"  - {each}")
 
 
@@ -212,14 +216,13 @@ def _count(
     stage: Stage,
     shapes: BaseShapes,
     trained: Mapping[str, int],
-    dtype: str,
-    quantization: str,
+    precision: Precision,
 ) -> StageCount:
     trains_vision = trained.get("vision tower", 0) > 0
     rows = stage.plan.num_steps * stage.plan.num_parts * stage.num_users
     num_trained = sum(trained.values())
     memory = {
-        "base weights": _base_bytes(recipe, shapes, dtype, quantization),
+        "base weights": _base_bytes(recipe, shapes, precision),
         "trained weights, gradients, moments": float(num_trained * TRAINED_BYTES),
         "activations": _activation_bytes(recipe, stage, shapes.sizes, trains_vision),
     }
@@ -230,25 +233,25 @@ def _count(
     )
 
 
-def _base_bytes(recipe: Recipe, base: BaseShapes, dtype: str, quantization: str) -> float:
-    """Frozen weights: NF4 for linear layers where asked, two bytes (or four) elsewhere."""
+def _base_bytes(recipe: Recipe, base: BaseShapes, precision: Precision) -> float:
+    """Frozen weights: linear layers in NF4 if so configured, the others in their dtype."""
     kept = (*base.family.never_quantized, *recipe.lora.whole)
     total = 0.0
     for name, parameter in base.model.named_parameters():
         if "lora_" in name or "modules_to_save" in name:
             continue
-        is_quantised = quantization == "nf4" and parameter.ndim == 2
+        is_quantised = precision.quantization == "nf4" and parameter.ndim == 2
         is_quantised = is_quantised and not any(mark in name for mark in kept)
-        total += parameter.numel() * (NF4_BYTES if is_quantised else WIDTHS[dtype])
+        total += parameter.numel() * (NF4_BYTES if is_quantised else WIDTHS[precision.dtype])
     return total
 
 
 def _activation_bytes(
     recipe: Recipe, stage: Stage, sizes: Dimensions, trains_vision: bool
 ) -> float:
-    """Kept activations, in half precision.
+    """Stored activations, in half precision.
 
-    With checkpointing: each layer's input, and what one layer keeps while it is computed again,
+    With checkpointing: each layer's input, and what one layer stores while it is recomputed,
     about 16 widths and 3 of the MLP's. Without: that for every layer.
     """
     vision = sizes.vision

@@ -24,7 +24,7 @@ def base_loss(
     Args:
         liked: (M+, M-) of the liked images, any real numbers.
         disliked: (M+, M-) of the disliked images, paired with `liked` by position.
-        weights: how much each pair counts, at least 0; all alike by default.
+        weights: of the pairs, at least 0; 1 by default.
 
     Raises:
         ValueError: if the two differ in length or are empty.
@@ -45,6 +45,11 @@ def like_ranking_loss(
 
     L+ = -mean(log sigmoid(M+(liked) - M+(disliked))); equal logits give log 2.  Paper, Eq. 3.
 
+    Args:
+        liked: (M+, M-) of the liked images, any real numbers.
+        disliked: (M+, M-) of the disliked images, paired with `liked` by position.
+        weights: of the pairs, at least 0; 1 by default.
+
     Raises:
         ValueError: if the two differ in length or are empty.
     """
@@ -61,6 +66,11 @@ def dislike_ranking_loss(
     """Push the dislike logit of each disliked image above that of its liked twin.
 
     L- = -mean(log sigmoid(M-(disliked) - M-(liked))); equal logits give log 2.  Paper, Eq. 4.
+
+    Args:
+        liked: (M+, M-) of the liked images, any real numbers.
+        disliked: (M+, M-) of the disliked images, paired with `liked` by position.
+        weights: of the pairs, at least 0; 1 by default.
 
     Raises:
         ValueError: if the two differ in length or are empty.
@@ -82,7 +92,7 @@ def preference_loss(
         liked: (M+, M-) of the liked images.
         disliked: (M+, M-) of the disliked images, paired with `liked` by position.
         contrastive_weight: factor of L+ + L-, at least 0; the paper's is 1, its ablation 0.
-        weights: how much each pair counts, at least 0; all alike by default.
+        weights: of the pairs, at least 0; 1 by default.
 
     Raises:
         ValueError: if the two differ in length or are empty.

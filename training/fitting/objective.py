@@ -1,4 +1,4 @@
-"""What a training step descends: the paper's loss over packed samples."""
+"""The loss of a training step: the paper's, over packed samples."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,14 +23,14 @@ def step_loss(
     weights: Mapping[str, float] | None = None,
     finding: Finding | None = None,
 ) -> StepLoss:
-    """L_all (Eq. 5) of a part's samples, each user's targets packed behind one prefix.
+    """L_all (Eq. 5) of a part's samples, each user's pairs packed behind one prefix.
 
     Args:
-        scorer: whose parameters descend.
+        scorer: in training.
         drawn: the samples of each step.
         encoder: their image tokens.
         contrastive_weight: of L+ and L-.
-        weights: of pairs by prompt; all alike by default.
+        weights: of pairs, by prompt; 1 by default.
         finding: the objective on the preference tokens, where there is one.
     """
     count = scorer.config.num_preference_tokens
@@ -52,8 +52,8 @@ def step_loss(
         if finding is None:
             return loss, figures
         seen = dict(zip(rows, features.unbind(), strict=True))
-        found = finding.loss(samples, seen, encoder.rows, (step, part))
-        return loss + found, {**figures, "split_half": found.item()}
+        split_half = finding.loss(samples, seen, encoder.rows, (step, part))
+        return loss + split_half, {**figures, "split_half": split_half.item()}
 
     return loss_of
 

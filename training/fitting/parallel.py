@@ -1,7 +1,7 @@
-"""One run on one or more processes: the only door to accelerate.
+"""A run on one or more processes; accelerate is imported here alone.
 
-Each process learns from its share of a step's parts, and gradients are summed over all; so N
-processes take the same steps as one that learns from all parts in turn.
+Each process computes its share of a step's parts, and gradients are summed over all; so N
+processes do the same steps as one that computes all parts in turn.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,24 +17,24 @@ class Processes:
     """The processes of a run, seen from one of them.
 
     Attributes:
-        accelerator: Hugging Face's; None for a run of one process that nothing launched.
+        accelerator: Hugging Face's; None for a run of one process without a launcher.
     """
 
     accelerator: Any = None
 
     @property
     def count(self) -> int:
-        """How many there are, at least 1."""
+        """Number of processes, at least 1."""
         return 1 if self.accelerator is None else int(self.accelerator.num_processes)
 
     @property
     def rank(self) -> int:
-        """Which one this is, 0 to count - 1."""
+        """Rank of this one, 0 to count - 1."""
         return 0 if self.accelerator is None else int(self.accelerator.process_index)
 
     @property
     def device(self) -> str:
-        """Where this process computes; "cpu" for a run that nothing launched."""
+        """Where this process computes; "cpu" for a run without a launcher."""
         return "cpu" if self.accelerator is None else str(self.accelerator.device)
 
     @property
@@ -43,10 +43,13 @@ class Processes:
         return self.rank == 0
 
     def share(self, parts: int) -> range:
-        """Which parts of a step are this process's.
+        """The parts of a step that are this process's.
+
+        Args:
+            parts: of a step, in all.
 
         Raises:
-            ValueError: if some process would have nothing to do.
+            ValueError: if they do not divide among the processes.
         """
         if parts % self.count:
             raise ValueError(
@@ -56,7 +59,7 @@ class Processes:
         return range(self.rank, parts, self.count)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Put the sum over processes into each parameter's gradient, the same everywhere."""
+        """Sum each parameter's gradient over the processes, in place."""
         if self.accelerator is None or self.count == 1:
             return
         for parameter in parameters:
@@ -65,7 +68,7 @@ class Processes:
             parameter.grad = self.accelerator.reduce(parameter.grad, reduction="sum")
 
     def sum_figures(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """Sum figures of the same names over processes."""
+        """Sum figures of the same names over the processes."""
         if self.accelerator is None or self.count == 1:
             return dict(figures)
         values = torch.tensor(
@@ -75,16 +78,16 @@ class Processes:
         return dict(zip(figures, summed.tolist(), strict=True))
 
     def wait(self) -> None:
-        """Go on when all are here."""
+        """Wait until every process is here."""
         if self.accelerator is not None:
             self.accelerator.wait_for_everyone()
 
 
 def launched(*, cpu: bool = False) -> Processes:
-    """The processes that `accelerate launch` or torchrun started; one, if nothing did.
+    """The processes that `accelerate launch` or torchrun started; one without either.
 
     Args:
-        cpu: keep to the CPU where there is a GPU.
+        cpu: use the CPU even where there is a GPU.
     """
     from accelerate import Accelerator
 

@@ -1,4 +1,4 @@
-"""What a run tells as it goes: a progress bar, a line a step in JSON, TensorBoard events."""
+"""The log of a run: a progress bar, a line of JSON for each step, TensorBoard events."""
 
 import contextlib
 import json
@@ -21,15 +21,15 @@ LINE_EVERY_S = 20.0
 
 
 class RunLog:
-    """A context that takes each step's figures.
+    """A context that logs each step's figures.
 
     Args:
         folder: receives `<name>.log.jsonl` and `tensorboard/<name>/`.
         name: of this part of a run.
-        num_steps: in all.
-        first: steps taken before; lines of later ones are dropped, for they come again.
+        num_steps: of the whole part.
+        first: steps done before; lines of later ones are dropped, for those steps are repeated.
         console: where progress is shown.
-        is_silent: tell nothing (a process that is not the main one).
+        is_silent: write nothing (in a process that is not the main one).
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RunLog:
         self._open = ExitStack()
         self._file: TextIO | None = None
         self._events: Any = None
-        self._told_at = self._stepped_at = time.monotonic()
+        self._printed_at = self._stepped_at = time.monotonic()
         if is_silent:
             return
         path = folder / f"{name}.log.jsonl"
@@ -73,21 +73,21 @@ class RunLog:
         try:
             self._open.close()
         except OSError as full:
-            if error is None:  # else what went wrong first is what to tell
+            if error is None:  # else the first error is the one to report
                 raise _not_saved(self._name, full) from full
 
     def write(
         self, step: int, figures: Mapping[str, float], *, unshown: Mapping[str, float] | None = None
     ) -> None:
-        """Take the figures of a step that was done; its duration is added.
+        """Log the figures of a completed step, and its duration in seconds.
 
         Args:
-            step: from 0.
-            figures: to be shown and kept.
-            unshown: to be kept alone.
+            step: counted from 0.
+            figures: to be shown and written.
+            unshown: to be written only.
 
         Raises:
-            RunNotSaved: if there is no room.
+            RunNotSaved: if the disk is full.
         """
         now = time.monotonic()
         seconds, self._stepped_at = now - self._stepped_at, now
@@ -102,16 +102,16 @@ class RunLog:
                         self._events.add_scalar(name, value, step)
         shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
         self._progress.update(self._bar, completed=step + 1, figures=shown)
-        if not self._console.is_terminal and now - self._told_at > LINE_EVERY_S:
+        if not self._console.is_terminal and now - self._printed_at > LINE_EVERY_S:
             self._console.print(f"{self._name} {step + 1}/{self._num_steps} {shown}")
             self.flush()
-            self._told_at = now
+            self._printed_at = now
 
     def flush(self) -> None:
-        """Let others read what was written.
+        """Flush the files, so that others can read them.
 
         Raises:
-            RunNotSaved: if there is no room.
+            RunNotSaved: if the disk is full.
         """
         with self._saving():
             if self._file is not None:
@@ -129,8 +129,8 @@ class RunLog:
 
 def _not_saved(name: str, error: OSError) -> RunNotSaved:
     return RunNotSaved(
-        f"the log of {name} could not be written ({error}): make room and run again, "
-        "what was saved before stands"
+        f"the log of {name} could not be written ({error}): free some disk space and run "
+        "again, the last saved state is kept"
     )
 
 
@@ -155,11 +155,11 @@ def _progress(console: Console) -> Progress:
 
 
 def _cut(path: Path, first: int) -> None:
-    """Drop lines of steps that will be taken again."""
+    """Drop lines of steps that will be repeated."""
     if path.exists():
         kept = []
         for line in path.read_text().splitlines():
-            with contextlib.suppress(ValueError):  # the last line of a killed run may be cut
+            with contextlib.suppress(ValueError):  # the last line of a killed run may be incomplete
                 if json.loads(line)["step"] < first:
                     kept.append(line + "\n")
         with replace_file(path, is_only_writer=True) as temporary:

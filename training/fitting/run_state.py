@@ -23,7 +23,7 @@ Parameters = Mapping[str, nn.Parameter]
 
 
 class RunNotSaved(OSError):
-    """A state could not be written; the last one that was stands."""
+    """A state could not be written; the last saved one is kept."""
 
 
 class StateFile:
@@ -31,7 +31,7 @@ class StateFile:
 
     Args:
         path: of the file.
-        identity: what decides the run; a state of another is refused.
+        identity: of the run; a state of another run is refused.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
@@ -42,14 +42,14 @@ class StateFile:
         """Replace the state.
 
         Raises:
-            RunNotSaved: if it cannot be written; the last one stands.
+            RunNotSaved: if it cannot be written; the last one is kept.
         """
         tensors = {f"weight.{name}": p.detach().contiguous() for name, p in parameters.items()}
         tensors |= optimizers.state_tensors() | {"step": torch.tensor(step)}
         write_tensors(tensors, self.path, {"identity": self.identity})
 
     def load(self, parameters: Parameters, optimizers: Optimizers) -> int:
-        """Put the state into place; return how many steps were taken, 0 without a state.
+        """Load the state; return the number of steps done, 0 if there is no state.
 
         Raises:
             ValueError: if the file is damaged or belongs to another run.
@@ -65,11 +65,11 @@ class StateFile:
 
 
 class BestFile:
-    """The weights that did best on validation, kept apart from the state.
+    """The weights with the best validation figure, in a file beside the state.
 
     Args:
         path: of the file.
-        identity: what decides the run; a file of another is refused.
+        identity: of the run; a file of another run is refused.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
@@ -89,12 +89,12 @@ class BestFile:
         return float(metadata["figure"])
 
     def offer(self, parameters: Parameters, figure: float, step: int) -> bool:
-        """Keep the weights if they are better than what is kept, and tell whether they were.
+        """Save the weights if they are better than those saved; return whether they were.
 
         NaN is never better.
 
         Raises:
-            RunNotSaved: if they cannot be written; the best so far stands.
+            RunNotSaved: if they cannot be written; the best so far are kept.
         """
         best = self.figure()
         if math.isnan(figure) or (best is not None and best >= figure):
@@ -105,7 +105,7 @@ class BestFile:
         return True
 
     def restore(self, parameters: Parameters) -> None:
-        """Put the best weights into place.
+        """Load the best weights.
 
         Raises:
             ValueError: if the file is damaged or belongs to another run.
@@ -122,10 +122,10 @@ def _check_owner(path: Path, metadata: Mapping[str, str], identity: str) -> None
 
 
 def check_weights(path: Path, parameters: Parameters, tensors: Mapping[str, Tensor]) -> None:
-    """Hold that a file has each parameter in its shape, and no other.
+    """Check that a file holds each parameter in its shape, and no other.
 
     Raises:
-        ValueError: if it does not; unasked, a smaller tensor would be broadcast into place.
+        ValueError: if it does not; unchecked, a smaller tensor would be broadcast.
     """
     saved = {name: value.shape for name, value in tensors.items() if name.startswith("weight.")}
     if saved != {f"weight.{name}": value.shape for name, value in parameters.items()}:
@@ -135,7 +135,7 @@ def check_weights(path: Path, parameters: Parameters, tensors: Mapping[str, Tens
 
 
 def copy_weights(parameters: Parameters, tensors: Mapping[str, Tensor]) -> None:
-    """Put saved weights into the parameters of their names."""
+    """Copy saved weights into the parameters of the same names."""
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"weight.{name}"])
@@ -145,7 +145,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
     """Replace a safetensors file, whole or not at all.
 
     Raises:
-        RunNotSaved: if there is no room or no permission; what stood there stands.
+        RunNotSaved: if the disk is full or not writable; the old file is kept.
     """
     try:
         with replace_file(path, is_only_writer=True) as temporary:
@@ -153,8 +153,8 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
     # safetensors reports a full disk in an error of its own.
     except (OSError, SafetensorError) as error:
         raise RunNotSaved(
-            f"{path} could not be saved ({error}): make room and run again, "
-            "what was saved before stands"
+            f"{path} could not be saved ({error}): free some disk space and run again, "
+            "the last saved state is kept"
         ) from error
 
 
@@ -172,7 +172,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Metadata of a safetensors file, whose tensors are left where they are.
+    """Metadata of a safetensors file, without reading its tensors.
 
     Raises:
         ValueError: if it is damaged.
@@ -186,7 +186,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def identity_of(values: Mapping[str, object]) -> str:
-    """What decides a run, as text to compare."""
+    """The values that decide a run, as text to compare."""
     return json.dumps(values, sort_keys=True, default=str)
 
 

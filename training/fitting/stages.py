@@ -1,10 +1,9 @@
 """The paper's two stages over the choices in storage: a base model becomes a preference scorer."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 
@@ -17,16 +16,10 @@ from training.data.encoding import Encoder, Fresh, Upcoming, encode_all
 from training.data.samples import PairTable, read_histories
 from training.data.splits import Split, prompt_weights, split, write_split
 from training.data.trained_on import read_trained_on, trained_on, write_trained_on
-from training.evaluation.answers import margins, pair_scores, top1
-from training.evaluation.calibration import fit_temperature
-from training.evaluation.questions import Samples, newest_samples
-from training.evaluation.scorer_predictor import ScorerPredictor
 from training.fitting.assembly import (
-    Held,
     base_of,
     build_scorer,
     first_parameters,
-    inference,
     second_parameters,
     train_only,
 )
@@ -37,9 +30,7 @@ from training.fitting.run_record import run_identity, write_run
 from training.fitting.signing import SignatureFit, readable_probes
 from training.fitting.split_half import Finding, SplitHalf
 from training.fitting.trainer import ONE, Run, fit
-
-MOST_VALIDATED = 200
-"""Validation users asked each time, at most."""
+from training.fitting.validation import calibrate, draw_validation, validation_top1
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +38,7 @@ class Training:
     """One run of a recipe.
 
     Attributes:
-        recipe: what to do.
+        recipe: all that decides the run, beside base and choices.
         base: folder or hub id of the base model.
         store: the choices learned from.
         folder: receives states, logs, run.json, split.json and the checkpoints stage1/ and final/.
@@ -72,15 +63,15 @@ class Training:
     stage1: Path | None = None
 
     def run(self) -> Path:
-        """Run both stages, resuming whatever was begun, and save a checkpoint after each.
+        """Run both stages, resuming an interrupted run, and save a checkpoint after each.
 
         Returns:
             The folder of the final checkpoint.
 
         Raises:
             CheckpointRefused: if the base or an adapter cannot be loaded.
-            Leakage, ValueError: if the choices do not fill the parts of the split.
-            LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and reading images do.
+            Leakage, ValueError: if the choices are too few for the parts of the split.
+            LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `stream_images` raise.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         histories = read_histories(self.store, self.users)
@@ -90,7 +81,7 @@ class Training:
         if self.processes.is_main:
             write_split(parts, self.folder / "split.json")
             write_run(self.recipe, parts, self.folder, identity, num_processes=self.processes.count)
-        scorer = self._begun(parts)
+        scorer = self._initial_scorer(parts)
         encoder = self._encoder(scorer, parts)
         if self.stage1 is None:
             self._stage(self.recipe.first, scorer, parts, encoder, identity)
@@ -99,13 +90,13 @@ class Training:
             scorer = self._for_second_stage(scorer)
             self._stage(self.recipe.second, scorer, parts, encoder.of(scorer), identity)
         encoder = encoder.of(scorer)
-        self._calibrate(scorer, parts, encoder)
+        calibrate(scorer, encoder, draw_validation(self.recipe, parts, encoder.bad))
         signing = SignatureFit(self.recipe, self.store, without_rows(parts.train, encoder.bad))
         write_signature = signing.writer(scorer, encoder, self.console)
         self._save(scorer, parts, self.folder / "final", write_signature)
         return self.folder / "final"
 
-    def _begun(self, parts: Split) -> PreferenceScorer:
+    def _initial_scorer(self, parts: Split) -> PreferenceScorer:
         """The scorer that this run begins with."""
         if self.stage1 is None:
             return build_scorer(self.recipe, self.base, device=self.device)
@@ -146,13 +137,13 @@ class Training:
         scorer.train()
         drawn = stage_batches(without_rows(parts.train, encoder.bad), self.recipe, stage)
         weights = prompt_weights(parts.train) if self.recipe.weighs_prompts else None
-        asked = self._validation(parts, encoder.bad)
+        asked = draw_validation(self.recipe, parts, encoder.bad)
         run = Run(
             self.folder,
             self.console,
             identity,
             processes=self.processes,
-            validate=validation(scorer, encoder, asked) if asked else None,
+            validate=validation_top1(scorer, encoder, asked) if asked else None,
             identify=drawn.names,
         )
         finding = None if is_first else self._finding(scorer, parts, encoder)
@@ -194,46 +185,20 @@ class Training:
             console=self.console,
         )
 
-    def _validation(self, parts: Split, bad: set[int]) -> Samples:
-        """What the best weights are chosen by: people and images that nothing is learned from."""
-        asked = without_rows(parts.validation, bad)
-        samples = newest_samples(
-            without_rows(parts.whole, bad),
-            {user: asked.pairs[user] for user in asked.pairs},
-            seed=self.recipe.split.seed,
-            num_references=self.recipe.scorer.num_references,
-            num_pairs=8,
-        )
-        return dict(list(samples.items())[:MOST_VALIDATED])
-
     def _for_second_stage(self, scorer: PreferenceScorer) -> PreferenceScorer:
-        """The same scorer, its base held as stage 2 wants it."""
-        base = self.recipe.base
-        second = Held(base.second_dtype, base.second_quantization)
-        if second == Held(base.dtype, base.quantization):
+        """The same scorer, its base in the precision of stage 2."""
+        if self.recipe.base.second == self.recipe.base.first:
             return scorer
         changed = build_scorer(
             self.recipe,
             self.base,
             device=self.device,
-            held=second,
+            precision=self.recipe.base.second,
             adapter=(self.stage1 or self.folder / "stage1") / "adapter",
         )
         with torch.no_grad():
             changed.preference_tokens.copy_(scorer.preference_tokens)
         return changed
-
-    def _calibrate(self, scorer: PreferenceScorer, parts: Split, encoder: Encoder) -> None:
-        """Fit the temperature on the validation users."""
-        asked = self._validation(parts, encoder.bad)
-        if not asked:
-            return
-        with inference(scorer):
-            scores = pair_scores(ScorerPredictor(scorer, encoder.rows), asked)
-        rows = np.concatenate(list(scores.values()))
-        liked = np.repeat([True, False], len(rows))
-        temperature = fit_temperature(np.concatenate([rows[:, 0], rows[:, 1]]), liked)
-        scorer.config = replace(scorer.config, temperature=temperature)
 
     def _finding(self, scorer: PreferenceScorer, parts: Split, encoder: Encoder) -> Finding | None:
         """The objective of stage 2, where the recipe has one."""
@@ -281,7 +246,13 @@ class Training:
 
 
 def stage_batches(table: PairTable, recipe: Recipe, stage: Stage) -> Batches:
-    """What a stage draws from."""
+    """The batches of a stage.
+
+    Args:
+        table: pairs that are learned from.
+        recipe: number of references, and the share of samples with fewer.
+        stage: users and pairs of a part, and the seed.
+    """
     return batches(
         table,
         num_users=stage.num_users,
@@ -290,14 +261,3 @@ def stage_batches(table: PairTable, recipe: Recipe, stage: Stage) -> Batches:
         fewer_references=recipe.fewer_references,
         seed=stage.plan.seed,
     )
-
-
-def validation(scorer: PreferenceScorer, encoder: Encoder, asked: Samples) -> Callable[[], float]:
-    """Top-1 on validation users with the weights as they are."""
-
-    def figure() -> float:
-        with inference(scorer):
-            answers = margins(pair_scores(ScorerPredictor(scorer, encoder.rows), asked))
-        return top1(answers).value
-
-    return figure

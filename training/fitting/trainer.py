@@ -1,7 +1,7 @@
 """The training loop: optimizer steps that can be killed at any instant and resume where saved.
 
-Everything random in step k is drawn from (seed, k, part), so a resumed run takes the same steps as
-one that was never stopped, and no generator's state need be saved.
+All randomness of step k is drawn from (seed, k, part), so a resumed run does the same steps as one
+that was never stopped, and no generator's state need be saved.
 """
 
 import json
@@ -26,7 +26,7 @@ StepLoss = Callable[[int, int], tuple[Tensor, dict[str, float]]]
 """Given the step's number and the part of it, both from 0: the loss, and figures for the log."""
 
 Identify = Callable[[int, int], object]
-"""Given step and part: what was in that batch, as JSON can say it."""
+"""Given step and part: what was in that batch, in values that JSON can hold."""
 
 ONE = Processes()
 
@@ -38,10 +38,11 @@ class Run:
     Attributes:
         folder: receives state, best weights and logs.
         console: where progress is shown.
-        bound_to: what else decides the run, e.g. a digest of its data; a state saved under
-            another is refused.
+        bound_to: what else decides the run, e.g. a digest of its data; a state saved with
+            another value is refused.
         processes: those that share the work; only the main one writes.
-        validate: a figure of the weights as they are, higher is better; the same everywhere.
+        validate: returns a figure of the current weights, higher is better; the same in every
+            process.
         identify: names a batch, for the report of a NaN loss.
     """
 
@@ -54,7 +55,7 @@ class Run:
 
 
 class LossNotFinite(ArithmeticError):
-    """A loss or gradient became NaN or infinite; the last saved state stands."""
+    """A loss or gradient is NaN or infinite; the last saved state is kept."""
 
 
 def fit(
@@ -62,19 +63,19 @@ def fit(
 ) -> None:
     """Minimise `step_loss` over `parameters`, resuming from the state in the run's folder, if any.
 
-    With validation, the best weights are put back after the last step.
+    With validation, the best weights are loaded after the last step.
 
     Args:
         step_loss: draws its batch from (plan.seed, step, part) alone.
         parameters: what is trained, by a name that stays the same from run to run.
-        plan: schedule.
+        plan: steps, rates and seed.
         run: receives `<name>.state.safetensors`, `<name>.best.safetensors`, `<name>.log.jsonl`
             and TensorBoard events.
 
     Raises:
         LossNotFinite: if a loss or its gradient is NaN or infinite; `<name>.bad_batch.json` names
             the batch where the run can identify it.
-        RunNotSaved: if there is no room; the last state stands.
+        RunNotSaved: if the disk is full; the last state is kept.
         ValueError: if the saved state or best weights are damaged or belong to another plan
             or other parameters, or the parts do not divide among the processes.
     """
@@ -116,7 +117,7 @@ def _step(
     step: int,
     run: Run,
 ) -> tuple[dict[str, float], float]:
-    """Take a step; return its figures and the gradient's norm before it was scaled down."""
+    """Do a step; return its figures and the gradient's norm before clipping."""
     totals: dict[str, float] = {}
     for part in run.processes.share(plan.num_parts):
         torch.manual_seed((plan.seed * 1_000_003 + step) * 1_009 + part)
@@ -127,7 +128,7 @@ def _step(
             (loss / plan.num_parts).backward()
         else:
             _name_bad_batch(run, plan, step, [part], f"loss {loss.item()}")
-    # All processes learn of a bad loss together, so that none waits for one that has stopped.
+    # Every process learns of a bad loss in the same step, so that none waits for one that stopped.
     totals = run.processes.sum_figures(totals)
     if not math.isfinite(totals["loss"]):
         raise _not_finite(f"loss of {plan.name} is {totals['loss']}", plan, step, run)
@@ -144,7 +145,7 @@ def _step(
 def _not_finite(what: str, plan: Plan, step: int, run: Run) -> LossNotFinite:
     named = f"{plan.name}.bad_batch.json names the batch, " if run.identify else ""
     return LossNotFinite(
-        f"{what} at step {step}: the last saved state stands; {named}look at the batch or "
+        f"{what} at step {step}: the last saved state is kept; {named}look at the batch or "
         "lower the learning rate"
     )
 
@@ -170,5 +171,5 @@ def _log(plan: Plan, run: Run, first: int) -> RunLog:
 
 
 def _deciding(plan: Plan) -> dict[str, Any]:
-    """What of a plan decides the weights."""
+    """The values of a plan that decide the weights."""
     return {key: value for key, value in asdict(plan).items() if key != "save_every_s"}

@@ -48,5 +48,5 @@ def test_gpus_are_counted_and_measured(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: Small())
     told = named(idefics2_8b(), num_devices=8)
-    assert "GPUs: 8 are planned for, 1 are here" in told
-    assert "memory: 1 GB a device needed" in told
+    assert "GPUs: the run needs 8, this machine has 1" in told
+    assert "memory: the run needs 1 GB on each GPU" in told

@@ -99,4 +99,4 @@ def test_a_log_that_may_not_grow_says_so_in_a_sentence(tmp_path, most_bytes) -> 
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "the log of part could not be written" in done.stdout
-    assert "make room and run again" in done.stdout
+    assert "free some disk space and run again" in done.stdout

@@ -128,7 +128,7 @@ def test_a_full_disk_while_saving_leaves_the_last_state(tmp_path, monkeypatch) -
 
     with monkeypatch.context() as patched:
         patched.setattr("training.fitting.run_state.save_file", full)
-        with pytest.raises(RunNotSaved, match=r"could not be saved .*No space.*make room"):
+        with pytest.raises(RunNotSaved, match=r"could not be saved .*No space.*free some disk"):
             run(tmp_path)
     assert (tmp_path / "part.state.safetensors").read_bytes() == before
     whole = run(tmp_path / "whole")

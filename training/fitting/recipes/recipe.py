@@ -27,6 +27,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Precision:
+    """How the base's weights are held in memory in one stage.
+
+    Attributes:
+        dtype: of weights, or of computation when quantised: "float32", "float16", "bfloat16".
+        quantization: of the linear layers: "none" or "nf4".
+    """
+
+    dtype: str
+    quantization: Quantization
+
+
+@dataclass(frozen=True)
 class Base:
     """The model that is fine-tuned, and how it is held in memory.
 
@@ -34,10 +47,9 @@ class Base:
         geometry: how images are resized.
         source: hub id, or None for a folder named when the run begins.
         revision: commit of a hub id; None takes the newest.
-        dtype: of weights, or of computation when quantised: "float32", "float16", "bfloat16".
-        quantization: of the base's linear layers in stage 1: "none" or "nf4".
-        second_dtype, second_quantization: the same in stage 2.
-        checkpointing: compute activations again in the backward pass instead of keeping them.
+        dtype, quantization: in stage 1, as in `Precision`.
+        second_dtype, second_quantization: in stage 2.
+        checkpointing: recompute activations in the backward pass instead of storing them.
         adapter: a folder or hub id of a PEFT adapter to begin with, in place of a fresh one.
     """
 
@@ -50,6 +62,16 @@ class Base:
     second_quantization: Quantization = "none"
     checkpointing: bool = False
     adapter: str | None = None
+
+    @property
+    def first(self) -> Precision:
+        """The precision of stage 1."""
+        return Precision(self.dtype, self.quantization)
+
+    @property
+    def second(self) -> Precision:
+        """The precision of stage 2."""
+        return Precision(self.second_dtype, self.second_quantization)
 
 
 @dataclass(frozen=True)
