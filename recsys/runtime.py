@@ -383,7 +383,8 @@ def borrowing(runtime: Runtime, scorer: "PreferenceScorer") -> "Scorer":
     Raises:
         CheckpointRefused: if what was learned is damaged or does not fit.
     """
-    from recsys.coldstart.blend import BorrowingScorer, ColdStart
+    from recsys.coldstart.borrowing import BorrowingScorer
+    from recsys.coldstart.population import ColdStart
     from storage.coldstart.populations import ColdStartStore
     from storage.database import check
 

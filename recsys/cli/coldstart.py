@@ -91,7 +91,7 @@ def show(checkpoint: str | None, is_json: bool) -> None:
     """Show the last fit; exit code 3 if there is none."""
     settings = read_settings(checkpoint=checkpoint)
     with Runtime(settings) as runtime:
-        from recsys.coldstart.blend import ColdStart
+        from recsys.coldstart.population import ColdStart
 
         version = runtime.model_version
         stored = runtime.cold_starts.get(version)
@@ -186,9 +186,11 @@ def _tell(told: dict[str, object], *, is_json: bool) -> None:
     if is_json:
         show_json(told)
         return
+    from recsys.coldstart.blend import TERMS
+
     blends = told.pop("blends")
     show_table(["property", "value"], [(name, str(value)) for name, value in told.items()])
     assert isinstance(blends, list)
     click.echo("\nWeight of each source by number of own references:")
     rows = [(str(count), *map(str, blend)) for count, blend in enumerate(blends)]
-    show_table(["own", "other users", "model", "model without references"], rows)
+    show_table(["own", *TERMS], rows)

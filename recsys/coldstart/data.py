@@ -1,4 +1,4 @@
-"""Stored choices as learning what is borrowed needs them: pairs by image row, and image tokens."""
+"""Stored choices as `fit` reads them: pairs by image row, and image tokens."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 
 MAX_PAIRS = 64
-"""Of one user: the newest, and no more, so that nobody speaks for all."""
+"""The newest pairs of each user; a limit, so that no user dominates."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPair:
-    """A pair by rows of an image table.
+    """A pair of images as rows of an image table.
 
     Attributes:
         liked, disliked: rows.
-        prompt: what both were made from.
+        prompt: the text that both were generated from.
     """
 
     liked: int
@@ -32,10 +32,10 @@ class StoredPair:
 
 @dataclass(frozen=True)
 class People:
-    """Some users' pairs over one table of images.
+    """Pairs of some users over one table of images.
 
     Attributes:
-        histories: of each user with a pair, oldest first.
+        histories: the pairs of each user who has any, oldest first.
         images: SHA-256 of each row.
     """
 
@@ -44,11 +44,11 @@ class People:
 
 
 def read_people(store: HistoryStore, *, max_users: int, seed: int) -> People:
-    """Read the pairs of at most so many users, drawn at random among all.
+    """Read the pairs of users drawn at random.
 
     Args:
         store: where choices are.
-        max_users: at least 1.
+        max_users: the most users to draw, at least 1.
         seed: of the draw.
     """
     rows: dict[str, int] = {}
@@ -61,7 +61,7 @@ def read_people(store: HistoryStore, *, max_users: int, seed: int) -> People:
 
 
 def draw_users(store: HistoryStore, *, max_users: int, seed: int) -> list[str]:
-    """Users at random, each as likely as any other, read page by page (Vitter's algorithm R)."""
+    """Draw users uniformly at random, reading page by page (Vitter's algorithm R)."""
     rng, drawn, seen = random.Random(seed), list[str](), 0
     page = store.user_ids()
     while page:
@@ -81,13 +81,13 @@ def token_reader(
     images: Sequence[str],
     tell: Callable[[int], None] = lambda num_read: None,
 ) -> Callable[[Sequence[int]], Tensor]:
-    """Rows -> image tokens (N, T, D), read and encoded when asked for.
+    """Return a function from rows to image tokens (N, T, D).
 
     Args:
-        scorer: encodes.
+        scorer: encodes the images.
         store: where the images are.
         images: SHA-256 of each row.
-        tell: called with the number of images encoded.
+        tell: called with the number of images of each call.
     """
 
     @torch.no_grad()

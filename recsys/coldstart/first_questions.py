@@ -1,38 +1,38 @@
-"""Which pairs of images to ask a new user about: those whose answers tell most about taste.
+"""The pairs of images to show a new user first: those whose answers reveal most about taste.
 
-How much some answers tell of the class that somebody is of is their mutual information (Lindley,
-1956),
+What answers reveal about a user's class is their mutual information (Lindley, 1956),
 
     I(class; answers) = H(answers) - sum_k pi_k H(answers | class k),
 
 over all joint answers. Given the class, answers are independent, and the first image of a pair is
-preferred with probability sigmoid(w_k d). Pairs are chosen greedily: each adds most to what those
-before it tell, so the first few of a choice are the choice of that few.
+preferred with probability sigmoid(w_k d). Pairs are chosen greedily: each adds most to those before
+it, so the first few of a longer choice are also the choice of that few.
 
-Axes: P pairs, K classes, F features, J joint answers. Pure NumPy.
+Axes: P pairs, K classes, F features, J joint answers.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import expit
 
 from recsys.coldstart.latent_classes import LatentClasses
 
 MAX_PAIRS = 8
-"""Of one choice: all joint answers are counted, and each pair doubles them."""
+"""The number of joint answers doubles with each pair, and all are enumerated."""
 
 _DIGITS = 12
-"""Bits that agree so far are equal: the rest is rounding, and must not decide between ties."""
+"""Bits are compared to this many digits: rounding must not decide ties."""
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenPair:
-    """A candidate that was chosen.
+    """A pair that was chosen.
 
     Attributes:
-        index: row among the candidates.
+        index: row among the pairs given.
         information_bits: of its answer and those of all before it together.
     """
 
@@ -41,7 +41,7 @@ class ChosenPair:
 
 
 def expected_information(classes: LatentClasses, differences: Float[np.ndarray, "P F"]) -> float:
-    """How much the answers to some pairs together tell of the class, in bits.
+    """Return how much the answers to some pairs together reveal about the class, in bits.
 
     Args:
         differences: features of the first image less those of the second, of at most 8 pairs.
@@ -70,15 +70,15 @@ def choose_pairs(
     *,
     num_pairs: int,
 ) -> list[ChosenPair]:
-    """Choose pairs greedily; of those that tell as much, the one given first.
+    """Choose pairs greedily; ties go to the pair given first.
 
     Args:
         differences: features of the first image less those of the second.
-        images: a number for each of the two images; none is shown twice.
+        images: a number for each image of each pair; no image is shown twice.
         num_pairs: 1 to 8.
 
     Returns:
-        As many as asked for, or as many as there are without an image shown twice.
+        As many as asked for, or fewer if an image would be shown twice.
 
     Raises:
         ValueError: if the number is out of range.
@@ -102,18 +102,18 @@ def choose_pairs(
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """What was asked so far.
+    """The answers to the pairs chosen so far.
 
     Attributes:
         joint: shape (J, K), the probability of each joint answer given the class.
-        entropy: shape (K,), of the answers given the class, bits; they add up.
+        entropy: shape (K,), of the answers given the class, in bits.
     """
 
     joint: Float[np.ndarray, "J _"]
     entropy: Float[np.ndarray, " _"]
 
     def asked(self, preferred: Float[np.ndarray, " K"]) -> "_Answers":
-        """Ask one pair more."""
+        """Add a pair."""
         joint = np.concatenate([self.joint * preferred, self.joint * (1 - preferred)])
         return _Answers(
             joint, self.entropy + _entropy(np.stack([preferred, 1 - preferred]), axis=0)
@@ -122,11 +122,11 @@ class _Answers:
     def information(
         self, preferred: Float[np.ndarray, "P K"], classes: LatentClasses
     ) -> Float[np.ndarray, " P"]:
-        """What all answers would tell if each of these pairs were asked next, in bits."""
+        """Return what all answers would reveal if each of these pairs came next, in bits."""
         starts = range(0, len(preferred), _AT_ONCE)
-        found = [self._information(preferred[at : at + _AT_ONCE], classes.shares) for at in starts]
-        bits: Float[np.ndarray, " P"] = np.concatenate(found)
-        return bits
+        return np.concatenate(
+            [self._information(preferred[at : at + _AT_ONCE], classes.shares) for at in starts]
+        )
 
     def _information(
         self, preferred: Float[np.ndarray, "P K"], shares: Float[np.ndarray, " K"]
@@ -136,8 +136,7 @@ class _Answers:
         told = _entropy(np.concatenate([first, second], axis=1), axis=1)
         own = _entropy(np.stack([preferred, 1 - preferred]), axis=0) + self.entropy  # (P, K)
         # Rounding alone could make it negative.
-        bits: Float[np.ndarray, " P"] = np.maximum(told - own @ shares, 0.0)
-        return bits
+        return np.asarray(np.maximum(told - own @ shares, 0.0))
 
 
 _NOTHING_ASKED = _Answers(np.ones((1, 1)), np.zeros(1))
@@ -146,13 +145,11 @@ _NOTHING_ASKED = _Answers(np.ones((1, 1)), np.zeros(1))
 def _preferred(
     classes: LatentClasses, differences: Float[np.ndarray, "P F"]
 ) -> Float[np.ndarray, "P K"]:
-    """How likely each class is to prefer the first image of each pair."""
-    likely: Float[np.ndarray, "P K"] = np.exp(-np.logaddexp(0, -(differences @ classes.tastes.T)))
-    return likely
+    """The probability that each class prefers the first image of each pair."""
+    return np.asarray(expit(differences @ classes.tastes.T))
 
 
 def _entropy(likely: np.ndarray, *, axis: int) -> np.ndarray:
-    """- sum p log2 p along an axis; an answer that cannot be given adds nothing."""
+    """- sum p log2 p along an axis, with 0 log 0 = 0."""
     logs = np.log2(likely, out=np.zeros_like(likely), where=likely > 0)
-    entropy: np.ndarray = -(likely * logs).sum(axis=axis)
-    return entropy
+    return np.asarray(-(likely * logs).sum(axis=axis))

@@ -1,7 +1,7 @@
-"""Learn from stored choices what is borrowed for new users: features, classes, and how to blend.
+"""Learn from stored choices what cold start needs: features, classes and the blend.
 
-A share of the people is kept apart: by them the number of classes and the blend are chosen, so what
-does not help people who were not learned from gets no weight.
+Some users are held out. They decide the number of classes and the blend, so that what does not help
+unseen users gets no weight.
 
 Axes: N images, T tokens of one, D hidden width, F features, C candidates.
 """
@@ -15,24 +15,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recsys.coldstart.blend import ColdStart, pooled
-from recsys.coldstart.latent_classes import (
-    LatentClasses,
-    drawn_weights,
-    fit_classes,
-    log_likelihood,
-)
+from recsys.coldstart.blend import TERMS, fit_blend
+from recsys.coldstart.latent_classes import LatentClasses, fit_classes, log_likelihood
+from recsys.coldstart.population import ColdStart, pooled
 from recsys.scorer.model import PreferenceScorer
 
 MAX_FEATURES = 64
 NUM_CLASSES = (1, 2, 4, 8, 16, 32)
-KEPT_APART = 0.2
+HELD_OUT = 0.2
 MAX_JUDGES = 200
 USERS_A_CLASS = 15
 MAX_IMAGES = 5000
 AT_ONCE = 64
 _ASKED = 8
-_PULL = 20.0
 _SMALLEST_VARIANCE = 1e-4
 
 ReadTokens = Callable[[Sequence[int]], Tensor]
@@ -41,7 +36,7 @@ ReadTokens = Callable[[Sequence[int]], Tensor]
 
 @runtime_checkable
 class RowPair(Protocol):
-    """A liked and a disliked image of one prompt, by rows of an image table."""
+    """A liked and a disliked image of one prompt, as rows of an image table."""
 
     @property
     def liked(self) -> int:
@@ -49,22 +44,22 @@ class RowPair(Protocol):
 
     @property
     def disliked(self) -> int:
-        """Row of the other."""
+        """Row of the disliked image."""
 
     @property
     def prompt(self) -> str:
-        """What both were made from."""
+        """The text that both were generated from."""
 
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit found.
+    """The results of a fit.
 
     Attributes:
-        num_users: learned from, those kept apart included.
-        num_pairs: theirs.
-        num_classes: chosen.
-        log_likelihoods: by number of classes, of the people kept apart, mean per person.
+        num_users: learned from, including those held out.
+        num_pairs: of those users.
+        num_classes: as chosen.
+        log_likelihoods: by number of classes: of the held-out users, mean per user.
     """
 
     num_users: int
@@ -76,7 +71,7 @@ class FitReport:
 def fit_cold_start(
     scorer: PreferenceScorer,
     histories: Sequence[Sequence[Any]],
-    features: ReadTokens,
+    read_tokens: ReadTokens,
     *,
     seed: int = 0,
     tell: Callable[[str], None] = lambda what: None,
@@ -85,10 +80,10 @@ def fit_cold_start(
 
     Args:
         scorer: frozen.
-        histories: of each user, pairs (`RowPair`), at least one each.
-        features: of their images.
-        seed: decides who is kept apart, and draws.
-        tell: called with what is being done.
+        histories: each user's pairs (`RowPair`), at least one each.
+        read_tokens: of their images.
+        seed: decides who is held out, and all draws.
+        tell: called with the name of each step.
 
     Raises:
         ValueError: if fewer than four users have pairs.
@@ -96,66 +91,63 @@ def fit_cold_start(
     people = [list(pairs) for pairs in histories if len(pairs)]
     if len(people) < 4:
         raise ValueError(
-            f"learning from other people takes at least 4 with choices, got {len(people)}:"
+            f"learning from other users takes at least 4 with choices, got {len(people)}:"
             " import more choices"
         )
     rng = np.random.default_rng([seed, 41])
     people = [people[index] for index in rng.permutation(len(people))]
-    num_apart = max(2, int(KEPT_APART * len(people)))
-    apart, learned = people[:num_apart], people[num_apart:]
+    num_held_out = max(2, int(HELD_OUT * len(people)))
+    held_out, learned = people[:num_held_out], people[num_held_out:]
     tell("reading images")
-    mean, components = _principal_components(learned, features, rng)
-    view = _FeatureTable(mean, components, features)
+    mean, components = _principal_components(learned, read_tokens, rng)
+    table = _FeatureTable(mean, components, read_tokens)
     tell("fitting classes")
-    classes, found = _choose_classes(view, learned, apart, seed=seed)
+    classes, log_likelihoods = _choose_classes(table, learned, held_out, seed=seed)
     tell("fitting the blend")
-    blends = _fit_blends(scorer, view, classes, apart[:MAX_JUDGES], rng)
-    final = fit_classes(*view.stacked(people), num_classes=len(classes.shares), seed=seed)
-    report = FitReport(len(people), sum(map(len, people)), len(final.shares), found)
+    blends = _fit_blends(scorer, table, classes, held_out[:MAX_JUDGES], rng)
+    final = fit_classes(*table.stacked(people), num_classes=len(classes.shares), seed=seed)
+    report = FitReport(len(people), sum(map(len, people)), len(final.shares), log_likelihoods)
     return ColdStart(mean, components, final, blends), report
 
 
 @dataclass(frozen=True, eq=False)
 class _FeatureTable:
-    """Image tokens as features, each image's kept once it was asked for: F numbers."""
+    """Features of images, computed on first use and kept."""
 
     mean: Float[np.ndarray, " W"]
     components: Float[np.ndarray, "W F"]
-    features: ReadTokens
+    read_tokens: ReadTokens
     kept: dict[int, np.ndarray] = field(default_factory=dict)
 
     def read(self, rows: Sequence[int]) -> None:
-        """Encode those images that were not."""
+        """Compute the features of those images that have none yet."""
         missing = sorted(set(rows) - set(self.kept))
         for start in range(0, len(missing), AT_ONCE):
             chunk = missing[start : start + AT_ONCE]
-            flat = pooled(self.features(chunk))
+            flat = pooled(self.read_tokens(chunk))
             self.kept.update(zip(chunk, (flat - self.mean) @ self.components, strict=True))
 
     def differences(self, pairs: Sequence[RowPair]) -> Float[np.ndarray, "N F"]:
-        """Features of the liked image less those of the other, by pair."""
+        """Features of the liked image less those of the disliked one, by pair."""
         self.read([row for pair in pairs for row in (pair.liked, pair.disliked)])
         rows = [self.kept[pair.liked] - self.kept[pair.disliked] for pair in pairs]
-        found: Float[np.ndarray, "N F"] = np.array(rows).reshape(
-            len(pairs), self.components.shape[1]
-        )
-        return found
+        return np.array(rows).reshape(len(pairs), self.components.shape[1])
 
     def stacked(self, people: Sequence[Sequence[Any]]) -> tuple[np.ndarray, np.ndarray]:
-        """All pairs below each other, and whose each is."""
+        """The differences of all pairs, and the user of each."""
         users = np.repeat(np.arange(len(people)), [len(pairs) for pairs in people])
         return self.differences([pair for pairs in people for pair in pairs]), users
 
 
 def _principal_components(
-    people: Sequence[Sequence[Any]], features: ReadTokens, rng: np.random.Generator
+    people: Sequence[Sequence[Any]], read_tokens: ReadTokens, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and whitened directions of image tokens, those with any variance to speak of."""
+    """The mean of image tokens, and their whitened components with more than tiny variance."""
     rows = sorted({row for pairs in people for p in pairs for row in (p.liked, p.disliked)})
     some = rng.permutation(len(rows))[:MAX_IMAGES]
     chosen = [rows[index] for index in some]
     chunks = [chosen[start : start + AT_ONCE] for start in range(0, len(chosen), AT_ONCE)]
-    flat = np.concatenate([pooled(features(chunk)) for chunk in chunks])
+    flat = np.concatenate([pooled(read_tokens(chunk)) for chunk in chunks])
     mean = flat.mean(axis=0)
     _, sizes, directions = np.linalg.svd(flat - mean, full_matrices=False)
     spread = sizes / np.sqrt(len(flat))
@@ -165,35 +157,35 @@ def _principal_components(
 
 
 def _choose_classes(
-    view: _FeatureTable,
+    table: _FeatureTable,
     learned: Sequence[Sequence[RowPair]],
-    apart: Sequence[Sequence[RowPair]],
+    held_out: Sequence[Sequence[RowPair]],
     *,
     seed: int,
 ) -> tuple[LatentClasses, dict[int, float]]:
-    """The number of classes under which the people kept apart are likeliest."""
-    differences, users = view.stacked(learned)
-    others = [view.differences(pairs) for pairs in apart]
+    """The classes under which the held-out users are most likely, and what each number scored."""
+    differences, users = table.stacked(learned)
+    others = [table.differences(pairs) for pairs in held_out]
     most = max(1, len(learned) // USERS_A_CLASS)
     tried = {
         count: fit_classes(differences, users, num_classes=count, seed=seed)
         for count in NUM_CLASSES
         if count <= most
     }
-    found = {count: log_likelihood(each, others) for count, each in tried.items()}
-    return tried[max(found, key=lambda count: found[count])], found
+    scores = {count: log_likelihood(each, others) for count, each in tried.items()}
+    return tried[max(scores, key=lambda count: scores[count])], scores
 
 
 def _fit_blends(
     scorer: PreferenceScorer,
-    view: _FeatureTable,
+    table: _FeatureTable,
     classes: LatentClasses,
     judges: Sequence[Sequence[RowPair]],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "R 3"]:
-    """For 0 to R own references, the weights under which the judges' other pairs are likeliest.
+    """Fit the weights for 0 to R own references on the held-out users' other pairs.
 
-    Raises nothing for judges with few pairs: behind as many as nobody has, the model stands alone.
+    For numbers of references that no held-out user has, the model stands alone.
     """
     most = scorer.config.num_references
     rows: list[list[np.ndarray]] = [[] for _ in range(most + 1)]
@@ -203,13 +195,13 @@ def _fit_blends(
         for count in range(most + 1):
             references, asked = _split(shuffled, count)
             if len(references) == count and asked:
-                rows[count].append(_margins(scorer, view, classes, nobody, references, asked))
-    blends = [fit_blend(np.concatenate(each) if each else np.zeros((0, 3))) for each in rows]
-    return np.stack(blends)
+                rows[count].append(_margins(scorer, table, classes, nobody, references, asked))
+    none = np.zeros((0, len(TERMS)))
+    return np.stack([fit_blend(np.concatenate([none, *each])) for each in rows])
 
 
 def _split(pairs: Sequence[RowPair], count: int) -> tuple[list[RowPair], list[RowPair]]:
-    """The first so many pairs, and pairs of other images to be asked."""
+    """The first `count` pairs, and pairs of other images to judge by."""
     references = list(pairs[:count])
     seen = {row for pair in references for row in (pair.liked, pair.disliked)}
     asked = [p for p in pairs[count:] if not seen & {p.liked, p.disliked}]
@@ -219,36 +211,21 @@ def _split(pairs: Sequence[RowPair], count: int) -> tuple[list[RowPair], list[Ro
 @torch.no_grad()
 def _margins(
     scorer: PreferenceScorer,
-    view: _FeatureTable,
+    table: _FeatureTable,
     classes: LatentClasses,
     nobody: Any,
     references: Sequence[RowPair],
     asked: Sequence[RowPair],
 ) -> Float[np.ndarray, "C 3"]:
-    """Of each asked pair: liked less disliked, by the classes, by the model, by it for nobody."""
+    """Liked less disliked of each pair, by `TERMS`."""
     shown = [row for pair in references for row in (pair.liked, pair.disliked)]
     own = nobody
     if references:
-        own = scorer.prefix_of([pair.prompt for pair in references], view.features(shown))
+        own = scorer.prefix_of([pair.prompt for pair in references], table.read_tokens(shown))
     prompts = [pair.prompt for pair in asked for _ in range(2)]
-    tokens = view.features([row for pair in asked for row in (pair.liked, pair.disliked)])
-    columns = [view.differences(asked) @ classes.taste(view.differences(references))]
+    tokens = table.read_tokens([row for pair in asked for row in (pair.liked, pair.disliked)])
+    columns = [table.differences(asked) @ classes.taste(table.differences(references))]
     for prefix in (own, nobody):
         margin = scorer.margins_of(prefix, prompts, tokens).numpy() / scorer.config.temperature
         columns.append(margin[0::2] - margin[1::2])
     return np.stack(columns, axis=1)
-
-
-def fit_blend(margins: Float[np.ndarray, "C 3"], *, pull: float = _PULL) -> Float[np.ndarray, " 3"]:
-    """Weights a, b, c under which the liked image of each pair is likeliest to be preferred.
-
-    Logistic regression without intercept, drawn towards the model alone (0, 1, 0) by `pull`. A
-    negative weight of the classes would say that others' taste misleads: the model stands alone.
-
-    Args:
-        margins: of each pair, liked less disliked: u, M(own), M(none).
-        pull: above 0, in pairs.
-    """
-    alone = np.array([0.0, 1.0, 0.0])
-    weights = drawn_weights(margins, np.ones(len(margins)), alone, pull=pull)
-    return weights if weights[0] > 0 else alone

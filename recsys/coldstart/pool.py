@@ -1,4 +1,4 @@
-"""From what people were shown to the pairs that a new user is shown: a pool, and a choice from it.
+"""The pairs that a new user is shown first: drawn from what others were shown, then chosen.
 
 Axes: P pairs, F features.
 """
@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs
 from recsys.coldstart.fit import AT_ONCE, ReadTokens
+from recsys.coldstart.population import ColdStart
 from storage.coldstart.records import Onboarding, OnboardingPair
 
 MAX_IMAGES = 200
 IMAGES_A_PROMPT = 4
-MAX_CANDIDATES = 2000
+MAX_POOL = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class PairPool:
-    """Candidate pairs.
+    """Pairs to choose from.
 
     Attributes:
         images: shape (P, 2), rows of an image table.
-        prompts: of each pair; empty where its images have none in common.
+        prompts: of each pair; empty if its images have none in common.
     """
 
     images: Int[np.ndarray, "P 2"]
@@ -35,14 +35,14 @@ class PairPool:
 
 
 def draw_pool(histories: Sequence[Sequence[Any]], *, seed: int = 0) -> PairPool:
-    """Draw images of different prompts and pair those of one prompt.
+    """Draw images of different prompts, and pair those of one prompt.
 
-    Prompts that several people have chosen from come first: what one person alone has written need
-    not be shown to others. Where images of one prompt do not make enough pairs without an image
-    twice, any two images make a pair.
+    Prompts of several users come first, so that one user's words are not shown to others without
+    need. If the prompts do not give enough pairs without repeating an image, any two images form a
+    pair.
 
     Args:
-        histories: of each user, pairs (`recsys.coldstart.fit.RowPair`).
+        histories: each user's pairs (`recsys.coldstart.fit.RowPair`).
         seed: of the draw.
     """
     rng = np.random.default_rng([seed, 43])
@@ -52,43 +52,42 @@ def draw_pool(histories: Sequence[Sequence[Any]], *, seed: int = 0) -> PairPool:
         known = {pair[:2] for pair in pairs}
         any_two = combinations([row for _, rows in drawn for row in rows], 2)
         pairs += [(*both, "") for both in any_two if both not in known]
-    kept = sorted(rng.permutation(len(pairs))[:MAX_CANDIDATES])
+    kept = sorted(rng.permutation(len(pairs))[:MAX_POOL])
     images = np.array([pairs[index][:2] for index in kept], dtype=np.int64).reshape(-1, 2)
     return PairPool(images, tuple(pairs[index][2] for index in kept))
 
 
 def differences_of(
-    pool: PairPool, cold_start: ColdStart, features: ReadTokens
+    pool: PairPool, cold_start: ColdStart, read_tokens: ReadTokens
 ) -> Float[np.ndarray, "P F"]:
-    """Features of the first image of each pair less those of the second; each image read once."""
+    """Return features of the first image of each pair less those of the second."""
     rows = np.unique(pool.images)
     starts = range(0, len(rows), AT_ONCE)
-    chunks = [cold_start.features(features(rows[at : at + AT_ONCE].tolist())) for at in starts]
-    read = np.concatenate([np.zeros((0, cold_start.components.shape[1])), *chunks])
-    first, second = (read[np.searchsorted(rows, pool.images[:, side])] for side in (0, 1))
-    differences: Float[np.ndarray, "P F"] = first - second
-    return differences
+    chunks = [cold_start.features(read_tokens(rows[at : at + AT_ONCE].tolist())) for at in starts]
+    features = np.concatenate([np.zeros((0, cold_start.components.shape[1])), *chunks])
+    first, second = (features[np.searchsorted(rows, pool.images[:, side])] for side in (0, 1))
+    return np.asarray(first - second)
 
 
 def choose_onboarding(
     cold_start: ColdStart,
     histories: Sequence[Sequence[Any]],
     images: Sequence[str],
-    features: ReadTokens,
+    read_tokens: ReadTokens,
     *,
     seed: int = 0,
 ) -> Onboarding:
-    """Choose the pairs that a new user is to be shown, up to 8, those that tell most first.
+    """Choose up to 8 pairs to show a new user, the most informative first.
 
     Args:
-        cold_start: whose classes the pairs are to tell of.
-        histories: of each user, pairs (`recsys.coldstart.fit.RowPair`).
+        cold_start: its classes are what the answers are to reveal.
+        histories: each user's pairs (`recsys.coldstart.fit.RowPair`).
         images: SHA-256 of each row.
-        features: rows -> image tokens.
+        read_tokens: rows -> image tokens.
         seed: of the pool's draw.
     """
     pool = draw_pool(histories, seed=seed)
-    differences = differences_of(pool, cold_start, features)
+    differences = differences_of(pool, cold_start, read_tokens)
     chosen = choose_pairs(cold_start.classes, differences, pool.images, num_pairs=MAX_PAIRS)
     pairs = []
     for each in chosen:
@@ -101,7 +100,7 @@ def choose_onboarding(
 def _prompts_in_order(
     histories: Sequence[Sequence[Any]], rng: np.random.Generator
 ) -> list[tuple[str, list[int]]]:
-    """Prompts with their images, those of several people first, else at random."""
+    """Prompts with their images, those of several users first, otherwise at random."""
     rows: dict[str, dict[int, None]] = {}
     people: dict[str, set[int]] = {}
     for person, pairs in enumerate(histories):
@@ -117,7 +116,7 @@ def _prompts_in_order(
 def _drawn(
     prompts: Sequence[tuple[str, list[int]]], rng: np.random.Generator
 ) -> list[tuple[str, list[int]]]:
-    """At most `MAX_IMAGES`, a few of each prompt and more only while there is room."""
+    """At most `MAX_IMAGES`: a few of each prompt, and more while there is room."""
     shuffled = [
         (prompt, [rows[at] for at in rng.permutation(len(rows))]) for prompt, rows in prompts
     ]

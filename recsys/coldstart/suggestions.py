@@ -1,4 +1,4 @@
-"""The use case behind `SuggestOnboarding`: pairs that were learned, as many as are asked for."""
+"""The use case of `SuggestOnboarding`: the pairs that were chosen for new users."""
 
 from recsys.coldstart.first_questions import MAX_PAIRS
 from recsys.errors import InvalidRequest, PreconditionFailed
@@ -9,10 +9,10 @@ DEFAULT_PAIRS = 4
 
 
 def checked_num_pairs(num_pairs: int) -> int:
-    """How many pairs are meant.
+    """Check a requested number of pairs.
 
     Args:
-        num_pairs: 1 to 8; 0 for 4.
+        num_pairs: 1 to 8; 0 means 4.
 
     Raises:
         InvalidRequest: if it is out of range.
@@ -26,10 +26,10 @@ def checked_num_pairs(num_pairs: int) -> int:
 
 
 def learned_onboarding(store: ColdStartStore, model_version: str) -> Onboarding:
-    """The pairs that were learned for a model version, without those that were erased since.
+    """Return the pairs chosen for a model version, without those erased since.
 
     Raises:
-        PreconditionFailed: if none were learned, or all were erased.
+        PreconditionFailed: if none were chosen, or all were erased.
     """
     onboarding = store.onboarding(model_version)
     if onboarding is None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from recsys.coldstart.blend import BorrowingScorer, ColdStart
+from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.fit import fit_cold_start
+from recsys.coldstart.population import ColdStart
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
 from training.data.samples import Pair, PairTable

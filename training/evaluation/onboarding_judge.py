@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.first_questions import MAX_PAIRS, expected_information
 from recsys.coldstart.pool import PairPool, choose_onboarding, differences_of, draw_pool
+from recsys.coldstart.population import ColdStart
 from training.data.features import Features
 from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.bounds import of_this_world

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.latent_classes import LatentClasses
+from recsys.coldstart.population import ColdStart
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig

@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 
-from recsys.coldstart.blend import MAX_FLAT, BorrowingScorer, ColdStart, blended, pooled
+from recsys.coldstart.blend import blended
+from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.latent_classes import LatentClasses
+from recsys.coldstart.population import MAX_FLAT, ColdStart, pooled
 from recsys.engine.engine import Scorer, ScoringEngine, UserPrefix
 from recsys.ranking.candidates import NOTHING_BORROWED
 

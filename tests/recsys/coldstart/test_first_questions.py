@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs, expected_information
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.coldstart.pool import MAX_IMAGES, choose_onboarding, differences_of, draw_pool
+from recsys.coldstart.population import ColdStart
 
 SEED = st.integers(0, 2**32 - 1)
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from recsys.coldstart import fit as coldstart_fit
-from recsys.coldstart.fit import FitReport, RowPair, fit_blend, fit_cold_start
+from recsys.coldstart.blend import fit_blend
+from recsys.coldstart.fit import FitReport, RowPair, fit_cold_start
 from recsys.scorer.model import PreferenceScorer
 
 NUM_IMAGES = 120
@@ -52,7 +53,7 @@ def test_few_pairs_move_it_less_than_many() -> None:
     margins = margins_of(others=2.0, own=0.0, nobody=0.0)
     few, many = fit_blend(margins[:5]), fit_blend(margins)
     assert np.linalg.norm(few - [0, 1, 0]) < np.linalg.norm(many - [0, 1, 0]) / 3
-    harder = fit_blend(margins, pull=1e9)
+    harder = fit_blend(margins, penalty=1e9)
     assert harder == pytest.approx([0, 1, 0], abs=1e-4)
 
 

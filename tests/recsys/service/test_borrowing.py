@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recsys.client import RecsysClient
-from recsys.coldstart.blend import BorrowingScorer
+from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.data import read_people, token_reader
 from recsys.coldstart.fit import fit_cold_start
 from recsys.errors import CheckpointRefused

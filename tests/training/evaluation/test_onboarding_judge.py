@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.coldstart.blend import ColdStart
 from recsys.coldstart.latent_classes import LatentClasses
+from recsys.coldstart.population import ColdStart
 from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.onboarding_judge import COUNTS, judge_onboarding
 from training.world.tastes import Population, choose
