@@ -1,4 +1,4 @@
-"""The part of the client that asks for near users, signatures and clusters."""
+"""The part of the client that calls SimilarityService."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,18 +18,17 @@ from recsys.wire.similarity import (
 from storage.clusters.records import Cluster, ClusterRun, Member
 
 Call = Callable[..., Any]
-"""Makes a request and sends it: method, kind of request, time, fields."""
-
+"""Makes a request and sends it: method, kind of request, timeout, fields."""
 
 _MAX_PAGE = 1000
 
 
 class SimilarityCalls:
-    """Asks a server's SimilarityService; `recsys.client.RecsysClient.similarity`.
+    """Neighbours, signatures and clusters; `recsys.client.RecsysClient.similarity`.
 
     Args:
         stub: of the service.
-        call: sends, within the client's time unless told another, and raises as the client does.
+        call: sends a request, by default within the client's timeout; raises as the client does.
     """
 
     def __init__(self, stub: Any, call: Call) -> None:
@@ -39,11 +38,11 @@ class SimilarityCalls:
     def find_similar_users(
         self, user_id: str, *, k: int = 10, timeout_s: float | None = None
     ) -> SimilarUsers:
-        """Find the users of the nearest signatures, in as many calls as it takes.
+        """Return a user's nearest neighbours, in as many calls as it takes.
 
         Args:
-            user_id: to whom; the user must have a choice that both likes and passes over.
-            k: at most so many, at least 1; fewer where there are no more.
+            user_id: of a user with at least one choice that both likes and passes over an image.
+            k: number of neighbours, at least 1; fewer are returned where there are no more.
             timeout_s: for each call; None for the client's.
         """
         if k < 1:
@@ -66,7 +65,7 @@ class SimilarityCalls:
     def get_user_signature(
         self, user_id: str, *, timeout_s: float | None = None
     ) -> CurrentSignature:
-        """Return a user's signature as of now; the server computes it if there is none."""
+        """Return a user's current signature; the server computes it if it is missing or stale."""
         response = self._call(
             self._stub.GetUserSignature, pb2.GetUserSignatureRequest, timeout_s, user_id=user_id
         )
@@ -79,7 +78,7 @@ class SimilarityCalls:
 
         Args:
             run: its name; the newest of the model version that is served by default.
-            page_size: clusters in one call; 0 for the server's default.
+            page_size: clusters per call; 0 for the server's default.
             timeout_s: for each call; None for the client's.
         """
 
@@ -100,12 +99,12 @@ class SimilarityCalls:
     def get_cluster(
         self, cluster_id: int, run: str = "", *, page_size: int = 0, timeout_s: float | None = None
     ) -> tuple[ClusterRun, Cluster, Iterator[Member]]:
-        """Return a cluster, of which run it is, and its members by user id.
+        """Return a run, one of its clusters, and the cluster's members by user id.
 
         Args:
-            cluster_id: which.
+            cluster_id: of the cluster.
             run: name of the run; the newest of the model version that is served by default.
-            page_size: members in one call; 0 for the server's default.
+            page_size: members per call; 0 for the server's default.
             timeout_s: for each call; None for the client's.
         """
 
@@ -128,7 +127,7 @@ class SimilarityCalls:
 
 
 def _pages(first: Any, page: Callable[[str], Any]) -> Iterator[Any]:
-    """Yield the page that is there, and ask for each of the others when it is needed."""
+    """Yield the first page, and request each of the others when it is needed."""
     yield first
     while first.next_page_token:
         first = page(first.next_page_token)

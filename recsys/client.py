@@ -52,15 +52,15 @@ _SERVICE_CONFIG = {
 class RecsysClient:
     """Calls a server; a context manager, to be used from any number of threads.
 
-    A call that finds the server UNAVAILABLE is tried up to four times within its time. Nothing
-    else is tried again.
+    A call that finds the server UNAVAILABLE is tried up to four times within its timeout. Nothing
+    else is retried.
 
     Args:
         address: HOST:PORT.
-        timeout_s: how long each call may take, tries included, seconds; above 0.
+        timeout_s: of each call, retries included, seconds; above 0.
 
     Attributes:
-        similarity: asks for near users, signatures and clusters.
+        similarity: neighbours, signatures and clusters.
 
     Raises (each method):
         InvalidRequest: a field breaks its rule (`field` names it); ImageRefused if an image does.
@@ -69,7 +69,7 @@ class RecsysClient:
         Overloaded: the server is full; `retry_after_s` tells when to come back.
         DeadlinePassed: no answer within the time.
         Unavailable: no server there, or it is loading, draining or failing.
-        RecsysError: the server failed otherwise; the message holds its correlation id.
+        RecsysError: the server failed otherwise; the message holds the correlation id.
     """
 
     def __init__(self, address: str, *, timeout_s: float = 30.0) -> None:
@@ -84,7 +84,7 @@ class RecsysClient:
         self.similarity = SimilarityCalls(stub, self._checked_call)
 
     def __enter__(self) -> "RecsysClient":
-        """Use it."""
+        """Return the client."""
         return self
 
     def __exit__(
@@ -93,11 +93,11 @@ class RecsysClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the connection."""
         self.close()
 
     def close(self) -> None:
-        """Give the connection back; calls that are under way fail."""
+        """Close the connection; calls in progress fail."""
         self._channel.close()
 
     def rank(
@@ -113,9 +113,9 @@ class RecsysClient:
         A candidate that cannot be scored stands last with its status; the others are ranked.
 
         Args:
-            user_id: 1 to 256 characters; who is unknown gets the taste of people in general.
+            user_id: 1 to 256 characters; an unknown user gets the taste of people in general.
             candidates: at least one, ids unique, each with image bytes or a SHA-256.
-            request_id: your name for the call in the server's log, at most 128 characters.
+            request_id: your id of the call in the server's log, at most 128 characters.
             timeout_s: for this call; None for the client's.
         """
         with _sendable():
@@ -125,7 +125,7 @@ class RecsysClient:
     def suggest_onboarding(
         self, num_pairs: int = 0, *, timeout_s: float | None = None
     ) -> Onboarding:
-        """Ask which pairs of images to show a new user, those that tell most about taste first.
+        """Return pairs of images to show a new user, the most informative pair first.
 
         Args:
             num_pairs: 1 to 8; 0 for the server's default, 4.
@@ -146,16 +146,16 @@ class RecsysClient:
         request_id: str | None = None,
         timeout_s: float | None = None,
     ) -> Appended:
-        """Store what a user chose.
+        """Store a user's choice.
 
         Args:
-            user_id: 1 to 256 characters; a new one makes the user.
+            user_id: 1 to 256 characters; a first choice creates the user.
             liked: encoded bytes, or the SHA-256 of a stored image; None: only passed over.
             passed_over: likewise; may be empty when `liked` is given.
             prompt: what the images were made from, at most 10,000 characters.
             chosen_at: with a time zone; None: now, by the server's clock.
-            request_id: unique per act: a repeat stores nothing and returns the first answer. None:
-                a new one, so that a call that is tried again is stored once.
+            request_id: unique per choice: a repeat stores nothing and returns the first answer.
+                None: a new one, so that a call that is retried is stored once.
             timeout_s: for this call; None for the client's.
 
         Returns:
@@ -179,7 +179,7 @@ class RecsysClient:
         return Appended(choice_from_wire(response.choice, user_id), response.is_repeat)
 
     def get_user(self, user_id: str, *, timeout_s: float | None = None) -> UserSummary:
-        """Tell what is known of a user, in numbers."""
+        """Return a summary of a user's history."""
         with _sendable():
             request = GetUserRequest(user_id=user_id)
         return user_from_wire(self._call(self._users.GetUser, request, timeout_s).user)
@@ -191,7 +191,7 @@ class RecsysClient:
 
         Args:
             user_id: whose.
-            page_size: choices in one call; 0 for the server's default.
+            page_size: choices per call; 0 for the server's default.
             timeout_s: for each page; None for the client's.
         """
         token = ""
@@ -205,7 +205,7 @@ class RecsysClient:
                 return
 
     def erase_user(self, user_id: str, *, timeout_s: float | None = None) -> Erased:
-        """Remove all that is stored of a user; tell how much went. It cannot be undone."""
+        """Erase a user and return how much was erased. It cannot be undone."""
         with _sendable():
             request = EraseUserRequest(user_id=user_id)
         return erased_from_wire(self._call(self._users.EraseUser, request, timeout_s))
@@ -232,7 +232,7 @@ class RecsysClient:
 def _options(address: str) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-        # A request that does not fit this buffer is sent once and never again. The largest that a
+        # A request that does not fit this buffer is never retried. The largest that a
         # server takes by default fits.
         ("grpc.per_rpc_retry_buffer_size", 64 * 2**20),
         ("grpc.initial_reconnect_backoff_ms", 200),
@@ -246,10 +246,10 @@ def _options(address: str) -> list[tuple[str, Any]]:
 
 @contextmanager
 def _sendable() -> Iterator[None]:
-    """Tell in the package's own words what protobuf refuses to hold."""
+    """Turn protobuf's refusal of a value into the package's own error."""
     try:
         yield
     except ValueError as error:
         raise InvalidRequest(
-            f"the request must hold text of whole characters and numbers in range: {error}"
+            f"the request must hold valid Unicode and numbers in range: {error}"
         ) from error

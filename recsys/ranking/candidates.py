@@ -1,4 +1,4 @@
-"""What a ranking is asked for and what it answers; the rules for a request. No tensors here."""
+"""The values of a ranking, and the rules for a request. No tensors here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ MAX_ID_CHARS = 256
 
 
 class Personalization(Enum):
-    """How much of the user the scores rest on."""
+    """How far the scores are personal."""
 
     COLD_START = "COLD_START"  # no references: the taste of people in general
     PARTIAL = "PARTIAL"  # some, but fewer than the model was trained with
@@ -19,7 +19,7 @@ class Personalization(Enum):
 
 
 class CandidateStatus(Enum):
-    """What became of one candidate."""
+    """Whether a candidate was ranked, or why not."""
 
     RANKED = "RANKED"
     INVALID_IMAGE = "INVALID_IMAGE"
@@ -52,7 +52,7 @@ class RankedCandidate:
         score: Q in [0, 1], or None when it could not be scored.
         rank: 1 for the best, or None when it could not be scored.
         status: RANKED, or why not.
-        message: for people, why it could not be scored; else empty.
+        message: why it could not be scored, for people to read; else empty.
     """
 
     id: str
@@ -64,12 +64,12 @@ class RankedCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Borrowed:
-    """What of an answer is other people's; never whose.
+    """What of a ranking is based on other users; never whose it is.
 
     Attributes:
-        num_references: other people's pairs that it rests on.
-        num_neighbours: how many people they are of.
-        population_version: digest of what was learned from them; scores of two do not compare.
+        num_references: other users' references that it is based on.
+        num_neighbours: how many users they are of.
+        population_version: digest of what was learned from them; scores of two are not comparable.
     """
 
     num_references: int
@@ -86,13 +86,13 @@ class Ranking:
 
     Attributes:
         user_id: whose.
-        model_version: digest of all that decided the scores.
-        personalization: how much of the user they rest on.
+        model_version: digest of everything that determines a score.
+        personalization: how far the scores are personal.
         num_references: how many references were used; when no candidate could be scored, how many
             would have been.
         candidates: best first, equal scores in the order of the request; then those that could not
             be scored, in the order of the request.
-        borrowed: what of the scores rests on other people's choices.
+        borrowed: what of the scores is based on other users' choices.
     """
 
     user_id: str

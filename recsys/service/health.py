@@ -16,7 +16,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     """Answers whether the service serves; at first it does not.
 
     grpcio's own asyncio servicer is not used: when one of several watchers of a name leaves, the
-    others are never told anything again.
+    others get no further updates.
 
     Args:
         services: full names; the server as a whole ("") is added.
@@ -29,13 +29,13 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._changed = asyncio.Condition()
 
     async def set_serving(self, is_serving: bool) -> None:
-        """Tell checks and watchers from now on that the service serves, or not."""
+        """Report from now on that the service serves, or does not."""
         async with self._changed:
             self._is_serving = is_serving
             self._changed.notify_all()
 
     async def close(self) -> None:
-        """End the watchers' streams, after their last news, so that the server can stop."""
+        """End the watchers' streams after a last update, so that the server can stop."""
         async with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -50,16 +50,16 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 
     async def Watch(self, request: HealthCheckRequest, context: CallContext) -> None:
         """Send a service's state now and whenever it changes."""
-        told: HealthCheckResponse | None = None
+        sent: HealthCheckResponse | None = None
         while True:
             async with self._changed:
-                while self._response(request.service) == told and not self._is_closed:
+                while self._response(request.service) == sent and not self._is_closed:
                     await self._changed.wait()
                 response, is_closed = self._response(request.service), self._is_closed
             # Not under the lock: a watcher that does not read must not keep the others waiting.
-            if response != told:
+            if response != sent:
                 await context.write(response)
-                told = response
+                sent = response
             if is_closed:
                 return
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics: recsys_*, base units, never a user as a label."""
+"""Prometheus metrics: recsys_*, in base units; a user is never a label."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,34 +15,65 @@ _DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 
 _EngineMetric = tuple[str, str, Callable[[EngineStats], float]]
 _COUNTERS: tuple[_EngineMetric, ...] = (
     ("scored_targets", "Images scored.", lambda stats: stats.num_scored),
-    ("engine_overloaded", "Refused by the model's queue.", lambda stats: stats.num_overloaded),
-    ("engine_expired", "Dropped past their deadline.", lambda stats: stats.num_expired),
-    ("engine_cancelled", "Dropped, the caller gone.", lambda stats: stats.num_cancelled),
-    ("model_failures", "Calls of the model that failed.", lambda stats: stats.num_model_failures),
-    ("prefix_cache_hits", "Users found warm.", lambda stats: stats.cache_hits),
-    ("prefix_cache_misses", "Users read anew.", lambda stats: stats.cache_misses),
-    ("prefix_cache_evictions", "Users who made room.", lambda stats: stats.cache_evictions),
-    ("prefix_cache_too_large", "Users who fit no room.", lambda stats: stats.cache_too_large),
+    (
+        "engine_overloaded",
+        "Requests refused by the engine's full queue.",
+        lambda stats: stats.num_overloaded,
+    ),
+    ("engine_expired", "Requests dropped after their deadline.", lambda stats: stats.num_expired),
+    (
+        "engine_cancelled",
+        "Requests dropped because the call was cancelled.",
+        lambda stats: stats.num_cancelled,
+    ),
+    ("model_failures", "Failed calls of the model.", lambda stats: stats.num_model_failures),
+    (
+        "prefix_cache_hits",
+        "Requests whose user's prefix was cached.",
+        lambda stats: stats.cache_hits,
+    ),
+    (
+        "prefix_cache_misses",
+        "Requests whose user's prefix was computed.",
+        lambda stats: stats.cache_misses,
+    ),
+    (
+        "prefix_cache_evictions",
+        "Prefixes evicted to make room.",
+        lambda stats: stats.cache_evictions,
+    ),
+    (
+        "prefix_cache_too_large",
+        "Prefixes larger than the whole cache.",
+        lambda stats: stats.cache_too_large,
+    ),
 )
 _GAUGES: tuple[_EngineMetric, ...] = (
-    ("queue_length", "Requests that wait for the model.", lambda stats: stats.queue_length),
-    ("model_service_seconds", "Mean time for a request.", lambda stats: stats.mean_service_s),
-    ("prefix_cache_entries", "Users kept warm.", lambda stats: stats.cache_entries),
-    ("prefix_cache_bytes", "Memory that keeps them warm.", lambda stats: stats.cache_bytes),
+    ("queue_length", "Requests waiting for the model.", lambda stats: stats.queue_length),
+    (
+        "model_service_seconds",
+        "Mean time the model takes for a request.",
+        lambda stats: stats.mean_service_s,
+    ),
+    ("prefix_cache_entries", "Prefixes in the cache.", lambda stats: stats.cache_entries),
+    ("prefix_cache_bytes", "Memory of the cached prefixes.", lambda stats: stats.cache_bytes),
 )
 
 
 class ServiceMetrics:
-    """What is counted, in a registry of its own, so that two servers in a process do not mix."""
+    """The service's metrics, in a registry of its own: two services in a process do not mix."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._calls = Counter(
-            "recsys_requests", "Calls answered.", ["method", "code"], registry=self.registry
+            "recsys_requests",
+            "Calls answered, by method and status code.",
+            ["method", "code"],
+            registry=self.registry,
         )
         self._durations = Histogram(
             "recsys_request_duration_seconds",
-            "From admission to answer.",
+            "Time from the arrival of a call to its answer.",
             ["method"],
             buckets=_DURATION_BUCKETS_S,
             registry=self.registry,
@@ -52,19 +83,19 @@ class ServiceMetrics:
         )
         self._rankings = Counter(
             "recsys_rankings",
-            "Rankings, by how much of the user they rest on.",
+            "Rankings, by how far they are personal.",
             ["personalization"],
             registry=self.registry,
         )
         self._signatures = Counter(
             "recsys_signatures",
-            "Signatures asked for, by whether they know the newest choice.",
+            "Signatures requested, by whether they include the newest choice.",
             ["freshness"],
             registry=self.registry,
         )
         self._candidates = Counter(
             "recsys_candidates",
-            "Candidates, by what became of them.",
+            "Candidates ranked or refused, by status.",
             ["status"],
             registry=self.registry,
         )
@@ -81,13 +112,13 @@ class ServiceMetrics:
         self._durations.labels(method).observe(took_s)
 
     def observe_ranking(self, ranking: Ranking) -> None:
-        """Count a ranking, so that degraded answers show."""
+        """Count a ranking by how far it is personal, and its candidates by status."""
         self._rankings.labels(ranking.personalization.value).inc()
         for candidate in ranking.candidates:
             self._candidates.labels(candidate.status.value).inc()
 
     def observe_signature(self, *, is_stale: bool) -> None:
-        """Count a signature that was asked for, so that stale answers show."""
+        """Count a signature that was requested, by whether it is stale."""
         self._signatures.labels("stale" if is_stale else "fresh").inc()
 
     def watch(self, engine: ScoringEngine) -> None:
@@ -118,7 +149,7 @@ class ServiceMetrics:
 
 
 class _EngineCollector(Collector):
-    """Reads the engine when it is asked, so that nothing is counted twice."""
+    """Reads the engine's own counts when metrics are collected."""
 
     def __init__(self, engine: ScoringEngine) -> None:
         self._engine = engine

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FeedbackServiceStub(object):
-    """Takes in what people chose.
+    """Records users' choices.
     """
 
     def __init__(self, channel):
@@ -43,16 +43,17 @@ class FeedbackServiceStub(object):
 
 
 class FeedbackServiceServicer(object):
-    """Takes in what people chose.
+    """Records users' choices.
     """
 
     def RecordChoice(self, request, context):
-        """Stores one act of a user; the user's next ranking knows of it.
+        """Stores a user's choice; the user's next ranking takes it into account.
 
-        Everything or nothing is stored. The first choice of a user makes the user.
+        The choice and its images are stored together or not at all. The first choice of a user creates
+        the user.
 
         INVALID_ARGUMENT     a field breaks its rule or an image is not accepted; BadRequest names it
-        NOT_FOUND            no stored image has a SHA-256 that was given: send its bytes
+        NOT_FOUND            an image given by SHA-256 is not stored: send its bytes
         RESOURCE_EXHAUSTED   too many requests, or no room left to store; RetryInfo tells when to retry
         UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
         """
@@ -77,7 +78,7 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeedbackService(object):
-    """Takes in what people chose.
+    """Records users' choices.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RankingServiceStub(object):
-    """Orders generated images for one person by what that person has chosen before.
+    """Ranks generated images for a user by the user's earlier choices.
     """
 
     def __init__(self, channel):
@@ -48,16 +48,16 @@ class RankingServiceStub(object):
 
 
 class RankingServiceServicer(object):
-    """Orders generated images for one person by what that person has chosen before.
+    """Ranks generated images for a user by the user's earlier choices.
     """
 
     def RankCandidates(self, request, context):
         """Scores candidates for a user and returns them best first.
 
-        Changes nothing, so it may be called again at will. Set a deadline: work that nobody waits for
-        any more is dropped. A candidate whose image cannot be read gets a status of its own and the
-        others are ranked all the same. A user who is not known is no error: the answer is then the
-        taste of people in general, and `personalization` says so.
+        Changes nothing, so it is safe to retry. Set a deadline: the server drops work whose caller has
+        gone. A candidate whose image cannot be read gets a status of its own, and the others are ranked.
+        An unknown user is not an error: the ranking then follows the taste of people in general, and
+        `personalization` says so.
 
         INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names it
         RESOURCE_EXHAUSTED   too many requests, or the wait is longer than the deadline allows;
@@ -70,15 +70,15 @@ class RankingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SuggestOnboarding(self, request, context):
-        """Tells which pairs of images to show a new user, those whose answers tell most about taste first.
+        """Suggests pairs of images to show a new user, the most informative pair first.
 
-        The same for everybody: what somebody answers does not change what is asked. Both images and
-        the prompt are of other people's choices, and both are still stored. Record each answer by
-        FeedbackService.RecordChoice, and rankings rest on it from then on.
+        The pairs are the same for all users, whatever they answer. Images and prompt come from other
+        users' choices, and the images are still stored. Record each answer with
+        FeedbackService.RecordChoice; later rankings take it into account.
 
         INVALID_ARGUMENT     num_pairs is out of range; google.rpc.BadRequest names it
         FAILED_PRECONDITION  nothing was learned for the model that is served: run `recsys coldstart fit`
-        UNAVAILABLE          as above
+        UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +106,7 @@ def add_RankingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RankingService(object):
-    """Orders generated images for one person by what that person has chosen before.
+    """Ranks generated images for a user by the user's earlier choices.
     """
 
     @staticmethod

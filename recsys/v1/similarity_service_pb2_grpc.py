@@ -26,17 +26,17 @@ if _version_not_supported:
 
 
 class SimilarityServiceStub(object):
-    """Tells whose taste is near to whose, by signatures: one vector a user, read from the user's history
-    by the model.
+    """Finds users of similar taste by their signatures: one vector per user, which the model reads from
+    the user's history.
 
-    A user's signature is computed when it is asked for, if there is none or the user has chosen since;
-    it is stored then. Nothing else is changed.
+    A signature that is missing or stale is computed and stored when it is requested. Nothing else is
+    changed.
 
     INVALID_ARGUMENT     a field breaks its rule, or a page token is of another query;
     google.rpc.BadRequest names the field
-    NOT_FOUND            no such user, run of clusters or cluster
+    NOT_FOUND            the user, run of clusters or cluster does not exist
     FAILED_PRECONDITION  no signature can be read: the user has no choice that both likes an image and
-    passes one over, no image of these can be read, or the checkpoint ships
+    passes one over, none of their images can be read, or the checkpoint ships
     nothing to read signatures by
     DEADLINE_EXCEEDED    the deadline passed first
     UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
@@ -71,28 +71,28 @@ class SimilarityServiceStub(object):
 
 
 class SimilarityServiceServicer(object):
-    """Tells whose taste is near to whose, by signatures: one vector a user, read from the user's history
-    by the model.
+    """Finds users of similar taste by their signatures: one vector per user, which the model reads from
+    the user's history.
 
-    A user's signature is computed when it is asked for, if there is none or the user has chosen since;
-    it is stored then. Nothing else is changed.
+    A signature that is missing or stale is computed and stored when it is requested. Nothing else is
+    changed.
 
     INVALID_ARGUMENT     a field breaks its rule, or a page token is of another query;
     google.rpc.BadRequest names the field
-    NOT_FOUND            no such user, run of clusters or cluster
+    NOT_FOUND            the user, run of clusters or cluster does not exist
     FAILED_PRECONDITION  no signature can be read: the user has no choice that both likes an image and
-    passes one over, no image of these can be read, or the checkpoint ships
+    passes one over, none of their images can be read, or the checkpoint ships
     nothing to read signatures by
     DEADLINE_EXCEEDED    the deadline passed first
     UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """
 
     def FindSimilarUsers(self, request, context):
-        """Lists other users by how near their signatures are, nearest first, in pages.
+        """Lists a user's neighbours, nearest first, in pages.
 
-        Only users with a stored signature of the same model version are found: within a second of its
-        being stored, and never once the user is erased. Who comes or goes between two pages may shift
-        the others by a place.
+        A neighbour is another user with a stored signature of the same model version. A new signature is
+        found within a second; an erased user is never returned. Users who are added or removed between
+        two pages may shift the others by a place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +106,7 @@ class SimilarityServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetCluster(self, request, context):
-        """Tells what one cluster is, and lists its members by user id, in pages.
+        """Returns a cluster, and lists its members by user id, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,17 +151,17 @@ def add_SimilarityServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SimilarityService(object):
-    """Tells whose taste is near to whose, by signatures: one vector a user, read from the user's history
-    by the model.
+    """Finds users of similar taste by their signatures: one vector per user, which the model reads from
+    the user's history.
 
-    A user's signature is computed when it is asked for, if there is none or the user has chosen since;
-    it is stored then. Nothing else is changed.
+    A signature that is missing or stale is computed and stored when it is requested. Nothing else is
+    changed.
 
     INVALID_ARGUMENT     a field breaks its rule, or a page token is of another query;
     google.rpc.BadRequest names the field
-    NOT_FOUND            no such user, run of clusters or cluster
+    NOT_FOUND            the user, run of clusters or cluster does not exist
     FAILED_PRECONDITION  no signature can be read: the user has no choice that both likes an image and
-    passes one over, no image of these can be read, or the checkpoint ships
+    passes one over, none of their images can be read, or the checkpoint ships
     nothing to read signatures by
     DEADLINE_EXCEEDED    the deadline passed first
     UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later

@@ -26,10 +26,11 @@ if _version_not_supported:
 
 
 class UserServiceStub(object):
-    """Tells what is known of a person, and forgets it.
+    """Reads and erases what is stored about a user.
 
-    Each method answers INVALID_ARGUMENT when a field breaks its rule, NOT_FOUND when nothing is stored
-    of the user, and UNAVAILABLE while the server is loading, draining or failing.
+    INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names the field
+    NOT_FOUND            nothing is stored about the user
+    UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """
 
     def __init__(self, channel):
@@ -56,14 +57,15 @@ class UserServiceStub(object):
 
 
 class UserServiceServicer(object):
-    """Tells what is known of a person, and forgets it.
+    """Reads and erases what is stored about a user.
 
-    Each method answers INVALID_ARGUMENT when a field breaks its rule, NOT_FOUND when nothing is stored
-    of the user, and UNAVAILABLE while the server is loading, draining or failing.
+    INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names the field
+    NOT_FOUND            nothing is stored about the user
+    UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """
 
     def GetUser(self, request, context):
-        """Counts a user's history.
+        """Returns a summary of a user's history: how many choices, and from when to when.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,8 +79,8 @@ class UserServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EraseUser(self, request, context):
-        """Removes a user: choices, signatures, and the images that nobody else refers to. What is kept in
-        memory goes too. It cannot be undone; the user is unknown afterwards.
+        """Erases a user: choices, signatures, and the images that no other user's choices refer to, in
+        storage and in memory. It cannot be undone; the user is unknown afterwards.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,10 +113,11 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService(object):
-    """Tells what is known of a person, and forgets it.
+    """Reads and erases what is stored about a user.
 
-    Each method answers INVALID_ARGUMENT when a field breaks its rule, NOT_FOUND when nothing is stored
-    of the user, and UNAVAILABLE while the server is loading, draining or failing.
+    INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names the field
+    NOT_FOUND            nothing is stored about the user
+    UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """
 
     @staticmethod

@@ -1,7 +1,8 @@
-"""Which gRPC status each error is; the only place where the two meet, in both directions.
+"""Errors <-> gRPC statuses, in both directions; the only table that maps them.
 
-Errors follow AIP-193: every status carries an ErrorInfo, a bad field a BadRequest, and what is full
-a RetryInfo. What is not in the table is a bug: its text may hold anything, so none of it goes out.
+Errors follow AIP-193: every status carries an ErrorInfo, that of a bad field a BadRequest, and
+that of an exhausted resource a RetryInfo. An error that is not in the table is a bug: its text may
+hold anything, so none of it is sent.
 """
 
 from contextlib import suppress
@@ -62,12 +63,12 @@ INTERNAL = Meaning(Exception, grpc.StatusCode.INTERNAL, "INTERNAL")
 
 
 def meaning_of(error: Exception) -> Meaning:
-    """Look an error up; INTERNAL for whatever nobody raises at a caller on purpose."""
+    """Look an error up; INTERNAL for one that is not in the table."""
     return next((each for each in TABLE if isinstance(error, each.kind)), INTERNAL)
 
 
 def status_of(error: Exception, *, correlation_id: str) -> Status:
-    """Tell an error to a caller.
+    """Write the status of an error.
 
     Args:
         error: its text goes out only if its class is in the table.
@@ -89,7 +90,7 @@ def status_of(error: Exception, *, correlation_id: str) -> Status:
 
 
 def error_of(call: grpc.RpcError) -> errors.RecsysError:
-    """Read a failed call back into the error that it tells.
+    """Read the status of a failed call back into the error.
 
     Args:
         call: as the client's stub raised it.
@@ -116,8 +117,8 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
         case grpc.StatusCode.UNAVAILABLE:
             return errors.Unavailable(message)
     correlation_id = details.info.metadata.get("correlation_id")
-    told = f"{message} ({correlation_id})" if correlation_id else message
-    return errors.RecsysError(f"the server answered {code.name}: {told}")
+    explained = f"{message} ({correlation_id})" if correlation_id else message
+    return errors.RecsysError(f"the server answered {code.name}: {explained}")
 
 
 @dataclass(frozen=True, slots=True)

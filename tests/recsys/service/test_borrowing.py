@@ -130,8 +130,8 @@ def scores_of(ranking) -> dict[str, float]:
 def own_scores(scorer) -> dict[str, float]:
     images = [torch.full((3, 6, 8), shade / 255) for shade in SHADES.values()]
     candidates = [CandidateImage(image, "a cat") for image in images]
-    found = scorer.score(scorer.prefix([]), candidates)
-    return dict(zip(SHADES, found.tolist(), strict=True))
+    scores = scorer.score(scorer.prefix([]), candidates)
+    return dict(zip(SHADES, scores.tolist(), strict=True))
 
 
 def test_a_stranger_gets_what_people_like_and_is_told_how_many(

@@ -74,12 +74,12 @@ def raising(error):
 
 def details_of(call):
     status = rpc_status.from_call(call)
-    found = {}
+    details = {}
     for packed in status.details:
         message = getattr(error_details_pb2, packed.TypeName().rpartition(".")[2])()
         assert packed.Unpack(message)
-        found[type(message).__name__] = message
-    return found
+        details[type(message).__name__] = message
+    return details
 
 
 def failed(live, channel, error):

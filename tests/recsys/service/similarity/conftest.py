@@ -96,7 +96,7 @@ def stub(channel):
 
 @pytest.fixture
 def token(stub, people):
-    """Of the second page of those near to ann."""
+    """Of the second page of ann's neighbours."""
     request = FindSimilarUsersRequest(user_id="ann", page_size=1)
     return stub.FindSimilarUsers(request).next_page_token
 

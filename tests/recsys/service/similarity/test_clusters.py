@@ -73,8 +73,8 @@ def test_a_cluster_tells_its_members_by_pages(live, calls, run, page_size):
     assert cluster.words == (ClusterWord("shade", 1.0, 0.5, 3.0),)
     assert cluster.drift is not None
     assert cluster.drift.distance == pytest.approx(0)
-    found = [(each.user_id, each.similarity, each.cluster_id) for each in members]
-    assert found == [(n, s, first.cluster_id) for n, s in [("ann", 1), ("bob", 0.9), ("dan", 0.8)]]
+    rows = [(each.user_id, each.similarity, each.cluster_id) for each in members]
+    assert rows == [(n, s, first.cluster_id) for n, s in [("ann", 1), ("bob", 0.9), ("dan", 0.8)]]
 
 
 def test_tokens_of_clusters_hold_for_their_own_list(stub, token, run, refused_token):

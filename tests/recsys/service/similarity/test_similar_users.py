@@ -33,18 +33,18 @@ def test_fewer_than_all_may_be_asked_for(calls, people):
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 4, 5, 2**31 - 1])
 def test_pages_hold_each_user_once(stub, people, page_size):
-    found, token = [], ""
+    listed, token = [], ""
     while True:
         page = stub.FindSimilarUsers(
             FindSimilarUsersRequest(user_id="ann", page_size=page_size, page_token=token)
         )
         assert 1 <= len(page.users) <= page_size
-        found += [each.user_id for each in page.users]
+        listed += [each.user_id for each in page.users]
         token = page.next_page_token
         if not token:
             break
 
-    assert found == ["bob", "dan", "cid", "eve"]
+    assert listed == ["bob", "dan", "cid", "eve"]
 
 
 def test_nobody_is_found_before_anybody_else_has_a_signature(calls, choose):
