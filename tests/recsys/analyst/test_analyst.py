@@ -62,7 +62,7 @@ def test_a_taken_port_is_told_before_anything_starts(started):
         result = CliRunner().invoke(command, ["--address", address], obj={})
 
     assert result.exit_code == 4
-    assert "somebody listens there" in result.output
+    assert "is already in use" in result.output
     assert started == []
 
 
