@@ -107,7 +107,7 @@ def measure(
 ) -> list[dict[str, object]]:
     """Both ways for each M, from pixels and from image tokens."""
     scorer = build_scorer(shape)
-    optimiser = torch.optim.AdamW(scorer.parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=1e-5)
     records: list[dict[str, object]] = []
     for num_pairs in TARGET_PAIRS:
         samples = users(max(1, 8 // num_pairs), num_pairs)
@@ -122,7 +122,7 @@ def measure(
             slowest = 0.0
             for way in (two_passes, packed):
                 with console.status(f"{name}: {num_pairs} pairs a user, {scope}, {way.__name__}"):
-                    took = _median_s(way, scorer, samples, encode, optimiser, num_runs)
+                    took = _median_s(way, scorer, samples, encode, optimizer, num_runs)
                 slowest = slowest or took
                 records.append(
                     {
@@ -142,16 +142,16 @@ def _median_s(
     scorer: PreferenceScorer,
     samples: Sequence[Sample],
     encode: Encode,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     num_runs: int,
 ) -> float:
     """Median seconds of a step, after one that is not counted."""
     times = []
     for _ in range(num_runs + 1):
         began = time.perf_counter()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         way(scorer, samples, encode)
-        optimiser.step()
+        optimizer.step()
         times.append(time.perf_counter() - began)
     return statistics.median(times[1:])
 

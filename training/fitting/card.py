@@ -66,7 +66,11 @@ people.
 @click.argument("run", type=FOLDER)
 @click.argument("figures", type=FILE)
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--duration", default="not measured", help="Of the whole training, for the card.")
+@click.option(
+    "--duration",
+    default="not measured",
+    help="Duration of the whole training, in words, e.g. 95 minutes.",
+)
 def main(run: Path, figures: Path, out: Path, duration: str) -> None:
     """Copy the final checkpoint of RUN to OUT and write its card from the report FIGURES."""
     shutil.rmtree(out, ignore_errors=True)
@@ -117,20 +121,20 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
 
 
 def figure_rows(figures: Mapping[str, Any]) -> str:
-    """Rows of a Markdown table, one a figure that is there."""
+    """Rows of a Markdown table, one for each figure that the report has."""
     rows = []
     for name, meaning in _MEANING.items():
-        found: Any = figures
+        figure: Any = figures
         for part in name.split("."):
-            found = found.get(part) if found else None
-        if found:
-            interval = f"{found['low']:.1%} to {found['high']:.1%}"
-            rows.append(f"| {name} | {found['value']:.1%} | {interval} | {meaning} |")
+            figure = figure.get(part) if figure else None
+        if figure:
+            interval = f"{figure['low']:.1%} to {figure['high']:.1%}"
+            rows.append(f"| {name} | {figure['value']:.1%} | {interval} | {meaning} |")
     return "\n".join(rows)
 
 
 def count_parameters(checkpoint: Path) -> int:
-    """Numbers in all weight files of a checkpoint."""
+    """Number of parameters in all weight files of a checkpoint."""
     from safetensors import safe_open
 
     total = 0

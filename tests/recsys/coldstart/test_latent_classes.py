@@ -38,7 +38,7 @@ def choose(tastes: np.ndarray, *, num_pairs: int, seed: int) -> tuple[np.ndarray
 def best_taste(
     differences: np.ndarray, weights: np.ndarray, prior: np.ndarray, ridge: float
 ) -> np.ndarray:
-    """By another's optimiser, from the definition."""
+    """By another's optimizer, from the definition."""
 
     def loss(taste: np.ndarray) -> tuple[float, np.ndarray]:
         logits = differences @ taste

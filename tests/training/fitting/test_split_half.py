@@ -245,12 +245,12 @@ def test_a_few_steps_on_the_preference_tokens_alone_bring_the_halves_together(
     samples = [Sample(s.references, s.references) for s in (sample(n, 4, 0) for n in range(4))]
     seen = seen_of(samples, encode)
     every = Finding(scorer, finding.objective, PROBES, probes_a_step=3, weight=1.0, seed=0)
-    optimiser = torch.optim.Adam([scorer.preference_tokens], lr=3e-2)
+    optimizer = torch.optim.Adam([scorer.preference_tokens], lr=3e-2)
     losses = []
     for _ in range(8):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = every.loss(samples, seen, encode, (0, 0))
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]

@@ -106,10 +106,15 @@ def _leanings(images: RenderedImages, samples: Sequence[Sample]) -> Float[Tensor
 def draw_rule_sample(
     images: RenderedImages, recipe: PretrainRecipe, rng: np.random.Generator
 ) -> Sample:
-    """Pairs of images of one prompt each, labelled by a random linear rule over the attributes.
+    """Pairs of images, each pair of one prompt, labelled by a random linear rule over attributes.
 
-    A rule weighs one to all of the attributes, at random and with a fixed length of 2; the labels
-    follow it by Bradley-Terry at temperature 0.25. One sequence in four has fewer references.
+    The rule's weights are normal, on a random subset of the attributes, scaled to norm 2; labels
+    follow the rule by Bradley-Terry at temperature 0.25. One sequence in four has fewer references.
+
+    Args:
+        images: that pairs are drawn from; at least num_references + num_pairs prompts.
+        recipe: number of references and of pairs to be told apart.
+        rng: draws rule, pairs and labels.
     """
     weights = rng.normal(size=len(ATTRIBUTES))
     weights[rng.permutation(len(ATTRIBUTES))[rng.integers(1, len(ATTRIBUTES) + 1) :]] = 0.0

@@ -44,7 +44,12 @@ class RenderedImages:
 
 
 def render_images(recipe: PretrainRecipe, *, console: Console) -> RenderedImages:
-    """Render images of random prompts, all drawn from the recipe's seed."""
+    """Render images of random prompts, all drawn from the recipe's seed.
+
+    Args:
+        recipe: how many prompts and images, their size, and the seed.
+        console: where progress is shown.
+    """
     rng = np.random.default_rng([recipe.seed, 1])
     pixels, values, prompts, captions = [], [], [], []
     for _ in track(range(recipe.num_prompts), "rendering images", console=console):

@@ -1,7 +1,7 @@
 """The tiny base model: Idefics2's own classes and file format at toy size, and its tokenizer.
 
-It stands where a user with a GPU names HuggingFaceM4/idefics2-8b, since no weights can be
-downloaded; `training.fitting.pretraining.pretrain` teaches it to see.
+It takes the place of HuggingFaceM4/idefics2-8b on a machine without a GPU;
+`training.fitting.pretraining.pretrain` trains it.
 """
 
 import math
