@@ -69,8 +69,7 @@ def probe_attention(
     """
     with torch.no_grad():
         attention = mean_attention(scorer, prompts, features, probes, normalisation=normalisation)
-    found: Float[np.ndarray, "B layers H K"] = attention.double().cpu().numpy()
-    return found
+    return attention.double().cpu().numpy()
 
 
 def mean_attention(

@@ -15,7 +15,7 @@ class Batches:
     Attributes:
         histories: what is learned from.
         users: those with enough pairs.
-        num_users, num_pairs: users in a part of a step, target pairs of each.
+        num_users, num_pairs: users in a part of a step, pairs to be told apart of each.
         num_references: read for each user.
         fewer_references: share of samples with fewer.
         seed: decides.

@@ -200,7 +200,7 @@ class Fresh:
         return told | ({"waiting": self.count.waiting_share} if self._upcoming else {})
 
     def of(self, scorer: PreferenceScorer) -> "Fresh":
-        """The same images for another scorer; what was found bad stays bad."""
+        """The same images for another scorer; what was bad stays bad."""
         other = Fresh(scorer, self._store, self._images)
         other.bad, other.count = self.bad, self.count
         return other
@@ -217,16 +217,16 @@ class Fresh:
                 count=self.count,
                 num_workers=self._upcoming.num_workers,
             )
-        found = next(self._stream)
+        images = next(self._stream)
         self.bad |= {self._row_of[name] for name in self.count.bad}
-        return {self._row_of[name]: image for name, image in found.items()}
+        return {self._row_of[name]: image for name, image in images.items()}
 
     def _read(self, rows: Sequence[int]) -> dict[int, Tensor]:
         by_name = {self._images[row]: row for row in rows}
-        found, bad = read_images(self._store, list(by_name))
+        images, bad = read_images(self._store, list(by_name))
         self.count.take(len(by_name), bad)
         self.bad |= {by_name[name] for name in bad}
-        return {by_name[name]: image for name, image in found.items()}
+        return {by_name[name]: image for name, image in images.items()}
 
 
 def _rows(samples: Sequence[Sample]) -> list[int]:
@@ -267,10 +267,10 @@ def encode_all(
     count = ImageCount()
     urls = store.database.url.render_as_string(hide_password=False), store.blobs.url
     stream = stream_images(*urls, chunks, count=count, num_workers=num_workers)
-    for found in track(stream, "encoding images", total=len(chunks), console=console):
-        if found:
-            tokens = scorer.image_features([image.float() / 255 for image in found.values()])
-            table[[place[name] for name in found]] = tokens
+    for decoded in track(stream, "encoding images", total=len(chunks), console=console):
+        if decoded:
+            tokens = scorer.image_features([image.float() / 255 for image in decoded.values()])
+            table[[place[name] for name in decoded]] = tokens
     if count.bad:
         console.print(f"{len(count.bad)} unreadable images left out: {', '.join(count.bad[:10])}")
     console.print(f"waited for images {count.waiting_share:.0%} of the time")

@@ -45,18 +45,18 @@ class ImageFeatures:
     @torch.no_grad()
     def __call__(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
         """Image tokens in the order of `rows`; a row may come more than once."""
-        found = {row: self._kept[row] for row in set(rows) if row in self._kept}
-        missing = sorted(set(rows) - set(found))
+        tokens = {row: self._kept[row] for row in set(rows) if row in self._kept}
+        missing = sorted(set(rows) - set(tokens))
         for start in range(0, len(missing), ENCODE_AT_ONCE):
             chunk = missing[start : start + ENCODE_AT_ONCE]
             images = [self._read(row).float() / 255 for row in chunk]
-            found |= zip(chunk, self._scorer.image_features(images).unbind(), strict=True)
+            tokens |= zip(chunk, self._scorer.image_features(images).unbind(), strict=True)
         for row in missing:
-            if _num_bytes(found[row]) <= self._kept.maxsize:
-                self._kept[row] = found[row]
+            if _num_bytes(tokens[row]) <= self._kept.maxsize:
+                self._kept[row] = tokens[row]
         if not rows:
             return self._scorer.image_features([])
-        return torch.stack([found[row] for row in rows])
+        return torch.stack([tokens[row] for row in rows])
 
 
 def _num_bytes(tensor: Tensor) -> int:

@@ -61,7 +61,7 @@ class PairTable:
     images: tuple[str, ...]
 
 
-def read_histories(store: HistoryStore, user_ids: Sequence[str] | None = None) -> PairTable:
+def read_pair_table(store: HistoryStore, user_ids: Sequence[str] | None = None) -> PairTable:
     """Read users' pairs from storage; each passed-over image forms a pair with the liked one.
 
     Args:

@@ -119,7 +119,7 @@ def split(histories: PairTable, rule: SplitRule) -> Split:
             f"{len(histories.pairs) - len(enough.pairs)} of them with fewer than "
             f"{rule.fewest_liked} liked images: import more choices or hold out less"
         )
-    found = Split(
+    dealt = Split(
         rule,
         enough,
         replace(histories, pairs=train),
@@ -128,8 +128,8 @@ def split(histories: PairTable, rule: SplitRule) -> Split:
         num_short=len(histories.pairs) - len(enough.pairs),
         num_overlapping=overlapping,
     )
-    check_leakage(found)
-    return found
+    check_leakage(dealt)
+    return dealt
 
 
 def eligible(histories: PairTable, fewest_liked: int) -> PairTable:
@@ -142,7 +142,7 @@ def eligible(histories: PairTable, fewest_liked: int) -> PairTable:
     return replace(histories, pairs=kept)
 
 
-def check_leakage(found: Split) -> None:
+def check_leakage(dealt: Split) -> None:
     """Pass only when what is judged was in no way learned from.
 
     Raises:
@@ -150,44 +150,44 @@ def check_leakage(found: Split) -> None:
             or held-out pairs is, an image is both validated on and held out, or a held-out choice
             is no newer than one learned from.
     """
-    train = found.train
+    train = dealt.train
     learned = {name for pairs in train.pairs.values() for name in _names(train, pairs)}
-    shared = sorted(train.pairs.keys() & found.validation.pairs.keys())
+    shared = sorted(train.pairs.keys() & dealt.validation.pairs.keys())
     if shared:
         raise Leakage(f"user {shared[0]} is both learned from and for validation")
     for user, pairs in train.pairs.items():
-        bad = next((pair.prompt for pair in pairs if found.rule.holds_prompt(pair.prompt)), None)
+        bad = next((pair.prompt for pair in pairs if dealt.rule.holds_prompt(pair.prompt)), None)
         if bad is not None:
             raise Leakage(f"the held-out prompt {bad!r} is learned from {user}")
     for name in ("validation", "held"):
-        for user, pairs in found.parts[name].pairs.items():
-            images = _names(found.parts[name], pairs) & learned
+        for user, pairs in dealt.parts[name].pairs.items():
+            images = _names(dealt.parts[name], pairs) & learned
             if images:
                 raise Leakage(f"image {min(images)[:12]} of {user} is learned from and in {name}")
     validated = {
         name
-        for pairs in found.validation.pairs.values()
-        for name in _names(found.validation, pairs)
+        for pairs in dealt.validation.pairs.values()
+        for name in _names(dealt.validation, pairs)
     }
-    for user, pairs in found.held.pairs.items():
-        images = _names(found.held, pairs) & validated
+    for user, pairs in dealt.held.pairs.items():
+        images = _names(dealt.held, pairs) & validated
         if images:
             raise Leakage(f"image {min(images)[:12]} of {user} is validated on and held out")
         newest = max((p.chosen_at for p in train.pairs.get(user, ())), default=float("-inf"))
-        old = [p for p in pairs if not found.rule.holds_prompt(p.prompt) and p.chosen_at <= newest]
+        old = [p for p in pairs if not dealt.rule.holds_prompt(p.prompt) and p.chosen_at <= newest]
         if old:
             raise Leakage(f"a choice of {user} that is held out is no newer than one learned from")
 
 
-def write_split(found: Split, path: Path) -> None:
+def write_split(dealt: Split, path: Path) -> None:
     """Write rule, digests and sizes, for whoever repeats the run."""
     told = {
-        "rule": asdict(found.rule),
-        "digests": found.digests,
-        "num_users": {name: len(part.pairs) for name, part in found.parts.items()},
-        "num_pairs": {name: _count(part.pairs) for name, part in found.parts.items()},
-        "num_short_users": found.num_short,
-        "num_overlapping_pairs": found.num_overlapping,
+        "rule": asdict(dealt.rule),
+        "digests": dealt.digests,
+        "num_users": {name: len(part.pairs) for name, part in dealt.parts.items()},
+        "num_pairs": {name: _count(part.pairs) for name, part in dealt.parts.items()},
+        "num_short_users": dealt.num_short,
+        "num_overlapping_pairs": dealt.num_overlapping,
     }
     path.write_text(json.dumps(told, indent=2) + "\n")
 

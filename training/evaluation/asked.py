@@ -234,10 +234,10 @@ def _named_sample(
             f"every pair named must be in storage: {user} never preferred {unknown[0][0][:12]} "
             f"to {unknown[0][1][:12]}"
         )
-    targets = tuple(by_images[names] for names in named)
-    images = images_of(targets)
+    named_pairs = tuple(by_images[names] for names in named)
+    images = images_of(named_pairs)
     free = [p for p in histories.pairs[user] if not images & {p.liked, p.disliked}]
-    return Sample(select(free, num_references), targets)
+    return Sample(select(free, num_references), named_pairs)
 
 
 def _with_opposed(asked: Asked, askable: Mapping[str, list[Pair]], *, seed: int) -> Asked:

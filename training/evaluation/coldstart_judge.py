@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from recsys.coldstart.borrowing import BorrowingScorer
+from recsys.coldstart.data import MAX_PAIRS
 from recsys.coldstart.fit import fit_cold_start
 from recsys.coldstart.population import ColdStart
+from recsys.history import select
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
 from training.data.samples import Pair, PairTable
@@ -94,9 +96,10 @@ def judge_cold_start(
 
 
 def _lenders(histories: PairTable, judged: Samples, *, seed: int) -> list[tuple[Pair, ...]]:
+    """What `recsys coldstart fit` would read of everybody else."""
     others = [user for user, pairs in histories.pairs.items() if pairs and user not in judged]
     order = np.random.default_rng([seed, 42]).permutation(len(others))[:MOST_NEIGHBOURS]
-    return [histories.pairs[others[index]] for index in order]
+    return [select(histories.pairs[others[index]], MAX_PAIRS) for index in order]
 
 
 def _rights(

@@ -151,12 +151,12 @@ def _fold(
 
 
 def _pool_samples(folds: Sequence[Fold]) -> dict[str, Sample]:
-    """Each user's targets of all folds, in the order in which they were asked."""
-    targets: dict[str, tuple[Pair, ...]] = {}
+    """Each user's asked pairs of all folds, in the order in which they were asked."""
+    asked: dict[str, tuple[Pair, ...]] = {}
     for fold in folds:
         for user, sample in fold.samples.items():
-            targets[user] = targets.get(user, ()) + sample.pairs
-    return {user: Sample((), pairs) for user, pairs in targets.items()}
+            asked[user] = asked.get(user, ()) + sample.pairs
+    return {user: Sample((), pairs) for user, pairs in asked.items()}
 
 
 def _deal(names: Sequence[str], count: int, seed: int, *, what: str) -> list[list[str]]:

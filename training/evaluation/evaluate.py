@@ -7,7 +7,7 @@ from pathlib import Path
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
 from storage.histories import HistoryStore
 from training.data.features import ImageFeatures, stored_images
-from training.data.samples import read_histories
+from training.data.samples import read_pair_table
 from training.data.trained_on import histories_digest, read_trained_on
 from training.evaluation.asked import Asked, NamedPairs, ask
 from training.evaluation.judge import Judge
@@ -54,7 +54,7 @@ def evaluate(
     folder = find_checkpoint(checkpoint)
     scorer = load_scorer(folder)
     tell("reading choices")
-    histories = read_histories(store)
+    histories = read_pair_table(store)
     asked = ask(
         histories,
         read_trained_on(folder),

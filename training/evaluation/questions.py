@@ -142,15 +142,15 @@ def behind_strangers(samples: Samples, *, seed: int) -> dict[str, Sample]:
     """
     users = list(samples)
     order = np.random.default_rng([seed, 6]).permutation(len(users))
-    found = {}
+    changed = {}
     for place, index in enumerate(order):
         user = users[index]
         asked = images_of(samples[user].pairs)
         others = (users[order[(place + step) % len(users)]] for step in range(1, len(users)))
         other = next((o for o in others if not asked & images_of(samples[o].references)), None)
         if other is not None:
-            found[user] = Sample(samples[other].references, samples[user].pairs)
-    return {user: found[user] for user in users if user in found}
+            changed[user] = Sample(samples[other].references, samples[user].pairs)
+    return {user: changed[user] for user in users if user in changed}
 
 
 def swapped(samples: Samples) -> dict[str, Sample]:
@@ -220,7 +220,7 @@ def find_opposed(
         for pair in histories.pairs[user]:
             key = (min(pair.liked, pair.disliked), max(pair.liked, pair.disliked))
             verdicts.setdefault(key, {})[user] = pair
-    found = [
+    disagreed = [
         Opposed(first, second, by_user[first])
         for by_user in verdicts.values()
         for first, second in combinations(sorted(by_user), 2)
@@ -228,8 +228,8 @@ def find_opposed(
     ]
     asked: dict[str, int] = {}
     kept = []
-    for index in np.random.default_rng([seed, 8]).permutation(len(found)):
-        opposed = found[index]
+    for index in np.random.default_rng([seed, 8]).permutation(len(disagreed)):
+        opposed = disagreed[index]
         if all(asked.get(user, 0) < most_a_user for user in (opposed.first, opposed.second)):
             kept.append(opposed)
             for user in (opposed.first, opposed.second):

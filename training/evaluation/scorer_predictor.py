@@ -56,7 +56,7 @@ class Averaged:
         self._seed = seed
 
     def of_pairs(self, user_id: str, sample: Sample) -> Float[np.ndarray, "O N"]:
-        """The numbers of a sample's targets behind every order: liked, disliked, liked, ..."""
+        """The numbers of a sample's images behind every order: liked, disliked, liked, ..."""
         candidates = [
             CandidateRow(row, pair.prompt)
             for pair in sample.pairs

@@ -67,17 +67,17 @@ def show(
         num_orders: re-orderings that are averaged; the first is as given.
         tell: called with the users done so far.
     """
-    found: list[Shown] = []
+    shown: list[Shown] = []
     for start in range(0, len(users), AT_ONCE):
         chunk = users[start : start + AT_ONCE]
-        found.append(_show_some(scorer, chunk, features, probes, num_orders))
+        shown.append(_show_some(scorer, chunk, features, probes, num_orders))
         tell(start + len(chunk))
-    kinds = found[0].attention
+    kinds = shown[0].attention
     return Shown(
-        np.concatenate([each.scores for each in found]),
-        {kind: np.concatenate([each.attention[kind] for each in found]) for kind in kinds},
-        np.concatenate([each.last_hidden for each in found]),
-        np.concatenate([each.image_difference for each in found]),
+        np.concatenate([each.scores for each in shown]),
+        {kind: np.concatenate([each.attention[kind] for each in shown]) for kind in kinds},
+        np.concatenate([each.last_hidden for each in shown]),
+        np.concatenate([each.image_difference for each in shown]),
     )
 
 
@@ -138,10 +138,10 @@ def _show_some(
 ) -> Shown:
     told = _in_orders(users, num_orders)
     images = [features(_rows(each)) for each in told]
-    targets = [scorer.template.candidate(prompt) for prompt in probes.prompts]
+    candidates = [scorer.template.candidate(prompt) for prompt in probes.prompts]
     packed = pack(
         [scorer.template.prefix([pair.prompt for pair in each]) for each in told],
-        [targets] * len(told),
+        [candidates] * len(told),
         first_position=scorer.config.num_preference_tokens,
     )
     with _recorded(scorer, packed) as record:

@@ -15,7 +15,7 @@ from storage.histories import HistoryStore
 from training.baselines.unweighted import without_weights
 from training.data.batches import Batches
 from training.data.encoding import Encoded, encode_all
-from training.data.samples import PairTable, images_of, read_histories
+from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.splits import eligible
 from training.data.trained_on import histories_digest
 from training.evaluation.cross_validation import Fold, cross_validate, deal_folds
@@ -36,7 +36,7 @@ class FineTuning:
     Attributes:
         num_steps: optimiser steps a fold; 0 judges the checkpoint as it is.
         learning_rate: peak; lower than for a whole training, for there is little to learn from.
-        num_users, num_pairs: users a step, target pairs of each.
+        num_users, num_pairs: users a step, pairs to be told apart of each.
         seed: decides every draw.
     """
 
@@ -74,7 +74,7 @@ def cross_validate_checkpoint(
         ValueError: if there are too few users or prompts.
     """
     scorer = load_scorer(checkpoint)
-    histories = eligible(read_histories(store), FEWEST_LIKED)
+    histories = eligible(read_pair_table(store), FEWEST_LIKED)
     folds = deal_folds(
         histories,
         num_user_folds=num_user_folds,

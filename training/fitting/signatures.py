@@ -154,12 +154,12 @@ def fit_signatures(
         for half, what in ((first, "reading first halves"), (second, "reading second halves"))
     )
     fit = partial(fit_projection, dimension=recipe.dimension, ridge=recipe.ridge)
-    found: dict[Readout, Projection] = {"scores": fit(one.scores, other.scores)}
+    projections: dict[Readout, Projection] = {"scores": fit(one.scores, other.scores)}
     if scorer.config.num_preference_tokens:
         heads = choose_heads(one.attention, other.attention, ridge=recipe.ridge)
         flat = [attention_reading(each.attention, heads) for each in (one, other)]
-        found["attention"] = replace(fit(*flat), heads=heads)
-    return found
+        projections["attention"] = replace(fit(*flat), heads=heads)
+    return projections
 
 
 def check_enough(num_users: int) -> None:
@@ -181,15 +181,15 @@ def draw_halves(
     """Two halves of each history, of at most so many users, by random numbers of their own."""
     users = sorted(histories.pairs)
     order = np.random.default_rng([seed, 33]).permutation(len(users))
-    found: list[tuple[tuple[Pair, ...], tuple[Pair, ...]]] = []
+    cuts: list[tuple[tuple[Pair, ...], tuple[Pair, ...]]] = []
     for index in order:
-        if len(found) == most_users:
+        if len(cuts) == most_users:
             break
         user = users[index]
         cut = halves(histories.pairs[user], user_rng(seed, user), num_references=num_references)
         if cut is not None:
-            found.append(cut)
-    return [one for one, _ in found], [other for _, other in found]
+            cuts.append(cut)
+    return [one for one, _ in cuts], [other for _, other in cuts]
 
 
 def read_all(
@@ -223,8 +223,8 @@ def read_all(
         tokens = features([row for order in rows for p in order for row in (p.liked, p.disliked)])
         scores.append(_mean(probe_scores(scorer, prompts, tokens, probes), num_orders))
         if has_tokens:
-            found = probe_attention(scorer, prompts, tokens, probes, normalisation=normalisation)
-            attention.append(_mean(found, num_orders))
+            weights = probe_attention(scorer, prompts, tokens, probes, normalisation=normalisation)
+            attention.append(_mean(weights, num_orders))
     empty = np.zeros((len(users), 0, 0, 0))
     return Readings(np.concatenate(scores), np.concatenate(attention) if attention else empty)
 

@@ -51,9 +51,10 @@ class SignatureFit:
         check_enough(len(first))
         if recipe.signature.weight and 2 * recipe.second.num_pairs < recipe.scorer.num_references:
             raise ValueError(
-                "stage 2 compares references with as many target pairs, and second.num_pairs is"
-                f" {recipe.second.num_pairs} beside {recipe.scorer.num_references} references:"
-                " raise it, or set signature.weight to 0"
+                "stage 2 compares references with as many pairs to be told apart, and"
+                f" second.num_pairs is {recipe.second.num_pairs} beside"
+                f" {recipe.scorer.num_references} references: raise it, or set"
+                " signature.weight to 0"
             )
 
     def writer(
@@ -115,8 +116,8 @@ def readable_probes(
     recipe: Recipe, learned: PairTable, encoder: Encoder
 ) -> tuple[CandidateRow, ...]:
     """The same, chosen anew until all of them can be read."""
-    found = readable(learned, encoder, lambda left: {p.row for p in probes_of(recipe, left)})
-    return probes_of(recipe, found)
+    left = readable(learned, encoder, lambda left: {p.row for p in probes_of(recipe, left)})
+    return probes_of(recipe, left)
 
 
 def readable(

@@ -90,9 +90,10 @@ class Finding:
     def loss(
         self, samples: Sequence[Sample], seen: Mapping[int, Tensor], encode: Encode, at: At
     ) -> Float[Tensor, ""]:
-        """The loss over the users of a part: references against targets read as references.
+        """The loss over the users of a part: references against the pairs to be told apart.
 
-        Users with less than half of all references on either side take no part.
+        Both are read as references. Users with less than half of all references on either side
+        take no part.
 
         Args:
             samples: of the part.

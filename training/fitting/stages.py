@@ -13,7 +13,7 @@ from recsys.scorer.pretrained import load_tokenizer
 from storage.histories import HistoryStore
 from training.data.batches import Batches, batches, without_rows
 from training.data.encoding import Encoder, Fresh, Upcoming, encode_all
-from training.data.samples import PairTable, read_histories
+from training.data.samples import PairTable, read_pair_table
 from training.data.splits import Split, prompt_weights, split, write_split
 from training.data.trained_on import read_trained_on, trained_on, write_trained_on
 from training.fitting.assembly import (
@@ -74,7 +74,7 @@ class Training:
             LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `stream_images` raise.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        histories = read_histories(self.store, self.users)
+        histories = read_pair_table(self.store, self.users)
         parts = split(histories, self.recipe.split)
         SignatureFit(self.recipe, self.store, parts.train).check()
         identity = run_identity(self.recipe, self.base, parts, stage1=self.stage1)

@@ -1,0 +1,113 @@
+"""What is said of borrowing is said of the scorer that is served."""
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.coldstart.borrowing import BorrowingScorer
+from recsys.coldstart.data import MAX_PAIRS
+from recsys.coldstart.fit import fit_cold_start
+from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
+from recsys.scorer.template import Template, TemplateConfig
+from training.data.features import ImageFeatures
+from training.data.samples import Pair, PairTable
+from training.evaluation import coldstart_judge
+from training.evaluation.coldstart_judge import judge_cold_start
+from training.evaluation.questions import newest_samples
+from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+
+SHAPE = TinyShape(
+    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
+)
+NUM_USERS, NUM_PAIRS, NUM_JUDGED = 40, 12, 6
+
+
+@pytest.fixture(scope="module")
+def scorer() -> PreferenceScorer:
+    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
+    config = ScorerConfig(num_references=2, num_preference_tokens=3, temperature=0.5)
+    torch.manual_seed(0)
+    made = PreferenceScorer(
+        Idefics2Backbone(model), template, geometry=SHAPE.geometry, config=config
+    )
+    return made.eval().requires_grad_(False)
+
+
+def picture(row: int) -> torch.Tensor:
+    """Bright images have even rows, and everybody likes them."""
+    generator = torch.Generator().manual_seed(row)
+    low = 120 * (row % 2 == 0)
+    return torch.randint(low, low + 120, (3, 20, 20), generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def table() -> PairTable:
+    rng = np.random.default_rng(1)
+    pairs = {}
+    for user in range(NUM_USERS):
+        rows = 2 * rng.permutation(40)[: 2 * NUM_PAIRS].reshape(-1, 2)
+        pairs[f"u{user:02}"] = tuple(
+            Pair(int(a), int(b) + 1, "two " * (n % 2) + "fish", float(n), n)
+            for n, (a, b) in enumerate(rows)
+        )
+    return PairTable(pairs, tuple(f"{row:064x}" for row in range(80)))
+
+
+def served_accuracy(borrowing: BorrowingScorer, sample, count: int) -> float:
+    """Pixels in, scores out, as the engine calls it."""
+    references = [
+        Reference(picture(p.liked) / 255, picture(p.disliked) / 255, p.prompt)
+        for p in sample.references[len(sample.references) - count :]
+    ]
+    candidates = [
+        CandidateImage(picture(row) / 255, p.prompt)
+        for p in sample.pairs
+        for row in (p.liked, p.disliked)
+    ]
+    scores = borrowing.score(borrowing.prefix(references), candidates)
+    margins = scores[0::2] - scores[1::2]
+    assert not (margins == 0).any()
+    return float((margins > 0).float().mean())
+
+
+def test_borrowing_is_judged_as_it_is_served(scorer, table, monkeypatch) -> None:
+    fitted, lent = [], []
+
+    def fit(scorer, lenders, *more, **options):
+        lent.extend(lenders)
+        fitted.append(fit_cold_start(scorer, lenders, *more, **options))
+        return fitted[-1]
+
+    monkeypatch.setattr(coldstart_judge, "fit_cold_start", fit)
+    asked = {user: table.pairs[user] for user in list(table.pairs)[:NUM_JUDGED]}
+    samples = newest_samples(table, asked, seed=0, num_references=2, num_pairs=4)
+    features = ImageFeatures(scorer, picture)
+    found = judge_cold_start(scorer, table, features, samples, truth=None, seed=0)
+    borrowing = BorrowingScorer(scorer, fitted[0][0])
+    assert set(found["by_references"]) == {"0", "1", "2"}
+    for count in range(3):
+        told = [served_accuracy(borrowing, sample, count) for sample in samples.values()]
+        assert found["by_references"][str(count)]["borrowing"].value == pytest.approx(np.mean(told))
+    assert len(lent) == NUM_USERS - NUM_JUDGED
+
+
+def test_nobody_lends_more_than_their_newest_pairs(scorer, table, monkeypatch) -> None:
+    lent = []
+
+    def fit(scorer, lenders, *more, **options):
+        lent.extend(lenders)
+        raise InterruptedError
+
+    monkeypatch.setattr(coldstart_judge, "fit_cold_start", fit)
+    long = tuple(Pair(2 * n, 2 * n + 1, "", float(n), n) for n in range(MAX_PAIRS + 9))
+    longer = PairTable({**table.pairs, "u99": long}, table.images)
+    samples = newest_samples(
+        table, {u: table.pairs[u] for u in ("u00", "u01")}, seed=0, num_references=2, num_pairs=4
+    )
+    with pytest.raises(InterruptedError):
+        judge_cold_start(scorer, longer, lambda rows: None, samples, truth=None, seed=0)
+    assert max(lent, key=len) == long[-MAX_PAIRS:]
