@@ -1,27 +1,27 @@
 """The package's own errors, a tree:
 
     RecsysError
-    ├── InvalidRequest        the caller's message breaks a stated rule (field, rule, remedy)
-    │   └── ImageRefused      bytes that are not an image this system accepts
+    ├── InvalidRequest        a request that breaks a rule: names field, rule and remedy
+    │   └── ImageRefused      bytes that are not an acceptable image
     ├── NotFound              a user, image or checkpoint that does not exist
-    ├── PreconditionFailed    what is asked for needs something that is not there yet
-    ├── CheckpointRefused     a checkpoint that is missing, damaged or made for another base
-    ├── SettingsRefused       a setting that is unknown or breaks its rule (also a ValueError)
-    ├── Overloaded            queue full, or the wait is longer than the time left
-    ├── DeadlinePassed        the caller's time is over
-    └── Unavailable           loading, draining or unreachable; the same call may succeed later
+    ├── PreconditionFailed    something that the call needs is missing
+    ├── CheckpointRefused     a checkpoint that is missing, damaged or of another base
+    ├── SettingsRefused       a setting that is unknown or invalid (also a ValueError)
+    ├── Overloaded            a full queue, or one too long for the deadline
+    ├── DeadlinePassed        the caller's deadline has passed
+    └── Unavailable           loading, draining or unreachable: try again later
 
-Storage has errors of its own (storage/errors.py), for it imports nothing from here.
-A message says what must hold, what arrived and what to do, in one sentence.
+Storage has its own errors, in storage/errors.py. A message says in one sentence what must hold,
+what arrived and what to do.
 """
 
 
 class RecsysError(Exception):
-    """Anything this package raises on purpose."""
+    """Base of all errors that this package raises on purpose."""
 
 
 class InvalidRequest(RecsysError, ValueError):
-    """The caller's message breaks a stated rule.
+    """A request that breaks a rule.
 
     Args:
         message: what must hold, what arrived and what to do.
@@ -34,7 +34,7 @@ class InvalidRequest(RecsysError, ValueError):
 
 
 class ImageRefused(InvalidRequest):
-    """Bytes that are not an image this system accepts: wrong type, too large, truncated."""
+    """Bytes that are not an acceptable image: of a wrong type, too large or truncated."""
 
 
 class NotFound(RecsysError, LookupError):
@@ -42,23 +42,23 @@ class NotFound(RecsysError, LookupError):
 
 
 class PreconditionFailed(RecsysError):
-    """What is asked for needs something that is not there yet; the message tells the remedy."""
+    """Something that the call needs is missing; the message says how to provide it."""
 
 
 class CheckpointRefused(RecsysError):
-    """A checkpoint that is missing, damaged or made for another base; the message names it."""
+    """A checkpoint that is missing, damaged or made for another base model."""
 
 
 class SettingsRefused(RecsysError, ValueError):
-    """A setting that is unknown or breaks its rule; the message names it and where it came from."""
+    """A setting that is unknown or invalid; the message says where its value came from."""
 
 
 class Overloaded(RecsysError):
-    """Queue full, or the wait is longer than the time left.
+    """The queue is full, or too long for the caller's deadline.
 
     Args:
         message: what is full.
-        retry_after_s: a hint when to come back, seconds, at least 0.
+        retry_after_s: when to try again, in seconds, at least 0.
     """
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
@@ -67,8 +67,8 @@ class Overloaded(RecsysError):
 
 
 class DeadlinePassed(RecsysError):
-    """The caller's time is over; nothing was computed, or what was is thrown away."""
+    """The caller's deadline has passed; any result is discarded."""
 
 
 class Unavailable(RecsysError):
-    """Loading, draining or unreachable; the same call may succeed later."""
+    """The server is loading, draining or unreachable; the same call may succeed later."""

@@ -1,4 +1,4 @@
-"""What a person can set, read once: flag over environment over file over default.
+"""The settings, read once: a flag takes precedence over environment, file and default.
 
 The file is the one RECSYS_CONFIG names, else `recsys/config.toml` in the user's configuration
 folder. Only code that reads settings imports this module, and pydantic with it.
@@ -122,12 +122,12 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """Settings and how each came to its value.
+    """Settings, and where each value came from.
 
     Attributes:
         settings: the values.
         origins: by name: "flag", "environment RECSYS_...", "file PATH" or "default".
-        unknown: variables that begin with RECSYS_ and set nothing, e.g. for a slip of the pen.
+        unknown: variables that begin with RECSYS_ and are no setting, e.g. misspelt ones.
     """
 
     settings: Settings
@@ -135,7 +135,7 @@ class LoadedSettings:
     unknown: tuple[str, ...]
 
     def shown(self) -> list[tuple[str, str, str]]:
-        """Name, value with secrets masked, and origin of each, in the order of their definition."""
+        """Return name, value with secrets masked, and origin of each setting."""
         return [
             (name, "none" if value is None else masked(str(value)), self.origins[name])
             for name, value in self.settings
@@ -146,10 +146,10 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> LoadedSettings:
     """Read all settings.
 
     Args:
-        flags: by name; those that are None were not given.
+        flags: by name; None stands for a flag that is not given.
 
     Raises:
-        SettingsRefused: if a name is unknown, a value breaks its rule or the file cannot be read.
+        SettingsRefused: if a name is unknown, a value is invalid or the file cannot be read.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     origins = _origins(given)
@@ -163,19 +163,19 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> LoadedSettings:
 
 
 def data_folder() -> Path:
-    """Where this user's data goes when nothing else is set; not created."""
+    """Return the default folder of this user's data; not created."""
     return user_data_path(APP, appauthor=False)
 
 
 def config_path() -> Path:
-    """The file that settings are read from; it need not exist unless RECSYS_CONFIG names it."""
+    """Return the settings' file; it must exist only if RECSYS_CONFIG names it."""
     named = os.environ.get(CONFIG_VARIABLE)
     return Path(named) if named else user_config_path(APP, appauthor=False) / "config.toml"
 
 
 def masked(value: str) -> str:
-    """Hide what a URL keeps secret: its password, and parameters named like a secret."""
-    # Up to the last @, not the first: a password may hold one that nobody has escaped.
+    """Mask the secrets of a URL: its password, and parameters named like a secret."""
+    # Up to the last @, not the first: a password may hold one that is not escaped.
     value = re.sub(r"://([^:/@]*):.*@", r"://\1:***@", value)
     secret = r"([?&][^=&]*(?:password|secret|token|key|sig)[^=&]*=)[^&]*"
     return re.sub(secret, r"\1***", value, flags=re.IGNORECASE)
@@ -216,6 +216,6 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     origin = origins.get(name, "default")
     if first["type"] == "extra_forbidden":
         known = ", ".join(Settings.model_fields)
-        return f"{name} ({origin}) is no setting: the settings are {known}"
+        return f"{name} ({origin}) is not a setting; the settings are {known}"
     rule = first["msg"].removeprefix("Value error, ")
-    return f"{name} ({origin}) breaks its rule: {rule[0].lower()}{rule[1:]}"
+    return f"{name} ({origin}) is invalid: {rule[0].lower()}{rule[1:]}"

@@ -23,7 +23,7 @@ def open_runtime() -> Runtime | None:
     """Open storage as the settings name it, for reading; None while nothing was ever stored.
 
     Raises:
-        SettingsRefused: if a setting breaks its rule.
+        SettingsRefused: if a setting is invalid.
         NotADatabase: if the file of an embedded database is no database.
     """
     runtime = _runtime(load_settings().settings)

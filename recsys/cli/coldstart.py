@@ -73,7 +73,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
             onboarding,
         )
         runtime.cold_starts.put(stored)
-    told = {
+    facts = {
         "model_version": scorer.model_version,
         "population_version": learned.version,
         "num_users": report.num_users,
@@ -81,7 +81,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
         "num_classes": report.num_classes,
         "blends": [[round(float(value), 4) for value in row] for row in learned.blends],
     }
-    _tell(told, is_json=is_json)
+    _show(facts, is_json=is_json)
 
 
 @command.command("show")
@@ -104,7 +104,7 @@ def show(checkpoint: str | None, is_json: bool) -> None:
         learned = ColdStart.from_bytes(stored.data)
     except ValueError as error:
         raise Failure(str(error)) from error
-    told: dict[str, object] = {
+    facts: dict[str, object] = {
         "model_version": version,
         "population_version": learned.version,
         "created_at": stored.created_at.isoformat() if stored.created_at else None,
@@ -113,7 +113,7 @@ def show(checkpoint: str | None, is_json: bool) -> None:
         "num_classes": len(learned.classes.shares),
         "blends": [[round(float(value), 4) for value in row] for row in learned.blends],
     }
-    _tell(told, is_json=is_json)
+    _show(facts, is_json=is_json)
 
 
 @command.command("suggest")
@@ -182,14 +182,14 @@ def _write_images(store: "HistoryStore", pairs: "Sequence[OnboardingPair]", fold
             (folder / f"{place}{letter}.{kind}").write_bytes(store.image(sha256))
 
 
-def _tell(told: dict[str, object], *, is_json: bool) -> None:
+def _show(facts: dict[str, object], *, is_json: bool) -> None:
     if is_json:
-        show_json(told)
+        show_json(facts)
         return
     from recsys.coldstart.blend import TERMS
 
-    blends = told.pop("blends")
-    show_table(["property", "value"], [(name, str(value)) for name, value in told.items()])
+    blends = facts.pop("blends")
+    show_table(["property", "value"], [(name, str(value)) for name, value in facts.items()])
     assert isinstance(blends, list)
     click.echo("\nWeight of each source by number of own references:")
     rows = [(str(count), *map(str, blend)) for count, blend in enumerate(blends)]

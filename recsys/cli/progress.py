@@ -9,21 +9,21 @@ import click
 from recsys.cli.output import console
 
 LINE_EVERY_S = 20.0
-"""How often work that nobody looks on prints a line."""
+"""How often long work prints a line where standard error is no terminal, seconds."""
 
 
 @contextmanager
 def pacing(what: str, count: Callable[[], int]) -> Iterator[Callable[[int], None]]:
     """Show on standard error how many are done, the rate and the time left.
 
-    A bar if a person looks on, else a line now and then.
+    A bar on a terminal, else a line now and then.
 
     Args:
-        what: is counted, as "Users".
-        count: tells how many there will be.
+        what: is counted, e.g. "Users".
+        count: returns how many there will be.
 
     Yields:
-        What to call with how many are done so far.
+        A function to call with how many are done so far.
     """
     from rich import progress as bars
 
@@ -52,14 +52,14 @@ def pacing(what: str, count: Callable[[], int]) -> Iterator[Callable[[int], None
 
 @contextmanager
 def counting(what: str, total: Callable[[], int]) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error, if a person looks on.
+    """Show a progress bar on standard error, if that is a terminal.
 
     Args:
         what: is counted.
-        total: tells how many there will be; asked only if a person looks on.
+        total: returns how many there will be; called only if a bar is shown.
 
     Yields:
-        What to call with how many are done so far.
+        A function to call with how many are done so far.
     """
     screen = console(stderr=True)
     if not screen.is_terminal:
@@ -82,7 +82,7 @@ def counting(what: str, total: Callable[[], int]) -> Iterator[Callable[[int], No
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Show on standard error what is being waited for, if a person looks on."""
+    """Show a spinner and what is being waited for on standard error, if that is a terminal."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield

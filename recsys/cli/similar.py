@@ -146,7 +146,7 @@ def _show(similar: "SimilarUsers", tastes: "list[SharedTaste]") -> None:
         f" {similar.model_version[:12]}"
     )
     if not tastes:
-        click.echo("nobody else has a signature yet: run `recsys backfill`")
+        click.echo("no other user has a signature yet: run `recsys backfill`")
         return
     rows = [
         (rank, taste.user.user_id, taste.user.similarity, taste.num_choices, _prompts(taste))

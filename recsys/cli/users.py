@@ -95,7 +95,7 @@ def _ask(user: str, num_choices: int) -> None:
     question = f"Erase {printable(user)} and {num_choices:,} choices? This cannot be undone."
     try:
         is_sure = click.confirm(question, err=True)
-    except click.Abort as error:  # Ctrl-C, or nobody there to answer
+    except click.Abort as error:  # Ctrl-C, or no terminal to answer at
         if isinstance(error.__context__, KeyboardInterrupt):
             raise Failure("stopped by Ctrl-C: nothing was erased", ExitCode.INTERRUPTED) from error
         is_sure = False

@@ -102,9 +102,9 @@ def test_recsys_config_names_another_file(home: Path, monkeypatch: pytest.Monkey
     [
         ("max_queue = ", "must be a TOML file"),
         ("max_queue = 0", "max_queue .* greater than or equal to 1"),
-        ("max_queu = 1", "max_queu .* is no setting"),
+        ("max_queu = 1", "max_queu .* is not a setting"),
         ('max_queue = "many"', "max_queue .* valid integer"),
-        ("[server]\nmax_queue = 1", "server .* is no setting"),
+        ("[server]\nmax_queue = 1", "server .* is not a setting"),
     ],
 )
 def test_a_file_that_breaks_a_rule_is_refused(home: Path, text: str, says: str) -> None:

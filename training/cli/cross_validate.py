@@ -79,7 +79,7 @@ def cross_validate(
 
     settings = read_settings(database_url=database, blob_url=blobs)
     with Runtime(settings) as runtime, failing_in_a_sentence():
-        found = cross_validate_checkpoint(
+        figures = cross_validate_checkpoint(
             checkpoint,
             runtime.store,
             out,
@@ -88,7 +88,7 @@ def cross_validate(
             num_user_folds=user_folds,
             num_prompt_folds=prompt_folds,
         )
-    plain = {name: {k: vars(f) for k, f in block.items()} for name, block in found.items()}
+    plain = {name: {k: vars(f) for k, f in block.items()} for name, block in figures.items()}
     if is_json:
         show_json(plain)
         return

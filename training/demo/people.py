@@ -126,9 +126,9 @@ def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
     rows = _rows(data / "items.csv", needs=("image_id", "prompt"))
     # Without a prompt_id, images of one prompt are those with the same text.
     items = {row["image_id"]: {"prompt_id": row["prompt"], **row} for row in rows}
-    told = _rows(data / "ratings.csv", needs=("user_id", "image_id", "rating_1to5"))
-    question = "appeal" if told and "question" in told[0] else None
-    ratings = _mean_ratings(told)
+    rating_rows = _rows(data / "ratings.csv", needs=("user_id", "image_id", "rating_1to5"))
+    question = "appeal" if rating_rows and "question" in rating_rows[0] else None
+    ratings = _mean_ratings(rating_rows)
     prompts = sorted({item["prompt_id"] for item in items.values()})
     held_out = set(np.random.default_rng(WORLD_SEED).permutation(prompts)[:_NUM_HELD_OUT_PROMPTS])
     known = [image for image, item in items.items() if item["prompt_id"] not in held_out]

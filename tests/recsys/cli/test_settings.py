@@ -38,4 +38,4 @@ def test_a_refused_setting_is_a_sentence(run, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RECSYS_MAX_QUEUE", "many")
     result = run("settings")
     assert result.exit_code == 2
-    assert "max_queue (environment RECSYS_MAX_QUEUE) breaks its rule" in result.stderr
+    assert "max_queue (environment RECSYS_MAX_QUEUE) is invalid" in result.stderr
