@@ -1,24 +1,23 @@
 """One transaction of appending: users, images and choices in as few statements as it takes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Insert, insert, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from storage.blobs import BlobStore
 from storage.errors import UnknownImage
 from storage.records import Appended, Choice, ImageFacts, NewImages, StoredChoice
 from storage.rules import check_image
-from storage.tables import ChoiceRow, ImageRow, PassedOverRow, Table, UserRow
+from storage.statements import hold_revisions, insert_into, parts
+from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
 
 Request = tuple[str, str]
 """(user_id, request_id)"""
 
-T = TypeVar("T")
-_MANY = 200  # values in one statement, well under SQLite's limit on parameters
+_MAX_VALUES = 200  # in one statement, well under SQLite's limit on parameters
 
 
 def append_all(
@@ -86,23 +85,22 @@ def _certain(choice: Choice) -> Request:
 
 
 def _lock_users(session: Session, user_ids: set[str], now: datetime) -> dict[str, int]:
-    """Make users that are new, and hold all of them: their revisions by id."""
+    """Add new users and lock all of them; return their revisions by id."""
     ordered = sorted(user_ids)
     revisions: dict[str, int] = {}
-    for part in _parts(ordered):
+    for part in parts(ordered, _MAX_VALUES):
         rows = [{"user_id": user_id, "revision": 0, "created_at": now} for user_id in part]
-        session.execute(_insert_new(session, UserRow), rows)
-        held = select(UserRow.user_id, UserRow.revision).where(UserRow.user_id.in_(part))
-        locked = session.execute(held.order_by(UserRow.user_id).with_for_update())
-        revisions |= {user_id: revision for user_id, revision in locked}  # noqa: C416
+        # An insert waits for another transaction that is adding the same row.
+        session.execute(insert_into(session, UserRow).on_conflict_do_nothing(), rows)
+        revisions |= hold_revisions(session, part)
     return revisions
 
 
 def _answered(session: Session, choices: Sequence[Choice]) -> dict[Request | None, StoredChoice]:
     """Requests stored before, with their first answers."""
     requests = [request for choice in choices if (request := _request(choice)) is not None]
-    found: dict[Request | None, StoredChoice] = {}
-    for part in _parts(requests):
+    answers: dict[Request | None, StoredChoice] = {}
+    for part in parts(requests, _MAX_VALUES):
         query = select(ChoiceRow).where(tuple_(ChoiceRow.user_id, ChoiceRow.request_id).in_(part))
         rows = session.scalars(query).all()
         passed: dict[int, list[str]] = {row.choice_id: [] for row in rows}
@@ -112,8 +110,8 @@ def _answered(session: Session, choices: Sequence[Choice]) -> dict[Request | Non
         for choice_id, sha256 in session.execute(named.order_by(PassedOverRow.position)):
             passed[choice_id].append(sha256)
         for row in rows:
-            found[row.user_id, str(row.request_id)] = stored_choice(row, passed[row.choice_id])
-    return found
+            answers[row.user_id, str(row.request_id)] = stored_choice(row, passed[row.choice_id])
+    return answers
 
 
 def _add_images(
@@ -123,7 +121,7 @@ def _add_images(
     choices: Sequence[Choice],
     now: datetime,
 ) -> None:
-    """Store images of `choices` that are new, bytes and row; refuse one that nobody has."""
+    """Store images of `choices` that are new, bytes and row; refuse unknown ones."""
     given = {sha256: image for _, images in items for sha256, image in images.items()}
     named = sorted(
         {
@@ -133,7 +131,7 @@ def _add_images(
             if sha256 is not None
         }
     )
-    for part in _parts(named):
+    for part in parts(named, _MAX_VALUES):
         query = select(ImageRow.sha256).where(ImageRow.sha256.in_(part))
         missing = sorted(set(part) - set(session.scalars(query)))
         unknown = [sha256 for sha256 in missing if sha256 not in given]
@@ -145,7 +143,7 @@ def _add_images(
             blobs.put(data)
         if missing:
             rows = [_image_row(given[sha256][0], now) for sha256 in missing]
-            session.execute(_insert_new(session, ImageRow), rows)
+            session.execute(insert_into(session, ImageRow).on_conflict_do_nothing(), rows)
 
 
 def _image_row(facts: ImageFacts, now: datetime) -> dict[str, Any]:
@@ -198,15 +196,3 @@ def _insert(
         StoredChoice(choice_id, revision, choice)
         for choice_id, revision, choice in zip(ids, numbers, choices, strict=True)
     ]
-
-
-def _insert_new(session: Session, table: type[Table]) -> Insert:
-    """An INSERT that leaves rows which are there alone; it waits for whoever is adding them."""
-    if session.get_bind().dialect.name == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()
-
-
-def _parts(values: Iterable[T]) -> Iterable[list[T]]:
-    ordered = list(values)
-    return (ordered[start : start + _MANY] for start in range(0, len(ordered), _MANY))

@@ -4,25 +4,24 @@ What is up to date is told by the signatures alone. The ledger adds who was skip
 that they are not tried again before something changes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Select, and_, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.rules import check_limit
+from storage.statements import hold_revisions, parts, put_newer
 from storage.tables import BackfillRow, ChoiceRow, SignatureRow, UserRow
 
 MAX_ERROR = 500
 """Characters of an error that are kept."""
 
-T = TypeVar("T")
-_MANY = 100  # rows in one statement, well under SQLite's limit on parameters
+_MAX_ROWS = 100  # in one statement, well under SQLite's limit on parameters
+_REPLACED = ("revision", "job", "state", "error", "updated_at")
 
 
 class BackfillState(StrEnum):
@@ -82,21 +81,21 @@ class BackfillLedger:
         if not entries:
             return
         with self.database.writing() as session:
-            reached = _reached(session, sorted({entry.user_id for entry in entries}))
+            reached = hold_revisions(session, sorted({entry.user_id for entry in entries}))
             fit = [entry for entry in entries if entry.revision <= reached.get(entry.user_id, -1)]
             now = datetime.now(UTC)
-            for part in _parts(fit):
-                _put_newer(session, [_row(entry, now) for entry in part])
+            for part in parts(fit, _MAX_ROWS):
+                put_newer(session, BackfillRow, [_row(entry, now) for entry in part], _REPLACED)
 
     def entries(self, model_version: str, user_ids: Sequence[str]) -> dict[str, LedgerEntry]:
         """The entries of these users under a model version; who has none is absent."""
         row = BackfillRow
-        found: dict[str, LedgerEntry] = {}
+        entries: dict[str, LedgerEntry] = {}
         with self.database.session() as session:
-            for part in _parts(user_ids):
+            for part in parts(user_ids):
                 query = select(row).where(row.model_version == model_version, row.user_id.in_(part))
-                found |= {each.user_id: _entry(each) for each in session.scalars(query)}
-        return found
+                entries |= {row.user_id: _entry(row) for row in session.scalars(query)}
+        return entries
 
     def failures(
         self, model_version: str, *, after: str = "", limit: int = 1000
@@ -142,12 +141,12 @@ class BackfillLedger:
         A choice's number is never given twice. So this tells whether a user is still the one whose
         history was read, where a revision does not: it begins anew when an erased user returns.
         """
-        found: set[int] = set()
+        stored: set[int] = set()
         with self.database.session() as session:
-            for part in _parts(choice_ids):
+            for part in parts(choice_ids):
                 query = select(ChoiceRow.choice_id).where(ChoiceRow.choice_id.in_(part))
-                found |= set(session.scalars(query))
-        return found
+                stored |= set(session.scalars(query))
+        return stored
 
 
 def final_states(*, retry_failed: bool) -> tuple[BackfillState, ...]:
@@ -178,35 +177,6 @@ def _is_standing(model_version: str) -> Any:
     )
 
 
-def _reached(session: Session, user_ids: Sequence[str]) -> dict[str, int]:
-    """Revisions of those users that there are, who stay as they are until the transaction ends."""
-    reached: dict[str, int] = {}
-    for part in _parts(user_ids):
-        # In order of their ids, as all writers lock.
-        query = (
-            select(UserRow.user_id, UserRow.revision)
-            .where(UserRow.user_id.in_(part))
-            .order_by(UserRow.user_id)
-            .with_for_update()
-        )
-        reached |= {user_id: revision for user_id, revision in session.execute(query)}  # noqa: C416
-    return reached
-
-
-def _put_newer(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    given = insert(BackfillRow)
-    names = ("revision", "job", "state", "error", "updated_at")
-    session.execute(
-        given.on_conflict_do_update(
-            index_elements=["user_id", "model_version"],
-            set_={name: getattr(given.excluded, name) for name in names},
-            where=BackfillRow.revision <= given.excluded.revision,
-        ),
-        rows,
-    )
-
-
 def _row(entry: LedgerEntry, now: datetime) -> dict[str, Any]:
     return {
         "user_id": entry.user_id,
@@ -234,7 +204,3 @@ def _entry(row: BackfillRow) -> LedgerEntry:
         row.error,
         row.updated_at,
     )
-
-
-def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))

@@ -105,8 +105,8 @@ class Browser:
     def user(self, user_id: str, *, model_version: str) -> SeenUser | None:
         """One user, if there is such a one."""
         query = _seen(model_version, Window()).where(UserRow.user_id == user_id)
-        found = self._read(query) if user_id.isprintable() else []
-        return found[0] if found else None
+        users = self._read(query) if user_id.isprintable() else []
+        return users[0] if users else None
 
     def newest(
         self, *, model_version: str, window: Window | None = None, limit: int = 24
@@ -147,12 +147,12 @@ class Browser:
             .order_by(row.sequence)
         )
         with self.database.session() as session:
-            found = session.execute(query).all()
-        sequences = np.array([each.sequence for each in found], dtype=np.int64)
-        if not found:
+            rows = session.execute(query).all()
+        sequences = np.array([each.sequence for each in rows], dtype=np.int64)
+        if not rows:
             return sequences, np.zeros((0, 0), dtype=np.float32)
-        flat = np.frombuffer(b"".join(each.vector for each in found), dtype="<f4")
-        return sequences, flat.astype(np.float32).reshape(len(found), -1)
+        flat = np.frombuffer(b"".join(each.vector for each in rows), dtype="<f4")
+        return sequences, flat.astype(np.float32).reshape(len(rows), -1)
 
     def _read(self, query: Select[*tuple[Any, ...]]) -> list[SeenUser]:
         with self.database.session() as session:

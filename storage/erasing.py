@@ -14,7 +14,7 @@ crashes:
 The lock lives in the database, so one blob store belongs to one database.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.orm import Session
@@ -24,6 +24,7 @@ from storage.coldstart.first_questions import forget_pairs
 from storage.database import Database
 from storage.errors import UnknownUser
 from storage.records import Erased
+from storage.statements import parts
 from storage.tables import (
     BackfillRow,
     ChoiceRow,
@@ -37,7 +38,6 @@ from storage.tables import (
 )
 
 _BLOB_LOCK = 7_262_380  # any number that no other program locks in this database
-_MANY = 500  # values in one IN (...)
 
 
 def lock_blobs(session: Session, *, alone: bool) -> None:
@@ -77,7 +77,7 @@ def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:
 
 def remove_blobs(database: Database, blobs: BlobStore, sha256s: Sequence[str]) -> None:
     """Remove the bytes of those images that no row names by now, some at a time."""
-    for part in _parts(sha256s):
+    for part in parts(sha256s):
         with database.writing() as session:
             lock_blobs(session, alone=True)
             query = select(ImageRow.sha256).where(ImageRow.sha256.in_(part))
@@ -120,17 +120,13 @@ def _remove_unnamed(session: Session, sha256s: Iterable[str]) -> dict[str, int]:
     liked = select(ChoiceRow.choice_id).where(ChoiceRow.liked == ImageRow.sha256).exists()
     passed = select(PassedOverRow.choice_id).where(PassedOverRow.sha256 == ImageRow.sha256).exists()
     gone: dict[str, int] = {}
-    for part in _parts(sorted(sha256s)):
+    for part in parts(sorted(sha256s)):
         free = select(ImageRow.sha256, ImageRow.num_bytes).where(
             ImageRow.sha256.in_(part), ~or_(liked, passed)
         )
-        found = {sha256: num_bytes for sha256, num_bytes in session.execute(free)}  # noqa: C416
-        named = ClusterImageRow.sha256.in_(list(found))
+        sizes = {sha256: num_bytes for sha256, num_bytes in session.execute(free)}  # noqa: C416
+        named = ClusterImageRow.sha256.in_(list(sizes))
         session.execute(delete(ClusterImageRow).where(named))
-        session.execute(delete(ImageRow).where(ImageRow.sha256.in_(list(found))))
-        gone |= found
+        session.execute(delete(ImageRow).where(ImageRow.sha256.in_(list(sizes))))
+        gone |= sizes
     return gone
-
-
-def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))

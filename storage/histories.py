@@ -24,10 +24,10 @@ from storage.records import (
     UserSummary,
 )
 from storage.rules import check_choice, check_limit, check_user_id, is_sha256
+from storage.statements import parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
 
 _MAX_CHOICE_ID = 2**63 - 1
-_MANY = 500  # values in one IN (...)
 
 
 class HistoryStore:
@@ -207,10 +207,10 @@ def _known_user(session: Session, user_id: str) -> UserRow:
 def _stored(session: Session, rows: Sequence[ChoiceRow]) -> list[StoredChoice]:
     passed: dict[int, list[str]] = {row.choice_id: [] for row in rows}
     ids = list(passed)
-    for start in range(0, len(ids), _MANY):
+    for part in parts(ids):
         query = (
             select(PassedOverRow.choice_id, PassedOverRow.sha256)
-            .where(PassedOverRow.choice_id.in_(ids[start : start + _MANY]))
+            .where(PassedOverRow.choice_id.in_(part))
             .order_by(PassedOverRow.choice_id, PassedOverRow.position)
         )
         for choice_id, sha256 in session.execute(query):

@@ -1,29 +1,28 @@
-"""Signature vectors by user, model version and revision: the truth that indexes are made from."""
+"""Signatures by user, model version and revision; indexes are built from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from sqlalchemy import and_, func, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.errors import InvalidRecord, UnknownUser
 from storage.records import Signature, SignatureBatch, VersionSummary
 from storage.rules import check_limit, check_signature, check_user_id
+from storage.statements import MAX_VALUES, hold_revisions, parts, put_newer
 from storage.tables import SignatureCounterRow, SignatureRow, UserRow
 
 _FORMAT = np.dtype("<f4")
-_MANY = 500  # values in one IN (...)
 
 
 class SignatureStore:
-    """One vector a user and model version: the newest.
+    """The newest vector of each user and model version.
 
-    Every put gets the model version's next sequence. Sequences are given under a lock that is held
-    until the transaction ends, so a reader that has seen one has seen all before it.
+    Every put gets the model version's next sequence, under a lock that is held until the
+    transaction ends, so that a reader who has seen one sequence has seen all before it.
 
     Args:
         database: with a current schema.
@@ -33,17 +32,17 @@ class SignatureStore:
         self.database = database
 
     def put(self, signature: Signature) -> None:
-        """Store a vector, unless one of a later revision is there.
+        """Store a vector, unless one of a later revision is stored.
 
         Raises:
             InvalidRecord: if it breaks a rule, or is of another dimension than those stored under
-                its model version, or of a revision the user has not reached, as one is that was
-                computed before the user was erased and came again.
-            UnknownUser: if there is no such user (any more).
+                its model version, or of a revision that the user has not reached, because it was
+                computed before the user was erased and returned.
+            UnknownUser: if there is no such user.
         """
         check_signature(signature)
         with self.database.writing() as session:
-            reached = _reached(session, [signature.user_id]).get(signature.user_id)
+            reached = hold_revisions(session, [signature.user_id]).get(signature.user_id)
             if reached is None:
                 raise UnknownUser(f"no user {signature.user_id!r} is stored: record a choice first")
             if not 0 <= signature.revision <= reached:
@@ -54,13 +53,13 @@ class SignatureStore:
             _put_newer(session, [signature])
 
     def put_many(self, signatures: Sequence[Signature]) -> list[str]:
-        """Store vectors of one model version in one transaction, each unless a later one is there.
+        """Store vectors of one model version in one transaction, unless later ones are stored.
 
         Args:
             signatures: each user once.
 
         Returns:
-            Users left out, for they are gone or were erased and came again meanwhile.
+            Users left out, because they were erased, or erased and returned, meanwhile.
 
         Raises:
             InvalidRecord: if one breaks a rule, or is of another dimension; none is stored.
@@ -74,14 +73,14 @@ class SignatureStore:
         if not signatures:
             return []
         with self.database.writing() as session:
-            reached = _reached(session, sorted(by_user))
+            reached = hold_revisions(session, sorted(by_user))
             fit = [s for s in signatures if 0 <= s.revision <= reached.get(s.user_id, -1)]
             _put_newer(session, fit)
         stored = {signature.user_id for signature in fit}
         return [user_id for user_id in by_user if user_id not in stored]
 
     def get(self, user_id: str, model_version: str) -> Signature | None:
-        """A user's vector under a model version, if there is one."""
+        """Return a user's vector under a model version, or None."""
         check_user_id(user_id)
         with self.database.session() as session:
             row = session.get(SignatureRow, (user_id, model_version))
@@ -90,24 +89,24 @@ class SignatureStore:
         return Signature(user_id, model_version, row.revision, _vectors([row.vector])[0].copy())
 
     def count(self, model_version: str) -> int:
-        """How many users have a vector under a model version."""
+        """Return the number of users with a vector under a model version."""
         query = select(func.count()).where(SignatureRow.model_version == model_version)
         with self.database.session() as session:
             return session.scalar(query) or 0
 
     def last_sequence(self, model_version: str) -> int:
-        """The last sequence given under a model version, also if its user is gone; 0: none yet."""
+        """Return the last sequence given under a model version; 0 if there is none."""
         with self.database.session() as session:
             row = session.get(SignatureCounterRow, model_version)
         return 0 if row is None else row.last_sequence
 
     def changes(self, model_version: str, *, after: int, limit: int) -> SignatureBatch:
-        """The vectors put behind a sequence, in that order; each user's newest alone.
+        """Return the vectors stored after a sequence, in order; only the newest of each user.
 
         Args:
             model_version: of the vectors.
             after: the last sequence known; 0 for all.
-            limit: at most so many, at least 1.
+            limit: the most to return, at least 1.
         """
         row = SignatureRow
         query = (
@@ -117,20 +116,20 @@ class SignatureStore:
             .limit(check_limit(limit))
         )
         with self.database.session() as session:
-            found = session.execute(query).all()
+            rows = session.execute(query).all()
         return SignatureBatch(
-            tuple(each.user_id for each in found),
-            np.array([each.sequence for each in found], dtype=np.int64),
-            np.array([each.revision for each in found], dtype=np.int64),
-            _vectors([each.vector for each in found]),
+            tuple(row.user_id for row in rows),
+            np.array([row.sequence for row in rows], dtype=np.int64),
+            np.array([row.revision for row in rows], dtype=np.int64),
+            _vectors([row.vector for row in rows]),
         )
 
     def sequences(self, model_version: str, user_ids: Sequence[str]) -> dict[str, int]:
-        """The sequence of each of these users' vectors; who has none (any more) is absent."""
-        found: dict[str, int] = {}
-        # Every search asks this: building the query by SQLAlchemy takes twice as long as SQL does.
+        """Return the sequences of these users' vectors; users without a vector are absent."""
+        sequences: dict[str, int] = {}
+        # Every search does this, and SQLAlchemy would take twice as long as SQL itself.
         mark = "?" if self.database.is_sqlite else "%s"
-        for part in _parts(user_ids):
+        for part in parts(user_ids):
             marks = ", ".join([mark] * len(part))
             query = (
                 "SELECT user_id, sequence FROM signatures"
@@ -138,18 +137,18 @@ class SignatureStore:
             )
             with self.database.glance() as connection:
                 rows = connection.exec_driver_sql(query, (model_version, *part)).all()
-            found |= {user_id: sequence for user_id, sequence in rows}  # noqa: C416
-        return found
+            sequences |= {user_id: sequence for user_id, sequence in rows}  # noqa: C416
+        return sequences
 
     def stale(
         self, model_version: str, *, after: str = "", limit: int = 1000
     ) -> list[tuple[str, int]]:
-        """Users whose vector is missing or does not know their newest choice: id and revision.
+        """Return users whose vector is missing or older than their newest choice: id and revision.
 
         Args:
             model_version: of the vectors.
-            after: only users behind this id, by code point.
-            limit: at most so many, at least 1.
+            after: only users after this id, by code point.
+            limit: the most to return, at least 1.
         """
         row = SignatureRow
         is_theirs = and_(row.user_id == UserRow.user_id, row.model_version == model_version)
@@ -164,7 +163,7 @@ class SignatureStore:
             return [(user_id, revision) for user_id, revision in session.execute(page)]
 
     def summaries(self) -> list[VersionSummary]:
-        """What is stored, by model version, the newest first."""
+        """Summarise what is stored by model version, the newest first."""
         row = SignatureRow
         is_fresh = and_(row.user_id == UserRow.user_id, row.revision >= UserRow.revision)
         query = (
@@ -187,30 +186,15 @@ class SignatureStore:
             ]
 
 
-def _reached(session: Session, user_ids: Sequence[str]) -> dict[str, int]:
-    """Revisions of those users that there are, who stay as they are until the transaction ends."""
-    reached: dict[str, int] = {}
-    for part in _parts(user_ids):
-        query = (
-            select(UserRow.user_id, UserRow.revision)
-            .where(UserRow.user_id.in_(part))
-            .order_by(UserRow.user_id)
-            .with_for_update()
-        )
-        reached |= {user_id: revision for user_id, revision in session.execute(query)}  # noqa: C416
-    return reached
-
-
 def _put_newer(session: Session, signatures: Sequence[Signature]) -> None:
-    """Write those that no later revision stands against; one model version, users held."""
+    """Store those of which no later revision is stored; of one model version, users locked."""
     if not signatures:
         return
     version = signatures[0].model_version
     begun = _begin_sequence(session, version, len(signatures))
     _check_dimension(session, signatures)
     now = datetime.now(UTC)
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    for start in range(0, len(signatures), _MANY):
+    for start in range(0, len(signatures), MAX_VALUES):
         rows = [
             {
                 "user_id": signature.user_id,
@@ -220,25 +204,13 @@ def _put_newer(session: Session, signatures: Sequence[Signature]) -> None:
                 "created_at": now,
                 "sequence": begun + start + place,
             }
-            for place, signature in enumerate(signatures[start : start + _MANY], start=1)
+            for place, signature in enumerate(signatures[start : start + MAX_VALUES], start=1)
         ]
-        given = insert(SignatureRow)
-        new = given.excluded
-        session.execute(
-            given.on_conflict_do_update(
-                index_elements=["user_id", "model_version"],
-                set_={
-                    name: getattr(new, name)
-                    for name in ("revision", "vector", "created_at", "sequence")
-                },
-                where=SignatureRow.revision <= new.revision,
-            ),
-            rows,
-        )
+        put_newer(session, SignatureRow, rows, ("revision", "vector", "created_at", "sequence"))
 
 
 def _check_dimension(session: Session, signatures: Sequence[Signature]) -> None:
-    """All vectors of a model version have one length; its other writers wait meanwhile."""
+    """Check that all vectors of a model version have one length; other writers wait."""
     row, version = SignatureRow, signatures[0].model_version
     any_one = select(func.length(row.vector)).where(row.model_version == version)
     num_bytes = session.scalar(any_one.order_by(row.sequence).limit(1))
@@ -268,7 +240,3 @@ def _vectors(stored: Sequence[bytes]) -> np.ndarray[Any, np.dtype[np.float32]]:
         return np.zeros((0, 0), dtype=np.float32)
     flat = np.frombuffer(b"".join(stored), dtype=_FORMAT).astype(np.float32)
     return flat.reshape(len(stored), -1)
-
-
-def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))

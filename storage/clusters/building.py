@@ -5,7 +5,7 @@ A run is seen once it is finished. One that was given up is swept away by a late
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +18,7 @@ from storage.clusters.records import ClusterDraft, ClusterImage, Parameter
 from storage.database import Database
 from storage.erasing import lock_blobs
 from storage.errors import InvalidRecord, UnknownCluster
+from storage.statements import parts
 from storage.tables import (
     ClusterCounterRow,
     ClusterImageRow,
@@ -30,7 +31,6 @@ from storage.tables import (
 
 MAX_NAME = 128
 _FORMAT = np.dtype("<f4")
-_MANY = 500  # values in one IN (...)
 _MEMBERS_A_TRANSACTION = 5000
 _GIVEN_UP_AFTER = timedelta(days=1)
 _OWN_NAME = re.compile(r"run-\d+")
@@ -195,7 +195,7 @@ def _check_free(session: Session, name: str, *, but: int | None = None) -> None:
 def _held(session: Session, user_ids: Sequence[str]) -> set[str]:
     """Those of these users that there are; none of them goes until the transaction ends."""
     held: set[str] = set()
-    for part in _parts(user_ids):
+    for part in parts(user_ids):
         query = select(UserRow.user_id).where(UserRow.user_id.in_(part)).order_by(UserRow.user_id)
         held |= set(session.scalars(query.with_for_update(read=True, key_share=True)))
     return held
@@ -248,7 +248,3 @@ def _put_images(session: Session, run_id: int, draft: ClusterDraft) -> None:
     there = select(ImageRow.sha256).where(ImageRow.sha256.in_(list(images)))
     for sha256 in session.scalars(there).all():
         session.add(ClusterImageRow(run_id=run_id, place=draft.place, **asdict(images[sha256])))
-
-
-def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))

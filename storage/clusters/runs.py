@@ -12,10 +12,10 @@ from storage.clusters.records import Cluster, ClusterImage, ClusterRun, ClusterW
 from storage.database import Database
 from storage.errors import UnknownCluster
 from storage.rules import check_limit
+from storage.statements import parts
 from storage.tables import ClusterImageRow, ClusterMemberRow, ClusterRow, ClusterRunRow
 
 NUM_TYPICAL = 12
-_MANY = 500  # values in one IN (...)
 _MAX_NUMBER = 2**63 - 1
 
 
@@ -122,14 +122,14 @@ class ClusterStore:
         Raises:
             UnknownCluster: if there is no such run.
         """
-        found: dict[str, int] = {}
+        clusters: dict[str, int] = {}
         with self.database.session() as session:
             _known(session, run_id)
-            for start in range(0, len(user_ids), _MANY):
-                part = [_text(user_id) for user_id in user_ids[start : start + _MANY]]
+            for part in parts([_text(user_id) for user_id in user_ids]):
                 query = _with_cluster(run_id).where(ClusterMemberRow.user_id.in_(part))
-                found |= {user_id: cluster_id for user_id, _, cluster_id in session.execute(query)}
-        return found
+                rows = session.execute(query)
+                clusters |= {user_id: cluster_id for user_id, _, cluster_id in rows}
+        return clusters
 
 
 def _finished() -> Select[ClusterRunRow]:

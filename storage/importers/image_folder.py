@@ -35,12 +35,12 @@ class ImageFolder:
         if path.is_absolute() or ".." in path.parts:
             raise Refusal("image path leads out of the folder", repr(name))
         try:
-            found = (self._root / path).resolve()
+            resolved = (self._root / path).resolve()
         except (OSError, ValueError, RuntimeError) as error:  # NUL, half a surrogate, a link loop
             raise Refusal("image path cannot be used", repr(name)) from error
-        if not found.is_relative_to(self._root):
+        if not resolved.is_relative_to(self._root):
             raise Refusal("image path leads out of the folder", f"{name!r} is a link")
-        return found
+        return resolved
 
     def find_any(self, stem: str, suffixes: Sequence[str]) -> Path:
         """The first file there is of a name with one of several suffixes.

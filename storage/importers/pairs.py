@@ -105,16 +105,16 @@ def _records(path: Path) -> Iterator[Record | Skipped]:
 def _pairs_file(directory: Path) -> Path:
     if directory.exists() and not directory.is_dir():
         raise InvalidSource(f"{directory} must be a folder with {_listed()}, got a file")
-    found = [directory / name for name in _NAMES if (directory / name).is_file()]
-    if not found:
+    files = [directory / name for name in _NAMES if (directory / name).is_file()]
+    if not files:
         raise FileNotFoundError(2, f"No {_listed()} there", str(directory))
-    if len(found) > 1:
-        names = " and ".join(path.name for path in found)
+    if len(files) > 1:
+        names = " and ".join(path.name for path in files)
         raise InvalidSource(
             f"{directory} must hold exactly one of {', '.join(_NAMES)}, got {names}: "
             "move the others elsewhere"
         )
-    return found[0]
+    return files[0]
 
 
 def _listed() -> str:

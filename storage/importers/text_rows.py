@@ -154,20 +154,20 @@ def _header(reader: "Iterator[list[str]]", path: Path, columns: Sequence[str]) -
     return header
 
 
-def require_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
+def require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
     """Pass only when all columns are there, and none twice: nobody could tell which one counts.
 
     Raises:
         InvalidSource: with those that are missing, or the one that stands twice.
     """
-    missing = [column for column in columns if column not in found]
+    missing = [column for column in columns if column not in header]
     if missing:
-        arrived = ", ".join(found)[:200] or "none"
+        arrived = ", ".join(header)[:200] or "none"
         raise InvalidSource(
             f"{path} must have the columns {', '.join(columns)}: "
             f"{', '.join(missing)} missing, got {arrived}"
         )
-    twice = [column for column, number in Counter(found).items() if column and number > 1]
+    twice = [column for column, number in Counter(header).items() if column and number > 1]
     if twice:
         raise InvalidSource(
             f"{path} must name each column once, got {twice[0][:80]} twice: remove or rename one"

@@ -99,7 +99,7 @@ def test_batches_in_opposite_order_do_not_wait_in_a_circle(
     store, stores, together, choose, whole, monkeypatch
 ) -> None:
     # A statement for each user and image, as batches of thousands have many.
-    monkeypatch.setattr("storage.appending._MANY", 1)
+    monkeypatch.setattr("storage.appending._MAX_VALUES", 1)
     names = [f"{number:02}" for number in range(12)]
 
     def write(store, order: list[str]) -> None:
@@ -121,7 +121,7 @@ def test_strangers_who_send_the_same_images_do_not_wait_in_a_circle(
     store, stores, together, choose, whole, monkeypatch
 ) -> None:
     """Nothing but the images makes them wait for each other."""
-    monkeypatch.setattr("storage.appending._MANY", 1)
+    monkeypatch.setattr("storage.appending._MAX_VALUES", 1)
     names = [str(number) for number in range(30)]
     works = [
         partial(

@@ -1,0 +1,69 @@
+"""SQL that several stores send: values in parts, rows that may be there, users held."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from storage.tables import Table, UserRow
+
+T = TypeVar("T")
+MAX_VALUES = 500
+"""Values in one IN (...), well under SQLite's limit on parameters."""
+
+
+def parts(values: Sequence[T], size: int = MAX_VALUES) -> Iterator[Sequence[T]]:
+    """Split values into parts of at most `size`."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def insert_into(session: Session, table: type[Table]) -> "sqlite.Insert | postgresql.Insert":
+    """Return an INSERT that knows ON CONFLICT, in the database's dialect."""
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def hold_revisions(session: Session, user_ids: Sequence[str]) -> dict[str, int]:
+    """Return the revisions of those users who exist; their rows are locked until the end.
+
+    Args:
+        session: of a writing transaction.
+        user_ids: sorted, for all writers lock in the order of ids.
+    """
+    revisions: dict[str, int] = {}
+    for part in parts(user_ids):
+        query = (
+            select(UserRow.user_id, UserRow.revision)
+            .where(UserRow.user_id.in_(part))
+            .order_by(UserRow.user_id)
+            .with_for_update()
+        )
+        revisions |= {user_id: revision for user_id, revision in session.execute(query)}  # noqa: C416
+    return revisions
+
+
+def put_newer(
+    session: Session, table: Any, rows: Sequence[dict[str, Any]], columns: Sequence[str]
+) -> None:
+    """Insert rows, each in place of the one with its user and model version.
+
+    A stored row of a later revision stays.
+
+    Args:
+        session: of a writing transaction.
+        table: with user_id and model_version as its key, and a revision.
+        rows: at least one.
+        columns: those that are replaced.
+    """
+    statement = insert_into(session, table)
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["user_id", "model_version"],
+            set_={name: getattr(statement.excluded, name) for name in columns},
+            where=table.revision <= statement.excluded.revision,
+        ),
+        rows,
+    )
