@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.history import ReferencePair, references_of
+from recsys.history import ReferencePair, read_history, references_of
 from recsys.images.decode import decode
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
@@ -54,7 +54,7 @@ def read_people(store: HistoryStore, *, max_users: int, seed: int) -> People:
     rows: dict[str, int] = {}
     histories = []
     for user_id in draw_users(store, max_users=max_users, seed=seed):
-        pairs = references_of(store.read(user_id, limit=MAX_PAIRS), MAX_PAIRS)
+        pairs = references_of(read_history(store, user_id, MAX_PAIRS), MAX_PAIRS)
         if pairs:
             histories.append(tuple(_rows(pair, rows) for pair in pairs))
     return People(tuple(histories), tuple(rows))

@@ -121,3 +121,10 @@ def test_rows_are_read_as_the_model_sees_the_images(scorer) -> None:
     assert torch.allclose(tokens, scorer.image_features(wanted), atol=1e-6)
     assert not tokens.requires_grad
     assert told == [3]
+
+
+def test_pairs_are_looked_for_behind_choices_that_form_none() -> None:
+    """As ranking and signatures do."""
+    likes = [chosen("ann", f"liked {n}") for n in range(2 * MAX_PAIRS)]
+    store = MemoryStore(chosen("ann", "old", "older"), *likes)
+    assert [len(pairs) for pairs in read_people(store, max_users=1, seed=0).histories] == [1]
