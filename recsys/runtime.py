@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from recsys.engine.engine import Scorer, ScoringEngine
     from recsys.images.decode import ImageLimits
+    from recsys.images.loader import ImageLoader
     from recsys.images.preprocess import ImageGeometry
     from recsys.ranking.ranker import Ranker
     from recsys.scorer.model import PreferenceScorer
@@ -259,26 +260,35 @@ class Runtime:
 
         return decoding(self.store, self.image_limits, self._decoders, geometry=self.model.geometry)
 
+    @cached_property
+    def images(self) -> "ImageLoader":
+        """Reads and decodes images for the event loop, in threads of its own."""
+        from recsys.images.loader import ImageLoader
+
+        images = ImageLoader(self.store, self.image_limits, self.model.geometry)
+        self._open_parts.callback(images.close)
+        return images
+
     def engine(self) -> "ScoringEngine":
         """A new engine around the model; to be started and drained by the caller."""
         from recsys.engine.engine import ScoringEngine
 
         return ScoringEngine(
             self.model.scorer,
+            self.images.references,
             max_queue=self.settings.max_queue,
             prefix_cache_bytes=self.settings.prefix_cache_bytes,
         )
 
     def ranker(self, engine: "ScoringEngine") -> "Ranker":
-        """A new ranker over an engine and the store; to be closed by the caller."""
+        """A new ranker over an engine and the store."""
         from recsys.ranking.ranker import Ranker
 
         return Ranker(
             engine,
             self.store,
+            self.images,
             num_references=self.model.num_references,
-            limits=self.image_limits,
-            geometry=self.model.geometry,
             max_candidates=self.settings.max_candidates,
         )
 

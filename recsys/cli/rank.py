@@ -78,11 +78,8 @@ def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") ->
             finally:
                 await engine.drain(0)
 
-        try:
-            with waiting("Ranking"):
-                return asyncio.run(rank())
-        finally:
-            ranker.close()
+        with waiting("Ranking"):
+            return asyncio.run(rank())
 
 
 def rank_there(user: str, candidates: list["Candidate"], settings: "Settings") -> "Ranking":

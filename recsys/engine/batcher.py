@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from recsys.engine.caches import PrefixCache
-from recsys.engine.queue import Group, GroupKey, Item, WaitingLine
+from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, WaitingLine
 from recsys.engine.worker import ModelThread, UserPrefix
 from recsys.errors import DeadlinePassed, Unavailable
 from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
@@ -42,8 +42,8 @@ class FlushLoop:
     Args:
         model: runs the scorer.
         cache: of user prefixes.
-        num_loaders: threads that load references of cold users, so that reading and decoding
-            images does not hold up the model; at least 1.
+        load_references: reads a cold user's references while the model works for others.
+        num_loaders: cold users whose references are loaded at the same time; at least 1.
         probe_every_s: the model is tried after so long without a request; seconds, above 0.
         clock: seconds that never go back; deadlines are instants on it.
     """
@@ -52,6 +52,7 @@ class FlushLoop:
         self,
         model: ModelThread,
         cache: PrefixCache,
+        load_references: LoadReferences,
         *,
         num_loaders: int,
         probe_every_s: float,
@@ -61,7 +62,8 @@ class FlushLoop:
         self._cache = cache
         self._probe_every_s = probe_every_s
         self._clock = clock
-        self._loaders = ThreadPoolExecutor(num_loaders, thread_name_prefix="recsys-load")
+        self._load_references = load_references
+        self._places = asyncio.Semaphore(num_loaders)
         self._line = WaitingLine()
         self._serving: tuple[Item, ...] = ()
         self._serving_key: GroupKey | None = None
@@ -121,7 +123,6 @@ class FlushLoop:
             self._task.cancel()
             await asyncio.wait([self._task])
         self._fail_all("the server stopped before this request's turn: call again")
-        self._loaders.shutdown(wait=False, cancel_futures=True)
 
     async def _flush(self) -> None:
         while True:
@@ -180,7 +181,7 @@ class FlushLoop:
             self._start_loading(group)  # it was warm when the request came, and is not now: rare
         assert group.loaded is not None
         prefix = await self._model.prefix(await group.loaded)
-        if group.num_references is None or prefix.num_references >= group.num_references:
+        if prefix.num_references >= len(group.pairs):
             self._cache.put(key, prefix, since=group.key.since)
         return prefix
 
@@ -191,13 +192,15 @@ class FlushLoop:
             _fail(item, error)
         else:
             if not item.answer.done():
-                borrowed = getattr(prefix, "borrowed", NOTHING_BORROWED)  # most scorers borrow none
-                item.answer.set_result(Scored(scores, prefix.num_references, borrowed))
+                item.answer.set_result(Scored(scores, prefix.num_references, prefix.borrowed))
 
     def _start_loading(self, group: Group) -> None:
-        loop = asyncio.get_running_loop()
-        group.loaded = loop.run_in_executor(self._loaders, group.references)
+        group.loaded = asyncio.create_task(self._load(group.pairs), name="recsys-load")
         group.loaded.add_done_callback(self._on_loaded)
+
+    async def _load(self, pairs: Sequence[Any]) -> Sequence[Any]:
+        async with self._places:
+            return await self._load_references(pairs)
 
     def _on_loaded(self, loaded: "asyncio.Future[object]") -> None:
         if not loaded.cancelled():

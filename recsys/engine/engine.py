@@ -71,9 +71,10 @@ class ScoringEngine:
 
     Args:
         scorer: the model; called on one thread of its own.
+        load_references: reads the images of a cold user's pairs, leaving out what cannot be read.
         max_queue: requests that may wait; at least 1.
         prefix_cache_bytes: user prefixes kept warm, bytes; 0 keeps none.
-        num_loaders: threads that load references of cold users; at least 1.
+        num_loaders: cold users whose references are loaded at the same time; at least 1.
         max_failures: model failures in a row after which the engine is not ready; at least 1.
         probe_every_s: after so long without a request the model is tried, so that health does
             not stay green on a device that died while idle; also how often a failing model is
@@ -88,6 +89,7 @@ class ScoringEngine:
     def __init__(
         self,
         scorer: Scorer,
+        load_references: LoadReferences,
         *,
         max_queue: int,
         prefix_cache_bytes: int,
@@ -97,7 +99,8 @@ class ScoringEngine:
         stalled_after_s: float = 120.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for name, count in [("max_queue", max_queue), ("max_failures", max_failures)]:
+        counts = {"max_queue": max_queue, "max_failures": max_failures, "num_loaders": num_loaders}
+        for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
         self.model_version = scorer.model_version
@@ -110,6 +113,7 @@ class ScoringEngine:
         self._loop = FlushLoop(
             self._model,
             self._cache,
+            load_references,
             num_loaders=num_loaders,
             probe_every_s=probe_every_s,
             clock=clock,
@@ -198,33 +202,31 @@ class ScoringEngine:
         self,
         user_key: str,
         revision: int,
-        references: LoadReferences,
+        pairs: Sequence[Any],
         candidates: Sequence[Any],
         *,
         deadline: float | None = None,
         since: int | None = None,
-        num_references: int | None = None,
     ) -> Scored:
         """Score candidates for a user.
 
         Args:
             user_key: whose references.
-            revision: of what `references` come from; a number that no other history of this user
+            revision: of what `pairs` come from; a number that no other history of this user
                 ever has.
-            references: loads them, oldest first; may block; called at most once, in a loader
-                thread, and only when the user's prefix is not warm.
+            pairs: the references by the names of their images, oldest first; loaded at most once,
+                and only when the user's prefix is not warm. A prefix of fewer is used but not
+                kept, for what cannot be read now may be readable later.
             candidates: at least one.
             deadline: instant on the engine's clock (time.monotonic unless told otherwise).
             since: `num_forgotten` as it was before the history was read; None: as it is now.
-            num_references: how many `references` should return; a prefix of fewer is used but not
-                kept, for what cannot be read now may be readable later. None: any number.
 
         Raises:
             ValueError: if there are no candidates.
             Unavailable: if the engine is not ready, or stops before the answer.
             Overloaded: if the queue is full, or longer than the time left.
             DeadlinePassed: if the deadline passes before the answer.
-            Exception: whatever `references` or the model raised.
+            Exception: whatever loading the references or the model raised.
         """
         if not candidates:
             raise ValueError("candidates must not be empty: there is nothing to score")
@@ -232,7 +234,7 @@ class ScoringEngine:
             PrefixKey(user_key, revision, self.model_version),
             self.num_forgotten if since is None else since,
         )
-        group = Group(key, references, num_references)
+        group = Group(key, pairs)
         try:
             scored = await self._answer(group, tuple(candidates), deadline)
         except BaseException as error:

@@ -1,13 +1,14 @@
 """Requests that wait for the model: a line of groups, each group one user at one revision."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from recsys.engine.caches import PrefixKey
 
-LoadReferences = Callable[[], Sequence[Any]]
+LoadReferences = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+"""Pairs by the names of their images -> what of them the model can read, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,13 @@ class Group:
 
     Attributes:
         key: what they share.
-        references: loads the user's references; blocks.
-        num_references: how many they should be, or None when unknown.
+        pairs: the user's references by the names of their images, oldest first.
         items: oldest first.
         loaded: the references on their way, or None while the prefix is warm.
     """
 
     key: GroupKey
-    references: LoadReferences
-    num_references: int | None
+    pairs: Sequence[Any]
     items: list[Item] = field(default_factory=list)
     loaded: "asyncio.Future[Any] | None" = None
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recsys.engine.caches import SizedPrefix
 from recsys.errors import RecsysError, Unavailable
+from recsys.ranking.candidates import Borrowed
 
 Result = TypeVar("Result")
 
@@ -23,6 +24,10 @@ class UserPrefix(SizedPrefix, Protocol):
     @property
     def num_references(self) -> int:
         """How many references were read."""
+
+    @property
+    def borrowed(self) -> Borrowed:
+        """What of scores behind it is other people's."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Stored or sent images -> what the model reads. Everything here blocks: call it in threads."""
+"""Stored or sent images -> what the model reads. All of this blocks: call it in threads."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ class ImageReader:
         self._geometry = geometry
 
     def candidate_image(self, candidate: Candidate) -> CandidateImage | RankedCandidate:
-        """Decode a candidate, or tell why it cannot be ranked."""
+        """Decode a candidate, or say why it cannot be ranked."""
         failed = partial(RankedCandidate, candidate.id, None, None)
         try:
             return CandidateImage(self._pixels(candidate), candidate.prompt)
@@ -63,10 +63,8 @@ class ImageReader:
             pairs: whose images to read, each image once.
             threads: to read in; not those that this is called in, or it may wait for itself.
         """
-        names = list(dict.fromkeys(name for pair in pairs for name in (pair.liked, pair.disliked)))
-        images = dict(zip(names, threads.map(self._stored_pixels, names), strict=True))
-        found = (_reference(pair, images) for pair in pairs)
-        return [reference for reference in found if reference is not None]
+        names = image_names(pairs)
+        return pair_up(pairs, dict(zip(names, threads.map(self.stored_image, names), strict=True)))
 
     def _pixels(self, candidate: Candidate) -> Tensor:
         data = candidate.image
@@ -75,7 +73,8 @@ class ImageReader:
             data = self._images.image(candidate.sha256)
         return self._decode(data)
 
-    def _stored_pixels(self, sha256: str) -> Tensor | None:
+    def stored_image(self, sha256: str) -> Tensor | None:
+        """Decode a stored image of a reference; None where it cannot be read, which is logged."""
         try:
             return self._decode(self._images.image(sha256))
         except Exception:
@@ -86,6 +85,22 @@ class ImageReader:
     def _decode(self, data: bytes) -> Tensor:
         pixels = decode(data, self._limits).float() / 255
         return pixels if self._geometry is None else resize(pixels, self._geometry)
+
+
+def image_names(pairs: Sequence[ReferencePair]) -> list[str]:
+    """SHA-256 of the images of some pairs, each once."""
+    return list(dict.fromkeys(name for pair in pairs for name in (pair.liked, pair.disliked)))
+
+
+def pair_up(pairs: Sequence[ReferencePair], images: Mapping[str, Tensor | None]) -> list[Reference]:
+    """References of those pairs of which both images could be read, in their order.
+
+    Args:
+        pairs: by the names of their images.
+        images: by SHA-256, (3, h, w) in [0, 1]; None where one cannot be read.
+    """
+    references = (_reference(pair, images) for pair in pairs)
+    return [each for each in references if each is not None]
 
 
 def _reference(pair: ReferencePair, images: Mapping[str, Tensor | None]) -> Reference | None:

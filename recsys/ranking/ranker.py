@@ -4,17 +4,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from recsys.engine.engine import Scored
 from recsys.errors import DeadlinePassed, Overloaded
-from recsys.history import HistoryReader, read_history, references_of
-from recsys.images.decode import ImageLimits
-from recsys.images.preprocess import ImageGeometry
-from recsys.images.reader import ImageReader, StoredImages
+from recsys.history import HistoryReader, ReferencePair, read_history, references_of
+from recsys.images.loader import ImageLoader
 from recsys.ranking.candidates import (
     Candidate,
     CandidateStatus,
@@ -36,15 +32,8 @@ __all__ = [
     "references_of",
 ]
 
-Result = TypeVar("Result")
-
 NOBODY = ""
 """The user key of the prefix without references; no user id is empty."""
-
-
-@runtime_checkable
-class RankedFrom(HistoryReader, StoredImages, Protocol):
-    """What ranking needs of `storage.histories.HistoryStore`; called in threads."""
 
 
 @runtime_checkable
@@ -63,29 +52,26 @@ class Scoring(Protocol):
         self,
         user_key: str,
         revision: int,
-        references: Callable[[], Sequence[Any]],
+        pairs: Sequence[ReferencePair],
         candidates: Sequence[Any],
         *,
         deadline: float | None = None,
         since: int | None = None,
-        num_references: int | None = None,
     ) -> Scored:
         """Score candidates for a user."""
 
 
 class Ranker:
-    """Ranks candidates for users; storage and decoding run in threads of its own.
+    """Ranks candidates for users; storage and decoding run in the loader's threads.
 
     Args:
         engine: scores; started.
-        store: histories and stored images.
+        histories: what people chose.
+        images: reads and decodes candidates.
         num_references: how many references the model was trained with; at least 0.
-        limits: of each image, bytes and pixels.
-        geometry: the model's; given, decoded images wait in its size. None: in their own.
         max_candidates: in one request; at least 1.
         max_candidates_at_once: in all requests that are being ranked, for decoded images are
             large; at least `max_candidates`. None: four full requests.
-        num_decoders: threads that read and decode; at least 1.
         clock: the engine's: seconds that never go back; deadlines are instants on it.
 
     Raises:
@@ -95,14 +81,12 @@ class Ranker:
     def __init__(
         self,
         engine: Scoring,
-        store: RankedFrom,
+        histories: HistoryReader,
+        images: ImageLoader,
         *,
         num_references: int = 8,
-        limits: ImageLimits | None = None,
-        geometry: ImageGeometry | None = None,
         max_candidates: int = 256,
         max_candidates_at_once: int | None = None,
-        num_decoders: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_candidates_at_once is None:
@@ -113,18 +97,13 @@ class Ranker:
                 f" got {max_candidates} and {max_candidates_at_once}"
             )
         self._engine = engine
-        self._store = store
+        self._histories = histories
+        self._images = images
         self._num_references = num_references
-        self._reader = ImageReader(store, limits or ImageLimits(), geometry)
         self._max_candidates = max_candidates
         self._max_candidates_at_once = max_candidates_at_once
         self._clock = clock
         self._num_candidates = 0
-        self._decoders = ThreadPoolExecutor(num_decoders, thread_name_prefix="recsys-decode")
-
-    def close(self) -> None:
-        """End the threads; after the engine is drained, for it loads references through them."""
-        self._decoders.shutdown(wait=False, cancel_futures=True)
 
     async def rank(
         self, user_id: str, candidates: Sequence[Candidate], *, deadline: float | None = None
@@ -132,7 +111,7 @@ class Ranker:
         """Order candidates by how much the user would like them.
 
         A bad candidate gets a status of its own and the rest are ranked. An unknown user is
-        ranked for nobody in particular (COLD_START). A reference whose image cannot be read is
+        ranked without a history (COLD_START). A reference whose image cannot be read is
         left out and shows in `num_references`.
 
         Args:
@@ -150,8 +129,8 @@ class Ranker:
         with self._places(len(candidates)):
             since = self._engine.num_forgotten  # before anything of the user is read
             self._check_time(deadline)
-            history = await self._in_thread(
-                read_history, self._store, user_id, self._num_references
+            history = await self._images.run(
+                read_history, self._histories, user_id, self._num_references
             )
             pairs = references_of(history, self._num_references)
             seen = await self._see_all(candidates, deadline)
@@ -165,11 +144,10 @@ class Ranker:
             scored = await self._engine.score(
                 user_key,
                 revision,
-                partial(self._reader.references, pairs, self._decoders),
+                pairs,
                 images,
                 deadline=deadline,
                 since=since,
-                num_references=len(pairs),
             )
             return self._ranking(user_id, candidates, seen, scored)
 
@@ -190,16 +168,12 @@ class Ranker:
         if deadline is not None and self._clock() >= deadline:
             raise DeadlinePassed("the deadline passed while the candidates were being read")
 
-    async def _in_thread(self, function: Callable[..., Result], *args: Any) -> Result:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, function, *args)
-
     async def _see_all(
         self, candidates: Sequence[Candidate], deadline: float | None
     ) -> list[CandidateImage | RankedCandidate]:
         """Decode each candidate, or tell why it cannot be ranked."""
         jobs = [
-            asyncio.ensure_future(self._in_thread(self._see, candidate, deadline))
+            asyncio.ensure_future(self._images.run(self._see, candidate, deadline))
             for candidate in candidates
         ]
         try:
@@ -212,7 +186,7 @@ class Ranker:
         self, candidate: Candidate, deadline: float | None
     ) -> CandidateImage | RankedCandidate:
         self._check_time(deadline)
-        return self._reader.candidate_image(candidate)
+        return self._images.read_candidate(candidate)
 
     def _ranking(
         self,

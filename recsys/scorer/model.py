@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recsys.images.preprocess import ImageGeometry, pad_batch, resize
+from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.key_values import KeyValues
 from recsys.scorer.packing import SHARED, Packed, Tokens, attention_mask, pack
@@ -55,11 +56,13 @@ class Prefix:
         key_values: of K preference tokens and the reference tokens.
         num_positions: how many positions they stand on.
         num_references: how many references were read.
+        borrowed: what of it is other people's: nothing.
     """
 
     key_values: KeyValues
     num_positions: int
     num_references: int
+    borrowed: Borrowed = NOTHING_BORROWED
 
     @property
     def num_bytes(self) -> int:

@@ -24,8 +24,7 @@ class ServedModel:
     similarity: Similarity | None
 
     def close(self) -> None:
-        """End the threads; after the engine is drained, for it loads references through them."""
-        self.ranker.close()
+        """End the threads; after the engine is drained."""
         if self.similarity is not None:
             self.similarity.close()
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from recsys.errors import CheckpointRefused
+from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
 from recsys.runtime import LoadedModel, Runtime
 from recsys.service.server import serve
 from recsys.settings import Settings
@@ -24,6 +25,7 @@ from recsys.settings import Settings
 class Prefix:
     num_references: int
     num_bytes: int = 10
+    borrowed: Borrowed = NOTHING_BORROWED
 
 
 @dataclass

@@ -16,6 +16,7 @@ import torch
 from recsys import runtime
 from recsys.cli import main as cli
 from recsys.cli.invocation import read_settings
+from recsys.ranking.candidates import NOTHING_BORROWED
 from recsys.runtime import LoadedModel, Runtime, load_model
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
 from recsys.service.app import Service
@@ -38,7 +39,9 @@ class Scorer:
     model_version = "v1"
 
     def prefix(self, references: Sequence[Any]) -> Any:
-        return SimpleNamespace(num_references=len(references), num_bytes=1)
+        return SimpleNamespace(
+            num_references=len(references), num_bytes=1, borrowed=NOTHING_BORROWED
+        )
 
     def score(self, prefix: Any, candidates: Sequence[Any]) -> torch.Tensor:
         return torch.full((len(candidates),), 0.5)

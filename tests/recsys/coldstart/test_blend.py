@@ -201,14 +201,21 @@ async def test_to_the_engine_it_is_a_scorer_like_any_other(
     borrowing = BorrowingScorer(scorer, make_cold_start(HALF, HALF, ALONE))
     assert isinstance(borrowing, Scorer)
     assert isinstance(borrowing.prefix([]), UserPrefix)
-    engine = ScoringEngine(borrowing, max_queue=8, prefix_cache_bytes=2**20)
+    num_loaded = 0
+
+    async def load(pairs):
+        nonlocal num_loaded
+        num_loaded += 1
+        return pairs
+
+    engine = ScoringEngine(borrowing, load, max_queue=8, prefix_cache_bytes=2**20)
     await engine.start()
     try:
         given = {"new": [], "ann": references[:1], "bob": references}
         answers = await asyncio.gather(
-            *(engine.score(name, 1, lambda own=own: own, candidates) for name, own in given.items())
+            *(engine.score(name, 1, own, candidates) for name, own in given.items())
         )
-        warm = await engine.score("ann", 1, lambda: pytest.fail("is warm"), candidates)
+        warm = await engine.score("ann", 1, given["ann"], candidates)
     finally:
         await engine.drain(60.0)
     for own, answer in zip(given.values(), answers, strict=True):
@@ -220,3 +227,4 @@ async def test_to_the_engine_it_is_a_scorer_like_any_other(
     assert [answer.borrowed == NOTHING_BORROWED for answer in answers] == [False, False, True]
     assert warm.borrowed == answers[1].borrowed
     assert engine.stats.cache_hits == 1
+    assert num_loaded == 3

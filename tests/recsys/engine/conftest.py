@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recsys.engine.engine import Scored, ScoringEngine
 from recsys.errors import InvalidRequest
+from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
 
 GIVE_UP_S = 60.0  # a wait that long means that the test has failed
 
@@ -20,6 +21,7 @@ GIVE_UP_S = 60.0  # a wait that long means that the test has failed
 class FakePrefix:
     references: tuple[Any, ...]
     num_bytes: int = 10
+    borrowed: Borrowed = NOTHING_BORROWED
 
     @property
     def num_references(self) -> int:
@@ -74,16 +76,34 @@ class FakeClock:
         return self.now
 
 
-class Loader:
-    """References of one user, counting how often they are loaded."""
+class Loader(Sequence[str]):
+    """Pairs of one user, counting how often their references are loaded; some cannot be read."""
 
-    def __init__(self, *references: str) -> None:
+    def __init__(
+        self,
+        *references: str,
+        num_unreadable: int = 0,
+        read: Callable[[], Sequence[Any]] | None = None,
+    ) -> None:
         self.references = list(references)
         self.num_calls = 0
+        self._num_unreadable = num_unreadable
+        self._read = read
 
-    def __call__(self) -> list[str]:
+    def __len__(self) -> int:
+        return len(self.references) + self._num_unreadable
+
+    def __getitem__(self, place: Any) -> Any:
+        return [*self.references, *["unreadable"] * self._num_unreadable][place]
+
+    def read(self) -> Sequence[Any]:
         self.num_calls += 1
-        return self.references
+        return self.references if self._read is None else self._read()
+
+
+async def load(pairs: Loader) -> Sequence[Any]:
+    """What the engine is built with: reads in a thread, as the image loader does."""
+    return await asyncio.to_thread(pairs.read)
 
 
 Start = Callable[..., Awaitable[ScoringEngine]]
@@ -112,7 +132,7 @@ async def make(scorer: FakeScorer, clock: FakeClock) -> AsyncIterator[Callable[.
             "probe_every_s": 3600.0,
             "clock": clock,
         }
-        made.append(ScoringEngine(scorer, **(options | changes)))
+        made.append(ScoringEngine(scorer, load, **(options | changes)))
         return made[-1]
 
     yield make_engine
@@ -150,11 +170,11 @@ class Desk:
         engine: ScoringEngine,
         user: str,
         *candidates: Any,
-        references: Callable[[], Sequence[Any]] | None = None,
+        references: Loader | None = None,
         **options: Any,
     ) -> "asyncio.Task[Scored]":
-        load = references or Loader("r")
-        return asyncio.create_task(engine.score(user, 1, load, list(candidates), **options))
+        pairs = Loader("r") if references is None else references
+        return asyncio.create_task(engine.score(user, 1, pairs, list(candidates), **options))
 
     async def until(self, is_true: Callable[[], bool]) -> None:
         """Give way to the others until it is so."""

@@ -87,9 +87,9 @@ async def test_a_user_evicted_while_waiting_is_loaded_then(start, scorer, desk) 
 async def test_a_prefix_with_references_missing_is_used_but_not_kept(
     engine: ScoringEngine, desk
 ) -> None:
-    poor = await engine.score("ann", 1, desk.loader("a"), [0.5], num_references=2)
+    poor = await engine.score("ann", 1, desk.loader("a", num_unreadable=1), [0.5])
     assert (poor.num_references, engine.stats.cache_entries) == (1, 0)
-    full = await engine.score("ann", 1, desk.loader("a", "b"), [0.5], num_references=2)
+    full = await engine.score("ann", 1, desk.loader("a", "b"), [0.5])
     assert (full.num_references, engine.stats.cache_entries) == (2, 1)
 
 
@@ -99,7 +99,8 @@ async def test_references_that_fail_to_load_fail_their_requests_alone(
     def fail() -> list[Any]:
         raise OSError("disk gone")
 
-    failing, fine = desk.ask(engine, "ann", 0.5, references=fail), desk.ask(engine, "bob", 0.5)
+    unlucky = desk.loader(read=fail)
+    failing, fine = desk.ask(engine, "ann", 0.5, references=unlucky), desk.ask(engine, "bob", 0.5)
     with pytest.raises(OSError, match="disk gone"):
         await failing
     assert (await fine).scores == (0.5,)
@@ -115,12 +116,58 @@ async def test_loading_holds_up_nobody_else(engine: ScoringEngine, scorer, desk)
         assert may_load.wait(desk.give_up_s)
         return ["slow"]
 
-    slow = desk.ask(engine, "slow", 0.25, references=load_slowly)
+    slow = desk.ask(engine, "slow", 0.25, references=desk.loader(read=load_slowly))
     await desk.until(lambda: engine.stats.queue_length == 1)
     assert (await engine.score("warm", 1, desk.loader(), [0.75])).scores == (0.75,)
     assert not slow.done()
     may_load.set()
     assert (await slow).scores == (0.25,)
+
+
+async def test_at_most_so_many_cold_users_load_at_once(start, desk) -> None:
+    engine = await start(num_loaders=2)
+    may_load, lock, loading = threading.Event(), threading.Lock(), []
+
+    def load_slowly() -> list[str]:
+        with lock:
+            loading.append(None)
+        assert may_load.wait(desk.give_up_s)
+        return ["slow"]
+
+    users = ("ann", "bob", "cat")
+    loaders = [desk.loader(read=load_slowly) for _ in users]
+    tasks = [
+        desk.ask(engine, user, 0.5, references=each)
+        for user, each in zip(users, loaders, strict=True)
+    ]
+    await desk.until(lambda: len(loading) == 2)
+    await asyncio.sleep(0.05)
+    assert [each.num_calls for each in loaders] == [1, 1, 0]
+    may_load.set()
+    await asyncio.gather(*tasks)
+    assert [each.num_calls for each in loaders] == [1, 1, 1]
+
+
+async def test_references_that_nobody_waits_for_any_more_are_not_loaded(start, desk) -> None:
+    engine = await start(num_loaders=1)
+    may_load, is_loading = threading.Event(), threading.Event()
+
+    def load_slowly() -> list[str]:
+        is_loading.set()
+        assert may_load.wait(desk.give_up_s)
+        return ["slow"]
+
+    first = desk.ask(engine, "ann", 0.5, references=desk.loader(read=load_slowly))
+    assert await asyncio.to_thread(is_loading.wait, desk.give_up_s)
+    abandoned = desk.loader("b")
+    gone = desk.ask(engine, "bob", 0.5, references=abandoned)
+    await desk.until(lambda: engine.stats.queue_length == 2)
+    gone.cancel()
+    await desk.until(gone.done)
+    may_load.set()
+    assert (await first).scores == (0.5,)
+    assert (await desk.ask(engine, "cat", 0.25)).scores == (0.25,)
+    assert abandoned.num_calls == 0
 
 
 # Erasure

@@ -102,7 +102,7 @@ async def test_the_mean_service_time_follows_the_newest(
     assert engine.stats.mean_service_s == pytest.approx(0.8 * 10 + 0.2 * 20)
 
 
-@pytest.mark.parametrize("options", [{"max_queue": 0}, {"max_failures": 0}])
+@pytest.mark.parametrize("options", [{"max_queue": 0}, {"max_failures": 0}, {"num_loaders": 0}])
 async def test_counts_too_small_are_refused(make, options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         make(**options)

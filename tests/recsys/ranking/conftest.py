@@ -1,6 +1,5 @@
 """A fake engine that scores by shade, and a fake store."""
 
-import asyncio
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ import pytest
 from PIL import Image
 
 from recsys.engine.engine import Scored
+from recsys.images.decode import ImageLimits
+from recsys.images.loader import ImageLoader
 from recsys.ranking.ranker import Candidate, Ranker
 from storage.errors import UnknownImage
 from storage.records import Choice, History, StoredChoice
@@ -62,6 +63,9 @@ class FakeStore:
         all_stored = [StoredChoice(n, n, each) for n, each in enumerate(mine, start=1)]
         return History(user_id, len(mine), tuple(all_stored[-limit if limit else 0 :]))
 
+    def revision(self, user_id: str) -> int:
+        return sum(each.user_id == user_id for each in self.choices)
+
     def image(self, sha256: str) -> bytes:
         self.num_images_read += 1
         if sha256 not in self.images:
@@ -79,19 +83,20 @@ class FakeEngine:
     score_of: Callable[[float], float] = lambda shade: shade
     error: Exception | None = None
 
+    load: Callable[..., Any] | None = None
+
     async def score(
         self,
         user_key: str,
         revision: int,
-        references: Callable[[], Sequence[Any]],
+        pairs: Sequence[Any],
         candidates: Sequence[Any],
         **options: Any,
     ) -> Scored:
-        loaded = await asyncio.to_thread(references)
-        self.calls.append(
-            {"user_key": user_key, "revision": revision, "loaded": loaded, "candidates": candidates}
-            | options
-        )
+        assert self.load is not None
+        loaded = await self.load(pairs)
+        call = {"user_key": user_key, "revision": revision, "pairs": pairs, "loaded": loaded}
+        self.calls.append(call | {"candidates": candidates} | options)
         if self.error is not None:
             raise self.error
         shades = [float(candidate.image.mean()) for candidate in candidates]
@@ -123,15 +128,18 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def make(engine: FakeEngine, store: FakeStore, clock: FakeClock) -> Iterator[Callable[..., Ranker]]:
-    made: list[Ranker] = []
+    made: list[ImageLoader] = []
 
-    def make_ranker(**options: Any) -> Ranker:
-        made.append(Ranker(engine, store, **({"num_references": 2, "clock": clock} | options)))
-        return made[-1]
+    def make_ranker(*, limits: ImageLimits | None = None, **options: Any) -> Ranker:
+        images = ImageLoader(store, limits or ImageLimits())
+        made.append(images)
+        engine.load = images.references
+        options = {"num_references": 2, "clock": clock} | options
+        return Ranker(engine, store, images, **options)
 
     yield make_ranker
-    for ranker in made:
-        ranker.close()
+    for images in made:
+        images.close()
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from recsys.engine.engine import Scorer, ScoringEngine
+from recsys.images.decode import ImageLimits
+from recsys.images.loader import ImageLoader
 from recsys.ranking.ranker import Ranker
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
@@ -48,16 +50,17 @@ async def test_everybody_gets_the_scores_they_would_get_alone(
 ) -> None:
     assert isinstance(scorer, Scorer)
     store.choose(store.add(200), store.add(30))
-    engine = ScoringEngine(scorer, max_queue=8, prefix_cache_bytes=2**20)
+    images = ImageLoader(store, ImageLimits(), scorer.geometry)
+    engine = ScoringEngine(scorer, images.references, max_queue=8, prefix_cache_bytes=2**20)
     await engine.start()
-    ranker = Ranker(engine, store, num_references=2, geometry=scorer.geometry)
+    ranker = Ranker(engine, store, images, num_references=2)
     candidates = [sent(name, shade) for name, shade in SHADES.items()]
     rank = partial(ranker.rank, candidates=candidates)
     try:
         rankings = await asyncio.gather(*(rank(user) for user in ["ann", "bob", "ann", "cat"]))
     finally:
         await engine.drain(60.0)
-        ranker.close()
+        images.close()
     references = {"ann": [Reference(grey(200), grey(30), "a cat")], "bob": [], "cat": []}
     for ranking in rankings:
         prefix = scorer.prefix(references[ranking.user_id])

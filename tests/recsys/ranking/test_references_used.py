@@ -48,7 +48,7 @@ async def test_the_engine_learns_whose_which_and_since_when(
     await ranker.rank("ann", [sent("a", 51)], deadline=2000.0)
     call = engine.calls[0]
     assert (call["user_key"], call["revision"], call["since"]) == ("ann", 1, 7)
-    assert (call["deadline"], call["num_references"]) == (2000.0, 1)
+    assert (call["deadline"], len(call["pairs"])) == (2000.0, 1)
     (reference,) = call["loaded"]
     assert (float(reference.liked.mean()), float(reference.disliked.mean())) == (1.0, 0.0)
     assert reference.prompt == "a cat"
@@ -83,7 +83,7 @@ async def test_a_reference_that_cannot_be_read_is_left_out_and_shows(
     ranking = await ranker.rank("ann", [sent("a", 51)])
     assert ranking.num_references == 1
     assert ranking.personalization is Personalization.PARTIAL
-    assert engine.calls[0]["num_references"] == 2  # so the engine knows that one is missing
+    assert len(engine.calls[0]["pairs"]) == 2  # so the engine knows that one is missing
     assert bad in caplog.text
 
 

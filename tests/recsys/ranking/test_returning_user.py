@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from hashlib import sha256
 
+from recsys.images.decode import ImageLimits
+from recsys.images.loader import ImageLoader
 from recsys.ranking.ranker import Ranker
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
@@ -14,7 +16,9 @@ async def test_a_returning_user_has_another_place_in_the_cache(engine, sent, tmp
     database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
     upgrade(database)
     store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
-    ranker = Ranker(engine, store)
+    images = ImageLoader(store, ImageLimits())
+    engine.load = images.references
+    ranker = Ranker(engine, store, images)
 
     def choose(liked: bytes, passed_over: bytes) -> int:
         images = {sha256(data).hexdigest(): data for data in (liked, passed_over)}
@@ -35,5 +39,5 @@ async def test_a_returning_user_has_another_place_in_the_cache(engine, sent, tmp
     assert first == second == 1
     places = [(call["user_key"], call["revision"]) for call in engine.calls]
     assert places[0] != places[1]
-    ranker.close()
+    images.close()
     database.dispose()

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from recsys.client import RecsysClient
-from recsys.ranking.candidates import Candidate
+from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed, Candidate
 from recsys.runtime import LoadedModel, LoadModel, Runtime
 from recsys.service.app import Service
 from recsys.settings import Settings
@@ -33,6 +33,7 @@ class FakePrefix:
     likes_bright: bool
     num_references: int
     num_bytes: int = 10
+    borrowed: Borrowed = NOTHING_BORROWED
 
 
 @dataclass

@@ -1,0 +1,62 @@
+"""Images for the event loop: read and decoded in threads that wait for nothing but storage."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from recsys.history import ReferencePair
+from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import ImageGeometry
+from recsys.images.reader import ImageReader, StoredImages, image_names, pair_up
+from recsys.ranking.candidates import Candidate, RankedCandidate
+from recsys.scorer.model import CandidateImage, Reference
+
+Result = TypeVar("Result")
+
+
+class ImageLoader:
+    """Reads and decodes for all requests; cancelling an awaited call drops what has not begun.
+
+    Args:
+        images: stored images by SHA-256.
+        limits: of each image, bytes and pixels.
+        geometry: as of `ImageReader`.
+        num_threads: images that are read at the same time; at least 1.
+    """
+
+    def __init__(
+        self,
+        images: StoredImages,
+        limits: ImageLimits,
+        geometry: ImageGeometry | None = None,
+        *,
+        num_threads: int = 4,
+    ) -> None:
+        self._reader = ImageReader(images, limits, geometry)
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="recsys-decode")
+
+    async def run(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Run what blocks in one of the threads; it must not wait for another of them."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *args)
+
+    def read_candidate(self, candidate: Candidate) -> CandidateImage | RankedCandidate:
+        """Decode a candidate, or say why it cannot be ranked; blocks, for `run`."""
+        return self._reader.candidate_image(candidate)
+
+    async def references(self, pairs: Sequence[ReferencePair]) -> list[Reference]:
+        """Decode references, oldest first, leaving out those with an image that cannot be read.
+
+        Args:
+            pairs: whose images to read, each image once.
+        """
+        names = image_names(pairs)
+        images = await asyncio.gather(
+            *(self.run(self._reader.stored_image, name) for name in names)
+        )
+        return pair_up(pairs, dict(zip(names, images, strict=True)))
+
+    def close(self) -> None:
+        """End the threads; after the engine is drained, for it loads references here."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
