@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from recsys.engine.engine import Scorer, ScoringEngine
     from recsys.images.decode import ImageLimits
     from recsys.images.loader import ImageLoader
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
     from storage.signatures import SignatureStore
 
 logger = logging.getLogger(__name__)
-
-_NUM_DECODERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +254,13 @@ class Runtime:
         """Reads and decodes a user's references; raises Unavailable when the store fails."""
         from recsys.signatures.inputs import decoding
 
-        return decoding(self.store, self.image_limits, self._decoders, geometry=self.model.geometry)
+        return decoding(
+            self.store, self.image_limits, self.images.threads, geometry=self.model.geometry
+        )
 
     @cached_property
     def images(self) -> "ImageLoader":
-        """Reads and decodes images for the event loop, in threads of its own."""
+        """Reads and decodes images, in threads of its own."""
         from recsys.images.loader import ImageLoader
 
         images = ImageLoader(self.store, self.image_limits, self.model.geometry)
@@ -349,14 +347,6 @@ class Runtime:
             folder=folder if makes_folder or folder.is_dir() else None,
             rebuilds=rebuilds,
         )
-
-    @cached_property
-    def _decoders(self) -> "ThreadPoolExecutor":
-        from concurrent.futures import ThreadPoolExecutor
-
-        threads = ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="recsys-decode")
-        self._open_parts.callback(threads.shutdown, wait=False, cancel_futures=True)
-        return threads
 
 
 LoadModel = Callable[[Runtime], LoadedModel]
