@@ -32,7 +32,7 @@ class TasteScale:
     random: ByUser
     best: ByUser
 
-    def found(self, vectors: Vectors) -> ByUser:
+    def shared(self, vectors: Vectors) -> ByUser:
         """Mean cosine of true taste to the users whose vectors are nearest.
 
         Args:
@@ -54,7 +54,7 @@ def taste_scale(tastes: Float[np.ndarray, "N A"]) -> TasteScale:
     unit, num_users = _unit(tastes), len(tastes)
     scale = TasteScale(unit, np.zeros(num_users), np.zeros(num_users))
     others = (unit @ unit.sum(axis=0) - 1) / (num_users - 1)
-    return TasteScale(unit, others, scale.found(tastes))
+    return TasteScale(unit, others, scale.shared(tastes))
 
 
 def nearest(vectors: Vectors, count: int = NUM_NEAREST) -> Int[np.ndarray, "N k"]:

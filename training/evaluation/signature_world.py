@@ -1,7 +1,6 @@
 """What a synthetic world tells of signatures: the best possible, and its communities."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -38,24 +37,19 @@ def posterior_tastes(
     return means[:, 0], means[:, 1]
 
 
-def agreement(
-    vectors: Mapping[str, Vectors], communities: Int[np.ndarray, " N"], *, num_clusters: int
-) -> dict[str, Any]:
-    """Adjusted Rand index of k-means clusters of vectors with the communities, by name.
+def agreement(vectors: Vectors, communities: Int[np.ndarray, " N"], *, num_clusters: int) -> float:
+    """Adjusted Rand index of k-means clusters of vectors with the communities.
+
+    1 where they are the same, 0 as by chance.  Hubert and Arabie, 1985.
 
     Args:
-        vectors: of the same users each.
-        communities: of the users.
+        vectors: of users.
+        communities: of the same users.
         num_clusters: k, at most as many as there are users.
     """
-    found: dict[str, Any] = {"num_clusters": min(num_clusters, len(communities))}
-    for name, rows in vectors.items():
-        unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
-        grouping = group(
-            unit.astype(np.float32), method="kmeans", num_clusters=found["num_clusters"]
-        )
-        found[name] = adjusted_rand_score(grouping.labels, communities)
-    return found
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    grouping = group(unit.astype(np.float32), method="kmeans", num_clusters=num_clusters)
+    return float(adjusted_rand_score(grouping.labels, communities))
 
 
 def _mean_taste(

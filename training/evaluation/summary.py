@@ -111,18 +111,18 @@ def _own_history(results: Results) -> Iterator[str]:
 
 def _signatures(results: Results) -> Iterator[str]:
     told = results.of(signatures.TABLE)
-    if told is None or "why" in told:
+    if told is None or isinstance(told, signatures.NotMeasured):
         return
-    own = told["rivals"]["shipped"]
-    if own.get("taste") and is_known(own["taste"]):
+    own = told.rivals["shipped"]
+    if own.taste is not None and is_known(own.taste):
         yield (
             "On a scale from 0 (random users) to 1 (the users whose tastes are truly nearest),"
-            f" neighbours found by signature are at {with_interval(own['taste'], number)}."
+            f" neighbours found by signature are at {with_interval(own.taste, number)}."
         )
-    elif own.get("mrr") and is_known(own["mrr"]):
+    elif own.mrr is not None and is_known(own.mrr):
         yield (
             "The signature of one half of a history finds the other half with a mean reciprocal"
-            f" rank of {number(own['mrr'].value, 3)} ({number(told['chance_mrr'], 3)} by chance)."
+            f" rank of {number(own.mrr.value, 3)} ({number(told.chance_mrr, 3)} by chance)."
         )
 
 
@@ -130,7 +130,7 @@ def _cold_start(results: Results) -> Iterator[str]:
     told = results.of(cold_start.TABLE)
     if told is None:
         return
-    gains = {int(count): each["gain"] for count, each in told["by_references"].items()}
+    gains = {int(count): each.gain for count, each in told.by_references.items()}
     parts = [
         f"{_points(gains[count])}{'' if _is_certain(gains[count]) else ', perhaps nothing,'}"
         f" for people with {'no choice' if count == 0 else f'{count} choices'} of their own"

@@ -21,12 +21,15 @@ from training.evaluation.tables.attention import Attention
 from training.evaluation.tables.baselines import Baselines, Missing
 from training.evaluation.tables.bounds import Bounds
 from training.evaluation.tables.by_references import ByReferences
+from training.evaluation.tables.cold_start import ColdStartFigures, Ways
 from training.evaluation.tables.controls import Controls
+from training.evaluation.tables.first_questions import Answers, Bits, FirstQuestions
 from training.evaluation.tables.main_figures import MainFigures
 from training.evaluation.tables.one_of_four import OneOfFourFigures
 from training.evaluation.tables.order import ReferenceOrder
 from training.evaluation.tables.registry import TABLES
 from training.evaluation.tables.seen import Seen
+from training.evaluation.tables.signatures import Agreement, NotMeasured, Rival, Signatures
 
 
 def figure(value: float) -> Figure:
@@ -51,21 +54,43 @@ def results(**by_table: object) -> Results:
 
 
 MAIN = MainFigures(figure(0.7), figure(0.65))
-SIGNATURES = {
-    **{"num_users": 7, "num_references": 8, "num_whole": 24, "num_probes": 32},
-    **{"num_orders": 2, "dimension": 16, "chance_mrr": 0.0123},
-    "rivals": {
-        "shipped": {"taste": figure(0.456), "of_ceiling": figure(0.9), "mrr": figure(0.3)},
-        "last_hidden": {"taste": figure(0.1), "of_ceiling": figure(0.2), "mrr": figure(0.1)},
-        "shipped_whole": {"taste": figure(0.6)},
+SIGNATURES = Signatures(
+    num_users=7,
+    num_references=8,
+    num_whole=24,
+    num_probes=32,
+    num_orders=2,
+    dimension=16,
+    chance_mrr=0.0123,
+    stability=figure(0.987),
+    drift={"2": figure(0.6), "16": figure(0.95)},
+    rivals={
+        "shipped": Rival(taste=figure(0.456), of_ceiling=figure(0.9), mrr=figure(0.3)),
+        "last_hidden": Rival(taste=figure(0.1), of_ceiling=figure(0.2), mrr=figure(0.1)),
+        "shipped_whole": Rival(taste=figure(0.6)),
     },
-    "shipped_minus": {"taste": figure(0.078), "mrr": figure(0.02)},
-    "stability": figure(0.987),
-    "drift": {"2": figure(0.6), "16": figure(0.95)},
-    "communities": {
-        **{"num_clusters": 12, "shipped": 0.21, "shipped_whole": 0.32, "true_taste": 0.93}
+    shipped_minus=Rival(taste=figure(0.078), mrr=figure(0.02)),
+    communities=Agreement(12, shipped=0.21, shipped_whole=0.32, true_taste=0.93),
+)
+COLD_START = ColdStartFigures(
+    num_lenders=20,
+    num_lent_pairs=948,
+    num_classes=3,
+    by_references={
+        "0": Ways(figure(0.55), figure(0.62), figure(0.63), figure(0.08)),
+        "2": Ways(
+            figure(0.6), figure(0.64), figure(0.65), figure(0.05), figure(0.66), figure(0.83)
+        ),
     },
-}
+    blends=((0.5, 1.0, -0.5), (0.0, 1.0, 0.0)),
+)
+FIRST_QUESTIONS = FirstQuestions(
+    num_images=200,
+    num_candidates=300,
+    unasked=figure(0.5),
+    by_answers={"1": Answers(figure(0.633), figure(0.626), figure(0.007))},
+    expected_bits={"1": Bits(0.75, 0.25)},
+)
 WHOLE = replace(
     results(
         unseen=MAIN,
@@ -95,6 +120,8 @@ WHOLE = replace(
             Attention("bob", "data:image/png;base64,QUJD", ((0.9, 0.1),) * 5),
         ),
         signatures=SIGNATURES,
+        cold_start=COLD_START,
+        first_questions=FIRST_QUESTIONS,
     ),
     notes=("A <note>.",),
 )
@@ -163,7 +190,33 @@ LAYOUT = {
             **{"num_clusters": 12, "shipped": 0.21, "shipped_whole": 0.32, "true_taste": 0.93}
         },
     },
-    "cold_start": None,
+    "cold_start": {
+        **{"num_lenders": 20, "num_lent_pairs": 948, "num_classes": 3},
+        "by_references": {
+            "0": {
+                "alone": told(0.55),
+                "classes": told(0.62),
+                "borrowing": told(0.63),
+                "gain": told(0.08),
+            },
+            "2": {
+                "alone": told(0.6),
+                "classes": told(0.64),
+                "borrowing": told(0.65),
+                "gain": told(0.05),
+                "best_possible": told(0.66),
+                "closed": told(0.83),
+            },
+        },
+        "blends": [[0.5, 1.0, -0.5], [0.0, 1.0, 0.0]],
+        "onboarding": {
+            **{"num_images": 200, "num_candidates": 300, "unasked": told(0.5)},
+            "by_answers": {
+                "1": {"suggested": told(0.633), "random": told(0.626), "gain": told(0.007)}
+            },
+            "expected_bits": {"1": {"suggested": 0.75, "random": 0.25}},
+        },
+    },
 }
 """Of report.json, which others read: a key that moves is a break."""
 
@@ -176,6 +229,8 @@ def test_what_is_not_there_is_null_or_left_out_as_it_was() -> None:
     bare = as_json(results())
     assert bare["unseen"] == {}
     assert (bare["signatures"], bare["cold_start"]) == (None, None)
+    assert as_json(results(cold_start=COLD_START))["cold_start"]["onboarding"] is None
+    assert as_json(results(signatures=NotMeasured("why not")))["signatures"] == {"why": "why not"}
     assert not {"seen", "seen_minus_unseen", "world", "by_references"} & set(bare)
     assert (bare["baselines"], bare["ablations"], bare["missing"]) == ({}, [], [])
 
@@ -196,6 +251,9 @@ def test_every_table_is_on_the_page() -> None:
         "last hidden state of the references",
         "0.012 by chance",
         "0.32 (shipped, of the whole history)",
+        "948 pairs of 20 other people",
+        "65.0 (55.0 to 75.0)",
+        "62.6 (52.6 to 72.6)",
     ):
         assert text in page, text
     assert page.count("<svg") == 7
@@ -231,8 +289,8 @@ def test_every_figure_tells_its_users_and_pairs() -> None:
     assert re.search(r">32</td><td[^>]*>4712<", page)
 
 
-def test_the_results_by_hand_are_of_every_table_but_cold_starts() -> None:
-    assert {each.name for each in TABLES} - set(WHOLE.by_table) == {"cold_start", "first_questions"}
+def test_the_results_by_hand_are_of_every_table() -> None:
+    assert {each.name for each in TABLES} == set(WHOLE.by_table)
 
 
 @pytest.mark.parametrize("name", list(WHOLE.by_table))
@@ -299,7 +357,7 @@ def test_what_is_not_there_is_left_out() -> None:
 
 
 def test_why_signatures_were_not_measured_is_on_the_page() -> None:
-    page = render(results(signatures={"why": "no <part>"}))
+    page = render(results(signatures=NotMeasured("no <part>")))
     assert "Not measured: no &lt;part&gt;." in page
     assert "neighbours" not in page
 

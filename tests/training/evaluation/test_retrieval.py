@@ -19,7 +19,7 @@ def people(num_users: int, seed: int = 0, width: int = 9) -> np.ndarray:
 
 
 def share(scale, vectors) -> float:
-    gains, span = scale.found(vectors) - scale.random, scale.best - scale.random
+    gains, span = scale.shared(vectors) - scale.random, scale.best - scale.random
     return float(gains.mean() / span.mean())
 
 

@@ -21,15 +21,19 @@ from training.data.features import ImageFeatures
 from training.data.samples import Pair, PairTable, halves, user_rng
 from training.evaluation.history_cuts import cut_histories, reordered
 from training.evaluation.metrics import Figure
-from training.evaluation.signature_judge import (
-    DRIFT_COUNTS,
-    FEWEST_USERS,
-    SignatureJudge,
-    judge_signatures,
-)
+from training.evaluation.results import plain
+from training.evaluation.signature_judge import DRIFT_COUNTS, SignatureJudge
 from training.evaluation.signature_rivals import raw_rivals, show
 from training.evaluation.signature_world import agreement
-from training.evaluation.tables.signatures import section
+from training.evaluation.tables.signatures import (
+    FEWEST_USERS,
+    Agreement,
+    NotMeasured,
+    Rival,
+    Signatures,
+    judge_signatures,
+    section,
+)
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.world.render import encode_jpeg
 from training.world.tastes import draw_population, draw_tastes
@@ -219,7 +223,7 @@ def test_a_history_is_cut_as_projections_are_fitted(scorer) -> None:
 def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -> None:
     histories = drawn_histories()
     told: list[str] = []
-    found = judge_signatures(
+    result = judge_signatures(
         scorer,
         folder,
         histories,
@@ -230,53 +234,53 @@ def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -
     )
     names = "shipped attention attention_eq6 attention_full attention_log_ratio probe_scores"
     names += " image_difference last_hidden posterior shipped_whole"
-    assert set(found["rivals"]) == set(names.split())
-    for name, row in found["rivals"].items():
+    assert set(result.rivals) == set(names.split())
+    for name, row in result.rivals.items():
         kinds = {"taste"} if name == "shipped_whole" else {"taste", "of_ceiling", "mrr"}
-        assert set(row) == kinds, name
-        assert all(each.n_users == NUM_USERS for each in row.values())
-    assert found["rivals"]["posterior"]["of_ceiling"].value == 1.0
-    tastes = {name: row["taste"].value for name, row in found["rivals"].items()}
-    less = found["shipped_minus"]["taste"].value
+        assert set(plain(row)) == kinds, name
+        assert all(each["n_users"] == NUM_USERS for each in plain(row).values())
+    assert result.rivals["posterior"].of_ceiling.value == 1.0
+    tastes = {name: row.taste.value for name, row in result.rivals.items()}
+    less = result.shipped_minus.taste.value
     assert less == pytest.approx(tastes["shipped"] - tastes["image_difference"])
-    assert set(found["drift"]) == {str(n) for n in DRIFT_COUNTS if n < 9}
-    assert found["drift"]["8"].value > found["drift"]["2"].value
-    assert 0.5 < found["stability"].value < 1.0
-    assert found["communities"]["num_clusters"] == 4
-    assert (found["num_users"], found["num_references"], found["num_whole"]) == (NUM_USERS, R, 9)
+    assert set(result.drift) == {str(n) for n in DRIFT_COUNTS if n < 9}
+    assert result.drift["8"].value > result.drift["2"].value
+    assert 0.5 < result.stability.value < 1.0
+    assert result.communities.num_clusters == 4
+    assert (result.num_users, result.num_references, result.num_whole) == (NUM_USERS, R, 9)
     assert any("first halves, 8 of" in each for each in told)
 
 
 def test_without_truth_the_other_half_is_still_looked_for(scorer, features, folder) -> None:
     histories = drawn_histories()
     asked = (scorer, folder, histories, features, list(histories.pairs))
-    found = judge_signatures(*asked)
-    assert all(set(row) == {"mrr"} for row in found["rivals"].values())
-    assert "communities" not in found
+    result = judge_signatures(*asked)
+    assert all(set(plain(row)) == {"mrr"} for row in result.rivals.values())
+    assert "communities" not in plain(result)
     known = truth_of(histories)
     strangers = replace(known, user_ids=tuple(f"x{user}" for user in known.user_ids))
-    assert judge_signatures(*asked, truth=strangers) == found
+    assert judge_signatures(*asked, truth=strangers) == result
 
 
 def test_a_scorer_without_preference_tokens_has_fewer_rows(features, tmp_path) -> None:
     write_signature(tmp_path, told_probes(), {"scores": projection(3)}, num_orders=1)
     histories = drawn_histories()
-    plain = built(0)
-    found = judge_signatures(
-        plain, tmp_path, histories, ImageFeatures(plain, picture), list(histories.pairs)
+    bare = built(0)
+    result = judge_signatures(
+        bare, tmp_path, histories, ImageFeatures(bare, picture), list(histories.pairs)
     )
     rows = {"shipped", "probe_scores", "image_difference", "last_hidden"}
-    assert set(found["rivals"]) == rows
+    assert set(result.rivals) == rows
 
 
 def test_why_nothing_was_measured_is_said(scorer, features, folder, tmp_path_factory) -> None:
     histories = drawn_histories()
     bare = tmp_path_factory.mktemp("bare")
-    found = judge_signatures(scorer, bare, histories, features, list(histories.pairs))
-    assert found == {"why": "the checkpoint has no signature part: `recsys train` adds one"}
-    found = judge_signatures(scorer, folder, histories, features, ["u00", "u01"])
-    assert found["why"].startswith(f"at least {FEWEST_USERS} users")
-    assert found["why"].endswith("got 2")
+    result = judge_signatures(scorer, bare, histories, features, list(histories.pairs))
+    assert result == NotMeasured("the checkpoint has no signature part: `recsys train` adds one")
+    result = judge_signatures(scorer, folder, histories, features, ["u00", "u01"])
+    assert result.why.startswith(f"at least {FEWEST_USERS} users")
+    assert result.why.endswith("got 2")
 
 
 def test_clusters_of_planted_communities_agree_with_them() -> None:
@@ -284,36 +288,30 @@ def test_clusters_of_planted_communities_agree_with_them() -> None:
     communities = rng.integers(0, 3, 60)
     planted = np.eye(3)[communities] + 0.05 * rng.normal(size=(60, 3))
     noise = rng.normal(size=(60, 3))
-    found = agreement({"planted": planted, "noise": noise}, communities, num_clusters=3)
-    assert found["planted"] == 1.0
-    assert found["noise"] < 0.3
+    assert agreement(planted, communities, num_clusters=3) == 1.0
+    assert agreement(noise, communities, num_clusters=3) < 0.3
 
 
 def test_people_read_the_table_or_why_there_is_none() -> None:
     figure = Figure(0.4567, 0.4, 0.5, n_users=7, n_pairs=56)
-    result = {
-        "num_users": 7,
-        **{"num_references": 8, "num_whole": 24, "num_probes": 32, "num_orders": 2},
-        "chance_mrr": 0.01,
-        "rivals": {"shipped": {"taste": figure, "mrr": figure, "of_ceiling": figure}},
-        "shipped_minus": {"mrr": replace(figure, value=-0.25)},
-        "stability": figure,
-        "drift": {"2": replace(figure, value=0.125)},
-        "communities": {
-            **{"num_clusters": 3, "shipped": 0.75, "shipped_whole": 0.8, "true_taste": 0.9}
-        },
-    }
+    result = Signatures(
+        num_users=7,
+        num_references=8,
+        num_whole=24,
+        num_probes=32,
+        num_orders=2,
+        dimension=16,
+        chance_mrr=0.01,
+        stability=figure,
+        drift={"2": replace(figure, value=0.125)},
+        rivals={"shipped": Rival(figure, figure, figure)},
+        shipped_minus=Rival(mrr=replace(figure, value=-0.25)),
+        communities=Agreement(3, 0.75, 0.8, 0.9),
+    )
     shown = str(section(result).parts)
-    for text in (
-        "7 users",
-        "0.457 (0.400 to 0.500)",
-        "45.7 %",
-        "-0.250",
-        "0.125",
-        "0.75 (shipped)",
-    ):
+    for text in ("7 users", "0.457 (0.400 to 0.500)", "45.7 %", "-0.250", "0.125", "0.75 (ship"):
         assert text in shown, text
-    assert section({"why": "no part"}).parts == ["Not measured: no part."]
+    assert section(NotMeasured("no part")).parts == ["Not measured: no part."]
 
 
 def test_the_command_has_a_switch() -> None:

@@ -1,14 +1,18 @@
 """The report's first sentences: of what was measured alone, and no surer than their figures."""
 
+from dataclasses import replace
+
 from training.evaluation.answers import Compared
 from training.evaluation.metrics import Figure
 from training.evaluation.results import Results
 from training.evaluation.summary import picture, summary
 from training.evaluation.tables.baselines import Baselines
 from training.evaluation.tables.bounds import Bounds
+from training.evaluation.tables.cold_start import ColdStartFigures, Ways
 from training.evaluation.tables.controls import Controls
 from training.evaluation.tables.main_figures import MainFigures
 from training.evaluation.tables.seen import Seen
+from training.evaluation.tables.signatures import NotMeasured, Rival, Signatures
 
 
 def figure(value: float, width: float = 0.1) -> Figure:
@@ -28,11 +32,25 @@ BASELINES = Baselines(
 )
 CONTROLS = Controls(figure(0.5), figure(0.2), figure(0.3), figure(0.68))
 BOUNDS = Bounds(figure(0.85), figure(0.73), figure(0.57), figure(0.8))
-SIGNATURES = {
-    "chance_mrr": 0.0123,
-    "rivals": {"shipped": {"taste": figure(0.456), "mrr": figure(0.3)}},
-}
-COLD_START = {"by_references": {"0": {"gain": figure(0.03, 0.01)}, "2": {"gain": figure(0.0)}}}
+SIGNATURES = Signatures(
+    num_users=7,
+    num_references=8,
+    num_whole=24,
+    num_probes=32,
+    num_orders=2,
+    dimension=16,
+    chance_mrr=0.0123,
+    stability=figure(0.99),
+    drift={},
+    rivals={"shipped": Rival(taste=figure(0.456), mrr=figure(0.3))},
+    shipped_minus=Rival(),
+)
+
+
+def cold_start(*gains: Figure) -> ColdStartFigures:
+    half = figure(0.5)
+    ways = {str(2 * n): Ways(half, half, half, gain) for n, gain in enumerate(gains)}
+    return ColdStartFigures(20, 948, 3, ways, ())
 
 
 def test_five_sentences_tell_the_whole() -> None:
@@ -44,7 +62,7 @@ def test_five_sentences_tell_the_whole() -> None:
             baselines=BASELINES,
             bounds=BOUNDS,
             signatures=SIGNATURES,
-            cold_start=COLD_START,
+            cold_start=cold_start(figure(0.03, 0.01), figure(0.0)),
         )
     )
     assert told == [
@@ -71,7 +89,7 @@ def test_only_what_was_measured_is_told() -> None:
     alone = summary(results(unseen=MAIN))[1]
     assert "baseline" not in alone
     assert "best possible" not in alone
-    assert summary(results(signatures={"why": "nobody"})) == []
+    assert summary(results(signatures=NotMeasured("nobody"))) == []
 
 
 def test_a_difference_that_may_be_none_is_called_so() -> None:
@@ -89,15 +107,15 @@ def test_of_figures_without_a_number_nothing_is_told() -> None:
     unknown = results(
         unseen=MainFigures(nan),
         controls=Controls(nan, nan, nan, nan),
-        signatures={"chance_mrr": 0.1, "rivals": {"shipped": {"taste": nan, "mrr": nan}}},
-        cold_start={"by_references": {"0": {"gain": nan}}},
+        signatures=replace(SIGNATURES, rivals={"shipped": Rival(taste=nan, mrr=nan)}),
+        cold_start=cold_start(nan),
     )
     assert len(summary(unknown)) == 1
     assert picture(unknown) is None
 
 
 def test_without_a_world_the_other_half_is_told() -> None:
-    told = {**SIGNATURES, "rivals": {"shipped": {"mrr": figure(0.3)}}}
+    told = replace(SIGNATURES, rivals={"shipped": Rival(mrr=figure(0.3))})
     assert summary(results(signatures=told)) == [
         "The signature of one half of a history finds the other half with a mean reciprocal rank of"
         " 0.300 (0.012 by chance)."

@@ -1,63 +1,220 @@
-"""What others' choices are worth to users who have made few."""
+"""What others' choices are worth to users who have made few, beside the best that is possible.
 
-from collections.abc import Mapping
+Lenders are everybody who is not judged; those judged are users whom neither the model nor the
+classes have learned from. With a world's truth, the best possible behind the same references (the
+posterior given them and the population) stands beside: no method can pass it on average.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from training.evaluation.coldstart_judge import judge_cold_start
+import numpy as np
+
+from recsys.coldstart.borrowing import BorrowingScorer
+from recsys.coldstart.data import MAX_PAIRS
+from recsys.coldstart.fit import FitReport, fit_cold_start
+from recsys.coldstart.population import ColdStart
+from recsys.history import select
+from recsys.scorer.model import PreferenceScorer
+from training.data.features import Features
+from training.data.samples import Pair, PairTable
+from training.evaluation.bounds import gap_closed, world_accuracies
 from training.evaluation.judge import Judge
+from training.evaluation.metrics import Figure, accuracy, over_users
+from training.evaluation.questions import Samples, with_references
 from training.evaluation.section import Grid, Section, hundredths, points, with_interval
 from training.evaluation.tables.table import Table
 
-WAYS = {
-    "alone": "model alone",
-    "classes": "others' taste alone",
-    "borrowing": "both: what is served",
-    "best_possible": "best possible",
-}
+COUNTS = (0, 1, 2, 4, 8)
+MOST_LENDERS = 2000
+MOST_JUDGED = 400
+
+ByUser = dict[str, float]
+"""Share of each user's pairs that is ranked correctly."""
 
 
-def measure(judge: Judge) -> Mapping[str, Any] | None:
-    """Fit cold start to everybody else and judge unseen users; None with too few to borrow from."""
-    return judge.once(
-        "cold start",
-        lambda: judge_cold_start(
-            judge.scorer,
-            judge.asked.histories,
-            judge.features,
-            judge.asked.unseen,
-            truth=judge.truth,
-            seed=judge.seed,
-            tell=judge.tell,
-        ),
+@dataclass(frozen=True)
+class Ways:
+    """Figures behind one number of own references.
+
+    Attributes:
+        alone: the model alone.
+        classes: others' taste alone.
+        borrowing: the blend of both, which is served.
+        gain: of the blend over the model alone, paired by user.
+        best_possible: of the same references, where a world's truth is known.
+        closed: share of the gap between model and best possible that the blend closes, where there
+            certainly is one.
+    """
+
+    alone: Figure
+    classes: Figure
+    borrowing: Figure
+    gain: Figure
+    best_possible: Figure | None = None
+    closed: Figure | None = None
+
+
+@dataclass(frozen=True)
+class ColdStartFigures:
+    """What was learned from others, and what it is worth.
+
+    Attributes:
+        num_lenders, num_lent_pairs: learned from.
+        num_classes: latent classes of taste.
+        by_references: by number of own references, as text.
+        blends: the served weights (others, own, nobody's) by number of own references.
+    """
+
+    num_lenders: int
+    num_lent_pairs: int
+    num_classes: int
+    by_references: Mapping[str, Ways]
+    blends: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Lent:
+    """What unseen users borrow.
+
+    Attributes:
+        judged: at most `MOST_JUDGED` unseen users.
+        lenders: pairs of each of the others.
+        cold_start: learned from the lenders.
+        report: of the fit.
+    """
+
+    judged: Samples
+    lenders: tuple[tuple[Pair, ...], ...]
+    cold_start: ColdStart
+    report: FitReport
+
+
+def lent(judge: Judge) -> Lent | None:
+    """Fit cold start to everybody but the judged; None with too few to borrow from."""
+    return judge.once("cold start", lambda: _fit(judge))
+
+
+def measure(judge: Judge) -> ColdStartFigures | None:
+    """Judge the model alone, the classes alone and their blend behind 0 to 8 own references."""
+    borrowed = lent(judge)
+    if borrowed is None:
+        return None
+    by_references = {}
+    for count in (each for each in COUNTS if each <= judge.scorer.config.num_references):
+        judge.tell(f"cold start: {count} own references")
+        by_references[str(count)] = _ways(judge, borrowed, count)
+    report = borrowed.report
+    return ColdStartFigures(
+        num_lenders=report.num_users,
+        num_lent_pairs=report.num_pairs,
+        num_classes=report.num_classes,
+        by_references=by_references,
+        blends=tuple(map(tuple, borrowed.cold_start.blends.tolist())),
     )
 
 
-def section(result: Mapping[str, Any]) -> Section:
+def section(result: ColdStartFigures) -> Section:
     """A row a way, a column a number of own references."""
     told = (
-        f"The model alone, beside what {result['num_lent_pairs']:,} pairs of"
-        f" {result['num_lenders']:,} other people add: {result['num_classes']} classes of taste."
+        f"The model alone, beside what {result.num_lent_pairs:,} pairs of {result.num_lenders:,}"
+        f" other people add: {result.num_classes} classes of taste."
     )
-    columns = result["by_references"].values()
+    columns = result.by_references.values()
     rows = [
-        (label, *(with_interval(each.get(way), hundredths) for each in columns))
-        for way, label in WAYS.items()
-        if any(way in each for each in columns)
+        (label, *(with_interval(figure, shown) for figure in figures))
+        for label, shown, figures in (
+            ("model alone", hundredths, [each.alone for each in columns]),
+            ("others' taste alone", hundredths, [each.classes for each in columns]),
+            ("both: what is served", hundredths, [each.borrowing for each in columns]),
+            ("best possible", hundredths, [each.best_possible for each in columns]),
+            ("gain of both, points", points, [each.gain for each in columns]),
+            ("share of the gap to the best possible", hundredths, [e.closed for e in columns]),
+        )
+        if any(figures)
     ]
-    rows.append(
-        ("gain of both, points", *(with_interval(each["gain"], points) for each in columns))
-    )
-    if any("closed" in each for each in columns):
-        closed = (with_interval(each.get("closed"), hundredths) for each in columns)
-        rows.append(("share of the gap to the best possible", *closed))
     caption = "Pairs ranked correctly, in %: mean over users and 95 % interval."
-    grid = Grid(("own references", *result["by_references"]), rows, caption)
+    grid = Grid(("own references", *result.by_references), rows, caption)
     return Section("Cold start", [told, grid])
 
 
-def layout(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Null where nobody is left to borrow from."""
-    return {"cold_start": result}
+def layout(result: ColdStartFigures | None) -> Mapping[str, Any]:
+    """Null where nobody is left to borrow from; first questions come in later."""
+    return {"cold_start": None if result is None else {"onboarding": None, **vars(result)}}
+
+
+def _fit(judge: Judge) -> Lent | None:
+    judged = dict(list(judge.asked.unseen.items())[:MOST_JUDGED])
+    lenders = _lenders(judge.asked.histories, judged, seed=judge.seed)
+    if len(judged) < 2 or len(lenders) < 4:
+        return None
+    cold_start, report = fit_cold_start(
+        judge.scorer,
+        lenders,
+        judge.features,
+        seed=judge.seed,
+        tell=lambda what: judge.tell(f"cold start: {what}"),
+    )
+    return Lent(judged, lenders, cold_start, report)
+
+
+def _lenders(histories: PairTable, judged: Samples, *, seed: int) -> tuple[tuple[Pair, ...], ...]:
+    """What `recsys coldstart fit` would read of everybody else."""
+    others = [user for user, pairs in histories.pairs.items() if pairs and user not in judged]
+    order = np.random.default_rng([seed, 42]).permutation(len(others))[:MOST_LENDERS]
+    return tuple(select(histories.pairs[others[index]], MAX_PAIRS) for index in order)
+
+
+def _ways(judge: Judge, borrowed: Lent, count: int) -> Ways:
+    """Each way's figure, what the blend gains, and the share of what is possible that it gains."""
+    fewer = with_references(borrowed.judged, count)
+    alone, classes, both = _rights(judge.scorer, borrowed.cold_start, judge.features, fewer)
+    over = _over_pairs(fewer)
+    best, closed, truth = None, None, judge.truth_of(borrowed.judged)
+    if truth is not None:
+        possible = world_accuracies(fewer, judge.asked.histories, truth, seed=judge.seed)
+        best = dict(possible["best_possible"])
+        if over(_less(best, alone)).low > 0:  # else there may be no gap to close
+            closed = gap_closed(*(list(each.values()) for each in (both, alone, best)))
+    return Ways(
+        alone=over(alone),
+        classes=over(classes),
+        borrowing=over(both),
+        gain=over(_less(both, alone)),
+        best_possible=None if best is None else over(best),
+        closed=closed,
+    )
+
+
+def _over_pairs(samples: Samples) -> Callable[[ByUser], Figure]:
+    n_pairs = sum(len(sample.pairs) for sample in samples.values())
+    return lambda values: over_users([values[user] for user in samples], n_pairs=n_pairs)
+
+
+def _less(first: ByUser, second: ByUser) -> ByUser:
+    return {user: first[user] - second[user] for user in first}
+
+
+def _rights(
+    scorer: PreferenceScorer, cold_start: ColdStart, features: Features, samples: Samples
+) -> tuple[ByUser, ByUser, ByUser]:
+    """What the model, the classes and the served blend of both rank correctly."""
+    borrowing = BorrowingScorer(scorer, cold_start)
+    alone, classes, both = ByUser(), ByUser(), ByUser()
+    for user, sample in samples.items():
+        read = [row for pair in sample.references for row in (pair.liked, pair.disliked)]
+        asked = [row for pair in sample.pairs for row in (pair.liked, pair.disliked)]
+        prefix = borrowing.prefix_of([pair.prompt for pair in sample.references], features(read))
+        prompts = [pair.prompt for pair in sample.pairs for _ in range(2)]
+        tokens = features(asked)
+        for rights, logits in (
+            (alone, scorer.margins_of(prefix.own, prompts, tokens).numpy()),
+            (classes, cold_start.features(tokens) @ prefix.taste),
+            (both, borrowing.logits_of(prefix, prompts, tokens)),
+        ):
+            rights[user] = accuracy(logits[0::2] - logits[1::2])
+    return alone, classes, both
 
 
 TABLE = Table("cold_start", measure, section, layout)

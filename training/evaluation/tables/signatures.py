@@ -1,11 +1,30 @@
-"""Which vectors find neighbours of like taste, and how settled the shipped signatures are."""
+"""Which vectors find neighbours of like taste, and how settled the shipped signatures are.
 
-from collections.abc import Mapping
-from typing import Any
+Taste needs a world whose truth is known; finding the other half of a history needs nothing.
+"""
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from recsys.scorer.model import PreferenceScorer
+from recsys.signatures.files import has_signature
+from training.data.features import Features
+from training.data.samples import PairTable, Sample
+from training.evaluation.bounds import of_this_world
+from training.evaluation.history_cuts import Cut, cut_histories
 from training.evaluation.judge import Judge
-from training.evaluation.metrics import Figure
+from training.evaluation.metrics import Figure, over_users
 from training.evaluation.plots import signature_plot
+from training.evaluation.retrieval import (
+    NUM_NEAREST,
+    chance_of_ranks,
+    ratio_of_means,
+    reciprocal_ranks,
+    taste_scale,
+)
 from training.evaluation.section import (
     NOTHING,
     Cell,
@@ -17,12 +36,20 @@ from training.evaluation.section import (
     percent,
     with_interval,
 )
-from training.evaluation.signature_judge import judge_signatures
+from training.evaluation.signature_judge import Both, SignatureJudge, open_judge
+from training.evaluation.signature_rivals import SHIPPED, Vectors
+from training.evaluation.signature_world import CEILING, agreement, posterior_tastes
 from training.evaluation.tables.table import Table
+from training.world.truth import WorldTruth
+
+FEWEST_USERS = 2 * NUM_NEAREST
+BASELINE = "image_difference"
+WHOLE = "shipped_whole"
+TRUE = "true_taste"
 
 NAMES = {
     "shipped": "shipped: the probes' scores, projected",
-    "shipped_whole": "shipped, of the whole history",
+    "shipped_whole": "shipped, of what the service reads",
     "attention": "attention signature: log-ratios, projected",
     "attention_eq6": "attention as in Eq. 6",
     "attention_full": "attention sliced from the full softmax",
@@ -35,7 +62,77 @@ NAMES = {
 }
 
 
-def measure(judge: Judge) -> Mapping[str, Any] | None:
+@dataclass(frozen=True)
+class Rival:
+    """How well one kind of vector finds people.
+
+    Attributes:
+        taste: mean cosine of true taste to the nearest neighbours, 0 for random users and 1 for
+            the true nearest; where a world's truth is known.
+        of_ceiling: share of what the posterior given the same references has of that.
+        mrr: mean reciprocal rank of a user's second half among everybody's.
+    """
+
+    taste: Figure | None = None
+    of_ceiling: Figure | None = None
+    mrr: Figure | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Adjusted Rand index of k-means clusters with a world's communities.
+
+    Attributes:
+        num_clusters: as many as there are communities.
+        shipped, shipped_whole: of signatures of one half, and of what the service reads.
+        true_taste: of true tastes: the ceiling.
+    """
+
+    num_clusters: int
+    shipped: float
+    shipped_whole: float
+    true_taste: float
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """What was read, which rivals find people, and how settled shipped signatures are.
+
+    Attributes:
+        num_users: judged.
+        num_references: of each half, at most.
+        num_whole: read by the service, at most.
+        num_probes, num_orders, dimension: of the shipped signature.
+        chance_mrr: mean reciprocal rank of a guess.
+        stability: mean cosine to the same references in other orders.
+        drift: mean cosine of the oldest 2, 4... references to all, as text.
+        rivals: by name.
+        shipped_minus: shipped less the difference of image tokens, paired by user.
+        communities: where a world's truth is known.
+    """
+
+    num_users: int
+    num_references: int
+    num_whole: int
+    num_probes: int
+    num_orders: int
+    dimension: int
+    chance_mrr: float
+    stability: Figure
+    drift: Mapping[str, Figure]
+    rivals: Mapping[str, Rival]
+    shipped_minus: Rival
+    communities: Agreement | None = None
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """Why there are no signatures to be judged."""
+
+    why: str
+
+
+def measure(judge: Judge) -> Signatures | NotMeasured:
     """Signatures of the unseen users, or why there are none."""
     return judge_signatures(
         judge.scorer,
@@ -49,71 +146,116 @@ def measure(judge: Judge) -> Mapping[str, Any] | None:
     )
 
 
-def section(result: Mapping[str, Any]) -> Section:
+def judge_signatures(
+    scorer: PreferenceScorer,
+    folder: Path,
+    histories: PairTable,
+    features: Features,
+    users: Sequence[str],
+    *,
+    truth: WorldTruth | None = None,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda what: None,
+) -> Signatures | NotMeasured:
+    """Judge a checkpoint's signatures.
+
+    Args:
+        scorer: loaded from the checkpoint.
+        folder: the checkpoint.
+        histories: all pairs.
+        features: image tokens of their rows.
+        users: who is judged: users never learned from.
+        truth: of a synthetic world; used where it knows all users.
+        seed: decides how histories are shuffled, and bootstrap draws.
+        tell: called with what is being measured.
+
+    Raises:
+        CheckpointRefused: if the signature part is damaged.
+    """
+    if not has_signature(folder):
+        return NotMeasured("the checkpoint has no signature part: `recsys train` adds one")
+    cuts = cut_histories(histories, users, num_references=scorer.config.num_references, seed=seed)
+    if len(cuts) < FEWEST_USERS:
+        return NotMeasured(
+            f"at least {FEWEST_USERS} users never learned from must have four choices that"
+            f" pass something over, got {len(cuts)}"
+        )
+    judge = open_judge(scorer, folder, features, cuts, tell)
+    vectors = judge.table()
+    is_known = truth is not None and of_this_world(_samples(cuts), histories, truth)
+    if truth is None or not is_known:
+        return _other_halves(judge, vectors, seed=seed)
+    tell("signatures: the best possible")
+    vectors[CEILING] = posterior_tastes(cuts, histories, truth, seed=seed)
+    one = {name: first for name, (first, _) in vectors.items()} | {WHOLE: judge.whole()}
+    return _with_tastes(_other_halves(judge, vectors, seed=seed), one, cuts, truth, seed=seed)
+
+
+def section(result: Signatures | NotMeasured) -> Section:
     """The rivals as a plot and a grid, and how settled the shipped ones are."""
-    if "why" in result:
-        return Section("Signatures", [f"Not measured: {result['why']}."])
-    rows = known((NAMES[name], row.get("taste")) for name, row in result["rivals"].items())
+    if isinstance(result, NotMeasured):
+        return Section("Signatures", [f"Not measured: {result.why}."])
+    rows = known((NAMES[name], row.taste) for name, row in result.rivals.items())
     caption = (
         "Mean cosine of true taste to the 10 nearest neighbours. "
         "Dots are means, bars 95 % intervals, the dotted line is random users."
     )
     plots = [Plot(lambda: signature_plot(rows), caption)] if rows else []
-    told = [_agreement(result["communities"])] if "communities" in result else []
+    told = [_agreement(result.communities)] if result.communities else []
     return Section(
         "Signatures", [_protocol(result), *plots, _rivals(result), _settled(result), *told]
     )
 
 
-def _protocol(result: Mapping[str, Any]) -> str:
+def _protocol(result: Signatures) -> str:
     return (
-        f"{result['num_users']} users never learned from. Each history is shuffled and cut into two"
-        f" halves of at most {result['num_references']} references, and every row but one reads the"
-        " same first half; the whole history is one pair of each choice, at most"
-        f" {result['num_whole']}, in parts of as many as the model reads at once. Readings are of"
-        f" {result['num_probes']} probes, averaged over {result['num_orders']} orders; what is not"
+        f"{result.num_users} users never learned from. Each history gives two random halves of at"
+        f" most {result.num_references} references, and every row but one reads the same first"
+        " half; the whole history is what the service reads of it, at most"
+        f" {result.num_whole} references. Readings are of"
+        f" {result.num_probes} probes, averaged over {result.num_orders} orders; what is not"
         " projected is centred on the mean of these users. Intervals are by bootstrap over users;"
         " neighbours stay the same."
     )
 
 
-def _rivals(result: Mapping[str, Any]) -> Grid:
+def _rivals(result: Signatures) -> Grid:
     rows: list[tuple[Cell, ...]] = [
-        (NAMES[name], _told(row.get("taste")), _share(row.get("of_ceiling")), _told(row.get("mrr")))
-        for name, row in result["rivals"].items()
+        (NAMES[name], _told(row.taste), _share(row.of_ceiling), _told(row.mrr))
+        for name, row in result.rivals.items()
     ]
-    less = result["shipped_minus"]
+    less = result.shipped_minus
     name = "shipped less image difference, paired by user"
-    rows.append((name, _told(less.get("taste")), NOTHING, _told(less.get("mrr"))))
+    rows.append((name, _told(less.taste), NOTHING, _told(less.mrr)))
     caption = (
         "Taste: mean cosine of true taste to the 10 nearest neighbours, 0 for random users and 1"
         " for the true nearest. Other half: mean reciprocal rank of a user's second half among"
-        f" everybody's, {number(result['chance_mrr'], 3)} by chance."
+        f" everybody's, {number(result.chance_mrr, 3)} by chance."
     )
     return Grid(("signature", "taste", "of the ceiling", "other half"), rows, caption)
 
 
-def _settled(result: Mapping[str, Any]) -> Grid:
+def _settled(result: Signatures) -> Grid:
     rows = [
         (name, _told(figure), figure.n_users)
         for name, figure in [
-            ("same references in other orders", result["stability"]),
-            *((f"{count} references", figure) for count, figure in result["drift"].items()),
+            ("same references in other orders", result.stability),
+            *((f"{count} references", figure) for count, figure in result.drift.items()),
         ]
     ]
     caption = (
         "How settled shipped signatures are: mean cosine to the same references in other orders,"
-        " and of the first references to all of the history (users who have more, in random order)."
+        " and of the oldest references to all that the service reads (users who have more)."
     )
     return Grid(("signature", "cosine", "users"), rows, caption)
 
 
-def _agreement(communities: Mapping[str, Any]) -> str:
+def _agreement(communities: Agreement) -> str:
     return (
         "k-means clusters, as many as the world has communities"
-        f" ({communities['num_clusters']}), agree with them by an adjusted Rand index of"
-        f" {number(communities['shipped'])} (shipped), {number(communities['shipped_whole'])}"
-        f" (shipped, of the whole history) and {number(communities['true_taste'])} (true tastes:"
+        f" ({communities.num_clusters}), agree with them by an adjusted Rand index of"
+        f" {number(communities.shipped)} (shipped), {number(communities.shipped_whole)}"
+        f" (shipped, of the whole history) and {number(communities.true_taste)} (true tastes:"
         " the ceiling)."
     )
 
@@ -126,4 +268,86 @@ def _share(figure: Figure | None) -> str:
     return NOTHING if figure is None else percent(figure.value)
 
 
-TABLE = Table("signatures", measure, section)
+def _other_halves(judge: SignatureJudge, vectors: Mapping[str, Both], *, seed: int) -> Signatures:
+    """What was read, how settled signatures are, and each rival's ranks of the other half."""
+    cuts, reader = judge.cuts.values(), judge.shipped
+    n_pairs = _num_pairs(judge.cuts)
+    ranks = {name: reciprocal_ranks(*both) for name, both in vectors.items()}
+
+    def mrr(values: np.ndarray) -> Rival:
+        return Rival(mrr=over_users(values.tolist(), n_pairs=n_pairs, seed=seed))
+
+    return Signatures(
+        num_users=len(cuts),
+        num_references=max(len(cut.first) for cut in cuts),
+        num_whole=max(len(cut.whole) for cut in cuts),
+        num_probes=len(reader.probes.prompts),
+        num_orders=reader.num_orders,
+        dimension=reader.dimension,
+        chance_mrr=chance_of_ranks(len(cuts)),
+        stability=judge.stability(),
+        drift=judge.drift(),
+        rivals={name: mrr(own) for name, own in ranks.items()},
+        shipped_minus=mrr(ranks[SHIPPED] - ranks[BASELINE]),
+    )
+
+
+def _with_tastes(
+    result: Signatures,
+    vectors: Mapping[str, Vectors],
+    cuts: Mapping[str, Cut],
+    truth: WorldTruth,
+    *,
+    seed: int,
+) -> Signatures:
+    """How near in taste each rival's neighbours are, and how clusters agree with communities.
+
+    Args:
+        result: the rest.
+        vectors: of the first halves, and of what the service reads.
+        cuts: of the same users.
+        truth: of their world.
+        seed: of the bootstrap.
+    """
+    tastes = np.stack([truth.taste(user) for user in cuts])
+    scale, n_pairs = taste_scale(tastes), _num_pairs(cuts)
+    span = scale.best - scale.random
+    gains = {name: scale.shared(rows) - scale.random for name, rows in vectors.items()}
+
+    def ratio(above: np.ndarray, below: np.ndarray) -> Figure:
+        return ratio_of_means(above, below, n_pairs=n_pairs, seed=seed)
+
+    rivals = {
+        name: replace(
+            result.rivals.get(name, Rival()),
+            taste=ratio(gain, span),
+            # The ceiling is of one half.
+            of_ceiling=None if name == WHOLE else ratio(gain, gains[CEILING]),
+        )
+        for name, gain in gains.items()
+    }
+    communities = np.array([truth.community(user) for user in cuts])
+    num_clusters = min(len(truth.population.communities), len(cuts))
+    agreements = {
+        name: agreement(rows, communities, num_clusters=num_clusters)
+        for name, rows in ((SHIPPED, vectors[SHIPPED]), (WHOLE, vectors[WHOLE]), (TRUE, tastes))
+    }
+    return replace(
+        result,
+        rivals=rivals,
+        shipped_minus=replace(
+            result.shipped_minus, taste=ratio(gains[SHIPPED] - gains[BASELINE], span)
+        ),
+        communities=Agreement(num_clusters, **agreements),
+    )
+
+
+def _num_pairs(cuts: Mapping[str, Cut]) -> int:
+    return sum(len(cut.first) for cut in cuts.values())
+
+
+def _samples(cuts: Mapping[str, Cut]) -> dict[str, Sample]:
+    return {user: Sample(cut.first, cut.second) for user, cut in cuts.items()}
+
+
+TABLE: Table[Signatures | NotMeasured] = Table("signatures", measure, section)

@@ -7,7 +7,7 @@ import torch
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.coldstart.population import ColdStart
 from training.data.samples import Pair, PairTable, Sample
-from training.evaluation.onboarding_judge import COUNTS, judge_onboarding
+from training.evaluation.tables.first_questions import COUNTS, judge_onboarding
 from training.world.tastes import Population, choose
 from training.world.truth import WorldTruth
 
@@ -60,18 +60,18 @@ def judged(world, **other):
 
 def test_suggested_pairs_tell_more_than_random_ones(world) -> None:
     found = judged(world)
-    assert found["num_images"] == 200
-    assert found["num_candidates"] == 300
-    assert found["unasked"].value == pytest.approx(0.5, abs=0.05)
-    assert found["unasked"].n_pairs == NUM_PEOPLE * NUM_PAIRS
-    assert set(found["by_answers"]) == {str(count) for count in COUNTS}
-    for count, row in found["by_answers"].items():
-        gain = row["suggested"].value - row["random"].value
-        assert row["gain"].value == pytest.approx(gain)
-        bits = found["expected_bits"][count]
-        assert bits["suggested"] > bits["random"]
-    assert found["by_answers"]["2"]["gain"].low > 0
-    assert found["by_answers"]["8"]["suggested"].value > 0.8
+    assert found.num_images == 200
+    assert found.num_candidates == 300
+    assert found.unasked.value == pytest.approx(0.5, abs=0.05)
+    assert found.unasked.n_pairs == NUM_PEOPLE * NUM_PAIRS
+    assert set(found.by_answers) == {str(count) for count in COUNTS}
+    for count, row in found.by_answers.items():
+        gain = row.suggested.value - row.random.value
+        assert row.gain.value == pytest.approx(gain)
+        bits = found.expected_bits[count]
+        assert bits.suggested > bits.random
+    assert found.by_answers["2"].gain.low > 0
+    assert found.by_answers["8"].suggested.value > 0.8
 
 
 def test_the_same_seed_gives_the_same_figures(world) -> None:
@@ -86,15 +86,15 @@ def test_classes_that_are_all_alike_gain_nothing(world) -> None:
     some = np.ones(NUM_CLASSES)
     classes = LatentClasses(same, some / NUM_CLASSES, some, some)
     alike = ColdStart(cold_start.mean, cold_start.components, classes, cold_start.blends)
-    for row in judged(world, cold_start=alike)["by_answers"].values():
-        assert row["gain"].value == pytest.approx(0.0, abs=1e-12)
+    for row in judged(world, cold_start=alike).by_answers.values():
+        assert row.gain.value == pytest.approx(0.0, abs=1e-12)
 
 
 def test_targets_that_show_an_image_of_the_pool_are_not_judged(world) -> None:
     lenders, samples = world[1], world[2]
     seen = tuple(lenders[0])  # every image of these may be in the pool
     more = {user: Sample((), sample.pairs + seen) for user, sample in samples.items()}
-    left = judged(world, samples=more)["unasked"].n_pairs
+    left = judged(world, samples=more).unasked.n_pairs
     assert NUM_PEOPLE * NUM_PAIRS <= left < NUM_PEOPLE * (NUM_PAIRS + 50)
     assert judged(world, samples={}) is None
 
