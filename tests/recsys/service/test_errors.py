@@ -184,6 +184,15 @@ def test_the_client_passes_the_correlation_id_of_a_bug_on(live, channel):
     assert type(error_of(call)) is errors.RecsysError
 
 
+def test_the_access_log_has_the_correlation_id_that_the_caller_is_given(live, channel, caplog):
+    with caplog.at_level(logging.INFO, "recsys.access"):
+        call = failed(live, channel, errors.NotFound("x"))
+
+    correlation_id = details_of(call)["ErrorInfo"].metadata["correlation_id"]
+    (line,) = (each.getMessage() for each in caplog.records if each.name == "recsys.access")
+    assert f"correlation_id={correlation_id}" in line
+
+
 def test_a_message_that_is_too_long_or_no_text_is_sent_all_the_same(live, channel):
     """Details travel in headers, of which much more than 8 KiB would be lost with the call."""
     error = errors.InvalidRequest("ü\udc80\0" * 100_000, field="f" * 100_000)
