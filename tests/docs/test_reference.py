@@ -87,7 +87,7 @@ def invocations() -> Iterator[tuple[str, list[str]]]:
         text = page.read_text("utf-8")
         code = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.DOTALL)
         code += re.findall(r"^((?: {4}.*\n)+)", text, re.M) if page.parent == ROOT else []
-        for line in "\n".join(code).splitlines():
+        for line in "\n".join(code).replace("\\\n", " ").splitlines():
             if line.strip().startswith("recsys "):
                 call = re.split(r"\|\||&", line.strip())[0]
                 yield f"{page.name}: {line.strip()}", shlex.split(call, comments=True)
