@@ -1,1 +1,1 @@
-"""Groups of users of near signatures, and what sets each apart."""
+"""Clusters of users with near signatures, and what is characteristic of each."""

@@ -23,17 +23,17 @@ def build_clusters(
     num_clusters: int | None = None,
     min_size: int | None = None,
 ) -> ClusterRun:
-    """Cluster all users who have a signature, and store what sets each cluster apart.
+    """Cluster all users who have a signature, and store what is characteristic of each cluster.
 
-    Memory holds the vectors and, for each cluster, a few images and words: no history.
+    Memory holds the vectors and a few images and words of each cluster, but no histories.
 
     Args:
         database: with a current schema.
         model_version: of the signatures.
-        name: of the run; given by storage by default.
+        name: of the run; storage names it by default.
         method: as in `recsys.clusters.group.group`, like the two below.
         num_clusters: of k-means.
-        min_size: smaller groups are no clusters.
+        min_size: of a cluster.
 
     Raises:
         NotFound: if no signature of this model version is stored.

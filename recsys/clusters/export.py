@@ -1,4 +1,4 @@
-"""A run of clusters as files for notebooks: who is in which cluster, and what each cluster is."""
+"""A run of clusters as files for notebooks: the members, and the facts of each cluster."""
 
 import csv
 import json
@@ -25,14 +25,14 @@ ExportRow = tuple[Any, ...]
 def export_run(
     store: ClusterStore, run_id: int, folder: Path, *, format: str = "parquet"
 ) -> list[Path]:
-    """Write members.* and clusters.*; each file appears when it is whole, in place of an old one.
+    """Write members.* and clusters.*; each file replaces an old one once it is complete.
 
     Members are read and written page by page. In CSV, lists are JSON.
 
     Args:
         store: of the run.
         run_id: of a finished run.
-        folder: made if it is not there.
+        folder: created if missing.
         format: "parquet" or "csv".
 
     Returns:

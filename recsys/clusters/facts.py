@@ -1,8 +1,8 @@
-"""What sets a cluster apart from everyone else: images it likes and dislikes, words it writes.
+"""What is characteristic of a cluster: the images that it likes and dislikes, the words it uses.
 
-Both are ranked by one figure, the z-score of a log-odds ratio with an informative Dirichlet prior
-(Monroe, Colaresi and Quinn 2008, "Fightin' Words"), the prior being a tenth of everyone's counts:
-what was seen a few times only stays near 0, however lopsided.
+Both are ranked by the z-score of a log-odds ratio with an informative Dirichlet prior (Monroe,
+Colaresi and Quinn 2008, "Fightin' Words"). The prior is a tenth of all users' counts, so that rare
+events stay near 0, however lopsided.
 """
 
 import re
@@ -22,12 +22,12 @@ NUM_IMAGES = 12
 NUM_WORDS = 20
 
 PRIOR = 0.1
-"""What share of everyone's counts is taken for granted of every group before its own are seen."""
+"""Weight of all users' counts in the prior of a group."""
 
 LEAST_WORD_Z = 2.0
-"""Standard errors: words nearer to everyone else's use are not told, for chance makes as many."""
+"""In standard errors: words below it are left out, because chance produces as many."""
 
-_MAX_CELLS = 4_000_000  # words times clusters that are counted: bounds the memory
+_MAX_CELLS = 4_000_000  # words times clusters: bounds the memory
 _MOST_WORDS = 20_000
 _MOST_WHILE_READING = 200_000
 _WORD = re.compile(r"[^\W\d_][\w'’-]+")
@@ -42,26 +42,26 @@ STOP_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ClusterImages:
-    """Images by which a cluster is told apart, the clearest first; at most `NUM_IMAGES` of each."""
+    """A cluster's most characteristic images, the clearest first; at most `NUM_IMAGES` of each."""
 
     liked: tuple[ClusterImage, ...]
     disliked: tuple[ClusterImage, ...]
 
 
 def log_odds_z(hits: Any, misses: Any, all_hits: Any, all_misses: Any, *, rate: Any) -> Any:
-    """How much likelier a hit is in one group than in all others, in standard errors.
+    """Return how much more likely a hit is in one group than in all others, in standard errors.
 
     With a = w all_hits + rate and b = w all_misses + 1 - rate as prior of both sides (w: PRIOR),
-    delta = log((h + a) / (m + b)) - log((h' + a) / (m' + b)), where h' and m' are those outside the
+    delta = log((h + a) / (m + b)) - log((h' + a) / (m' + b)), with h' and m' outside the
     group; its variance is near 1/(h + a) + 1/(m + b) + 1/(h' + a) + 1/(m' + b), and
     z = delta / sqrt(variance).  Monroe, Colaresi and Quinn 2008.
 
     Args:
         hits: of the group; numbers or arrays, at least 0.
         misses: of the group.
-        all_hits: of everybody, the group included.
-        all_misses: of everybody, the group included.
-        rate: what share of hits one imagined trial has, in (0, 1).
+        all_hits: of all users, including the group.
+        all_misses: of all users, including the group.
+        rate: the share of hits in the one pseudo-trial of the prior, in (0, 1).
     """
     a, b = PRIOR * all_hits + rate, PRIOR * all_misses + 1 - rate
     inside, outside = (hits + a, misses + b), (all_hits - hits + a, all_misses - misses + b)
@@ -76,9 +76,9 @@ def image_facts(
     """Find the images that each cluster likes more, and less, than everyone else.
 
     Args:
-        opinions: of all clusters and of those in none, all of an image's together.
-        num_clusters: places 0 to num_clusters - 1 are asked about.
-        like_rate: of all images shown to anybody, the share that was liked, in (0, 1).
+        opinions: of all clusters and of unclustered users, grouped by image.
+        num_clusters: for places 0 to num_clusters - 1.
+        like_rate: the share of all images shown that was liked, in (0, 1).
 
     Returns:
         By place.
@@ -127,21 +127,21 @@ def _clearest(images: list[ClusterImage]) -> list[ClusterImage]:
 
 
 def words_of(prompt: str) -> set[str]:
-    """The words of a prompt, each once, in lower case, without the most common ones."""
+    """Return the distinct words of a prompt, in lower case, without stop words."""
     return {word for word in _WORD.findall(prompt.lower()) if word not in STOP_WORDS}
 
 
 def word_facts(
     uses: Callable[[], Iterable[PromptUse]], num_clusters: int
 ) -> list[tuple[ClusterWord, ...]]:
-    """Find the words that each cluster writes more often than everyone else.
+    """Find the words that each cluster uses more often than all other users.
 
-    A word counts once for each choice whose prompt holds it. Only words that two members used are
-    told, for a word of one alone could tell who they are.
+    A word counts once for each choice whose prompt contains it. Only words of at least two members
+    are returned, because a word of one member alone could identify them.
 
     Args:
-        uses: begins to read all prompts; called twice.
-        num_clusters: places 0 to num_clusters - 1 are asked about.
+        uses: starts reading all prompts; called twice.
+        num_clusters: for places 0 to num_clusters - 1.
 
     Returns:
         By place, the clearest first, at most `NUM_WORDS`, none below `LEAST_WORD_Z`.

@@ -1,4 +1,4 @@
-"""Group users of near signatures: HDBSCAN where there are few, spherical k-means where many.
+"""Cluster users by their signatures: HDBSCAN for few users, spherical k-means for many.
 
 Signatures are unit vectors, so that Euclidean distance orders pairs as the cosine does.
 """
@@ -16,17 +16,17 @@ from storage.records import SignatureBatch
 METHODS = ("auto", "hdbscan", "kmeans")
 UNCLUSTERED = -1
 FEW_USERS = 20_000
-"""Up to so many, "auto" takes HDBSCAN: its time grows with the square of their number."""
+"""Up to this many, "auto" takes HDBSCAN: its time grows with the square of their number."""
 
 MAX_UNCLUSTERED = 0.5
-"""Where HDBSCAN leaves a larger share in no cluster, "auto" takes k-means instead, and says so."""
+"""Above this share of unclustered users, "auto" takes k-means instead, and says so."""
 
 _SEED = 0
 _ITERATIONS = 25
-_BEGINNINGS = 5  # of which the best is taken: one alone may leave two groups together
-_POINTS_A_CENTROID = 2000  # k-means learns from a sample of at most so many users a cluster
+_NUM_RESTARTS = 5  # the best is kept: a single run may merge two groups
+_POINTS_A_CENTROID = 2000  # k-means is trained on a sample of at most this many users a cluster
 _LEAST_SIZE = 5
-_MOST_BY_DEFAULT = 64  # more clusters than that nobody reads
+_MOST_BY_DEFAULT = 64  # nobody reads more clusters than this
 _ROWS_AT_ONCE = 10_000
 _SMALLEST_NORM = 1e-12
 
@@ -39,13 +39,13 @@ class SignatureSource(Protocol):
     """Where signatures come from; `storage.signatures.SignatureStore` is one."""
 
     def count(self, model_version: str) -> int:
-        """Tell how many users have one."""
+        """Return the number of signatures."""
 
     def last_sequence(self, model_version: str) -> int:
-        """Tell the last sequence given."""
+        """Return the last sequence given."""
 
     def changes(self, model_version: str, *, after: int, limit: int) -> SignatureBatch:
-        """Read those put behind a sequence."""
+        """Return those stored after a sequence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,12 +63,12 @@ class SignatureTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grouping:
-    """Which users belong together.
+    """A clustering of users.
 
     Attributes:
-        labels: shape (N,), int64: 0 to num_clusters - 1, the largest cluster first; -1: in none.
+        labels: shape (N,), int64: 0 to num_clusters - 1, the largest first; -1: unclustered.
         centroids: shape (num_clusters, E), float32, of length 1.
-        similarity: shape (N,), float32: cosine of each user to their centroid; 0 for those in none.
+        similarity: shape (N,), float32: cosine of each user to their centroid; 0 if unclustered.
         method: "hdbscan" or "kmeans".
         parameters: of the method, by name.
     """
@@ -81,14 +81,14 @@ class Grouping:
 
     @property
     def num_clusters(self) -> int:
-        """How many clusters there are."""
+        """The number of clusters."""
         return len(self.centroids)
 
 
 def read_signatures(source: SignatureSource, model_version: str) -> SignatureTable:
     """Read all signatures of a model version into one array, page by page.
 
-    What is put while it reads may be missed; who comes twice is there as they came last.
+    Signatures stored while it reads may be missed; of one user the last is kept.
 
     Args:
         source: of signatures.
@@ -124,19 +124,19 @@ def group(
     num_clusters: int | None = None,
     min_size: int | None = None,
 ) -> Grouping:
-    """Group users by their signatures; the same input gives the same groups.
+    """Cluster users by their signatures; the same input gives the same clusters.
 
-    HDBSCAN finds as many clusters as stand out and leaves out who is near none (Campello et al.
-    2013); min_size is by default half the square root of N, at least 5. k-means (FAISS, spherical)
-    puts everybody somewhere; num_clusters is by default the square root of N / 10, from 2 to 64.
-    Both defaults are rules of thumb: what an analyst can read.
+    HDBSCAN finds the number of clusters itself and leaves outliers unclustered (Campello et al.
+    2013); by default min_size is half the square root of N, at least 5. k-means (FAISS, spherical)
+    assigns every user; by default num_clusters is the square root of N / 10, from 2 to 64. Both
+    defaults are rules of thumb for what an analyst can read.
 
     Args:
         vectors: of length 1, at least one.
-        method: "auto" takes HDBSCAN for up to `FEW_USERS` users and if num_clusters is not given;
-            and k-means else, and where HDBSCAN leaves more than `MAX_UNCLUSTERED` in no cluster.
-        num_clusters: of k-means, 1 to N; fewer come out where vectors are identical.
-        min_size: smaller groups are no clusters; at least 2.
+        method: "auto" takes HDBSCAN for up to `FEW_USERS` users unless num_clusters is given, and
+            k-means otherwise or if HDBSCAN leaves more than `MAX_UNCLUSTERED` unclustered.
+        num_clusters: of k-means, 1 to N; fewer result if vectors are identical.
+        min_size: of a cluster; members of smaller ones are unclustered; at least 2.
 
     Raises:
         InvalidRequest: if the method is unknown or a number is out of range.
@@ -168,13 +168,12 @@ def _dense_labels(vectors: UnitVectors, size: int) -> Labels:
     if len(vectors) < size:
         return np.full(len(vectors), UNCLUSTERED, dtype=np.int64)
     if np.ptp(vectors, axis=0).max() == 0:
-        return np.zeros(len(vectors), dtype=np.int64)  # all alike: a density without an end
+        return np.zeros(len(vectors), dtype=np.int64)  # all equal: the density is infinite
     from sklearn.cluster import HDBSCAN
 
     model = HDBSCAN(min_cluster_size=size, min_samples=min(size, _LEAST_SIZE), copy=True, n_jobs=1)
-    # Its tree ranks distances: float32 would tie near vectors that differ.
-    labels: Labels = model.fit_predict(vectors.astype(np.float64)).astype(np.int64)
-    return labels
+    # Its tree ranks distances, and float32 would create ties.
+    return np.asarray(model.fit_predict(vectors.astype(np.float64)), dtype=np.int64)
 
 
 def _kmeans(
@@ -188,7 +187,7 @@ def _kmeans(
         dimension,
         k,
         niter=_ITERATIONS,
-        nredo=_BEGINNINGS,
+        nredo=_NUM_RESTARTS,
         seed=_SEED,
         spherical=True,
         min_points_per_centroid=1,
@@ -208,14 +207,14 @@ def _kmeans(
 def _grouping(
     vectors: UnitVectors, labels: Labels, method: str, parameters: dict[str, Parameter]
 ) -> Grouping:
-    """Number clusters by size; centroids are their members' means, of length 1."""
-    found, sizes = np.unique(labels[labels >= 0], return_counts=True)
+    """Number clusters by size; centroids are the means of their members, of length 1."""
+    numbers, sizes = np.unique(labels[labels >= 0], return_counts=True)
     places = np.full(labels.max(initial=0) + 2, UNCLUSTERED)  # the last one is that of label -1
-    places[found[np.argsort(-sizes, kind="stable")]] = np.arange(len(found))
+    places[numbers[np.argsort(-sizes, kind="stable")]] = np.arange(len(numbers))
     renamed = places[labels]
-    centroids = np.zeros((len(found), vectors.shape[1]), dtype=np.float32)
+    centroids = np.zeros((len(numbers), vectors.shape[1]), dtype=np.float32)
     similarity = np.zeros(len(vectors), dtype=np.float32)
-    for place in range(len(found)):
+    for place in range(len(numbers)):
         members = renamed == place
         centroids[place] = _of_length_one(vectors[members].mean(axis=0, dtype=np.float64)[None])[0]
         similarity[members] = np.clip(vectors[members] @ centroids[place], -1, 1)
@@ -227,7 +226,7 @@ def _check(num_users: int, method: str, num_clusters: int | None, min_size: int 
         raise InvalidRequest(f"method must be one of {', '.join(METHODS)}, got {method}")
     if num_users < 1:
         raise InvalidRequest(
-            "one signature at least must be given, got none: run `recsys backfill`"
+            "clustering needs at least one signature, got none: run `recsys backfill`"
         )
     if num_clusters is not None and method == "hdbscan":
         raise InvalidRequest("HDBSCAN finds the number of clusters: drop --num, or use kmeans")

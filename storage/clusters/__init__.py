@@ -1,1 +1,1 @@
-"""Clusters of users as they were built: runs, members, and what sets each cluster apart."""
+"""Runs of clusters, their members, and what is characteristic of each cluster."""

@@ -1,6 +1,6 @@
 """One run of clusters on its way into SQL: begun, filled with members, finished with an identity.
 
-A run is seen once it is finished. One that was given up is swept away by a later one.
+A run is visible once it is finished. A later run removes those that were abandoned.
 """
 
 import json
@@ -60,7 +60,7 @@ class ClusterBuilder:
             )
         if _OWN_NAME.fullmatch(name):
             raise InvalidRecord(
-                f"run-N names runs that were given no name, got {name}: take another"
+                f"run-N is reserved for runs without a name, got {name}: take another"
             )
         with self.database.session() as session:
             _check_free(session, name)
@@ -73,7 +73,7 @@ class ClusterBuilder:
         *,
         num_users: int,
     ) -> int:
-        """Begin a run that nobody sees yet, and sweep away those given up a day ago.
+        """Begin a run, not visible yet, and remove those abandoned a day ago.
 
         Returns:
             Its number.
@@ -104,7 +104,7 @@ class ClusterBuilder:
         places: Sequence[int],
         similarity: Sequence[float],
     ) -> None:
-        """Put users where they belong, some at a time; those erased meanwhile are left out.
+        """Add members in batches; users erased meanwhile are left out.
 
         Args:
             run_id: of a run that is not finished.
@@ -130,12 +130,12 @@ class ClusterBuilder:
     def finish(
         self, run_id: int, drafts: Sequence[ClusterDraft], *, name: str | None = None
     ) -> str:
-        """Give clusters their ids and let the run be seen, all in one transaction.
+        """Give clusters their ids and make the run visible, in one transaction.
 
         A cluster keeps the id of the cluster of the newest run before with which it shares more
         than half of all users who are in either (Jaccard above 0.5): there is at most one, and it
-        is at most one's. Every other cluster gets an id that none ever had. Of two that finish at
-        once, the second is compared with the first.
+        is at most one's. Every other cluster gets a new id. Of two runs that finish at once, the
+        second is compared with the first.
 
         Args:
             run_id: of a run that is not finished.
@@ -147,7 +147,7 @@ class ClusterBuilder:
 
         Raises:
             InvalidRecord: if another run got the name meanwhile.
-            UnknownCluster: if the run was given up and swept away meanwhile.
+            UnknownCluster: if the run was abandoned and removed meanwhile.
         """
         with self.database.writing() as session:
             lock_blobs(session, alone=False)  # an erasure comes before all of this, or after
@@ -193,7 +193,7 @@ def _check_free(session: Session, name: str, *, but: int | None = None) -> None:
 
 
 def _held(session: Session, user_ids: Sequence[str]) -> set[str]:
-    """Those of these users that there are; none of them goes until the transaction ends."""
+    """Those of these users who exist; their rows are locked until the transaction ends."""
     held: set[str] = set()
     for part in parts(user_ids):
         query = select(UserRow.user_id).where(UserRow.user_id.in_(part)).order_by(UserRow.user_id)

@@ -1,4 +1,4 @@
-"""Which cluster of the run before a new one still is: the one that it shares its members with."""
+"""The identity of clusters across runs: a cluster keeps its id while it keeps its members."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 from storage.tables import ClusterMemberRow, ClusterRow, ClusterRunRow
 
 SAME = 0.5
-"""A cluster is the one of the run before if more than this share of both together is in both."""
+"""Jaccard index of members above which a cluster keeps its earlier id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A cluster of the run before, and how many of its members are in the new one."""
+    """A cluster of the previous run, and how many of its members are in the new one."""
 
     cluster_id: int
     size: int
@@ -26,7 +26,7 @@ class Earlier:
 def earlier_clusters(
     session: Session, run: ClusterRunRow, sizes: Mapping[int, int]
 ) -> tuple[dict[int, Earlier], bool]:
-    """By new place: the cluster before that it still is. And whether centroids compare."""
+    """Return the earlier cluster of each new place, and whether centroids are comparable."""
     newest = (
         select(ClusterRunRow)
         .where(ClusterRunRow.created_at.is_not(None))

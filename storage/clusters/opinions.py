@@ -1,4 +1,4 @@
-"""What the clusters of a run liked, passed over and wrote: counted in SQL, read as a stream."""
+"""What the clusters of a run liked, passed over and wrote, counted in SQL and streamed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,13 +10,13 @@ from storage.database import Database
 from storage.tables import ChoiceRow, ClusterMemberRow, PassedOverRow
 
 NOBODYS = -1
-"""The place of those who are in no cluster of the run."""
+"""The place of users who are in no cluster of the run."""
 
 _ROWS_AT_ONCE = 5000
 
 
 def image_opinions(database: Database, run_id: int) -> Iterator[ImageOpinion]:
-    """How often each cluster liked and passed over each image; all of an image's come together.
+    """Count how often each cluster liked and passed over each image, grouped by image.
 
     Args:
         database: with a current schema.
@@ -43,7 +43,7 @@ def image_opinions(database: Database, run_id: int) -> Iterator[ImageOpinion]:
 
 
 def count_opinions(database: Database) -> tuple[int, int]:
-    """How often anybody liked an image, and passed one over."""
+    """Count all likes, and all images passed over."""
     likes = select(func.count()).where(ChoiceRow.liked.is_not(None))
     passes = select(func.count()).select_from(PassedOverRow)
     with database.session() as session:
@@ -51,7 +51,7 @@ def count_opinions(database: Database) -> tuple[int, int]:
 
 
 def prompt_uses(database: Database, run_id: int) -> Iterator[PromptUse]:
-    """How often each cluster wrote each prompt that is not empty.
+    """Count how often each cluster used each prompt that is not empty.
 
     Args:
         database: with a current schema.

@@ -1,1 +1,1 @@
-"""What new users are helped by: learned populations and first questions, as they were stored."""
+"""What cold start learned: populations and first questions."""

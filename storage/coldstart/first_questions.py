@@ -1,7 +1,6 @@
-"""The pairs that new users are shown, as JSON beside the classes; and what an erasure does to them.
+"""The pairs that new users are shown, stored as JSON, and how an erasure removes them.
 
-A pair lives as long as somebody's choice still names each of its images together with its prompt.
-What nobody's choice names any more is neither told nor kept.
+A pair is kept as long as a stored choice names each of its images together with its prompt.
 """
 
 import json
@@ -16,7 +15,7 @@ from storage.tables import ChoiceRow, ColdStartRow, PassedOverRow
 
 
 def to_json(onboarding: Onboarding | None) -> str:
-    """Write it for the column; the empty text for none."""
+    """Serialise for the column; the empty string for None."""
     return "" if onboarding is None else json.dumps(asdict(onboarding))
 
 
@@ -30,16 +29,16 @@ def from_json(text: str) -> Onboarding | None:
 
 
 def living(session: Session, onboarding: Onboarding) -> Onboarding:
-    """Leave out the pairs that do not live any more."""
+    """Leave out pairs that no stored choice supports any more."""
     pairs = tuple(pair for pair in onboarding.pairs if _lives(session, pair))
     return replace(onboarding, pairs=pairs)
 
 
 def forget_pairs(session: Session, images: Collection[str]) -> None:
-    """Remove pairs that do not live any more, after choices that named these images have gone.
+    """Remove pairs that no stored choice supports, after choices of these images were erased.
 
     Args:
-        images: SHA-256 of each; pairs of other images are not looked at.
+        images: SHA-256 of each; pairs of other images are not checked.
     """
     rows = session.execute(select(ColdStartRow.model_version, ColdStartRow.onboarding)).all()
     for model_version, text in rows:

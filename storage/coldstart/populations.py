@@ -1,4 +1,4 @@
-"""What is borrowed for new users, as it was last learned: one for each model version."""
+"""The population that cold start last learned from, one for each model version."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,14 +13,14 @@ from storage.tables import ColdStartRow
 
 @dataclass(frozen=True, slots=True)
 class StoredColdStart:
-    """Numbers that name nobody.
+    """A learned population; it identifies no user.
 
     Attributes:
-        model_version: that they were learned for.
+        model_version: that it was learned for.
         num_users: learned from.
-        num_pairs: theirs.
-        data: as their owner wrote them.
-        onboarding: the pairs that new users are shown; None: none were chosen.
+        num_pairs: of those users.
+        data: as `recsys.coldstart.population` serialises it.
+        onboarding: the pairs to show new users; None: none were chosen.
         created_at: when, UTC; None before it is stored.
     """
 
@@ -43,7 +43,7 @@ class ColdStartStore:
         self.database = database
 
     def put(self, stored: StoredColdStart) -> None:
-        """Store in place of what was there, without pairs whose images were erased meanwhile."""
+        """Store in place of the previous one, without pairs whose images were erased meanwhile."""
         with self.database.writing() as session:
             onboarding = stored.onboarding and living(session, stored.onboarding)
             session.merge(
@@ -58,7 +58,7 @@ class ColdStartStore:
             )
 
     def get(self, model_version: str) -> StoredColdStart | None:
-        """What was last learned for a model version, if anything."""
+        """Return what was last learned for a model version, or None."""
         with self.database.session() as session:
             row = session.get(ColdStartRow, model_version)
             if row is None:
@@ -74,9 +74,9 @@ class ColdStartStore:
             )
 
     def onboarding(self, model_version: str) -> Onboarding | None:
-        """The pairs to show a new user whose images still are there; None if nothing was learned.
+        """Return the pairs to show a new user whose images are still stored; None if none learned.
 
-        Reads none of the numbers.
+        Does not read the population itself.
         """
         query = select(ColdStartRow.onboarding).where(ColdStartRow.model_version == model_version)
         with self.database.session() as session:
@@ -84,7 +84,7 @@ class ColdStartStore:
             return onboarding and living(session, onboarding)
 
     def remove(self, model_version: str) -> bool:
-        """Forget it; False if there was nothing."""
+        """Remove it; return False if there was nothing."""
         with self.database.writing() as session:
             row = session.get(ColdStartRow, model_version)
             if row is not None:
