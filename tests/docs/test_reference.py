@@ -81,6 +81,12 @@ def test_an_option_is_documented(path: str, option: click.Option) -> None:
     assert is_sentence(option.help or "", num_words=3), f"{path} {option.opts[0]}: {option.help!r}"
 
 
+@pytest.mark.parametrize("path", COMMANDS)
+def test_no_two_options_of_a_command_have_the_same_help(path: str) -> None:
+    options = [each for each in COMMANDS[path].params if isinstance(each, click.Option)]
+    assert len({each.help for each in options}) == len(options)
+
+
 def invocations() -> Iterator[tuple[str, list[str]]]:
     """Every call of `recsys` in a block of code of the documentation."""
     for page in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):

@@ -5,7 +5,6 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+import recsys
 from recsys import errors
 from recsys.cli import main as module
 from recsys.cli.failures import ExitCode, Failure, explained
@@ -87,27 +87,25 @@ def test_the_line_of_help_is_the_commands_own(name: str) -> None:
     assert command.get_short_help_str(200).rstrip(".") == COMMANDS[name][1].rstrip(".")
 
 
-def commands(command: click.Command, name: str = "recsys") -> Iterator[tuple[str, click.Command]]:
-    """Yield a command and all that are under it, other packages' included."""
-    yield name, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for each in command.list_commands(context):
-            below = command.get_command(context, each)
-            assert below is not None
-            yield from commands(below, f"{name} {each}")
+def modules_of(line: str) -> set[str]:
+    """Every module that an import statement may name, `from recsys.cli import rank` included."""
+    words = line.replace(",", " ").replace("(", " ").split()
+    names = words[words.index("import") + 1 :] if words[0] == "from" else []
+    return {words[1], *(f"{words[1]}.{name}" for name in names)}
 
 
-def test_every_command_and_option_has_a_help_text_of_its_own() -> None:
-    known = dict(commands(cli))
-    assert {"recsys rank", "recsys clusters build", "recsys evaluate"} <= set(known)
-    for name, command in known.items():
-        assert len((command.help or "").split()) > 2, f"{name} has no help text"
-        options = [each for each in command.params if isinstance(each, click.Option)]
-        texts = [each.help or "" for each in options]
-        short = [each.opts[0] for each in options if len((each.help or "").split()) < 3]
-        assert not short, f"{name}: these options have no help text: {short}"
-        assert len(set(texts)) == len(texts), f"{name} says the same of two options"
+def test_commands_do_not_import_each_other_and_the_page_imports_none() -> None:
+    rooms = [Path(recsys.__path__[0], room) for room in ("cli", "analyst", "service")]
+    sources = [path for room in rooms for path in room.rglob("*.py")]
+    assert len(sources) > len(COMMANDS)
+    modules = {name for name, _ in COMMANDS.values()}
+    for path in sources:
+        lines = map(str.strip, path.read_text("utf-8").splitlines())
+        imports = {line for line in lines if line.startswith(("from recsys.", "import recsys."))}
+        imports = {module for line in imports for module in modules_of(line)}
+        assert not imports & modules, f"{path} imports a command"
+        in_room = path.is_relative_to(rooms[0])
+        assert in_room or not any(each.startswith("recsys.cli") for each in imports), path
 
 
 def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
