@@ -210,6 +210,7 @@ SLIPS = {
         ("recsys/ranking/ranker.py", "import transformers"),
         ("recsys/ranking/ranker.py", "def f():\n    from transformers import AutoModel"),
         ("recsys/scorer/adapter.py", "import transformers.utils"),
+        ("training/fitting/stages.py", "from recsys.scorer import idefics2"),
         ("training/fitting/trainer.py", "from peft import LoraConfig"),
         ("recsys/scorer.py", "import bitsandbytes"),
         ("recsys/analyst/launch.py", "import faiss"),

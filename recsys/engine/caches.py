@@ -1,7 +1,7 @@
 """User prefixes kept warm: least recently used goes first, bounded in bytes, erasure is final.
 
 One user has at most one entry per model version: a newer history revision takes the place of the
-older one, which nobody will ask for again.
+older one, which is not asked for again.
 """
 
 import threading

@@ -218,7 +218,7 @@ class ScoringEngine:
                 and only when the user's prefix is not warm. A prefix of fewer is used but not
                 kept, for what cannot be read now may be readable later.
             candidates: at least one.
-            deadline: instant on the engine's clock (time.monotonic unless told otherwise).
+            deadline: instant on the engine's clock (time.monotonic by default).
             since: `num_forgotten` as it was before the history was read; None: as it is now.
 
         Raises:

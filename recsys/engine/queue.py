@@ -87,7 +87,7 @@ class WaitingLine:
         return group
 
     def leave(self, item: Item, group: Group) -> None:
-        """Take an item out if it still waits; a group that nobody waits in goes too."""
+        """Take an item out if it still waits, and its group when that is empty."""
         if item in group.items:
             group.items.remove(item)
         if not group.items and self._groups.get(group.key) is group:

@@ -34,7 +34,7 @@ class UserPrefix(SizedPrefix, Protocol):
 class Scorer(Protocol):
     """What serving needs of `recsys.scorer.model.PreferenceScorer`.
 
-    References, candidates and prefixes pass through unread, so that nobody who imports this loads
+    References, candidates and prefixes pass through unread, so that importing this does not load
     the model's libraries.
     """
 
@@ -80,7 +80,7 @@ class ModelThread:
 
     @property
     def num_failures(self) -> int:
-        """Calls that raised what nobody raises on purpose."""
+        """Calls that raised an unexpected error."""
         return self._num_failures
 
     @property

@@ -57,7 +57,7 @@ DEFAULT_LIMITS = ImageLimits()
 
 
 def inspect(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageFacts:
-    """Check encoded bytes and tell their facts, without decoding a pixel.
+    """Check encoded bytes and return their facts, without decoding a pixel.
 
     Whatever `decode` accepts is accepted here, with the size that `decode` returns. Damage inside
     the pixel data shows only when it is decoded; a missing end shows here.

@@ -78,7 +78,7 @@ class ImageReader:
         try:
             return self._decode(self._images.image(sha256))
         except Exception:
-            # Of whatever kind: the user's other references still tell their taste.
+            # Of any kind: the user's other references still count.
             logger.warning("image %s of a reference cannot be read", sha256, exc_info=True)
             return None
 

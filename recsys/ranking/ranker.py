@@ -137,7 +137,7 @@ class Ranker:
             images = [each for each in seen if isinstance(each, CandidateImage)]
             if not images:
                 return self._ranking(user_id, candidates, seen, Scored((), len(pairs)))
-            # Who has no references shares the prefix of nobody, which holds nothing of a person.
+            # Users without references share one prefix, which holds nothing of a person.
             # The newest choice's number stands for the history: numbers are never given twice,
             # while revisions begin anew when an erased user returns.
             user_key, revision = (user_id, history.choices[-1].choice_id) if pairs else (NOBODY, 0)
@@ -171,7 +171,7 @@ class Ranker:
     async def _see_all(
         self, candidates: Sequence[Candidate], deadline: float | None
     ) -> list[CandidateImage | RankedCandidate]:
-        """Decode each candidate, or tell why it cannot be ranked."""
+        """Decode each candidate, or say why it cannot be ranked."""
         jobs = [
             asyncio.ensure_future(self._images.run(self._see, candidate, deadline))
             for candidate in candidates

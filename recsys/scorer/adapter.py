@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-# Imported by peft, it tells at each start of an optional kernel package that it could not find.
+# Imported by peft, it warns at each start of an optional kernel package that is not installed.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
@@ -105,8 +105,7 @@ def merge_adapter(model: PeftModel) -> nn.Module:
 
     A quantised base is dequantised, added to and quantised again, which rounds anew.
     """
-    merged: nn.Module = cast(Any, model).merge_and_unload()
-    return merged
+    return cast(nn.Module, cast(Any, model).merge_and_unload())
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:

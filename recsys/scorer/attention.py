@@ -76,7 +76,7 @@ def record_preference_attention(
             query's weights sum to 1; "full" is the weight of the model's own softmax over all
             keys, sliced to the K, so they sum to at most 1; "log_ratio" is the logarithm of
             "preference" less its mean over the K tokens, so that it sums to 0 (centred log-ratio;
-            Aitchison, 1982): averages of it still tell apart where the softmax has saturated.
+            Aitchison, 1982): averages of it still differ where the softmax has saturated.
 
     Yields:
         The record, filled as passes run.

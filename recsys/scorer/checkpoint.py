@@ -71,10 +71,10 @@ def load_scorer(
     config = _read_config(folder)
     base = BaseModel(**config["base"])
     version = config["model_version"]
-    found = model_version(folder, config)
-    if found != version:
+    digest = model_version(folder, config)
+    if digest != version:
         raise CheckpointRefused(
-            f"{folder} must hold what scorer.json signs ({version[:12]}), got {found[:12]}: "
+            f"{folder} must hold what scorer.json signs ({version[:12]}), got {digest[:12]}: "
             "a file was changed or belongs to another checkpoint"
         )
     source = folder / "base" if base.source == "base" else base.source

@@ -35,10 +35,10 @@ def files_digest(path: Path) -> str:
     if path.is_file():
         return _file_digest(path)
     digest = hashlib.sha256()
-    found = sorted(p for p in path.rglob("*") if p.suffix in _DIGESTED)
-    for file in found:
+    files = sorted(p for p in path.rglob("*") if p.suffix in _DIGESTED)
+    for file in files:
         digest.update(f"{file.relative_to(path).as_posix()}:{_file_digest(file)}".encode())
-    return digest.hexdigest() if found else ""
+    return digest.hexdigest() if files else ""
 
 
 def _file_digest(path: Path) -> str:

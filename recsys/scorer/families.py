@@ -13,7 +13,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(source: str | Path, *, revision: str | None = None) -> Family:
-    """The family of a base model, told by its config.json.
+    """The family of a base model, by the `model_type` of its config.json.
 
     Args:
         source: hub id, or a folder.

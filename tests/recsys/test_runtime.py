@@ -135,4 +135,4 @@ def test_closed_its_threads_are_over(settings: Settings) -> None:
     assert runtime.read_references([]) == []
     runtime.close()
     with pytest.raises(RuntimeError, match="shutdown"):
-        runtime._decoders.submit(print)
+        runtime.images.threads.submit(print)
