@@ -1,8 +1,6 @@
 """`recsys cross-validate`: fine-tune on some users and prompts, evaluate on others."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -75,6 +73,8 @@ def cross_validate(
     Meant for small data sets: each user is evaluated once, by a copy that saw neither the user nor
     the prompts.
     """
+    from training.evaluation.results import plain
+    from training.evaluation.section import figure_grid, figure_row, points
     from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
 
     settings = read_settings(database_url=database, blob_url=blobs)
@@ -88,17 +88,19 @@ def cross_validate(
             num_user_folds=user_folds,
             num_prompt_folds=prompt_folds,
         )
-    plain = {name: {k: vars(f) for k, f in block.items()} for name, block in figures.items()}
     if is_json:
-        show_json(plain)
+        show_json(plain(figures))
         return
-    rows = [
-        (f"{name}.{what}", f"{f['value']:.1%}", _interval(f), f["n_users"], f["n_pairs"])
-        for name, block in plain.items()
-        for what, f in block.items()
-    ]
-    show_table(["figure", "value", "95 % interval", "users", "pairs"], rows)
-
-
-def _interval(figure: Mapping[str, Any]) -> str:
-    return f"{figure['low']:.1%} to {figure['high']:.1%}"
+    shown = figure_grid(
+        "figure",
+        [
+            row
+            for name, each in figures.items()
+            for row in (
+                figure_row(f"{name}.top1", each.top1),
+                figure_row(f"{name}.ours_minus, points", each.ours_minus, points),
+                figure_row(f"{name}.opposed", each.opposed),
+            )
+        ],
+    )
+    show_table(shown.heads, shown.rows)

@@ -169,7 +169,7 @@ def read_pairs(path: Path) -> dict[str, list[tuple[str, str]]]:
     Raises:
         ValueError: if a column is missing or there is no row.
     """
-    found: dict[str, list[tuple[str, str]]] = {}
+    pairs: dict[str, list[tuple[str, str]]] = {}
     with path.open(newline="") as file:
         rows = csv.DictReader(file)
         needed = {"user_id", "liked_image", "disliked_image"}
@@ -179,10 +179,10 @@ def read_pairs(path: Path) -> dict[str, list[tuple[str, str]]]:
                 f"got {', '.join(rows.fieldnames or ()) or 'nothing'}"
             )
         for row in rows:
-            found.setdefault(row["user_id"], []).append((row["liked_image"], row["disliked_image"]))
-    if not found:
+            pairs.setdefault(row["user_id"], []).append((row["liked_image"], row["disliked_image"]))
+    if not pairs:
         raise ValueError(f"{path} must name at least one pair")
-    return found
+    return pairs
 
 
 def _chosen(

@@ -8,13 +8,14 @@ pairs on other prompts, as a product would have them.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.history import select
 from training.data.samples import Pair, PairTable, Sample, user_rng
 from training.evaluation.answers import (
+    Compared,
     Margins,
     difference,
     margins,
@@ -22,7 +23,6 @@ from training.evaluation.answers import (
     pair_scores,
     top1,
 )
-from training.evaluation.metrics import Figure
 from training.evaluation.predictors import Predictor
 from training.evaluation.questions import Opposed, find_opposed
 
@@ -79,7 +79,7 @@ def cross_validate(
     *,
     compared_with: str,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, Compared]:
     """Judge what is learned on each fold, and pool the answers over users.
 
     Args:
@@ -89,9 +89,9 @@ def cross_validate(
         seed: of the bootstrap over users.
 
     Returns:
-        For each predictor "top1", "opposed" (where two people disagree) and "ours_minus".
+        By predictor, itself beside the one that is compared with.
     """
-    pooled: dict[str, dict[str, list[Any]]] = {}
+    pooled: dict[str, dict[str, list[npt.NDArray[np.float64]]]] = {}
     opposed: list[Opposed] = []
     for number, fold in enumerate(folds):
         opposed += fold.opposed
@@ -118,11 +118,9 @@ def _figures(
     samples: Mapping[str, Sample],
     *,
     seed: int,
-) -> dict[str, Figure]:
-    found = {"top1": top1(own), "ours_minus": difference(ours, own)}
-    if opposed:
-        found["opposed"] = opposed_accuracy(opposed, samples, own, seed=seed)
-    return found
+) -> Compared:
+    right = opposed_accuracy(opposed, samples, own, seed=seed) if opposed else None
+    return Compared(top1(own), difference(ours, own), right)
 
 
 def _fold(

@@ -5,7 +5,6 @@ Each fold's run is resumable, in a folder of its own.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -18,6 +17,7 @@ from training.data.encoding import Encoded, encode_all
 from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.splits import eligible
 from training.data.trained_on import histories_digest
+from training.evaluation.answers import Compared
 from training.evaluation.cross_validation import Fold, cross_validate, deal_folds
 from training.evaluation.predictors import Predictor
 from training.evaluation.scorer_predictor import ScorerPredictor
@@ -56,7 +56,7 @@ def cross_validate_checkpoint(
     tuning: FineTuning,
     num_user_folds: int = 3,
     num_prompt_folds: int = 3,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Compared]:
     """Judge a checkpoint before and after fine-tuning, and baselines, on people it never saw.
 
     Args:
@@ -143,7 +143,8 @@ def _knowing_the_images(
     others = {user: pairs for user, pairs in histories.pairs.items() if user not in asked}
     known = PairTable(others | asked, histories.images)
     crowd = {"mean_rating", "user_knn", "matrix_factorisation"}
-    found = [each for each in without_weights(known, encoded.rows, seed=seed) if each.name in crowd]
-    for each in found:
+    predictors = without_weights(known, encoded.rows, seed=seed)
+    knowing = [each for each in predictors if each.name in crowd]
+    for each in knowing:
         each.name = f"{each.name}_of_same_images"
-    return found
+    return knowing

@@ -63,12 +63,12 @@ def test_answers_are_pooled_over_folds() -> None:
     found = cross_validate(
         folds(), lambda number, fold: [Beauty(), Reader()], compared_with="reader"
     )
-    assert found["reader"]["top1"].value == 1.0
-    assert found["reader"]["opposed"].value == 1.0
-    assert found["beauty"]["top1"].value == 0.5
-    assert found["beauty"]["opposed"].value == 0.5
-    assert found["beauty"]["ours_minus"].value == 0.5
-    assert found["reader"]["top1"].n_pairs == NUM_USERS * NUM_PROMPTS
+    assert found["reader"].top1.value == 1.0
+    assert found["reader"].opposed.value == 1.0
+    assert found["beauty"].top1.value == 0.5
+    assert found["beauty"].opposed.value == 0.5
+    assert found["beauty"].ours_minus.value == 0.5
+    assert found["reader"].top1.n_pairs == NUM_USERS * NUM_PROMPTS
 
 
 def test_more_folds_than_users_are_refused() -> None:
