@@ -138,7 +138,10 @@ def _cold_start(results: Results) -> Iterator[str]:
         if count in gains and is_known(gains[count])
     ]
     if parts:
-        yield f"Cold start, that is learning from what others chose, adds {' and '.join(parts)}."
+        yield (
+            "Cold start, that is learning from what others chose, changes the share of pairs ranked"
+            f" correctly by {' and '.join(parts)}."
+        )
 
 
 def _share(figure: Figure) -> str:

@@ -76,9 +76,10 @@ def test_five_sentences_tell_the_whole() -> None:
         " is 50.0 %.",
         "On a scale from 0 (random users) to 1 (the users whose tastes are truly nearest),"
         " neighbours found by signature are at 0.46 (0.36 to 0.56).",
-        "Cold start, that is learning from what others chose, adds +3.0 points (+2.0 to +4.0) for"
-        " people with no choice of their own and +0.0 points (-10.0 to +10.0), perhaps nothing, for"
-        " people with 2 choices of their own.",
+        "Cold start, that is learning from what others chose, changes the share of pairs ranked"
+        " correctly by +3.0 points (+2.0 to +4.0) for people with no choice of their own"
+        " and +0.0 points (-10.0 to +10.0),"
+        " perhaps nothing, for people with 2 choices of their own.",
     ]
 
 
