@@ -35,7 +35,7 @@ DOORS: list[tuple[set[str], list[str]]] = [
         # What one family of base models is like; all else asks `recsys.scorer.backbone`.
         {"recsys.scorer.idefics2"},
         [
-            *("recsys/scorer/families.py", "training/fitting/pretraining/*.py"),
+            *("recsys/scorer/registry.py", "training/fitting/pretraining/*.py"),
             *("training/baselines/idefics2.py", "training/baselines/viper.py"),
         ],
     ),
@@ -171,7 +171,31 @@ def rooms_above(path: str, source: str) -> list[str]:
     )
 
 
-RULES = [upward_imports, wrong_doors, rooms_above]
+def strangers_in_private(path: str, source: str) -> list[str]:
+    """A module whose name begins with an underscore is its package's own."""
+    package = ".".join(Path(path).parent.parts)
+    return sorted(
+        {
+            f"{path}:{line}: imports {name}, which is private to {owner}"
+            for line, name in imported(path, source)
+            if name.split(".")[0] in FLOORS
+            for owner in private_owners(name)
+            if not is_of(package, owner)
+        }
+    )
+
+
+def private_owners(name: str) -> list[str]:
+    """The packages that own the underscored modules on the way to a name."""
+    parts = name.split(".")
+    return [
+        ".".join(parts[:place])
+        for place, part in enumerate(parts)
+        if place and part.startswith("_") and not part.startswith("__")
+    ]
+
+
+RULES = [upward_imports, wrong_doors, rooms_above, strangers_in_private]
 
 
 def shipped() -> list[str]:
@@ -191,6 +215,12 @@ def test_shipped_code_keeps_the_rule(rule):
 
 
 SLIPS = {
+    strangers_in_private: [
+        ("recsys/cli/imports.py", "from storage.importers._writer import write"),
+        ("recsys/cli/imports.py", "def f():\n    import storage.importers._drafts"),
+        ("training/fitting/stages.py", "from training.fitting.pretraining._words import WORDS"),
+        ("recsys/cli/main.py", "from recsys.errors import _private_name"),
+    ],
     rooms_above: [
         ("training/data/splits.py", "from training.evaluation.questions import Samples"),
         ("training/data/batches.py", "def f():\n    import training.fitting.recipes.recipe"),
@@ -230,6 +260,11 @@ SLIPS = {
     ],
 }
 HONEST = {
+    strangers_in_private: [
+        ("storage/importers/pairs.py", "from storage.importers._drafts import Draft"),
+        ("recsys/client.py", "from recsys._similarity_client import SimilarityClient"),
+        ("recsys/service/servicers/users.py", "from recsys.service._pages import page"),
+    ],
     rooms_above: [
         ("training/fitting/stages.py", "from training.evaluation.answers import top1"),
         ("training/evaluation/bounds.py", "import training.world.truth, training.data.samples"),
@@ -242,7 +277,7 @@ HONEST = {
     ],
     wrong_doors: [
         ("recsys/scorer/idefics2.py", "from transformers import AutoModel"),
-        ("training/fitting/pretraining/captions.py", "import transformers"),
+        ("training/fitting/pretraining/_captions.py", "import transformers"),
         ("recsys/service/server.py", "import grpc\nfrom recsys.v1 import ranking_pb2"),
         ("storage/migrations/versions/v0001_start.py", "from alembic import op"),
         ("recsys/ranking/ranker.py", "import grpcx, faiss_like\ntext = 'import transformers'"),

@@ -1,7 +1,7 @@
 """What the scorer needs of a base model, whatever its architecture.
 
 A family of base models is one module that gives a `Family`, and one line in
-`recsys.scorer.families`. Nothing else knows which family a scorer stands on.
+`recsys.scorer.registry`. Nothing else knows which family a scorer stands on.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from recsys.scorer.key_values import KeyValues
+from recsys.scorer._key_values import KeyValues
 from recsys.scorer.template import ImageMarkup
 
 Quantization = Literal["none", "nf4"]

@@ -25,9 +25,9 @@ from recsys.errors import CheckpointRefused
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone, Quantization
 from recsys.scorer.digests import files_digest, model_version
-from recsys.scorer.families import family_of
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.pretrained import load_tokenizer
+from recsys.scorer.registry import family_of
 from recsys.scorer.template import Template, TemplateConfig
 
 FORMAT = 1

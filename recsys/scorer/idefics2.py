@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import Idefics2Config, Idefics2ForConditionalGeneration
 
+from recsys.scorer._key_values import Behind, KeyValues, Recording
 from recsys.scorer.backbone import Dimensions, Family, Quantization, Tower
-from recsys.scorer.key_values import Behind, KeyValues, Recording
 from recsys.scorer.pretrained import OBSERVED_ATTENTION, load_pretrained
 from recsys.scorer.template import ImageMarkup
 

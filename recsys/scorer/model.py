@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from recsys.images.preprocess import ImageGeometry, pad_batch, resize
 from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
+from recsys.scorer._key_values import KeyValues
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.key_values import KeyValues
 from recsys.scorer.packing import SHARED, Packed, Tokens, attention_mask, pack
 from recsys.scorer.template import Template
 

@@ -14,19 +14,19 @@ from recsys.engine.engine import ScoringEngine
 from recsys.errors import SettingsRefused
 from recsys.runtime import Runtime
 from recsys.service import health
+from recsys.service._served import Served, ServedModel
+from recsys.service._threads import in_thread
 from recsys.service.interceptors.access_log import AccessLog
 from recsys.service.interceptors.admission import Admission
 from recsys.service.interceptors.calls import CallInterceptor
 from recsys.service.interceptors.errors import map_errors
 from recsys.service.interceptors.malformed import MalformedInterceptor
 from recsys.service.metrics import ServiceMetrics
-from recsys.service.served import Served, ServedModel
 from recsys.service.servicers.feedback import FeedbackServicer
 from recsys.service.servicers.ranking import RankingServicer
 from recsys.service.servicers.similarity import SimilarityServicer
 from recsys.service.servicers.users import UserServicer
 from recsys.service.similarity import Similarity
-from recsys.service.threads import in_thread
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,

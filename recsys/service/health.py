@@ -7,7 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from recsys.service.call_context import CallContext
+from recsys.service._call_context import CallContext
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 

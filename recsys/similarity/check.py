@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from recsys.similarity.exact import Vectors
+from recsys.similarity._exact import Vectors
 from recsys.similarity.rows import IndexView, Neighbour
 from storage.signatures import SignatureStore
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from recsys.similarity._source import built, check_dimensions, read_rows, restored
 from recsys.similarity.check import CheckedResults, growing_results
 from recsys.similarity.kinds import EXACT_MAX
 from recsys.similarity.rows import IndexView, MainPart, Neighbour
 from recsys.similarity.snapshot import MAX_AGE_S, remove_snapshot, save_snapshot
-from recsys.similarity.source import built, check_dimensions, read_rows, restored
 from storage.errors import StorageError
 from storage.signatures import SignatureStore
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from recsys.similarity.exact import Positions, Vectors, exact_nearest, nearest_of, recall_of
+from recsys.similarity._exact import Positions, Vectors, exact_nearest, nearest_of, recall_of
 
 EXACT_MAX = 20_000
 GRAPH_MAX = 300_000  # at a million, lists are as quick and built in half the time

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from recsys.similarity.exact import Positions, Vectors
+from recsys.similarity._exact import Positions, Vectors
 from recsys.similarity.kinds import MAX_K, VectorIndex
 
 _SPARE = 4  # extra neighbours, in case SQL no longer has some

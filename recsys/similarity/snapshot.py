@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.errors import RecsysError
-from recsys.similarity.exact import Vectors
+from recsys.similarity._exact import Vectors
 from recsys.similarity.kinds import Graph, InvertedFile, VectorIndex, on_gpu
 from recsys.similarity.rows import MainPart, Rows, UserIds
 from storage.files import flush, replace_file

@@ -7,8 +7,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from recsys.errors import InvalidRequest
 from recsys.recording import ImageSource, NewChoice
 from recsys.v1 import choice_pb2, feedback_service_pb2, image_pb2
-from recsys.wire.images import image_from_wire, image_to_wire
-from recsys.wire.instants import instant_of, timestamp_of
+from recsys.wire._images import image_from_wire, image_to_wire
+from recsys.wire._instants import instant_of, timestamp_of
 from storage.records import Appended, Choice, StoredChoice
 
 

@@ -15,7 +15,7 @@ from recsys.ranking.candidates import (
     Ranking,
 )
 from recsys.v1 import image_pb2, ranking_service_pb2
-from recsys.wire.images import image_from_wire
+from recsys.wire._images import image_from_wire
 from storage.coldstart.records import Onboarding, OnboardingPair
 
 Named = TypeVar("Named", bound=Enum)

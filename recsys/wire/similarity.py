@@ -5,7 +5,7 @@ from itertools import chain
 from recsys.signatures.records import CurrentSignature
 from recsys.similarity.records import SimilarUser, SimilarUsers
 from recsys.v1 import similarity_service_pb2 as pb2
-from recsys.wire.instants import instant_of, timestamp_of
+from recsys.wire._instants import instant_of, timestamp_of
 from storage.clusters.records import Cluster, ClusterImage, ClusterRun, ClusterWord, Drift, Member
 from storage.records import Signature
 

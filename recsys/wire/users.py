@@ -1,7 +1,7 @@
 """Users: protobuf <-> the records that everything else speaks."""
 
 from recsys.v1 import user_service_pb2 as pb2
-from recsys.wire.instants import instant_of, timestamp_of
+from recsys.wire._instants import instant_of, timestamp_of
 from storage.records import Erased, UserSummary
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import and_, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
-from storage.clusters.identity import Earlier, earlier_clusters
+from storage.clusters._identity import Earlier, earlier_clusters
 from storage.clusters.records import ClusterDraft, ClusterImage, Parameter
 from storage.database import Database
 from storage.erasing import lock_blobs

@@ -14,7 +14,7 @@ from typing import Any
 
 from storage.errors import InvalidSource
 from storage.histories import HistoryStore
-from storage.importers.drafts import (
+from storage.importers._drafts import (
     Draft,
     ImageSource,
     Record,
@@ -24,11 +24,11 @@ from storage.importers.drafts import (
     text_of,
     user_id_of,
 )
-from storage.importers.image_folder import ImageFolder, remembering
-from storage.importers.parquet_rows import check_parquet, parquet_records
+from storage.importers._image_folder import ImageFolder, remembering
+from storage.importers._parquet_rows import check_parquet, parquet_records
+from storage.importers._text_rows import count_lines, csv_records, json_records
+from storage.importers._writer import ChoiceWriter
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
-from storage.importers.text_rows import count_lines, csv_records, json_records
-from storage.importers.writer import ChoiceWriter
 from storage.records import InspectImage
 
 COLUMNS = ("user_id", "liked_image", "disliked_image", "prompt")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from storage.histories import HistoryStore
-from storage.importers.drafts import (
+from storage.importers._drafts import (
     Draft,
     Record,
     drafted,
@@ -13,10 +13,10 @@ from storage.importers.drafts import (
     text_of,
     user_id_of,
 )
-from storage.importers.image_folder import remembering
-from storage.importers.parquet_rows import check_parquet, parquet_records
+from storage.importers._image_folder import remembering
+from storage.importers._parquet_rows import check_parquet, parquet_records
+from storage.importers._writer import ChoiceWriter
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
-from storage.importers.writer import ChoiceWriter
 from storage.records import InspectImage
 
 COLUMNS = (

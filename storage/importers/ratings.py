@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 
 from storage.histories import HistoryStore
-from storage.importers.drafts import Draft, Record, moment_of, moment_of_row, text_of
-from storage.importers.image_folder import remembering
-from storage.importers.rated_images import RatedImages
-from storage.importers.rating_pairing import pair_at_random, pair_within_prompts
-from storage.importers.rating_table import RatingTable, rating_table
+from storage.importers._drafts import Draft, Record, moment_of, moment_of_row, text_of
+from storage.importers._image_folder import remembering
+from storage.importers._rated_images import RatedImages
+from storage.importers._rating_pairing import pair_at_random, pair_within_prompts
+from storage.importers._rating_table import RatingTable, rating_table
+from storage.importers._text_rows import count_lines, csv_records
+from storage.importers._writer import ChoiceWriter
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
-from storage.importers.text_rows import count_lines, csv_records
-from storage.importers.writer import ChoiceWriter
 from storage.records import InspectImage
 
 ITEM_COLUMNS = ("image_id", "prompt")

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from recsys.similarity.exact import exact_nearest, recall_of
+from recsys.similarity._exact import exact_nearest, recall_of
 from recsys.similarity.kinds import build_vector_index
 from recsys.similarity.rows import IndexView, MainPart, Rows
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.baselines.clip_towers import ClipTowers, load_towers
-from training.baselines.weights import fill, read_torch_file, require
+from training.baselines._clip_towers import ClipTowers, load_towers
+from training.baselines._weights import fill, read_torch_file, require
 from training.data.features import ReadImage
 from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores

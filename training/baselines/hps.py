@@ -6,11 +6,11 @@ from typing import Literal
 from transformers import CLIPModel
 
 from recsys.errors import CheckpointRefused
+from training.baselines._clip_towers import ClipTowers, load_clip_tokenizer
+from training.baselines._open_clip_names import config_of, to_transformers
+from training.baselines._pixels import CLIP_SCALE, pad_to_square
+from training.baselines._weights import fill, read_torch_file, require
 from training.baselines.clip_score import PromptSimilarity
-from training.baselines.clip_towers import ClipTowers, load_clip_tokenizer
-from training.baselines.open_clip_names import config_of, to_transformers
-from training.baselines.pixels import CLIP_SCALE, pad_to_square
-from training.baselines.weights import fill, read_torch_file, require
 from training.data.features import ReadImage
 
 Version = Literal["v2.0", "v2.1"]

@@ -12,7 +12,7 @@ from recsys.scorer.idefics2 import Idefics2Backbone, load_model
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
-from training.baselines.weights import require_model
+from training.baselines._weights import require_model
 from training.data.features import ImageFeatures, ReadImage
 from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores

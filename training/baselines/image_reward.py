@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from transformers import BertTokenizer, BlipTextModel, BlipVisionModel
 
 from recsys.errors import CheckpointRefused
-from training.baselines.aesthetic import scoring_head
-from training.baselines.blip_names import (
+from training.baselines._blip_names import (
     text_config,
     text_to_transformers,
     under,
     vision_config,
     vision_to_transformers,
 )
-from training.baselines.embeddings import ENCODE_AT_ONCE, ImageEmbeddings
-from training.baselines.pixels import CLIP_SCALE, crop_middle, stack
-from training.baselines.weights import fill, read_json, read_torch_file, require
+from training.baselines._embeddings import ENCODE_AT_ONCE, ImageEmbeddings
+from training.baselines._pixels import CLIP_SCALE, crop_middle, stack
+from training.baselines._weights import fill, read_json, read_torch_file, require
+from training.baselines.aesthetic import scoring_head
 from training.data.features import ReadImage
 from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores

@@ -25,6 +25,7 @@ from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import Packed, Tokens, pack
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Tokenizer
+from training.baselines._weights import require
 from training.baselines.idefics2 import (
     DISLIKE,
     GEOMETRY,
@@ -32,7 +33,6 @@ from training.baselines.idefics2 import (
     bare_scorer,
     require_idefics2,
 )
-from training.baselines.weights import require
 from training.data.features import ImageFeatures, ReadImage
 from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores

@@ -9,9 +9,9 @@ from torch import nn
 
 from recsys.scorer.adapter import add_adapter, load_adapter
 from recsys.scorer.checkpoint import BaseModel
-from recsys.scorer.families import family_of
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
+from recsys.scorer.registry import family_of
 from recsys.scorer.template import Template
 from training.fitting.recipes.recipe import Precision, Recipe
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from recsys.scorer.adapter import add_adapter
 from recsys.scorer.backbone import Dimensions, Family, Tower
-from recsys.scorer.families import FAMILIES
+from recsys.scorer.registry import FAMILIES
 from training.fitting.missing import missing
 from training.fitting.recipes.recipe import Precision, Recipe, Stage
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.scorer.digests import files_digest
+from storage.files import replace_file
 from training.data.splits import Split
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.run_state import recipe_digest
@@ -63,7 +64,8 @@ def write_run(
         "python": platform.python_version(),
         "packages": dict(_versions()),
     }
-    path.write_text(json.dumps(run, indent=2) + "\n")
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(run, indent=2) + "\n")
 
 
 def _versions() -> list[tuple[str, str]]:

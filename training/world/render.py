@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
-from training.world.palette import NUM_LIGHTNESS, Shades, hue_of, shades
+from training.world._palette import NUM_LIGHTNESS, Shades, hue_of, shades
+from training.world._silhouettes import MAX_TILT_DEG, SILHOUETTES, Part
 from training.world.scenes import Scene
-from training.world.silhouettes import MAX_TILT_DEG, SILHOUETTES, Part
 
 JPEG_QUALITY = 92
 

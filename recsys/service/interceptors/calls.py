@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from recsys.service.call_context import CallContext
+from recsys.service._call_context import CallContext
 
 _PREFIX = "/recsys.v1."
 

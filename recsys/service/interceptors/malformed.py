@@ -7,7 +7,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from recsys.errors import InvalidRequest
-from recsys.service.call_context import CallContext
+from recsys.service._call_context import CallContext
 from recsys.service.interceptors.calls import Continuation, is_ours
 
 

@@ -3,8 +3,8 @@
 from concurrent.futures import Executor
 
 from recsys.recording import NewChoice, check_new_choice
-from recsys.service.call_context import CallContext
-from recsys.service.threads import in_thread
+from recsys.service._call_context import CallContext
+from recsys.service._threads import in_thread
 from recsys.v1 import feedback_service_pb2 as pb2
 from recsys.v1 import feedback_service_pb2_grpc
 from recsys.wire.choices import appended_to_wire, new_choice_from_wire

@@ -6,10 +6,10 @@ from concurrent.futures import Executor
 
 from recsys.coldstart.suggestions import checked_num_pairs, learned_onboarding
 from recsys.fields import check_request_id
-from recsys.service.call_context import CallContext
+from recsys.service._call_context import CallContext
+from recsys.service._served import Served
+from recsys.service._threads import in_thread
 from recsys.service.metrics import ServiceMetrics
-from recsys.service.served import Served
-from recsys.service.threads import in_thread
 from recsys.v1 import ranking_service_pb2 as pb2
 from recsys.v1 import ranking_service_pb2_grpc
 from recsys.wire.ranking import candidates_from_wire, onboarding_to_wire, ranking_to_wire

@@ -4,9 +4,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 from recsys.errors import PreconditionFailed
 from recsys.fields import check_text, check_user_id
-from recsys.service.call_context import CallContext
-from recsys.service.metrics import ServiceMetrics
-from recsys.service.pages import (
+from recsys.service._call_context import CallContext
+from recsys.service._pages import (
     Query,
     fitting,
     number_of,
@@ -15,9 +14,10 @@ from recsys.service.pages import (
     text_of,
     text_token,
 )
-from recsys.service.served import Served
+from recsys.service._served import Served
+from recsys.service._threads import in_thread
+from recsys.service.metrics import ServiceMetrics
 from recsys.service.similarity import Similarity
-from recsys.service.threads import in_thread
 from recsys.signatures.records import CurrentSignature
 from recsys.similarity.search import find_similar
 from recsys.v1 import similarity_service_pb2 as pb2

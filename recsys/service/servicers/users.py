@@ -3,10 +3,10 @@
 from concurrent.futures import Executor
 
 from recsys.fields import check_user_id
-from recsys.service.call_context import CallContext
-from recsys.service.pages import fitting, number_of, number_token, page_size
-from recsys.service.served import Served
-from recsys.service.threads import in_thread
+from recsys.service._call_context import CallContext
+from recsys.service._pages import fitting, number_of, number_token, page_size
+from recsys.service._served import Served
+from recsys.service._threads import in_thread
 from recsys.v1 import user_service_pb2 as pb2
 from recsys.v1 import user_service_pb2_grpc
 from recsys.wire.choices import choice_to_wire

@@ -154,7 +154,7 @@ def test_a_full_disk_loses_nothing_and_another_try_completes(
 def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
     home: Path, run, spawn, write_pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_pairs(1800)
+    folder = write_pairs(4000)
     process = spawn("import", "pairs", str(folder))
     while not num_choices(home) and process.poll() is None:
         time.sleep(0.005)
@@ -164,7 +164,7 @@ def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
     assert "stopped by Ctrl-C" in errors
     assert "run the same command again" in errors
     assert "Traceback" not in errors
-    assert 0 < num_choices(home) < 1800
+    assert 0 < num_choices(home) < 4000
     assert run("import", "pairs", str(folder)).exit_code == 0
     with Runtime(read_settings()) as runtime:
         completed = contents(runtime.store)
@@ -172,4 +172,4 @@ def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
     assert run("import", "pairs", str(folder)).exit_code == 0
     with Runtime(read_settings()) as runtime:
         assert contents(runtime.store) == completed
-    assert sum(map(len, completed.values())) == 1800
+    assert sum(map(len, completed.values())) == 4000

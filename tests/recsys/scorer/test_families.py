@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from recsys.errors import CheckpointRefused
 from recsys.images.preprocess import ImageGeometry
+from recsys.scorer._key_values import Behind, KeyValues, Recording
 from recsys.scorer.adapter import LoraShape, add_adapter
 from recsys.scorer.attention import record_preference_attention, show
 from recsys.scorer.backbone import Backbone, Dimensions, Family, Tower
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
-from recsys.scorer.families import FAMILIES, family_of
-from recsys.scorer.key_values import Behind, KeyValues, Recording
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.packing import pack
+from recsys.scorer.registry import FAMILIES, family_of
 from recsys.scorer.template import ImageMarkup, Template, TemplateConfig
 
 WIDTH, HEADS, PATCH = 16, 2, 8

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import InvalidRequest
-from recsys.service.pages import number_of, number_token, text_of, text_token
+from recsys.service._pages import number_of, number_token, text_of, text_token
 
 texts = st.text(max_size=5)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import InvalidRequest, NotFound
 from recsys.service import pages
-from recsys.service.pages import number_of, number_token
+from recsys.service._pages import number_of, number_token
 from recsys.v1.user_service_pb2 import ListChoicesRequest
 from recsys.v1.user_service_pb2_grpc import UserServiceStub
 
@@ -56,7 +56,7 @@ def test_a_page_has_the_size_asked_for(channel, five):
 
 def test_a_page_ends_when_it_gets_large(monkeypatch, channel, client, five):
     """Or a list of long prompts could not be read by a client with gRPC's usual limits."""
-    monkeypatch.setattr("recsys.service.pages.MAX_PAGE_BYTES", 1)
+    monkeypatch.setattr("recsys.service._pages.MAX_PAGE_BYTES", 1)
 
     page = UserServiceStub(channel).ListChoices(ListChoicesRequest(user_id="ann"))
 

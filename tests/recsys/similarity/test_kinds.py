@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
-from recsys.similarity.exact import exact_nearest, nearest_of, recall_of
+from recsys.similarity._exact import exact_nearest, nearest_of, recall_of
 from recsys.similarity.kinds import (
     Graph,
     InvertedFile,

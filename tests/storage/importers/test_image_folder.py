@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from storage.importers import image_folder
-from storage.importers.image_folder import remembering
+from storage.importers._image_folder import remembering
 from storage.importers.ratings import import_ratings
 
 

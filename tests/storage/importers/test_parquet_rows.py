@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.importers.drafts import moment_of
-from storage.importers.parquet_rows import parquet_records
+from storage.importers._drafts import moment_of
+from storage.importers._parquet_rows import parquet_records
 from storage.importers.report import Refusal
 
 AT = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.importers.rating_pairing import MAX_PASSED_OVER, pair_at_random, pair_within_prompts
-from storage.importers.rating_table import RatedItem
+from storage.importers._rating_pairing import MAX_PASSED_OVER, pair_at_random, pair_within_prompts
+from storage.importers._rating_table import RatedItem
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -4,8 +4,8 @@ import pytest
 
 from storage.errors import InvalidSource
 from storage.importers import text_rows
+from storage.importers._text_rows import count_lines, csv_records, json_records
 from storage.importers.report import Skipped
-from storage.importers.text_rows import count_lines, csv_records, json_records
 
 
 def read(records):

@@ -5,8 +5,8 @@ import torch
 from transformers import CLIPModel
 
 from recsys.errors import CheckpointRefused
+from training.baselines._pixels import CLIP_SCALE, crop_middle
 from training.baselines.aesthetic import HEAD_FILE, load_aesthetic
-from training.baselines.pixels import CLIP_SCALE, crop_middle
 
 
 @torch.no_grad()

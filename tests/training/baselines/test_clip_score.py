@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPTokenizer
 
 from recsys.errors import CheckpointRefused
+from training.baselines._pixels import crop_middle
 from training.baselines.clip_score import load_clip_score, load_pick_score
-from training.baselines.pixels import crop_middle
 from training.evaluation.predictors import CandidateRow
 
 

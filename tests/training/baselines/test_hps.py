@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from transformers import CLIPModel, CLIPTokenizer
 
 from recsys.errors import CheckpointRefused
+from training.baselines._open_clip_names import config_of, to_transformers
+from training.baselines._pixels import CLIP_SCALE, pad_to_square
 from training.baselines.hps import load_hps
-from training.baselines.open_clip_names import config_of, to_transformers
-from training.baselines.pixels import CLIP_SCALE, pad_to_square
 
 FILE = "HPS_v2.1_compressed.pt"
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from transformers import BertTokenizer
 
 from recsys.errors import CheckpointRefused
-from training.baselines.blip_names import text_config, under, vision_config
+from training.baselines._blip_names import text_config, under, vision_config
+from training.baselines._pixels import CLIP_SCALE, crop_middle
 from training.baselines.image_reward import load_image_reward
-from training.baselines.pixels import CLIP_SCALE, crop_middle
 from training.evaluation.predictors import CandidateRow
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training.baselines.pixels import CLIP_SCALE, crop_middle, pad_to_square
+from training.baselines._pixels import CLIP_SCALE, crop_middle, pad_to_square
 
 SIZES = [(16, 16), (20, 33), (40, 17), (7, 30), (64, 5), (100, 101), (1, 1)]
 

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from recsys.scorer.backbone import Dimensions
-from recsys.scorer.families import FAMILIES
 from recsys.scorer.idefics2 import image_markup
+from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.dry_run import DryRun, dry_run, row_tokens, show
 from training.fitting.pretraining.tiny_base import TINY, train_tokenizer

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.world.palette import hue_of, shades
+from training.world._palette import hue_of, shades
 from training.world.render import decode_jpeg, encode_jpeg, render
 from training.world.scenes import (
     ATTRIBUTES,

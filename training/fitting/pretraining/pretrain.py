@@ -15,10 +15,10 @@ from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFa
 from recsys.scorer.idefics2 import IMAGE_TOKEN, Idefics2Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
-from training.fitting.pretraining.captions import learn_captions
-from training.fitting.pretraining.interleaved import learn_in_context
+from training.fitting.pretraining._captions import learn_captions
+from training.fitting.pretraining._interleaved import learn_in_context
+from training.fitting.pretraining._rendered import render_images
 from training.fitting.pretraining.recipe import PretrainRecipe
-from training.fitting.pretraining.rendered import render_images
 from training.fitting.pretraining.tiny_base import build_model, train_tokenizer
 
 

@@ -24,7 +24,7 @@ from recsys.scorer.idefics2 import (
     observe_attention,
 )
 from recsys.scorer.template import TemplateConfig
-from training.fitting.pretraining.words import word_list
+from training.fitting.pretraining._words import word_list
 
 SPECIAL = ("<unk>", "<s>", "</s>", FENCE_TOKEN, IMAGE_TOKEN, END_TOKEN)
 

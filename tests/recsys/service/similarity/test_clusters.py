@@ -55,7 +55,7 @@ def test_pages_hold_each_cluster_once(live, calls, run, page_size):
 
 
 def test_a_page_of_clusters_ends_when_it_gets_large(monkeypatch, stub, calls, run):
-    monkeypatch.setattr("recsys.service.pages.MAX_PAGE_BYTES", 1)
+    monkeypatch.setattr("recsys.service._pages.MAX_PAGE_BYTES", 1)
 
     assert len(stub.ListClusters(ListClustersRequest()).clusters) == 1
     assert len(list(calls.list_clusters()[1])) == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from storage.errors import InvalidSource
-from storage.importers.drafts import Record
+from storage.importers._drafts import Record
 from storage.importers.report import Skipped
 
 MAX_LINE_BYTES = 2**20

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import InvalidSource
-from storage.importers.drafts import Record
+from storage.importers._drafts import Record
+from storage.importers._text_rows import require_columns
 from storage.importers.report import Refusal
-from storage.importers.text_rows import require_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa

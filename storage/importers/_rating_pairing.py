@@ -13,8 +13,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from storage.importers.drafts import Draft
-from storage.importers.rating_table import RatedItem
+from storage.importers._drafts import Draft
+from storage.importers._rating_table import RatedItem
 
 MAX_PASSED_OVER = 8
 """More would let the images of one choice grow with the ratings."""

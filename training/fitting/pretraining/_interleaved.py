@@ -17,8 +17,8 @@ from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.template import Template
 from training.data.samples import Pair, Sample, pack_samples, split_pairs
 from training.fitting.losses import preference_loss
+from training.fitting.pretraining._rendered import RenderedImages, encode_images, named, readout
 from training.fitting.pretraining.recipe import PretrainRecipe
-from training.fitting.pretraining.rendered import RenderedImages, encode_images, named, readout
 from training.fitting.run_state import recipe_digest
 from training.fitting.trainer import Run, StepLoss, fit
 from training.world.scenes import ATTRIBUTES

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from storage.importers.image_folder import ImageFolder, check_image, read_image_file
-from storage.importers.rating_table import RatedItem, RatingTable
+from storage.importers._image_folder import ImageFolder, check_image, read_image_file
+from storage.importers._rating_table import RatedItem, RatingTable
 from storage.importers.report import Refusal, Skipped
 from storage.records import InspectImage
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from storage.errors import InvalidRecord, InvalidSource
 from storage.histories import HistoryStore
-from storage.importers.drafts import Draft, ImageSource, content_id
-from storage.importers.image_folder import check_image, read_image_file
+from storage.importers._drafts import Draft, ImageSource, content_id
+from storage.importers._image_folder import check_image, read_image_file
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped
 from storage.records import Choice, InspectImage, NewImages
 from storage.rules import check_choice, check_user_id

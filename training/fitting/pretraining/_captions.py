@@ -14,8 +14,8 @@ from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFa
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.idefics2 import FENCE_TOKEN, Idefics2Backbone
 from recsys.scorer.packing import PADDING, SHARED, attention_mask
+from training.fitting.pretraining._rendered import RenderedImages, named, readout, unit
 from training.fitting.pretraining.recipe import PretrainRecipe
-from training.fitting.pretraining.rendered import RenderedImages, named, readout, unit
 from training.fitting.run_state import recipe_digest
 from training.fitting.trainer import Run, fit
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
 from recsys.errors import CheckpointRefused
-from training.baselines.embeddings import ImageEmbeddings, PromptEmbeddings
-from training.baselines.pixels import ChannelScale, Prepare, crop_middle, stack
-from training.baselines.weights import read_json, require, require_model
+from training.baselines._embeddings import ImageEmbeddings, PromptEmbeddings
+from training.baselines._pixels import ChannelScale, Prepare, crop_middle, stack
+from training.baselines._weights import read_json, require, require_model
 from training.data.features import ReadImage
 
 
