@@ -96,8 +96,7 @@ class ModelThread:
         Raises:
             Exception: whatever the scorer raised.
         """
-        prefix: UserPrefix = await self._run(self._scorer.prefix, references)
-        return prefix
+        return await self._run(self._scorer.prefix, references)
 
     async def score(self, prefix: UserPrefix, candidates: Sequence[Any]) -> tuple[float, ...]:
         """Score candidates behind a prefix.

@@ -50,8 +50,7 @@ def attention_maps(
             candidate_prompt=candidate.prompt,
             orders=reorderings(len(references), num_orders=num_orders, seed=seed),
         )
-    rows: np.ndarray = maps.float().cpu().numpy()
-    return rows
+    return maps.float().cpu().numpy()
 
 
 def ordered_attention(

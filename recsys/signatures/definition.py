@@ -92,8 +92,7 @@ class Projection:
         length = np.linalg.norm(projected, axis=-1, keepdims=True)
         first = np.eye(1, self.dimension)[0]
         unit = np.where(length > 0, projected / np.maximum(length, 1e-30), first)
-        signature: Float[np.ndarray, "*N E"] = unit.astype(np.float32)
-        return signature
+        return np.asarray(unit, np.float32)
 
 
 def attention_reading(
@@ -101,8 +100,7 @@ def attention_reading(
 ) -> Float[np.ndarray, "*N F"]:
     """The chosen (layer, head) rows of an attention, side by side: F = heads x K."""
     rows = [attention[..., layer, head, :] for layer, head in heads]
-    reading: Float[np.ndarray, "*N F"] = np.concatenate(rows, axis=-1)
-    return reading
+    return np.concatenate(rows, axis=-1)
 
 
 def signature_version(model_version: str, readout: Readout) -> str:

@@ -46,8 +46,7 @@ def probe_scores(
         probes: the candidates.
     """
     logits = scorer.logits(_packed(scorer, prompts, probes), _features(prompts, features, probes))
-    scores: Float[np.ndarray, "B P"] = (logits[..., 0] - logits[..., 1]).double().cpu().numpy()
-    return scores
+    return (logits[..., 0] - logits[..., 1]).double().cpu().numpy()
 
 
 def probe_attention(

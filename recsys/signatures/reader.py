@@ -111,8 +111,7 @@ class SignatureReader:
             rows = [row for place in part for row in (2 * place, 2 * place + 1)]
             told = [prompts[place] for place in part]
             readings.append(self._read_part(told, features[rows]))
-        mean: Float[np.ndarray, " F"] = np.mean(readings, axis=0)
-        return mean
+        return np.asarray(np.mean(readings, axis=0))
 
     def _read_part(self, prompts: Sequence[str], features: Tensor) -> Float[np.ndarray, " F"]:
         orders = reorderings(len(prompts), num_orders=self.num_orders, seed=0)

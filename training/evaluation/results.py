@@ -9,7 +9,7 @@ import numpy as np
 
 from training.evaluation.section import Section
 from training.evaluation.tables.registry import TABLES
-from training.evaluation.tables.table import R, Table
+from training.evaluation.tables.table import R, ReportTable
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Results:
     by_table: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
-    def of(self, table: Table[R]) -> R | None:
+    def of(self, table: ReportTable[R]) -> R | None:
         """The results of a table; None where it was not measured."""
         return cast(R | None, self.by_table.get(table.name))
 

@@ -82,5 +82,4 @@ class Averaged:
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """Their mean."""
-        mean: Scores = self.each_order(user_id, references, candidates).mean(axis=0)
-        return mean
+        return np.asarray(self.each_order(user_id, references, candidates).mean(axis=0))

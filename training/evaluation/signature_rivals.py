@@ -106,8 +106,7 @@ def raw_rivals(first: Shown, second: Shown) -> dict[str, tuple[Vectors, Vectors]
 
 
 def _flat(rows: Float[np.ndarray, "N *rest"]) -> Vectors:
-    flat: Vectors = rows.reshape(len(rows), -1)
-    return flat
+    return rows.reshape(len(rows), -1)
 
 
 def _centred(first: Vectors, second: Vectors) -> tuple[Vectors, Vectors]:
@@ -229,5 +228,4 @@ def _first_weights(query: Tensor, key: Tensor, mask: Tensor, scale: float, count
 
 def _mean(rows: Tensor, num_orders: int) -> np.ndarray:
     array = rows.double().cpu().numpy()
-    mean: np.ndarray = array.reshape(-1, num_orders, *array.shape[1:]).mean(axis=1)
-    return mean
+    return np.asarray(array.reshape(-1, num_orders, *array.shape[1:]).mean(axis=1))

@@ -235,8 +235,7 @@ def _reordered(pairs: Sequence[Pair], num_orders: int) -> list[list[Pair]]:
 
 
 def _mean(rows: np.ndarray, num_orders: int) -> np.ndarray:
-    mean: np.ndarray = rows.reshape(-1, num_orders, *rows.shape[1:]).mean(axis=1)
-    return mean
+    return np.asarray(rows.reshape(-1, num_orders, *rows.shape[1:]).mean(axis=1))
 
 
 def _bar(console: Console, what: str) -> Callable[[Sequence[Half]], Sequence[Half]]:

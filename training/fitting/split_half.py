@@ -6,6 +6,7 @@ otherwise than for other people. Only P_v learns from it, beside the paper's own
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -114,8 +115,7 @@ class Finding:
         )
         first = self._attention([a for a, _ in long], seen, read)
         second = self._attention([b for _, b in long], seen, read)
-        loss: Tensor = self.weight * self.objective(first, second)
-        return loss
+        return cast(Tensor, self.weight * self.objective(first, second))
 
     def _attention(
         self, users: Sequence[Sequence[Pair]], seen: Mapping[int, Tensor], probes: Probes

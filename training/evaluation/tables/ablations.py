@@ -10,7 +10,7 @@ from training.evaluation.plots import difference_plot
 from training.evaluation.scorer_predictor import ScorerPredictor
 from training.evaluation.section import Grid, Plot, Section, known
 from training.evaluation.tables.baselines import compared_grid, compared_row
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,4 @@ def section(result: tuple[Variant, ...]) -> Section | None:
     return Section("Ablations", parts)
 
 
-TABLE = Table("ablations", measure, section, lambda result: {"ablations": result or ()})
+TABLE = ReportTable("ablations", measure, section, lambda result: {"ablations": result or ()})

@@ -10,7 +10,7 @@ from training.evaluation.judge import Judge
 from training.evaluation.plots import attention_plot
 from training.evaluation.predictors import CandidateRow
 from training.evaluation.section import Plot, Section, number
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 NUM_USERS = 4
 LEAST_MOVED = 0.1
@@ -73,4 +73,4 @@ def _moved(rows: Float[np.ndarray, "N K"]) -> float:
     return float(distances.sum(axis=1).mean() / num_others)
 
 
-TABLE = Table("attention", measure, section)
+TABLE = ReportTable("attention", measure, section)

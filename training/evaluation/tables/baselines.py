@@ -22,7 +22,7 @@ from training.evaluation.section import (
     points,
     with_interval,
 )
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -141,4 +141,4 @@ def _weighted(judge: Judge, missing: list[Missing]) -> Iterator[Predictor]:
             missing.append(Missing(name, str(error)))
 
 
-TABLE = Table("baselines", measure, section, layout)
+TABLE = ReportTable("baselines", measure, section, layout)

@@ -6,7 +6,7 @@ from training.evaluation.bounds import world_figures
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure, accuracy
 from training.evaluation.section import Section, figure_grid, figure_row
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -49,4 +49,4 @@ def section(result: Bounds) -> Section:
     return Section("What this world allows", [figure_grid("predictor", rows, caption=caption)])
 
 
-TABLE = Table("bounds", measure, section, lambda result: {"world": result} if result else {})
+TABLE = ReportTable("bounds", measure, section, lambda result: {"world": result} if result else {})

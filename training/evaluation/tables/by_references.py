@@ -11,7 +11,7 @@ from training.evaluation.metrics import Figure
 from training.evaluation.plots import reference_plot
 from training.evaluation.questions import with_references
 from training.evaluation.section import Grid, Plot, Section, figure_grid, figure_row, known
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 REFERENCE_COUNTS = (0, 1, 2, 4, 8)
 
@@ -70,4 +70,4 @@ def layout(result: ByReferences | None) -> Mapping[str, Any]:
     return {"by_references": result.ours, **best}
 
 
-TABLE = Table("by_references", measure, section, layout)
+TABLE = ReportTable("by_references", measure, section, layout)

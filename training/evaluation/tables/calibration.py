@@ -6,7 +6,7 @@ from training.evaluation.calibration import Calibration, calibrate
 from training.evaluation.judge import Judge
 from training.evaluation.plots import reliability_plot
 from training.evaluation.section import Plot, Section, number, percent
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 
 def measure(judge: Judge) -> Calibration | None:
@@ -28,4 +28,4 @@ def section(result: Calibration) -> Section:
     return Section("Calibration", [told, plot])
 
 
-TABLE = Table("calibration", measure, section)
+TABLE = ReportTable("calibration", measure, section)

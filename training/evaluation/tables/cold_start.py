@@ -24,7 +24,7 @@ from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure, accuracy, over_users
 from training.evaluation.questions import Samples, with_references
 from training.evaluation.section import Grid, Section, hundredths, points, with_interval
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 COUNTS = (0, 1, 2, 4, 8)
 MOST_LENDERS = 2000
@@ -217,4 +217,4 @@ def _rights(
     return alone, classes, both
 
 
-TABLE = Table("cold_start", measure, section, layout)
+TABLE = ReportTable("cold_start", measure, section, layout)

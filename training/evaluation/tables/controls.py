@@ -7,7 +7,7 @@ from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.questions import Samples, behind_strangers, swapped, without_prompts
 from training.evaluation.section import Section, figure_grid, figure_row, points
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,6 @@ def section(result: Controls) -> Section:
     return Section("Controls", [figure_grid("control", rows, caption=caption)])
 
 
-TABLE = Table("controls", measure, section, lambda result: {"unseen": result} if result else {})
+TABLE = ReportTable(
+    "controls", measure, section, lambda result: {"unseen": result} if result else {}
+)

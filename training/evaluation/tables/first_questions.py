@@ -27,7 +27,7 @@ from training.evaluation.metrics import Figure, accuracy, over_users
 from training.evaluation.questions import Samples
 from training.evaluation.section import Grid, Section, hundredths, points, with_interval
 from training.evaluation.tables import cold_start as lending
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 from training.world.truth import WorldTruth
 
 COUNTS = (1, 2, 4, 8)
@@ -306,4 +306,4 @@ def _attribute_differences(
     return cast(np.ndarray, first.astype(np.float64) - second)
 
 
-TABLE = Table("first_questions", measure, section, layout)
+TABLE = ReportTable("first_questions", measure, section, layout)

@@ -6,7 +6,7 @@ from training.evaluation.answers import top1
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.section import Section, figure_grid, figure_row
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -41,4 +41,4 @@ def section(result: MainFigures) -> Section:
     return Section("One liked against one disliked", [figure_grid("figure", rows, caption=caption)])
 
 
-TABLE = Table("unseen", measure, section, lambda result: {"unseen": result or {}})
+TABLE = ReportTable("unseen", measure, section, lambda result: {"unseen": result or {}})

@@ -6,7 +6,7 @@ from training.evaluation.answers import top_of_four
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.section import Section, figure_grid, figure_row
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,6 @@ def section(result: OneOfFourFigures) -> Section:
     return Section("One liked against three disliked", [figure_grid("the liked image", rows)])
 
 
-TABLE = Table(
+TABLE = ReportTable(
     "of_four", measure, section, lambda result: {"unseen": {"of_four": result}} if result else {}
 )

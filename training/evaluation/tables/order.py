@@ -9,7 +9,7 @@ from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure, over_users
 from training.evaluation.scorer_predictor import Averaged
 from training.evaluation.section import Section, figure_grid, figure_row, points
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 NUM_ORDERS = 5
 
@@ -59,4 +59,4 @@ def section(result: ReferenceOrder) -> Section:
     return Section("Order of the references", [figure_grid("figure", rows, caption=caption)])
 
 
-TABLE = Table("order", measure, section)
+TABLE = ReportTable("order", measure, section)

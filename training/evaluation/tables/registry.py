@@ -18,9 +18,9 @@ from training.evaluation.tables import (
     seen,
     signatures,
 )
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
-TABLES: tuple[Table[Any], ...] = (
+TABLES: tuple[ReportTable[Any], ...] = (
     main_figures.TABLE,
     controls.TABLE,
     one_of_four.TABLE,

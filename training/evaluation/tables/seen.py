@@ -8,7 +8,7 @@ from training.evaluation.answers import top1, unpaired_difference
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.section import Section, figure_grid, figure_row, points
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -51,4 +51,4 @@ def layout(result: Seen | None) -> Mapping[str, Any]:
     return {"seen": {"top1": result.top1}, "seen_minus_unseen": result.minus_unseen}
 
 
-TABLE = Table("seen", measure, section, layout)
+TABLE = ReportTable("seen", measure, section, layout)

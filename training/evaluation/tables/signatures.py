@@ -39,7 +39,7 @@ from training.evaluation.section import (
 from training.evaluation.signature_judge import Both, SignatureJudge, open_judge
 from training.evaluation.signature_rivals import SHIPPED, Vectors
 from training.evaluation.signature_world import CEILING, agreement, posterior_tastes
-from training.evaluation.tables.table import Table
+from training.evaluation.tables.table import ReportTable
 from training.world.truth import WorldTruth
 
 FEWEST_USERS = 2 * NUM_NEAREST
@@ -350,4 +350,4 @@ def _samples(cuts: Mapping[str, Cut]) -> dict[str, Sample]:
     return {user: Sample(cut.first, cut.second) for user, cut in cuts.items()}
 
 
-TABLE: Table[Signatures | NotMeasured] = Table("signatures", measure, section)
+TABLE: ReportTable[Signatures | NotMeasured] = ReportTable("signatures", measure, section)

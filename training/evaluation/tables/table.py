@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Table(Generic[R]):
+class ReportTable(Generic[R]):
     """A table of the report; R is a frozen dataclass of its results.
 
     Attributes:
