@@ -75,7 +75,7 @@ class Service:
         self._health = health.HealthServicer(SERVICES)
         self._threads = ThreadPoolExecutor(_STORAGE_THREADS, thread_name_prefix="recsys-storage")
         self._similarity = SimilarityServicer(
-            self._served, runtime.clusters, self.metrics, self._threads
+            runtime, self._served, metrics=self.metrics, threads=self._threads
         )
         self._server: grpc.aio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -161,25 +161,14 @@ class Service:
             ],
         )
         ranking_service_pb2_grpc.add_RankingServiceServicer_to_server(
-            RankingServicer(
-                self._served,
-                self.metrics,
-                cold_starts=runtime.cold_starts,
-                threads=self._threads,
-            ),
+            RankingServicer(runtime, self._served, metrics=self.metrics, threads=self._threads),
             server,
         )
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(
-            FeedbackServicer(
-                runtime.store,
-                runtime.inspect_image,
-                max_passed_over=runtime.settings.max_candidates,
-                threads=self._threads,
-            ),
-            server,
+            FeedbackServicer(runtime, self._threads), server
         )
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
-            UserServicer(runtime.store, self._served, self._threads), server
+            UserServicer(runtime, self._served, self._threads), server
         )
         similarity_service_pb2_grpc.add_SimilarityServiceServicer_to_server(
             self._similarity, server

@@ -10,7 +10,7 @@ from typing import Any
 
 from storage.importers.report import Refusal, Skipped
 
-ImageSource = bytes | Path
+DraftImage = bytes | Path
 """An encoded image, or the file that holds it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,8 +49,8 @@ class Draft:
 
     where: str
     user_id: str
-    liked: ImageSource | None
-    passed_over: tuple[ImageSource, ...]
+    liked: DraftImage | None
+    passed_over: tuple[DraftImage, ...]
     prompt: str
     chosen_at: datetime
     is_timed: bool = False

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from storage.errors import InvalidRecord, InvalidSource
 from storage.histories import HistoryStore
-from storage.importers._drafts import Draft, ImageSource, content_id
+from storage.importers._drafts import Draft, DraftImage, content_id
 from storage.importers._image_folder import check_image, read_image_file
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped
 from storage.records import Choice, InspectImage, NewImages
@@ -88,7 +88,7 @@ class ChoiceWriter:
         self._keep(images)
         return choice, images
 
-    def _admit(self, picture: ImageSource, images: NewImages) -> str:
+    def _admit(self, picture: DraftImage, images: NewImages) -> str:
         if isinstance(picture, bytes):
             data, name = picture, ""
         else:

@@ -16,7 +16,7 @@ from storage.errors import InvalidSource
 from storage.histories import HistoryStore
 from storage.importers._drafts import (
     Draft,
-    ImageSource,
+    DraftImage,
     Record,
     drafted,
     moment_of,
@@ -121,7 +121,7 @@ def _listed() -> str:
     return f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 
 
-def _picture(value: Any, column: str, folder: ImageFolder) -> ImageSource | None:
+def _picture(value: Any, column: str, folder: ImageFolder) -> DraftImage | None:
     if isinstance(value, bytes):
         return value or None
     name = text_of(value, column)

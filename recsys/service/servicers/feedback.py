@@ -3,13 +3,13 @@
 from concurrent.futures import Executor
 
 from recsys.recording import NewChoice, check_new_choice
+from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
 from recsys.service._threads import in_thread
 from recsys.v1 import feedback_service_pb2 as pb2
 from recsys.v1 import feedback_service_pb2_grpc
 from recsys.wire.choices import appended_to_wire, new_choice_from_wire
-from storage.histories import HistoryStore
-from storage.records import Appended, InspectImage
+from storage.records import Appended
 
 SOURCE = "rpc"
 
@@ -18,23 +18,15 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
     """Records choices.
 
     Args:
-        store: of choices and images.
-        inspect: checks the bytes of an image.
-        max_passed_over: images in one choice; at least 1.
+        runtime: whose storage is written to, and whose limits hold for images; a choice passes
+            over at most as many as a request may have candidates.
         threads: to block in.
     """
 
-    def __init__(
-        self,
-        store: HistoryStore,
-        inspect: InspectImage,
-        *,
-        max_passed_over: int,
-        threads: Executor,
-    ) -> None:
-        self._store = store
-        self._inspect = inspect
-        self._max_passed_over = max_passed_over
+    def __init__(self, runtime: Runtime, threads: Executor) -> None:
+        self._store = runtime.store
+        self._inspect = runtime.inspect_image
+        self._max_passed_over = runtime.settings.max_candidates
         self._threads = threads
 
     async def RecordChoice(

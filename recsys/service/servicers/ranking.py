@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 
 from recsys.coldstart.suggestions import checked_num_pairs, learned_onboarding
 from recsys.fields import check_request_id
+from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
 from recsys.service._served import Served
 from recsys.service._threads import in_thread
@@ -13,32 +14,31 @@ from recsys.service.metrics import ServiceMetrics
 from recsys.v1 import ranking_service_pb2 as pb2
 from recsys.v1 import ranking_service_pb2_grpc
 from recsys.wire.ranking import candidates_from_wire, onboarding_to_wire, ranking_to_wire
-from storage.coldstart.populations import ColdStartStore
 
 
 class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
     """Ranks candidates, and suggests a new user's first questions.
 
     Args:
+        runtime: whose storage holds what was learned for new users.
         served: what to rank with.
         metrics: counts rankings.
-        cold_starts: what was learned for new users.
         threads: to block in.
         clock: the ranker's.
     """
 
     def __init__(
         self,
+        runtime: Runtime,
         served: Served,
-        metrics: ServiceMetrics,
         *,
-        cold_starts: ColdStartStore,
+        metrics: ServiceMetrics,
         threads: Executor,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._served = served
         self._metrics = metrics
-        self._cold_starts = cold_starts
+        self._cold_starts = runtime.cold_starts
         self._threads = threads
         self._clock = clock
 

@@ -4,6 +4,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 from recsys.errors import PreconditionFailed
 from recsys.fields import check_text, check_user_id
+from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
 from recsys.service._pages import (
     Query,
@@ -31,7 +32,6 @@ from recsys.wire.similarity import (
 )
 from storage.clusters.building import MAX_NAME
 from storage.clusters.records import ClusterRun
-from storage.clusters.runs import ClusterStore
 
 _NUM_THREADS = 4
 
@@ -42,17 +42,17 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
     Calls that may wait for the model have threads of their own, so that those of storage go on.
 
     Args:
+        runtime: whose storage holds the clusters as they were last built.
         served: the model that reads signatures.
-        clusters: as they were last built.
         metrics: counts signatures.
         threads: to read clusters in.
     """
 
     def __init__(
-        self, served: Served, clusters: ClusterStore, metrics: ServiceMetrics, threads: Executor
+        self, runtime: Runtime, served: Served, *, metrics: ServiceMetrics, threads: Executor
     ) -> None:
         self._served = served
-        self._clusters = clusters
+        self._clusters = runtime.clusters
         self._metrics = metrics
         self._threads = threads
         self._slow_threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="recsys-similar")

@@ -3,6 +3,7 @@
 from concurrent.futures import Executor
 
 from recsys.fields import check_user_id
+from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
 from recsys.service._pages import fitting, number_of, number_token, page_size
 from recsys.service._served import Served
@@ -11,7 +12,6 @@ from recsys.v1 import user_service_pb2 as pb2
 from recsys.v1 import user_service_pb2_grpc
 from recsys.wire.choices import choice_to_wire
 from recsys.wire.users import erased_to_wire, user_to_wire
-from storage.histories import HistoryStore
 from storage.records import Erased
 
 
@@ -19,13 +19,13 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     """Tells what is known of a user, and erases it.
 
     Args:
-        store: of choices.
+        runtime: whose storage is read.
         served: the model that forgets who is erased.
         threads: to block in.
     """
 
-    def __init__(self, store: HistoryStore, served: Served, threads: Executor) -> None:
-        self._store = store
+    def __init__(self, runtime: Runtime, served: Served, threads: Executor) -> None:
+        self._store = runtime.store
         self._served = served
         self._threads = threads
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import InvalidRequest, NotFound
-from recsys.service import pages
+from recsys.service import _pages as pages
 from recsys.service._pages import number_of, number_token
 from recsys.v1.user_service_pb2 import ListChoicesRequest
 from recsys.v1.user_service_pb2_grpc import UserServiceStub

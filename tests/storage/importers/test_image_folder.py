@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from storage.importers import image_folder
+from storage.importers import _image_folder as image_folder
 from storage.importers._image_folder import remembering
 from storage.importers.ratings import import_ratings
 

@@ -9,7 +9,7 @@ import pytest
 
 from storage.errors import InvalidSource, StorageFull
 from storage.histories import HistoryStore
-from storage.importers import writer
+from storage.importers import _writer as writer
 from storage.importers.pairs import import_pairs
 from storage.importers.pickapic import import_pickapic
 from storage.importers.ratings import import_ratings

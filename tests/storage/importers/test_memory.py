@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.importers import writer
+from storage.importers import _writer as writer
 from storage.importers.pairs import import_pairs
 from storage.importers.pickapic import import_pickapic
 from storage.importers.ratings import import_ratings

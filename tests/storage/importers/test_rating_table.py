@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from storage.errors import StorageFull
-from storage.importers import rating_table as module
+from storage.importers import _rating_table as module
 from storage.importers._rating_table import rating_table
 
 AT = datetime(2024, 5, 6, 7, 8, 9, 123456, UTC)

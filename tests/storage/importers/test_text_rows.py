@@ -3,7 +3,7 @@
 import pytest
 
 from storage.errors import InvalidSource
-from storage.importers import text_rows
+from storage.importers import _text_rows as text_rows
 from storage.importers._text_rows import count_lines, csv_records, json_records
 from storage.importers.report import Skipped
 
