@@ -107,7 +107,7 @@ def opposed_world() -> tuple[PairTable, list[Opposed]]:
 
 def test_whatever_ignores_the_user_gets_exactly_half_of_opposed_pairs() -> None:
     histories, opposed = opposed_world()
-    samples = opposed_samples(histories, opposed, seed=0, num_references=0)
+    samples = opposed_samples(histories, opposed, num_references=0)
     rng = np.random.default_rng(1)
     beauty = rng.normal(size=80)
     answers = margins(pair_scores(Rule(lambda user, row: beauty[row]), samples))
@@ -118,7 +118,7 @@ def test_whatever_ignores_the_user_gets_exactly_half_of_opposed_pairs() -> None:
 
 def test_whoever_knows_the_user_gets_all_opposed_pairs() -> None:
     histories, opposed = opposed_world()
-    samples = opposed_samples(histories, opposed, seed=0, num_references=0)
+    samples = opposed_samples(histories, opposed, num_references=0)
     liked = {(user, p.liked) for user, s in samples.items() for p in s.pairs}
     knows = Rule(lambda user, row: float((user, row) in liked))
     assert opposed_accuracy(opposed, samples, margins(pair_scores(knows, samples))).value == 1.0

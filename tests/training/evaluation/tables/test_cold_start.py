@@ -1,5 +1,7 @@
 """What is said of borrowing is said of the scorer that is served."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +14,10 @@ from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, Sco
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
 from training.data.samples import Pair, PairTable
-from training.evaluation import coldstart_judge
-from training.evaluation.coldstart_judge import judge_cold_start
-from training.evaluation.questions import newest_samples
+from training.evaluation.asked import Asked
+from training.evaluation.judge import Judge
+from training.evaluation.questions import Samples, newest_samples
+from training.evaluation.tables import cold_start
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 SHAPE = TinyShape(
@@ -57,6 +60,11 @@ def table() -> PairTable:
     return PairTable(pairs, tuple(f"{row:064x}" for row in range(80)))
 
 
+def judge_of(scorer: PreferenceScorer, table: PairTable, samples: Samples) -> Judge:
+    asked = Asked(table, dict(samples), {}, num_overlapping=0, is_certain=True)
+    return Judge(asked, scorer, Path(), ImageFeatures(scorer, picture), picture, lambda row: b"")
+
+
 def served_accuracy(borrowing: BorrowingScorer, sample, count: int) -> float:
     """Pixels in, scores out, as the engine calls it."""
     references = [
@@ -82,16 +90,17 @@ def test_borrowing_is_judged_as_it_is_served(scorer, table, monkeypatch) -> None
         fitted.append(fit_cold_start(scorer, lenders, *more, **options))
         return fitted[-1]
 
-    monkeypatch.setattr(coldstart_judge, "fit_cold_start", fit)
+    monkeypatch.setattr(cold_start, "fit_cold_start", fit)
     asked = {user: table.pairs[user] for user in list(table.pairs)[:NUM_JUDGED]}
     samples = newest_samples(table, asked, seed=0, num_references=2, num_pairs=4)
-    features = ImageFeatures(scorer, picture)
-    found = judge_cold_start(scorer, table, features, samples, truth=None, seed=0)
+    figures = cold_start.measure(judge_of(scorer, table, samples))
+    assert figures is not None
     borrowing = BorrowingScorer(scorer, fitted[0][0])
-    assert set(found["by_references"]) == {"0", "1", "2"}
+    assert set(figures.by_references) == {"0", "1", "2"}
     for count in range(3):
-        told = [served_accuracy(borrowing, sample, count) for sample in samples.values()]
-        assert found["by_references"][str(count)]["borrowing"].value == pytest.approx(np.mean(told))
+        served = [served_accuracy(borrowing, sample, count) for sample in samples.values()]
+        ways = figures.by_references[str(count)]
+        assert ways.borrowing.value == pytest.approx(np.mean(served))
     assert len(lent) == NUM_USERS - NUM_JUDGED
 
 
@@ -102,12 +111,12 @@ def test_nobody_lends_more_than_their_newest_pairs(scorer, table, monkeypatch) -
         lent.extend(lenders)
         raise InterruptedError
 
-    monkeypatch.setattr(coldstart_judge, "fit_cold_start", fit)
+    monkeypatch.setattr(cold_start, "fit_cold_start", fit)
     long = tuple(Pair(2 * n, 2 * n + 1, "", float(n), n) for n in range(MAX_PAIRS + 9))
     longer = PairTable({**table.pairs, "u99": long}, table.images)
     samples = newest_samples(
         table, {u: table.pairs[u] for u in ("u00", "u01")}, seed=0, num_references=2, num_pairs=4
     )
     with pytest.raises(InterruptedError):
-        judge_cold_start(scorer, longer, lambda rows: None, samples, truth=None, seed=0)
+        cold_start.lent(judge_of(scorer, longer, samples))
     assert max(lent, key=len) == long[-MAX_PAIRS:]
