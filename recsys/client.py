@@ -64,7 +64,6 @@ class RecsysClient:
 
     Raises (each method):
         InvalidRequest: a field breaks its rule (`field` names it); ImageRefused if an image does.
-        Unauthenticated: a proxy before the server does not accept the caller's credentials.
         NotFound: no such user or stored image.
         PreconditionFailed: something else must be done first; the message tells what.
         Overloaded: the server is full; `retry_after_s` tells when to come back.

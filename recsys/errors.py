@@ -3,7 +3,6 @@
     RecsysError
     ├── InvalidRequest        a request that breaks a rule: names field, rule and remedy
     │   └── ImageRefused      bytes that are not an acceptable image
-    ├── Unauthenticated       missing or refused credentials, at the server or a proxy before it
     ├── NotFound              a user, image or checkpoint that does not exist
     ├── PreconditionFailed    something that the call needs is missing
     ├── CheckpointRefused     a checkpoint that is missing, damaged or of another base
@@ -36,10 +35,6 @@ class InvalidRequest(RecsysError, ValueError):
 
 class ImageRefused(InvalidRequest):
     """Bytes that are not an acceptable image: of a wrong type, too large or truncated."""
-
-
-class Unauthenticated(RecsysError):
-    """The caller's credentials are missing or not accepted, e.g. by a proxy before the server."""
 
 
 class NotFound(RecsysError, LookupError):

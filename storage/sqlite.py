@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from storage.errors import NotADatabase
+from storage.errors import NotADatabase, StorageUnavailable
 
 BUSY_TIMEOUT_S = 30
 _RETRY_S = 0.01
@@ -41,14 +41,20 @@ def is_new(path: Path | None) -> bool:
 
     Raises:
         NotADatabase: if the file is not a SQLite database.
+        StorageUnavailable: if it stays locked for `BUSY_TIMEOUT_S`, or cannot be opened.
     """
     if path is None:
         return False
     if not path.exists() or path.stat().st_size == 0:
         return True
     try:
-        with closing(sqlite3.connect(path)) as connection:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError as error:
+        raise StorageUnavailable(
+            f"{path} cannot be read now ({error}): try again when no other process locks it,"
+            " or check who may read it"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise NotADatabase(
             f"{path} must be a SQLite database and cannot be read as one ({error}): name another"

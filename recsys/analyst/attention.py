@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from recsys.history import references_of
+from recsys.history import read_history, references_of
 from recsys.images.decode import decode
 from recsys.images.reader import ImageReader
 from recsys.runtime import Runtime
@@ -98,8 +98,9 @@ def _maps(
     assert scorer is not None, "callers check that there are preference tokens"
     limits = _runtime.image_limits
     reader = ImageReader(_runtime.store, limits, scorer.geometry)
-    history = _runtime.store.read(user_id)
-    pairs = references_of(history, scorer.config.num_references)
+    num_references = scorer.config.num_references
+    history = read_history(_runtime.store, user_id, num_references)
+    pairs = references_of(history, num_references)
     with ThreadPoolExecutor(_NUM_DECODERS) as threads:
         references = reader.references(pairs, threads)
     pixels = decode(_runtime.store.image(candidate), limits).float() / 255

@@ -1,1 +1,1 @@
-"""One model and many requests: a bounded queue, batches, warm prefixes, health."""
+"""One model and many requests: a bounded queue, one pass a request, warm prefixes, health."""

@@ -260,17 +260,13 @@ class PreferenceScorer(nn.Module):
         ]
         return torch.cat(logits) if logits else torch.zeros(0, 2)
 
-    def candidate_logits(
-        self, prefix: Prefix, candidates: Sequence[CandidateImage]
-    ) -> Float[Tensor, "C 2"]:
-        """M+ and M- behind a prefix, in one packed pass; differentiable to the pixels."""
-        features = self.image_features([each.image for each in candidates])
-        return self.candidate_logits_of(prefix, [each.prompt for each in candidates], features)
-
     def candidate_logits_of(
         self, prefix: Prefix, prompts: Sequence[str], features: Float[Tensor, "C T D"]
     ) -> Float[Tensor, "C 2"]:
-        """The same of image tokens."""
+        """M+ and M- of image tokens behind a prefix, in one packed pass.
+
+        Differentiable to the pixels through `image_features`.
+        """
         pieces = [self.template.candidate(prompt) for prompt in prompts]
         packed = pack([Tokens((), ())], [pieces], first_position=prefix.num_positions)
         packed = packed.to(self.backbone.device)

@@ -125,20 +125,22 @@ class SignatureIndex:
             ValueError: if the vector is of another shape, or k less than 1.
             StorageError: if SQL does not answer.
         """
-        return self._search(np.asarray(vector)[None], k, frozenset(exclude))[0]
-
-    def search_many(self, vectors: npt.NDArray[np.float32], k: int) -> list[list[Neighbour]]:
-        """Find the users of the nearest signatures of each vector.
-
-        Args:
-            vectors: shape (N, E), of length 1.
-            k: how many for each, at least 1.
-
-        Raises:
-            ValueError: if the vectors are of another shape, or k less than 1.
-            StorageError: if SQL does not answer.
-        """
-        return self._search(np.asarray(vectors), k, frozenset())
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        self.sync(max_age_s=FRESH_S)
+        view = self._view
+        query = _checked(np.asarray(vector), view.dimension)
+        if not view.size:
+            return []
+        excluded = frozenset(exclude)
+        wanted = k + len(excluded)
+        checked = CheckedResults(self.store, self.model_version, k, excluded)
+        approximate = view.approximate(query[None], wanted)[0]
+        results = checked.first(growing_results(view, query, approximate, wanted))
+        if checked.dead:
+            with self._turn:
+                self._view = self._view.without(checked.dead)
+        return results
 
     def sync(self, *, max_age_s: float = 0.0) -> None:
         """Read what SQL has received since.
@@ -183,29 +185,6 @@ class SignatureIndex:
         builder = self._builder
         if builder is not None:
             builder.join()
-
-    def _search(
-        self, queries: npt.NDArray[np.float32], k: int, exclude: frozenset[str]
-    ) -> list[list[Neighbour]]:
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        self.sync(max_age_s=FRESH_S)
-        view = self._view
-        queries = _checked(queries, view.dimension)
-        if not view.size:
-            return [[] for _ in queries]
-        wanted = k + len(exclude)
-        checked = CheckedResults(self.store, self.model_version, k, exclude)
-        approximate = view.approximate(queries, wanted)
-        checked.look_up([row for rows in approximate for row in (rows or [])[:wanted]])
-        results = [
-            checked.first(growing_results(view, query, rows, wanted))
-            for query, rows in zip(queries, approximate, strict=True)
-        ]
-        if checked.dead:
-            with self._turn:
-                self._view = self._view.without(checked.dead)
-        return results
 
     def _swap_in(self) -> None:
         """Build the main part and swap it in; the caller holds the build lock."""
@@ -276,12 +255,12 @@ class SignatureIndex:
             self._building.release()
 
 
-def _checked(queries: npt.NDArray[np.float32], dimension: int | None) -> npt.NDArray[np.float32]:
-    if queries.ndim != 2 or queries.shape[1] != (dimension or queries.shape[1]):
+def _checked(vector: npt.NDArray[np.float32], dimension: int | None) -> npt.NDArray[np.float32]:
+    if vector.ndim != 1 or len(vector) != (dimension or len(vector)):
         raise ValueError(
-            f"a vector must have shape ({dimension or 'E'},), got {queries.shape[1:]}:"
+            f"a vector must have shape ({dimension or 'E'},), got {vector.shape}:"
             " read it with the model version of the index"
         )
-    if not np.isfinite(queries).all():
+    if not np.isfinite(vector).all():
         raise ValueError("a vector must be finite, got NaN or infinity")
-    return np.ascontiguousarray(queries, dtype=np.float32)
+    return np.ascontiguousarray(vector, dtype=np.float32)

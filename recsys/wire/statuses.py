@@ -46,7 +46,6 @@ TABLE = (
     Meaning(errors.ImageRefused, grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_REFUSED"),
     Meaning(errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     Meaning(storage_errors.InvalidRecord, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_RECORD"),
-    Meaning(errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
     Meaning(errors.NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     Meaning(storage_errors.UnknownUser, grpc.StatusCode.NOT_FOUND, "USER_NOT_FOUND"),
     Meaning(storage_errors.UnknownImage, grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND"),
@@ -105,8 +104,6 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
             is_image = details.info.reason == "IMAGE_REFUSED"
             kind = errors.ImageRefused if is_image else errors.InvalidRequest
             return kind(message, field=violations[0].field if violations else "")
-        case grpc.StatusCode.UNAUTHENTICATED:  # so far of proxies alone
-            return errors.Unauthenticated(message)
         case grpc.StatusCode.NOT_FOUND:
             return errors.NotFound(message)
         case grpc.StatusCode.FAILED_PRECONDITION if details.info.reason == "PRECONDITION_FAILED":

@@ -9,7 +9,7 @@ from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
 from recsys.runtime import LoadedModel, Runtime
 from recsys.settings import Settings
 from storage.database import Database, upgrade
-from storage.errors import SchemaMismatch
+from storage.errors import SchemaMismatch, StorageUnavailable
 
 
 class Scorer:
@@ -90,9 +90,10 @@ def test_read_only_the_database_refuses_changes(settings: Settings) -> None:
         assert runtime.store
     with (
         Runtime(settings, read_only=True) as runtime,
-        pytest.raises(Exception, match=r"readonly|busy"),
+        pytest.raises(StorageUnavailable) as refused,
     ):
         runtime.store.erase("ann")
+    assert "readonly" in str(refused.value.__cause__)
 
 
 def test_limits_are_those_of_the_settings(settings: Settings) -> None:

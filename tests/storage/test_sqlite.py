@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage import sqlite
-from storage.errors import NotADatabase
+from storage.errors import NotADatabase, StorageUnavailable
 from storage.sqlite import is_new
 
 
@@ -88,3 +88,17 @@ def test_a_file_that_is_no_database_is_not_new_but_refused(tmp_path: Path) -> No
     path.write_bytes(b"I am no database." * 100)
     with pytest.raises(NotADatabase, match=r"x\.db must be a SQLite database"):
         is_new(path)
+
+
+def test_a_locked_database_is_one_and_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE a (b)")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageUnavailable, match=r"x\.db cannot be read now .*locked"):
+            is_new(path)
+        other.execute("ROLLBACK")
+        assert not is_new(path)

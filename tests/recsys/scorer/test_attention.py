@@ -102,7 +102,7 @@ def test_behind_a_kept_prefix_candidates_show_the_same_attention(
         scorer.logits(packed, features)
     prefix = scorer.prefix(references)
     with torch.no_grad(), record_preference_attention(num_tokens) as behind:
-        scorer.candidate_logits(prefix, candidates[:3])
+        scorer.score(prefix, candidates[:3])
     num_queries = behind.stacked().shape[3]
     assert torch.allclose(whole.stacked()[..., -num_queries:, :], behind.stacked(), atol=1e-5)
 

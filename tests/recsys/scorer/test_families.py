@@ -231,7 +231,9 @@ def test_a_packed_pass_of_another_family_is_the_pass_behind_a_prefix(
     features = scorer.image_features([*shown, *(each.image for each in candidates)])
     with torch.no_grad(), record_preference_attention(3) as record:
         whole = scorer.logits(packed, features)[0]
-    behind = scorer.candidate_logits(scorer.prefix(references), candidates)
+    prompts = [each.prompt for each in candidates]
+    shown = scorer.image_features([each.image for each in candidates])
+    behind = scorer.candidate_logits_of(scorer.prefix(references), prompts, shown)
     assert torch.allclose(behind, whole, atol=1e-6)
     assert record.stacked().shape[:3] == (2, 1, HEADS)
 

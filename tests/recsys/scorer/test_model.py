@@ -124,7 +124,7 @@ def test_every_trainable_parameter_gets_a_gradient_also_after_a_no_grad_call(
 def test_scores_are_differentiable_down_to_the_pixels(scorer, references, candidates) -> None:
     prefix = scorer.prefix(references)
     pixels = candidates[0].image.clone().requires_grad_()
-    logits = scorer.candidate_logits(prefix, [CandidateImage(pixels, "a large house")])
+    logits = scorer.candidate_logits_of(prefix, ["a large house"], scorer.image_features([pixels]))
     preference_score(logits).sum().backward()
     assert pixels.grad is not None
     assert pixels.grad.abs().sum() > 0
@@ -140,9 +140,11 @@ def test_without_preference_tokens_the_pass_is_the_librarys_own(
         geometry=scorer.geometry,
         config=replace(scorer.config, num_preference_tokens=0),
     )
-    logits = bare.candidate_logits(bare.prefix(references), candidates[:1])[0]
+    features = bare.image_features([candidates[0].image])
+    prompt = candidates[0].prompt
+    logits = bare.candidate_logits_of(bare.prefix(references), [prompt], features)[0]
     prompts = [reference.prompt for reference in references]
-    tokens = bare.template.prefix(prompts) + bare.template.candidate(candidates[0].prompt)
+    tokens = bare.template.prefix(prompts) + bare.template.candidate(prompt)
     images = [i for r in references for i in (r.liked, r.disliked)] + [candidates[0].image]
     pixels, mask = pad_batch([resize(image, bare.geometry) for image in images])
     with torch.no_grad():

@@ -20,7 +20,6 @@ from storage import errors as storage_errors
 CODES = {
     errors.InvalidRequest: "INVALID_ARGUMENT",
     errors.ImageRefused: "INVALID_ARGUMENT",
-    errors.Unauthenticated: "UNAUTHENTICATED",
     errors.NotFound: "NOT_FOUND",
     errors.Overloaded: "RESOURCE_EXHAUSTED",
     errors.DeadlinePassed: "DEADLINE_EXCEEDED",
@@ -45,7 +44,6 @@ ROOTS = {errors.RecsysError, storage_errors.StorageError}
 RAISED = {
     errors.InvalidRequest: errors.InvalidRequest,
     errors.ImageRefused: errors.ImageRefused,
-    errors.Unauthenticated: errors.Unauthenticated,
     errors.NotFound: errors.NotFound,
     errors.Overloaded: errors.Overloaded,
     errors.DeadlinePassed: errors.DeadlinePassed,
