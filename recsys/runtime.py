@@ -6,6 +6,7 @@ module loads neither torch nor SQLAlchemy: a part is imported and built when it 
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -251,12 +252,12 @@ class Runtime:
 
     @cached_property
     def read_references(self) -> "ReadReferences":
-        """Reads and decodes a user's references; raises Unavailable when the store fails."""
+        """Reads and decodes references, in threads of its own; raises Unavailable."""
         from recsys.signatures.inputs import decoding
 
-        return decoding(
-            self.store, self.image_limits, self.images.threads, geometry=self.model.geometry
-        )
+        threads = ThreadPoolExecutor(2, "recsys-signature")  # no ranking waits behind these
+        self._open_parts.callback(threads.shutdown, wait=False, cancel_futures=True)
+        return decoding(self.store, self.image_limits, threads, geometry=self.model.geometry)
 
     @cached_property
     def images(self) -> "ImageLoader":

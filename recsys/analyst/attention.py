@@ -1,5 +1,6 @@
 """The page's model, loaded when first needed, and users' attention maps."""
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -23,19 +24,17 @@ _NUM_DECODERS = 4
 Maps = npt.NDArray[np.float32]
 
 
-@st.cache_resource(show_spinner="Loading the model …", max_entries=1)
-def load(_runtime: Runtime, checkpoint: str, device: str) -> PreferenceScorer:
-    """Load the scorer of the settings' checkpoint.
-
-    Raises:
-        CheckpointRefused: if there is none that fits.
-    """
-    return _runtime.scorer
+_loading = threading.Lock()
 
 
 def scorer_of(runtime: Runtime) -> PreferenceScorer | None:
-    """Return the settings' scorer; None if it has no preference tokens to attend to."""
-    scorer = load(runtime, runtime.settings.checkpoint, runtime.settings.device)
+    """Return the runtime's scorer; None if it has no preference tokens to attend to.
+
+    Raises:
+        CheckpointRefused: if the checkpoint is missing, damaged or made for another base.
+    """
+    with st.spinner("Loading the model …"), _loading:  # once, whoever asks meanwhile
+        scorer = runtime.scorer
     return scorer if scorer.config.num_preference_tokens else None
 
 
@@ -94,8 +93,8 @@ def cosine(mine: Maps, theirs: Maps) -> float:
 def _maps(
     _runtime: Runtime, user_id: str, revision: int, candidate: str, prompt: str, num_orders: int
 ) -> Maps:
-    scorer = scorer_of(_runtime)
-    assert scorer is not None, "callers check that there are preference tokens"
+    scorer = _runtime.scorer
+    assert scorer.config.num_preference_tokens, "callers ask `scorer_of` first"
     limits = _runtime.image_limits
     reader = ImageReader(_runtime.store, limits, scorer.geometry)
     num_references = scorer.config.num_references

@@ -4,6 +4,7 @@ An erased user must disappear from the page at once: only counts and thumbnails 
 users are read from SQL whenever they are shown.
 """
 
+import threading
 from collections.abc import Sequence
 
 import streamlit as st
@@ -18,6 +19,8 @@ from storage.records import VersionSummary
 
 COUNTS_FOR_S = 20
 
+_opening = threading.Lock()
+
 
 def open_runtime() -> Runtime | None:
     """Open storage as the settings name it, for reading; None while nothing was ever stored.
@@ -25,9 +28,16 @@ def open_runtime() -> Runtime | None:
     Raises:
         SettingsRefused: if a setting is invalid.
         NotADatabase: if the file of an embedded database is no database.
+        SchemaMismatch: if its schema is older or newer than the code.
+        StorageUnavailable: if it is locked.
     """
-    runtime = _runtime(load_settings().settings)
-    return None if runtime.is_new else runtime
+    with _opening:
+        runtime = _runtime(load_settings().settings)
+        if runtime.is_new:
+            return None
+        # Visitors have a thread each, and none of these may be opened twice.
+        _ = (runtime.store, runtime.signatures, runtime.clusters, runtime.browser)
+        return runtime
 
 
 @st.cache_resource(show_spinner=False, hash_funcs={Settings: lambda given: given.model_dump_json()})

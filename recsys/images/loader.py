@@ -18,8 +18,6 @@ Result = TypeVar("Result")
 class ImageLoader:
     """Reads and decodes for all requests; cancelling an awaited call drops what has not begun.
 
-    What blocks elsewhere may wait for `threads` too; nothing in them waits for another of them.
-
     Args:
         images: stored images by SHA-256.
         limits: of each image, bytes and pixels.
@@ -36,12 +34,12 @@ class ImageLoader:
         num_threads: int = 4,
     ) -> None:
         self._reader = ImageReader(images, limits, geometry)
-        self.threads = ThreadPoolExecutor(num_threads, thread_name_prefix="recsys-decode")
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="recsys-decode")
 
     async def run(self, function: Callable[..., Result], *args: Any) -> Result:
         """Run what blocks in one of the threads; it must not wait for another of them."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.threads, function, *args)
+        return await loop.run_in_executor(self._threads, function, *args)
 
     def read_candidate(self, candidate: Candidate) -> CandidateImage | RankedCandidate:
         """Decode a candidate, or say why it cannot be ranked; blocks, for `run`."""
@@ -61,4 +59,4 @@ class ImageLoader:
 
     def close(self) -> None:
         """End the threads; after the engine is drained, for it loads references here."""
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,25 +1,41 @@
 """The composition root: parts on demand, one of each, of the settings' storage and model."""
 
+import asyncio
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
+from recsys.history import ReferencePair
+from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed, Candidate, Ranking
 from recsys.runtime import LoadedModel, Runtime
 from recsys.settings import Settings
 from storage.database import Database, upgrade
-from storage.errors import SchemaMismatch, StorageUnavailable
+from storage.errors import SchemaMismatch, StorageUnavailable, UnknownImage
+
+
+@dataclass(frozen=True)
+class Prefix:
+    num_references: int
+    num_bytes: int = 10
+    borrowed: Borrowed = NOTHING_BORROWED
 
 
 class Scorer:
     model_version = "v1"
 
     def prefix(self, references):
-        return len(references)
+        return Prefix(len(references))
 
     def score(self, prefix, candidates):
-        return np.full(len(candidates), 0.5)
+        return torch.full((len(candidates),), 0.5)
 
 
 class Reader:
@@ -134,6 +150,51 @@ def test_a_driver_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch)
 def test_closed_its_threads_are_over(settings: Settings) -> None:
     runtime = Runtime(settings, creates=True, load=lambda _: LoadedModel(Scorer(), 3))
     assert runtime.read_references([]) == []
+    assert asyncio.run(runtime.images.references([])) == []
     runtime.close()
+    pair = ReferencePair("a" * 64, "b" * 64, "")
     with pytest.raises(RuntimeError, match="shutdown"):
-        runtime.images.threads.submit(print)
+        runtime.read_references([pair])
+    with pytest.raises(RuntimeError, match="shutdown"):
+        asyncio.run(runtime.images.references([pair]))
+
+
+def test_a_ranking_does_not_wait_for_the_images_of_signatures(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_free = threading.Event()
+
+    def slow(sha256: str) -> bytes:
+        assert is_free.wait(60)
+        raise UnknownImage(sha256)
+
+    async def rank(runtime: Runtime) -> Ranking:
+        engine = runtime.engine()
+        await engine.start()
+        candidate = Candidate("house", image=png(), prompt="a house")
+        try:
+            async with asyncio.timeout(20):
+                return await runtime.ranker(engine).rank("ann", [candidate])
+        finally:
+            await engine.drain(0)
+
+    pairs = [ReferencePair(f"{2 * n:064}", f"{2 * n + 1:064}", "") for n in range(8)]
+    with (
+        Runtime(settings, creates=True, load=lambda _: LoadedModel(Scorer(), 3)) as runtime,
+        ThreadPoolExecutor(1) as caller,
+    ):
+        monkeypatch.setattr(runtime.store, "image", slow)
+        references = caller.submit(runtime.read_references, pairs)
+        try:
+            ranking = asyncio.run(rank(runtime))
+            assert not references.done()
+        finally:
+            is_free.set()
+        assert ranking.candidates[0].rank == 1
+        assert references.result(60) == []
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(file, "PNG")
+    return file.getvalue()

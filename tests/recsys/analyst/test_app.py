@@ -1,6 +1,8 @@
 """The page without a browser: what it says and offers in each state of storage."""
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from recsys.analyst import sources
 from recsys.cli.invocation import read_settings
 from recsys.runtime import Runtime
 from storage.database import Database, downgrade
+from storage.errors import StorageUnavailable
 
 TIMEOUT_S = 60
 
@@ -185,8 +188,26 @@ def test_reading_leaves_storage_as_it_was(page, storage):
 def test_storage_is_opened_for_reading(place, storage):
     runtime = sources.open_runtime()
 
-    with pytest.raises(Exception, match=r"readonly|busy"):
+    with pytest.raises(StorageUnavailable) as refused:
         runtime.store.erase("user-01")
+    assert "readonly" in str(refused.value.__cause__)
+
+
+def test_two_first_visits_open_storage_once(place, storage, monkeypatch):
+    st.cache_resource.clear()
+    opened = []
+
+    def slow(self, *args, **options):
+        opened.append(self)
+        time.sleep(0.2)
+        open_database(self, *args, **options)
+
+    open_database = Database.__init__
+    monkeypatch.setattr(Database, "__init__", slow)
+    with ThreadPoolExecutor(2) as visitors:
+        visits = [visitors.submit(lambda: sources.open_runtime().store) for _ in range(2)]
+        assert visits[0].result() is visits[1].result()
+    assert len(opened) == 1
 
 
 def _execute(folder: Path, statement: str) -> None:
