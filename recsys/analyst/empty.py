@@ -16,7 +16,7 @@ def nothing_stored() -> None:
             "Nothing is stored yet",
             "Import choices first, then compute what this page shows:",
             [
-                ("recsys import ratings DIR", "or another import, or make demo"),
+                ("recsys import ratings DIR", "or another import, or recsys choose"),
                 _BACKFILL,
                 _CLUSTERS,
                 _AGAIN,
