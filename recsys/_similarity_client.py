@@ -17,7 +17,7 @@ from recsys.wire.similarity import (
 )
 from storage.clusters.records import Cluster, ClusterRun, Member
 
-Call = Callable[..., Any]
+SendRequest = Callable[..., Any]
 """Makes a request and sends it: method, kind of request, timeout, fields."""
 
 _MAX_PAGE = 1000
@@ -31,7 +31,7 @@ class SimilarityCalls:
         call: sends a request, by default within the client's timeout; raises as the client does.
     """
 
-    def __init__(self, stub: Any, call: Call) -> None:
+    def __init__(self, stub: Any, call: SendRequest) -> None:
         self._stub = stub
         self._call = call
 

@@ -7,7 +7,7 @@ fail on a small piece of source that breaks it.
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeGuard
@@ -319,6 +319,48 @@ def loaded(module, watched):
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout.split()
+
+
+def shared_names(sources: Mapping[str, str]) -> list[str]:
+    """One word, one thing: no class has the name of another class, or of a type alias.
+
+    Args:
+        sources: text of each module by its path.
+    """
+    classes: dict[str, list[str]] = {}
+    aliases: dict[str, list[str]] = {}
+    for path, source in sources.items():
+        tree = ast.parse(source, path)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name, []).append(f"{path}:{node.lineno}")
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                aliases.setdefault(node.targets[0].id, []).append(f"{path}:{node.lineno}")
+    places = {name: [*found, *aliases.get(name, [])] for name, found in classes.items()}
+    return [f"{name}: {', '.join(found)}" for name, found in places.items() if len(found) > 1]
+
+
+def test_no_two_classes_have_one_name():
+    sources = {
+        str(path.relative_to(ROOT)): path.read_text("utf-8")
+        for floor in FLOORS
+        for path in (ROOT / floor).rglob("*.py")
+        if ROOT / "recsys" / "v1" not in path.parents
+    }
+
+    assert sources
+    assert shared_names(sources) == []
+
+
+def test_a_name_given_twice_is_seen():
+    twice = {"a.py": "class Call:\n    pass\n", "b.py": "x = 1\nclass Call:\n    pass\n"}
+    alias = {"a.py": "class Call:\n    pass\n", "b.py": "Call = dict[str, int]\n"}
+    once = {"a.py": "class Call:\n    pass\n", "b.py": "from a import Call\nCalls = list[Call]\n"}
+
+    assert shared_names(twice) == ["Call: a.py:1, b.py:2"]
+    assert shared_names(alias) == ["Call: a.py:1, b.py:1"]
+    assert shared_names(once) == []
 
 
 def test_generated_code_has_no_package_that_shadows_another():

@@ -119,7 +119,7 @@ class Backbone(Protocol):
 
 
 @runtime_checkable
-class LoadModel(Protocol):
+class LoadBase(Protocol):
     """Loads a family's model by hub name or folder, from safetensors alone."""
 
     def __call__(
@@ -195,7 +195,7 @@ class Family:
         never_quantized: what names of parameters have in them that "nf4" leaves as they are.
     """
 
-    load: LoadModel
+    load: LoadBase
     wrap: Callable[[nn.Module], Backbone]
     build_on_meta: Callable[[Mapping[str, Any]], nn.Module]
     dimensions: Callable[[Mapping[str, Any]], Dimensions]

@@ -233,7 +233,7 @@ def load_model(
     unquantized: tuple[str, ...] = (),
     device: str = "cpu",
 ) -> Idefics2ForConditionalGeneration:
-    """Load an Idefics2 by hub name or folder: see `recsys.scorer.backbone.LoadModel`.
+    """Load an Idefics2 by hub name or folder: see `recsys.scorer.backbone.LoadBase`.
 
     Raises:
         CheckpointRefused: if the files are missing, damaged or of another architecture.

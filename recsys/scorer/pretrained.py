@@ -64,7 +64,7 @@ def load_pretrained(
 
     Args:
         model_class: with `from_pretrained`.
-        source, revision, dtype, quantization, device: as of `recsys.scorer.backbone.LoadModel`.
+        source, revision, dtype, quantization, device: as of `recsys.scorer.backbone.LoadBase`.
         unquantized: how the full names of modules begin that keep their precision.
 
     Raises:

@@ -14,7 +14,7 @@ from training.evaluation.metrics import NUM_DRAWS, Figure, Statistic, interval_o
 NUM_NEAREST = 10
 _ROWS_AT_ONCE = 1000
 
-Vectors = Float[np.ndarray, "N E"]
+UserVectors = Float[np.ndarray, "N E"]
 ByUser = Float[np.ndarray, " N"]
 
 
@@ -32,7 +32,7 @@ class TasteScale:
     random: ByUser
     best: ByUser
 
-    def shared(self, vectors: Vectors) -> ByUser:
+    def shared(self, vectors: UserVectors) -> ByUser:
         """Mean cosine of true taste to the users whose vectors are nearest.
 
         Args:
@@ -57,7 +57,7 @@ def taste_scale(tastes: Float[np.ndarray, "N A"]) -> TasteScale:
     return TasteScale(unit, others, scale.shared(tastes))
 
 
-def nearest(vectors: Vectors, count: int = NUM_NEAREST) -> Int[np.ndarray, "N k"]:
+def nearest(vectors: UserVectors, count: int = NUM_NEAREST) -> Int[np.ndarray, "N k"]:
     """The others with the largest cosine to each, in no order.
 
     Args:
@@ -79,7 +79,7 @@ def nearest(vectors: Vectors, count: int = NUM_NEAREST) -> Int[np.ndarray, "N k"
     return np.concatenate(neighbours)
 
 
-def reciprocal_ranks(first: Vectors, second: Vectors) -> ByUser:
+def reciprocal_ranks(first: UserVectors, second: UserVectors) -> ByUser:
     """One over the place of each user's other vector among all the others', by cosine.
 
     Users in a tie share the middle of their places.
@@ -103,7 +103,7 @@ def chance_of_ranks(num_users: int) -> float:
     return float((1 / np.arange(1, num_users + 1)).mean())
 
 
-def cosines(first: Vectors, second: Vectors) -> ByUser:
+def cosines(first: UserVectors, second: UserVectors) -> ByUser:
     """Cosine of vectors paired by position."""
     return cast(ByUser, (_unit(first) * _unit(second)).sum(axis=1))
 
@@ -130,6 +130,6 @@ def _ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> Statistic:
         return above.mean(axis=axis) / below.mean(axis=axis)
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def _unit(vectors: UserVectors) -> UserVectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return cast(Vectors, vectors / np.maximum(lengths, 1e-30))
+    return cast(UserVectors, vectors / np.maximum(lengths, 1e-30))

@@ -21,7 +21,7 @@ from training.data.features import Features
 from training.evaluation.history_cuts import Cut, Pairs, reordered
 from training.evaluation.metrics import Figure, over_users
 from training.evaluation.retrieval import cosines
-from training.evaluation.signature_rivals import SHIPPED, Vectors, raw_rivals, show
+from training.evaluation.signature_rivals import SHIPPED, RivalVectors, raw_rivals, show
 
 MOST_FOLLOWED = 100
 """Users whose signatures are read again in other orders and from fewer choices, at most."""
@@ -30,7 +30,7 @@ NUM_REORDERED = 2
 TELL_EVERY = 8
 DRIFT_COUNTS = (2, 4, 8, 16, 24)
 
-Both = tuple[Vectors, Vectors]
+Both = tuple[RivalVectors, RivalVectors]
 
 
 @dataclass
@@ -58,7 +58,7 @@ class SignatureJudge:
         return self.readers[READOUTS[0]]
 
     def table(self) -> dict[str, Both]:
-        """Vectors of both halves by rival."""
+        """RivalVectors of both halves by rival."""
         halves = {
             name: [getattr(cut, name) for cut in self.cuts.values()] for name in ("first", "second")
         }
@@ -81,7 +81,7 @@ class SignatureJudge:
         )
         return cast("dict[str, Both]", signatures) | raw_rivals(first, second)
 
-    def whole(self) -> Vectors:
+    def whole(self) -> RivalVectors:
         """Shipped signatures of what the service reads."""
         return self._signatures([cut.whole for cut in self.cuts.values()], "whole histories")
 
@@ -114,7 +114,7 @@ class SignatureJudge:
 
     def _signatures(
         self, users: Sequence[Pairs], what: str, readout: Readout = READOUTS[0]
-    ) -> Vectors:
+    ) -> RivalVectors:
         """As served, each set of references read once."""
         tell = self._counting(f"signatures: {what}", len(users))
         for done, pairs in enumerate(users, start=1):

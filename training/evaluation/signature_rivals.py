@@ -26,8 +26,8 @@ AT_ONCE = 8
 SHIPPED = "shipped"
 
 References = Sequence[Pair]
-Vectors = Float[np.ndarray, "N _"]
-Attention = Float[np.ndarray, "N layers H K"]
+RivalVectors = Float[np.ndarray, "N _"]
+HeadAttention = Float[np.ndarray, "N layers H K"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,10 @@ class Shown:
         image_difference: shape (N, T D), mean image tokens of the liked less the disliked.
     """
 
-    scores: Vectors
-    attention: Mapping[Normalisation, Attention]
-    last_hidden: Vectors
-    image_difference: Vectors
+    scores: RivalVectors
+    attention: Mapping[Normalisation, HeadAttention]
+    last_hidden: RivalVectors
+    image_difference: RivalVectors
 
 
 def show(
@@ -81,8 +81,8 @@ def show(
     )
 
 
-def raw_rivals(first: Shown, second: Shown) -> dict[str, tuple[Vectors, Vectors]]:
-    """Vectors of both halves by name, as no projection has touched them.
+def raw_rivals(first: Shown, second: Shown) -> dict[str, tuple[RivalVectors, RivalVectors]]:
+    """RivalVectors of both halves by name, as no projection has touched them.
 
     They are centred on the mean of all of them, which needs no labels.
 
@@ -105,11 +105,11 @@ def raw_rivals(first: Shown, second: Shown) -> dict[str, tuple[Vectors, Vectors]
     return {name: _centred(*vectors) for name, vectors in raw.items()}
 
 
-def _flat(rows: Float[np.ndarray, "N *rest"]) -> Vectors:
+def _flat(rows: Float[np.ndarray, "N *rest"]) -> RivalVectors:
     return rows.reshape(len(rows), -1)
 
 
-def _centred(first: Vectors, second: Vectors) -> tuple[Vectors, Vectors]:
+def _centred(first: RivalVectors, second: RivalVectors) -> tuple[RivalVectors, RivalVectors]:
     mean = np.concatenate([first, second]).mean(axis=0)
     return first - mean, second - mean
 
@@ -211,7 +211,7 @@ def _recorded(scorer: PreferenceScorer, packed: Packed) -> Iterator[_Pass]:
 def _first_weights(query: Tensor, key: Tensor, mask: Tensor, scale: float, count: int) -> Tensor:
     """Weights of a whole softmax on its first keys.
 
-    Attention to values of which the first are the unit vectors, so that the fast kernel, which
+    HeadAttention to values of which the first are the unit vectors, so that the fast kernel, which
     forms no (q, k) matrix, gives them.
     """
     groups = query.shape[1] // key.shape[1]

@@ -15,12 +15,10 @@ from training.world.truth import WorldTruth
 
 CEILING = "posterior"
 
-Vectors = Float[np.ndarray, "N _"]
-
 
 def posterior_tastes(
     cuts: Mapping[str, Cut], histories: PairTable, truth: WorldTruth, *, seed: int
-) -> tuple[Vectors, Vectors]:
+) -> tuple[Float[np.ndarray, "N _"], Float[np.ndarray, "N _"]]:
     """Mean taste given each half and the population: nobody can know a person better.
 
     Args:
@@ -37,7 +35,9 @@ def posterior_tastes(
     return means[:, 0], means[:, 1]
 
 
-def agreement(vectors: Vectors, communities: Int[np.ndarray, " N"], *, num_clusters: int) -> float:
+def agreement(
+    vectors: Float[np.ndarray, "N _"], communities: Int[np.ndarray, " N"], *, num_clusters: int
+) -> float:
     """Adjusted Rand index of k-means clusters of vectors with the communities.
 
     1 where they are the same, 0 as by chance.  Hubert and Arabie, 1985.

@@ -37,7 +37,7 @@ from training.evaluation.section import (
     with_interval,
 )
 from training.evaluation.signature_judge import Both, SignatureJudge, open_judge
-from training.evaluation.signature_rivals import SHIPPED, Vectors
+from training.evaluation.signature_rivals import SHIPPED, RivalVectors
 from training.evaluation.signature_world import CEILING, agreement, posterior_tastes
 from training.evaluation.tables.table import ReportTable
 from training.world.truth import WorldTruth
@@ -294,7 +294,7 @@ def _other_halves(judge: SignatureJudge, vectors: Mapping[str, Both], *, seed: i
 
 def _with_tastes(
     result: Signatures,
-    vectors: Mapping[str, Vectors],
+    vectors: Mapping[str, RivalVectors],
     cuts: Mapping[str, Cut],
     truth: WorldTruth,
     *,
