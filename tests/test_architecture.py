@@ -152,19 +152,29 @@ def wrong_doors(path: str, source: str) -> list[str]:
 
 
 # Inside training: who may not import whom, so that these rooms form no cycle.
+ABOVE_DATA = (
+    *("training.baselines", "training.evaluation", "training.fitting"),
+    *("training.cli", "training.demo"),
+)
 ROOMS_ABOVE = {
-    "training/data": ("training.evaluation", "training.fitting", "training.world"),
-    "training/world": ("training.data", "training.evaluation", "training.fitting"),
-    "training/evaluation": ("training.fitting",),
+    "training/data": (*ABOVE_DATA, "training.world"),
+    "training/world": (*ABOVE_DATA, "training.data"),
+    "training/evaluation": ("training.fitting", "training.cli", "training.demo"),
+    "training/baselines": ("training.fitting", "training.cli", "training.demo", "training.world"),
+    "training/fitting": ("training.cli", "training.demo"),
+    "training/cli": ("training.demo",),
 }
 
 
 def rooms_above(path: str, source: str) -> list[str]:
-    """In training, fitting may import evaluation, both import data and world, and none back."""
+    """In training, nobody imports what stands above: data and world at the bottom, demo on top.
+
+    Evaluation and baselines stand side by side: a baseline is a predictor of evaluation.
+    """
     room = "/".join(Path(path).parts[:2])
     return sorted(
         {
-            f"{path}:{line}: imports {name}: data and world <- evaluation <- fitting"
+            f"{path}:{line}: imports {name}: data, world <- evaluation <- fitting <- cli"
             for line, name in imported(path, source)
             if any(is_of(name, above) for above in ROOMS_ABOVE.get(room, ()))
         }

@@ -35,7 +35,7 @@ from training.baselines.idefics2 import (
 )
 from training.data.features import ImageFeatures, ReadImage
 from training.data.samples import Pair
-from training.evaluation.predictors import CandidateRow, Scores
+from training.evaluation.predictors import CandidateRow, Scores, at_most
 
 _QUESTION = f"User:{IMAGE_TOKEN}Score for this image?{END_TOKEN}\nAssistant: "
 
@@ -63,7 +63,7 @@ class ViperProxy:
     ) -> Scores:
         """Q of each candidate, in [0, 1], behind the newest 8 references; prompts are not read."""
         config = self._scorer.config
-        read = references[-config.num_references :]
+        read = at_most(references, config.num_references)
         context = [row for pair in read for row in (pair.disliked, pair.liked)]
         margins = [np.zeros(0)]
         for start in range(0, len(candidates), config.max_packed_candidates):

@@ -77,7 +77,7 @@ class Encoder(Protocol):
         ...
 
     def prepare(self, upcoming: "Upcoming") -> None:
-        """Be told what a stage will ask for, and read ahead."""
+        """Take what a stage will ask for, and read ahead."""
         ...
 
     def read(self, samples: Sequence[Sample], at: At) -> tuple[list[Sample], Encode]:
@@ -106,11 +106,13 @@ class Encoded:
     """Tokens of all images, computed once: nothing that makes them is trained.
 
     Attributes:
-        table: image tokens, a row each; zero where none was asked for.
+        table: image tokens, a row each; zero for those that are bad.
+        asked_for: rows that were to be encoded; the table says nothing of others.
         bad: rows that could not be read.
     """
 
     table: Float[Tensor, "N T D"]
+    asked_for: frozenset[int]
     bad: set[int] = field(default_factory=set)
 
     def prepare(self, upcoming: "Upcoming") -> None:
@@ -121,7 +123,14 @@ class Encoded:
         return list(samples), self.rows
 
     def rows(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
-        """Look up image tokens."""
+        """Look up image tokens.
+
+        Raises:
+            KeyError: if a row was not asked for when the table was made.
+        """
+        if not self.asked_for.issuperset(rows):
+            missing = min(set(rows) - self.asked_for)
+            raise KeyError(f"rows must be among those that were encoded, row {missing} is not")
         return self.table[torch.as_tensor(rows, dtype=torch.long)]
 
     def find_bad(self, rows: Sequence[int]) -> set[int]:
@@ -196,8 +205,8 @@ class Fresh:
 
     def figures(self) -> dict[str, float]:
         """How many images were bad so far, and the share of the time spent waiting for images."""
-        told = {"bad_images": float(len(self.count.bad))}
-        return told | ({"waiting": self.count.waiting_share} if self._upcoming else {})
+        figures = {"bad_images": float(len(self.count.bad))}
+        return figures | ({"waiting": self.count.waiting_share} if self._upcoming else {})
 
     def of(self, scorer: PreferenceScorer) -> "Fresh":
         """The same images for another scorer; what was bad stays bad."""
@@ -274,4 +283,4 @@ def encode_all(
     if count.bad:
         console.print(f"{len(count.bad)} unreadable images left out: {', '.join(count.bad[:10])}")
     console.print(f"waited for images {count.waiting_share:.0%} of the time")
-    return Encoded(table, {place[name] for name in count.bad})
+    return Encoded(table, frozenset(rows), {place[name] for name in count.bad})

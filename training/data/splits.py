@@ -181,7 +181,7 @@ def check_leakage(dealt: Split) -> None:
 
 def write_split(dealt: Split, path: Path) -> None:
     """Write rule, digests and sizes, for whoever repeats the run."""
-    told = {
+    values = {
         "rule": asdict(dealt.rule),
         "digests": dealt.digests,
         "num_users": {name: len(part.pairs) for name, part in dealt.parts.items()},
@@ -189,7 +189,7 @@ def write_split(dealt: Split, path: Path) -> None:
         "num_short_users": dealt.num_short,
         "num_overlapping_pairs": dealt.num_overlapping,
     }
-    path.write_text(json.dumps(told, indent=2) + "\n")
+    path.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def prompt_weights(histories: PairTable) -> dict[str, float]:

@@ -106,8 +106,8 @@ def short_digest(text: str) -> str:
 
 def write_trained_on(record: TrainedOn, folder: Path) -> None:
     """Put the record into a checkpoint's folder."""
-    told = asdict(record) | {name: sorted(getattr(record, name)) for name in _SETS}
-    (folder / FILE).write_text(json.dumps(told, indent=1) + "\n")
+    values = asdict(record) | {name: sorted(getattr(record, name)) for name in _SETS}
+    (folder / FILE).write_text(json.dumps(values, indent=1) + "\n")
 
 
 def read_trained_on(folder: Path) -> TrainedOn | None:
@@ -120,7 +120,7 @@ def read_trained_on(folder: Path) -> TrainedOn | None:
     if not path.exists():
         return None
     try:
-        told = json.loads(path.read_text())
-        return TrainedOn(**(told | {name: frozenset(told[name]) for name in _SETS}))
+        values = json.loads(path.read_text())
+        return TrainedOn(**(values | {name: frozenset(values[name]) for name in _SETS}))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged: copy the checkpoint again") from error

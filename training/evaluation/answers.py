@@ -41,7 +41,7 @@ class Compared:
 
 
 def pair_scores(predictor: Predictor, samples: Samples) -> dict[str, npt.NDArray[np.float64]]:
-    """What a predictor says of each user's targets, shape (N, 2): liked, disliked."""
+    """What a predictor says of each user's pairs, shape (N, 2): liked, disliked."""
     return {
         user: _ask(predictor, user, sample.references, sample.pairs)
         for user, sample in samples.items()
@@ -115,7 +115,7 @@ def opposed_accuracy(
     Args:
         opposed: the pairs.
         samples: both users' sides of them.
-        margins: of the samples' targets, by position.
+        margins: of the samples' pairs, by position.
         seed: of the bootstrap over users.
 
     Raises:
@@ -126,9 +126,9 @@ def opposed_accuracy(
     users = sorted({user for each in opposed for user in (each.first, each.second)})
     place = {user: number for number, user in enumerate(users)}
     at = {
-        (user, target.liked, target.disliked): accuracy(margins[user][number : number + 1])
+        (user, pair.liked, pair.disliked): accuracy(margins[user][number : number + 1])
         for user in users
-        for number, target in enumerate(samples[user].pairs)
+        for number, pair in enumerate(samples[user].pairs)
     }
     right = np.array([_both(each, at) for each in opposed])
     ends = np.array([(place[each.first], place[each.second]) for each in opposed])
@@ -150,10 +150,10 @@ def _both(each: Opposed, at: Mapping[tuple[str, int, int], float]) -> float:
 
 
 def _ask(
-    predictor: Predictor, user: str, references: Sequence[Pair], targets: Sequence[Pair]
+    predictor: Predictor, user: str, references: Sequence[Pair], pairs: Sequence[Pair]
 ) -> npt.NDArray[np.float64]:
     candidates = [
-        CandidateRow(row, pair.prompt) for pair in targets for row in (pair.liked, pair.disliked)
+        CandidateRow(row, pair.prompt) for pair in pairs for row in (pair.liked, pair.disliked)
     ]
     chunks = [
         predictor.scores(user, references, candidates[start : start + ASK_AT_ONCE])

@@ -83,7 +83,7 @@ def best_by_references(
     *,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """The best possible behind the first 0, 1, 2... references alone."""
+    """The best possible behind the newest 0, 1, 2... references alone."""
     n_pairs = sum(len(sample.pairs) for sample in samples.values())
     figures = {}
     for count in counts:

@@ -2,8 +2,8 @@
 
 For few people (a rating study has dozens), where one split would say nothing. Users and prompts
 are each dealt into folds; for each pair of folds a copy of the checkpoint is fine-tuned without
-either, and asked about that fold's users on that fold's prompts. References come from the users'
-pairs on other prompts, as a product would have them.
+either, and asked about that fold's users on that fold's prompts. References are selected as served
+(`recsys.history.select`) from what each user chose on other prompts, earlier or later.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.history import select
-from training.data.samples import Pair, PairTable, Sample, user_rng
+from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.answers import (
     Compared,
     Margins,
@@ -85,7 +85,7 @@ def cross_validate(
     Args:
         folds: of `deal_folds`.
         learn: given a fold and its number, the predictors to be judged.
-        compared_with: name of the predictor whose differences to the others are told.
+        compared_with: name of the predictor whose differences to the others are returned.
         seed: of the bootstrap over users.
 
     Returns:
@@ -135,8 +135,7 @@ def _fold(
     for user in sorted(users):
         asked = [pair for pair in histories.pairs[user] if pair.prompt in prompts]
         others = [pair for pair in histories.pairs[user] if pair.prompt not in prompts]
-        order = user_rng(seed, user).permutation(len(others)).tolist()
-        references = select(others, num_references, order=order)
+        references = select(others, num_references)
         if asked and references:
             samples[user] = Sample(references, tuple(asked))
     asked_pairs = replace(histories, pairs={u: s.pairs for u, s in samples.items()})

@@ -44,7 +44,8 @@ def evaluate(
         against: other checkpoints by name, for the ablations.
         weights: folder with a folder of public weights for each baseline.
         truth: of a synthetic world, for its bounds.
-        seed: decides questions, controls and bootstrap draws.
+        seed: decides questions, controls and the intervals of opposed pairs; other intervals are
+            always drawn with seed 0.
         without: names of tables that are left out.
 
     Raises:

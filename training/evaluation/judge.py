@@ -48,7 +48,8 @@ class Judge:
         truth: of a synthetic world, where there is one.
         weights: folder with a folder of public weights for each baseline.
         against: other checkpoints by name, for the ablations.
-        seed: of every bootstrap and control.
+        seed: of the controls, of other random draws and of the intervals of opposed pairs; other
+            intervals are always drawn with seed 0.
         tell: called with what is being measured, as work goes on.
     """
 

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from recsys.history import select
 from training.data.samples import Pair
 
 Scores = npt.NDArray[np.float64]
@@ -52,6 +53,21 @@ class Predictor(Protocol):
             candidates: images to put in order; any number, all for this user.
         """
         ...
+
+
+def at_most(references: Sequence[Pair], num_references: int) -> Sequence[Pair]:
+    """What a model reads that was trained with fewer references than others who are asked.
+
+    Args:
+        references: of one user, in any order.
+        num_references: read at most, at least 0.
+
+    Returns:
+        All of them in their order, if they are so few; else what is served of them.
+    """
+    if len(references) <= num_references:
+        return references
+    return select(references, num_references)
 
 
 class WeightsMissing(LookupError):

@@ -21,7 +21,7 @@ class Results:
         model_version: the checkpoint's.
         data_digest: of the histories.
         created_at: ISO 8601, UTC.
-        seed: of questions, controls and bootstrap draws.
+        seed: of questions, controls and the intervals of opposed pairs.
         num_references: read for each user.
         by_table: by the table's name; None where the data did not allow it.
         notes: what a reader must know before believing a figure.

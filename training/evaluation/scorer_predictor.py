@@ -8,7 +8,7 @@ from jaxtyping import Float
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
 from training.data.samples import Pair, Sample
-from training.evaluation.predictors import CandidateRow, Scores
+from training.evaluation.predictors import CandidateRow, Scores, at_most
 
 
 class ScorerPredictor:
@@ -29,8 +29,7 @@ class ScorerPredictor:
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """As served: the references are read once, and the candidates are scored behind them."""
-        most = self._scorer.config.num_references
-        read = references[-most:] if most else ()
+        read = at_most(references, self._scorer.config.num_references)
         prefix = self._scorer.prefix_of(
             [pair.prompt for pair in read],
             self._features([row for pair in read for row in (pair.liked, pair.disliked)]),

@@ -34,7 +34,7 @@ class FineTuning:
     """How a checkpoint is taught a few people's tastes.
 
     Attributes:
-        num_steps: optimiser steps a fold; 0 judges the checkpoint as it is.
+        num_steps: optimizer steps a fold; 0 judges the checkpoint as it is.
         learning_rate: peak; lower than for a whole training, for there is little to learn from.
         num_users, num_pairs: users a step, pairs to be told apart of each.
         seed: decides every draw.

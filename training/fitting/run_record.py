@@ -5,7 +5,6 @@ import hashlib
 import json
 import platform
 import subprocess
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,10 +30,10 @@ def run_identity(
         stage1: a checkpoint that stage 2 begins with, in place of a stage 1 of this run.
     """
     model = files_digest(Path(base)) if Path(base).is_dir() else str(base)
-    told = [recipe_digest(recipe), model, *parts.digests.values()]
+    digests = [recipe_digest(recipe.to_json()), model, *parts.digests.values()]
     if stage1 is not None:
-        told.append(files_digest(stage1))
-    return hashlib.sha256(" ".join(told).encode()).hexdigest()
+        digests.append(files_digest(stage1))
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def write_run(
@@ -54,7 +53,7 @@ def write_run(
         return
     run: dict[str, Any] = {
         "identity": identity,
-        "recipe": asdict(recipe),
+        "recipe": recipe.to_json(),
         "seeds": [recipe.first.plan.seed, recipe.second.plan.seed],
         "data": parts.digests,
         "num_users": len(parts.train.pairs),

@@ -4,9 +4,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,9 +14,6 @@ from torch import Tensor, nn
 
 from storage.files import replace_file
 from training.fitting.optimizer import Optimizers
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 Parameters = Mapping[str, nn.Parameter]
 
@@ -190,6 +186,6 @@ def identity_of(values: Mapping[str, object]) -> str:
     return json.dumps(values, sort_keys=True, default=str)
 
 
-def recipe_digest(recipe: "DataclassInstance") -> str:
+def recipe_digest(values: Mapping[str, object]) -> str:
     """SHA-256 of all values of a recipe: runs of different recipes must not mix."""
-    return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -73,7 +73,7 @@ class Finding:
     """What a step of the objective needs.
 
     Attributes:
-        scorer: whose P_v descends.
+        scorer: whose P_v is trained.
         objective: its head.
         probes: rows of the image table and prompts.
         probes_a_step: so many of them are read in each step.

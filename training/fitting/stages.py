@@ -13,7 +13,7 @@ from recsys.scorer.pretrained import load_tokenizer
 from storage.histories import HistoryStore
 from training.data.batches import Batches, batches, without_rows
 from training.data.encoding import Encoder, Fresh, Upcoming, encode_all
-from training.data.samples import PairTable, read_pair_table
+from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.splits import Split, prompt_weights, split, write_split
 from training.data.trained_on import read_trained_on, trained_on, write_trained_on
 from training.fitting.assembly import (
@@ -169,18 +169,11 @@ class Training:
         images = parts.train.images
         if not self.recipe.encodes_once:
             return Fresh(scorer, self.store, images)
-        used = {
-            row
-            for part in parts.parts.values()
-            for pairs in part.pairs.values()
-            for pair in pairs
-            for row in (pair.liked, pair.disliked)
-        }
         return encode_all(
             scorer,
             self.store,
             images,
-            sorted(used),
+            read_in_a_run(parts),
             num_workers=self.num_workers,
             console=self.console,
         )
@@ -243,6 +236,17 @@ class Training:
             parts=parts.digests,
         )
         write_trained_on(learned, folder)
+
+
+def read_in_a_run(parts: Split) -> list[int]:
+    """Rows of all images that a run may read.
+
+    Validation users are asked about their part behind references from their whole histories.
+    """
+    asked = parts.validation.pairs
+    read = [pairs for part in parts.parts.values() for pairs in part.pairs.values()]
+    read += [parts.whole.pairs[user] for user in asked]
+    return sorted({row for pairs in read for row in images_of(pairs)})
 
 
 def stage_batches(table: PairTable, recipe: Recipe, stage: Stage) -> Batches:

@@ -154,8 +154,8 @@ def _name_bad_batch(run: Run, plan: Plan, step: int, parts: Sequence[int], cause
     if run.identify is None:
         return
     batches = [{"part": part, "batch": run.identify(step, part)} for part in parts]
-    told = {"step": step, "cause": cause, "parts": batches}
-    text = json.dumps(told, indent=2, default=str) + "\n"
+    values = {"step": step, "cause": cause, "parts": batches}
+    text = json.dumps(values, indent=2, default=str) + "\n"
     (run.folder / f"{plan.name}.bad_batch.json").write_text(text)
 
 

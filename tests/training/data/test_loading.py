@@ -194,6 +194,16 @@ def test_console_is_told_of_bad_images(tmp_path: Path) -> None:
     assert place.names[7] in console.export_text()
 
 
+def test_a_row_that_was_not_encoded_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path, 4)
+    quiet = Console(quiet=True)
+    encoded = encode_all(small_scorer(), place.store, place.names, [0, 2], console=quiet)
+    assert encoded.rows([2, 0, 2]).shape == (3, 2, 32)
+    assert encoded.rows([]).shape == (0, 2, 32)
+    with pytest.raises(KeyError, match="row 3 is not"):
+        encoded.rows([0, 3])
+
+
 @pytest.mark.slow
 def test_workers_read_ahead_what_each_part_asks_for(tmp_path: Path) -> None:
     place = Place(tmp_path, 240)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from recsys.history import select
 from training.data.samples import Pair, PairTable, images_of
 from training.evaluation.cross_validation import cross_validate, deal_folds
 
@@ -33,6 +34,15 @@ def test_users_and_prompts_asked_about_are_in_nothing_learned() -> None:
         for sample in fold.samples.values():
             assert not prompts & {pair.prompt for pair in sample.references}
             assert not images_of(sample.references) & images_of(sample.pairs)
+
+
+def test_references_are_selected_as_served_from_the_other_prompts() -> None:
+    whole = histories()
+    for fold in folds():
+        for user, sample in fold.samples.items():
+            others = [pair for pair in whole.pairs[user] if pair not in sample.pairs]
+            assert len(others) > len(sample.references) == 4
+            assert sample.references == select(others, 4)
 
 
 def test_every_pair_of_every_user_is_asked_once() -> None:

@@ -14,7 +14,7 @@ from training.data.samples import Pair, PairTable, Sample
 from training.evaluation.asked import Asked
 from training.evaluation.interpretation import NUM_ORDERS, attention_maps
 from training.evaluation.judge import Judge
-from training.evaluation.predictors import CandidateRow, Predictor
+from training.evaluation.predictors import CandidateRow, Predictor, at_most
 from training.evaluation.scorer_predictor import Averaged, ScorerPredictor
 from training.evaluation.tables import attention
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
@@ -60,6 +60,14 @@ def test_its_numbers_are_the_logits_of_the_served_scores(scorer, features) -> No
     served = scorer.score(scorer.prefix(references), targets)
     found = torch.sigmoid(torch.from_numpy(ours.scores("u", REFERENCES, ASKED)))
     torch.testing.assert_close(found.float(), served, rtol=1e-5, atol=1e-5)
+
+
+def test_of_more_references_than_it_was_trained_with_it_reads_what_is_served() -> None:
+    # Two choices of two pairs each: every choice gives one before any gives a second.
+    more = tuple(Pair(2 * n, 2 * n + 1, "", choice=n // 2, nth=n % 2) for n in range(4))
+    assert at_most(more, 2) == (more[0], more[2])
+    assert at_most(more[::-1], 4) == more[::-1]
+    assert at_most(more, 0) == ()
 
 
 def test_more_references_than_it_was_trained_with_are_cut_to_the_newest(scorer, features) -> None:

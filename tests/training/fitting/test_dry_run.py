@@ -113,7 +113,7 @@ def test_every_recipe_can_be_counted(name: str) -> None:
     assert all(sum(stage.memory_bytes.values()) > 0 for stage in found.stages)
 
 
-def test_one_value_of_a_recipe_can_be_override() -> None:
+def test_one_value_of_a_recipe_can_be_overridden() -> None:
     recipe = override(tiny(), ["scorer.num_preference_tokens=0", "contrastive_weight=0"])
     assert recipe.scorer.num_preference_tokens == 0
     assert recipe.contrastive_weight == 0.0

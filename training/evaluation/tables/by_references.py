@@ -1,4 +1,4 @@
-"""Top-1 behind the first 0, 1, 2... references (paper, Fig. 5)."""
+"""Top-1 behind the newest 0, 1, 2... references (paper, Fig. 5)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -199,7 +199,7 @@ class _Asking:
         return expected_information(self.cold_start.classes, self.differences[pairs])
 
     def right(self, pairs: np.ndarray, answers: Bool[np.ndarray, " P"], person: _Person) -> float:
-        """Share of asked pairs told right behind the answers to some pairs of the pool."""
+        """Share of asked pairs ranked correctly behind the answers to some pairs of the pool."""
         signs = np.where(answers[pairs], 1.0, -1.0)
         taste = self.cold_start.classes.taste(self.differences[pairs] * signs[:, None])
         return accuracy(person.asked @ taste)

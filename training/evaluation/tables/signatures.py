@@ -350,4 +350,6 @@ def _samples(cuts: Mapping[str, Cut]) -> dict[str, Sample]:
     return {user: Sample(cut.first, cut.second) for user, cut in cuts.items()}
 
 
-TABLE: ReportTable[Signatures | NotMeasured] = ReportTable("signatures", measure, section)
+TABLE: ReportTable[Signatures | NotMeasured] = ReportTable(
+    "signatures", measure, section, lambda result: {"signatures": result}
+)

@@ -20,7 +20,7 @@ class ReportTable(Generic[R]):
         section: what people read of the results, in the terminal and on the page; None where they
             conclude nothing.
         layout: where results go in report.json, deep-merged with the other tables'; under the
-            table's name by default.
+            table's name by default, which is left out where nothing was measured.
     """
 
     name: str
@@ -30,4 +30,6 @@ class ReportTable(Generic[R]):
 
     def laid_out(self, result: R | None) -> Mapping[str, Any]:
         """The results at their keys of report.json."""
-        return {self.name: result} if self.layout is None else self.layout(result)
+        if self.layout is not None:
+            return self.layout(result)
+        return {} if result is None else {self.name: result}

@@ -57,7 +57,12 @@ def learn_captions(
         }
 
     trained = {**dict(model.named_parameters()), **named("head", head)}
-    fit(step_loss, trained, recipe.captions, run=Run(folder, console, recipe_digest(recipe)))
+    fit(
+        step_loss,
+        trained,
+        recipe.captions,
+        run=Run(folder, console, recipe_digest(recipe.to_json())),
+    )
 
 
 def _mirrored(

@@ -55,7 +55,12 @@ def learn_in_context(
         "lm_head": cast(nn.Parameter, backbone.output_matrix.weight),
         **named("head", heads),
     }
-    fit(step_loss, trained, recipe.interleaved, run=Run(folder, console, recipe_digest(recipe)))
+    fit(
+        step_loss,
+        trained,
+        recipe.interleaved,
+        run=Run(folder, console, recipe_digest(recipe.to_json())),
+    )
 
 
 def _interleaved_loss(

@@ -1,6 +1,7 @@
 """All that decides a tiny base model: dimensions, images, and the plans of its two parts."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from training.fitting.plan import Plan
 from training.fitting.pretraining.tiny_base import TINY, TinyShape
@@ -47,3 +48,7 @@ class PretrainRecipe:
     num_references: int = 8
     num_pairs: int = 8
     readout_weight: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the digest that states are bound to."""
+        return asdict(self)

@@ -1,6 +1,7 @@
 """What a recipe is made of: all values that decide a training run, beside its choices."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape
@@ -132,3 +133,7 @@ class Recipe:
     contrastive_weight: float = 1.0
     fewer_references: float = 0.25
     signature: SignatureRecipe = field(default_factory=SignatureRecipe)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json, by the names that its format has."""
+        return asdict(self) | {"scorer": self.scorer.to_json()}
