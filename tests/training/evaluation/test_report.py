@@ -251,7 +251,7 @@ def test_every_table_is_on_the_page() -> None:
         "0.456",
         "last hidden state of the references",
         "0.012 by chance",
-        "0.32 (shipped, of the whole history)",
+        "0.32 (shipped, of what the service reads)",
         "948 pairs of 20 other people",
         "65.0 (55.0 to 75.0)",
         "62.6 (52.6 to 72.6)",

@@ -255,7 +255,7 @@ def _agreement(communities: Agreement) -> str:
         "k-means clusters, as many as the world has communities"
         f" ({communities.num_clusters}), agree with them by an adjusted Rand index of"
         f" {number(communities.shipped)} (shipped), {number(communities.shipped_whole)}"
-        f" (shipped, of the whole history) and {number(communities.true_taste)} (true tastes:"
+        f" (shipped, of what the service reads) and {number(communities.true_taste)} (true tastes:"
         " the ceiling)."
     )
 
