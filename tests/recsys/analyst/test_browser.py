@@ -90,7 +90,10 @@ def test_search_a_user_and_see_what_they_chose(visit):
     search.fill("user-07")
     search.press("Enter")
     window.get_by_text("Results", exact=True).wait_for()
-    window.locator(".st-key-open-user-07").get_by_role("button").click()
+    opens = window.locator(".st-key-open-user-07").get_by_role("button")
+    # While Streamlit draws anew, the button of before stands beside the new one.
+    window.wait_for_function("document.querySelectorAll('.st-key-open-user-07 button').length == 1")
+    opens.click()
     _settle(window, "The most recent")
 
     assert window.locator(".rs-choice .rs-liked img").count() == 3
