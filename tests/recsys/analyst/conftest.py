@@ -7,61 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from recsys.clusters.build import build_clusters
 from recsys.images.decode import inspect
-from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
-from recsys.scorer.idefics2 import Idefics2Backbone
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
+from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.model import PreferenceScorer
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.records import Choice, Signature
 from storage.signatures import SignatureStore
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 NUM_USERS = 24
 NUM_CHOICES = 3
 BEGUN_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 COLOURS = ((200, 60, 60), (60, 160, 90), (60, 90, 200))
 NAMES = ("red", "green", "blue")
-SHAPE = TinyShape(
-    image_px=16,
-    patch_px=8,
-    vision_width=16,
-    vision_layers=1,
-    vision_heads=2,
-    num_latents=2,
-    width=32,
-    layers=2,
-    heads=4,
-    mlp_width=32,
-    vocabulary=400,
-)
-
-
-@pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scorer of random weights with three preference tokens, which reads two references."""
-    tokenizer = train_tokenizer(["three small fish", "a house"], vocabulary=SHAPE.vocabulary)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=3)
-    base = tmp_path_factory.mktemp("base")
-    model.save_pretrained(base)
-    backbone = Idefics2Backbone(model)
-    torch.manual_seed(1)
-    scorer = PreferenceScorer(
-        backbone,
-        Template(tokenizer, TemplateConfig(), image=backbone.image_markup),
-        geometry=SHAPE.geometry,
-        config=ScorerConfig(num_references=2, num_preference_tokens=3),
-    )
-    folder = tmp_path_factory.mktemp("checkpoints") / "small"
-    save_scorer(scorer, folder, base=BaseModel("base"), tokenizer=tokenizer, base_files=base)
-    return folder
 
 
 @pytest.fixture(scope="session")
