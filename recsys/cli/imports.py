@@ -43,8 +43,9 @@ def pairs(directory: Path, strict: bool, is_json: bool) -> None:
     Columns: user_id, liked_image, disliked_image, prompt, created_at; images are paths relative
     to DIR, or bytes in parquet.
     """
-    from storage.importers.pairs import count_rows, import_pairs
+    from storage.importers.pairs import count_rows, find_pairs, import_pairs
 
+    find_pairs(directory)
     report = _run(partial(import_pairs, directory), partial(count_rows, directory))
     _end(report, is_strict=strict, is_json=is_json)
 
@@ -90,12 +91,13 @@ def ratings(
     is_json: bool,
 ) -> None:
     """Import DIR/items.csv and DIR/ratings.csv as pairs of a liked and a disliked image."""
-    from storage.importers.ratings import count_rows, import_ratings
+    from storage.importers.ratings import count_rows, find_ratings, import_ratings
 
     if disliked_max >= liked_min:
         raise click.UsageError(
             f"--disliked-max must be below --liked-min, got {disliked_max:g} and {liked_min:g}"
         )
+    find_ratings(directory)
     run = partial(
         import_ratings,
         directory,
@@ -117,6 +119,7 @@ def pickapic(files: tuple[Path, ...], strict: bool, is_json: bool) -> None:
     """Import files of the Pick-a-Pic data set; ties and unlabelled rows are skipped."""
     from storage.importers.pickapic import count_rows, import_pickapic
 
+    count_rows(files)
     report = _run(partial(import_pickapic, files), partial(count_rows, files))
     _end(report, is_strict=strict, is_json=is_json)
 
@@ -124,6 +127,7 @@ def pickapic(files: tuple[Path, ...], strict: bool, is_json: bool) -> None:
 def _run(
     import_rows: "Callable[..., ImportReport]", count_rows: Callable[[], int]
 ) -> "ImportReport":
+    """Import; callers have looked for the files, as what reads images is slow to load."""
     from storage.errors import StorageFull
 
     again = "stored choices are kept: run the same command again to import the rest"

@@ -163,9 +163,10 @@ def require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -
     missing = [column for column in columns if column not in header]
     if missing:
         arrived = ", ".join(header)[:200] or "none"
+        noun = "column" if len(missing) == 1 else "columns"
         raise InvalidSource(
-            f"{path} must have the columns {', '.join(columns)}: "
-            f"{', '.join(missing)} missing, got {arrived}"
+            f"{path} must have the {noun} {' and '.join(missing)}, got {arrived}:"
+            " add or rename columns"
         )
     twice = [column for column, number in Counter(header).items() if column and number > 1]
     if twice:

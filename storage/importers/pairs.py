@@ -26,6 +26,7 @@ from storage.importers._drafts import (
 )
 from storage.importers._image_folder import ImageFolder, remembering
 from storage.importers._parquet_rows import check_parquet, parquet_records
+from storage.importers._source_folder import not_there, require_folder
 from storage.importers._text_rows import count_lines, csv_records, json_records
 from storage.importers._writer import ChoiceWriter
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
@@ -58,7 +59,7 @@ def import_pairs(
         InvalidSource: if there are several, a column is missing, or the file is damaged.
         StorageFull: if there is no room left; all transactions before stand.
     """
-    path = _pairs_file(directory)
+    path = find_pairs(directory)
     folder = ImageFolder(directory)
 
     def make_draft(record: Record) -> Draft:
@@ -81,13 +82,33 @@ def import_pairs(
     return writer.write(drafted(_records(path), make_draft))
 
 
+def find_pairs(directory: Path) -> Path:
+    """Return the pairs file of a folder; reads nothing of it.
+
+    Raises:
+        FileNotFoundError, InvalidSource: as `import_pairs`.
+    """
+    listed = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
+    require_folder(directory, listed)
+    files = [directory / name for name in _NAMES if (directory / name).is_file()]
+    if not files:
+        raise not_there(listed, directory)
+    if len(files) > 1:
+        names = " and ".join(path.name for path in files)
+        raise InvalidSource(
+            f"{directory} must hold exactly one of {', '.join(_NAMES)}, got {names}: "
+            "move the others elsewhere"
+        )
+    return files[0]
+
+
 def count_rows(directory: Path) -> int:
     """Count the rows to come: exact for Parquet, lines for text.
 
     Raises:
         FileNotFoundError, InvalidSource: as `import_pairs`.
     """
-    path = _pairs_file(directory)
+    path = find_pairs(directory)
     if path.suffix == ".parquet":
         return check_parquet(path, COLUMNS)
     return max(0, count_lines(path) - (path.suffix == ".csv"))
@@ -100,25 +121,6 @@ def _records(path: Path) -> Iterator[Record | Skipped]:
         ".parquet": lambda: parquet_records(path, COLUMNS, (MOMENT,)),
     }
     return readers[path.suffix]()
-
-
-def _pairs_file(directory: Path) -> Path:
-    if directory.exists() and not directory.is_dir():
-        raise InvalidSource(f"{directory} must be a folder with {_listed()}, got a file")
-    files = [directory / name for name in _NAMES if (directory / name).is_file()]
-    if not files:
-        raise FileNotFoundError(2, f"No {_listed()} there", str(directory))
-    if len(files) > 1:
-        names = " and ".join(path.name for path in files)
-        raise InvalidSource(
-            f"{directory} must hold exactly one of {', '.join(_NAMES)}, got {names}: "
-            "move the others elsewhere"
-        )
-    return files[0]
-
-
-def _listed() -> str:
-    return f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 
 
 def _picture(value: Any, column: str, folder: ImageFolder) -> DraftImage | None:

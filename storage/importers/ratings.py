@@ -21,11 +21,13 @@ from storage.importers._image_folder import remembering
 from storage.importers._rated_images import RatedImages
 from storage.importers._rating_pairing import pair_at_random, pair_within_prompts
 from storage.importers._rating_table import RatingTable, rating_table
+from storage.importers._source_folder import not_there, require_folder
 from storage.importers._text_rows import count_lines, csv_records
 from storage.importers._writer import ChoiceWriter
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
 from storage.records import InspectImage
 
+_NAMES = ("items.csv", "ratings.csv")
 ITEM_COLUMNS = ("image_id", "prompt")
 RATING_COLUMNS = ("user_id", "image_id", "rating_1to5")
 
@@ -62,14 +64,15 @@ def import_ratings(
 
     Raises:
         ValueError: if `disliked_max` is not below `liked_min`.
-        FileNotFoundError: if one of the two files is missing.
-        InvalidSource: if a column is missing; nothing is stored.
+        FileNotFoundError: if there is no such folder, or one of the two files is not in it.
+        InvalidSource: if it is no folder, or a column is missing; nothing is stored.
         StorageFull: if there is no room left; all transactions before stand.
     """
     if not disliked_max < liked_min:
         raise ValueError(
             f"disliked_max must be below liked_min, got {disliked_max:g} and {liked_min:g}"
         )
+    items, ratings = find_ratings(directory)
     pair = partial(pair_at_random, seed=seed) if any_prompt else pair_within_prompts
     check = remembering(inspect)
     writer = ChoiceWriter(store, kind="ratings", inspect=check, progress=progress)
@@ -83,8 +86,8 @@ def import_ratings(
         )
 
         def rows() -> Iterator[Draft | Skipped]:
-            yield from _read_items(directory / "items.csv", table)
-            yield from _read_ratings(directory / "ratings.csv", table, question)
+            yield from _read_items(items, table)
+            yield from _read_ratings(ratings, table, question)
             for user_id in table.user_ids():
                 liked, disliked, skipped = rated.of(user_id)
                 yield from skipped
@@ -93,13 +96,27 @@ def import_ratings(
         return writer.write(rows())
 
 
+def find_ratings(directory: Path) -> tuple[Path, Path]:
+    """Return items.csv and ratings.csv of a folder; reads nothing of them.
+
+    Raises:
+        FileNotFoundError, InvalidSource: as `import_ratings`, but for columns.
+    """
+    require_folder(directory, " and ".join(_NAMES))
+    missing = [name for name in _NAMES if not (directory / name).is_file()]
+    if missing:
+        raise not_there(" and no ".join(missing), directory)
+    return directory / _NAMES[0], directory / _NAMES[1]
+
+
 def count_rows(directory: Path) -> int:
     """Count the ratings to come: the lines of ratings.csv.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError, InvalidSource: as `find_ratings`.
     """
-    return max(0, count_lines(directory / "ratings.csv") - 1)
+    _, ratings = find_ratings(directory)
+    return max(0, count_lines(ratings) - 1)
 
 
 def _read_items(path: Path, table: RatingTable) -> Iterator[Skipped]:

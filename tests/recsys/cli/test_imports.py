@@ -5,6 +5,8 @@ import errno
 import json
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -91,6 +93,44 @@ def test_what_is_not_there_is_told(home: Path, run, kind: str) -> None:
     assert result.exit_code == 3
     assert "none" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("pairs", "none: no such folder"),
+        ("ratings", "none: no such folder"),
+        ("pickapic", "none: no such file"),
+    ],
+)
+def test_a_wrong_path_is_told_before_anything_is_loaded_or_created(
+    home: Path, kind: str, says: str
+) -> None:
+    code = (
+        "import sys\nfrom recsys.cli.main import cli\n"
+        f"try:\n    cli(['import', '{kind}', 'none'])\n"
+        "except SystemExit as end:\n    assert end.code == 3\n"
+        "print('torch' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (answer.stdout, answer.stderr) == ("False\n", f"Error: {says}\n")
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("pairs", "no pairs.csv, pairs.jsonl or pairs.parquet there"),
+        ("ratings", "no items.csv and no ratings.csv there"),
+    ],
+)
+def test_an_empty_folder_is_told_before_anything_is_created(
+    home: Path, run, kind: str, says: str
+) -> None:
+    (home / "empty").mkdir()
+    result = run("import", kind, "empty")
+    assert (result.exit_code, result.stderr) == (3, f"Error: empty: {says}\n")
+    assert [path.name for path in home.iterdir()] == ["empty"]
 
 
 def write_ratings(home: Path, picture) -> Path:

@@ -1,6 +1,7 @@
 """Pairs in all three formats: the same choices, bad rows left out alone."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -228,9 +229,9 @@ def test_examples_are_few_and_short(folder, store, inspect):
 
 
 def test_the_folder_must_hold_one_file(folder, store, inspect):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="No such folder"):
         import_pairs(folder / "gone", store, inspect=inspect)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"No pairs\.csv, pairs\.jsonl or pairs\.parquet"):
         import_pairs(folder, store, inspect=inspect)
     write_csv(folder, ROWS)
     with pytest.raises(InvalidSource, match="must be a folder"):
@@ -243,13 +244,23 @@ def test_the_folder_must_hold_one_file(folder, store, inspect):
 
 def test_missing_columns_are_named_before_anything_is_stored(folder, store, inspect):
     write_csv(folder, [("ann", "a.png")], ["user_id", "liked_image"])
-    with pytest.raises(InvalidSource, match="disliked_image, prompt missing, got user_id"):
+    with pytest.raises(InvalidSource, match="columns disliked_image and prompt, got user_id"):
         import_pairs(folder, store, inspect=inspect)
     (folder / "pairs.csv").unlink()
     pq.write_table(pa.table({"user_id": ["ann"], "prompt": [""]}), folder / "pairs.parquet")
-    with pytest.raises(InvalidSource, match="liked_image, disliked_image missing"):
+    with pytest.raises(
+        InvalidSource, match="columns liked_image and disliked_image, got user_id, prompt:"
+    ):
         import_pairs(folder, store, inspect=inspect)
     assert store.user_ids() == []
+
+
+def test_a_file_without_names_of_columns_is_told_each_of_them_once(folder, store, inspect):
+    write_csv(folder, [], ["ann", "a.png", "b.png", ""])
+    with pytest.raises(InvalidSource) as refused:
+        import_pairs(folder, store, inspect=inspect)
+    words = re.findall(r"\w+", str(refused.value))
+    assert [words.count(name) for name in COLUMNS[:4]] == [1, 1, 1, 1]
 
 
 def test_a_column_that_stands_twice_is_refused(folder, store, inspect):

@@ -224,12 +224,18 @@ def test_copies_of_one_image_are_passed_over_once(make, store, inspect, picture,
 def test_files_and_columns_must_be_there(make, store, inspect):
     folder = make(["a p"], rate("ann", a=5))
     (folder / "ratings.csv").write_text("user_id,rating\n1,5\n")
-    with pytest.raises(InvalidSource, match="image_id, rating_1to5 missing, got user_id, rating"):
+    with pytest.raises(
+        InvalidSource, match="columns image_id and rating_1to5, got user_id, rating"
+    ):
         import_ratings(folder, store, inspect=inspect)
     (folder / "ratings.csv").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"No ratings\.csv there"):
         import_ratings(folder, store, inspect=inspect)
     (folder / "items.csv").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"No items\.csv and no ratings\.csv there"):
         import_ratings(folder, store, inspect=inspect)
+    with pytest.raises(FileNotFoundError, match="No such folder"):
+        import_ratings(folder / "gone", store, inspect=inspect)
+    with pytest.raises(InvalidSource, match=r"must be a folder with items\.csv and ratings\.csv"):
+        import_ratings(folder / "images" / "a.jpg", store, inspect=inspect)
     assert store.user_ids() == []
