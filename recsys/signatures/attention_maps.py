@@ -14,6 +14,7 @@ from torch import Tensor
 from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from recsys.scorer.packing import pack
+from recsys.signatures.orders import reorderings
 
 NUM_ORDERS = 5
 
@@ -92,10 +93,3 @@ def ordered_attention(
     # Every order has the same tokens, only elsewhere, so the candidate's stand in the same places.
     of_candidate = (packed.segments[0] == 1).to(weights.device)
     return weights[:, :, :, of_candidate].mean(dim=(0, 2, 3))
-
-
-def reorderings(num_references: int, *, num_orders: int, seed: int) -> list[list[int]]:
-    """Orders of references: the first as given, the others drawn."""
-    rng = np.random.default_rng(seed)
-    drawn = (rng.permutation(num_references).tolist() for _ in range(num_orders - 1))
-    return [list(range(num_references)), *drawn] if num_orders > 0 else []

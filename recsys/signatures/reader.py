@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recsys.scorer.model import PreferenceScorer, Reference
-from recsys.signatures.attention_maps import reorderings
 from recsys.signatures.definition import (
     Projection,
     Readout,
@@ -19,6 +18,7 @@ from recsys.signatures.definition import (
     parts,
     signature_version,
 )
+from recsys.signatures.orders import in_orders, mean_over_orders
 from recsys.signatures.probes import Probes, probe_attention, probe_scores
 
 
@@ -109,23 +109,26 @@ class SignatureReader:
         readings = []
         for part in parts(len(prompts), size):
             rows = [row for place in part for row in (2 * place, 2 * place + 1)]
-            told = [prompts[place] for place in part]
-            readings.append(self._read_part(told, features[rows]))
+            readings.append(self._read_part([prompts[place] for place in part], features[rows]))
         return np.asarray(np.mean(readings, axis=0))
 
     def _read_part(self, prompts: Sequence[str], features: Tensor) -> Float[np.ndarray, " F"]:
-        orders = reorderings(len(prompts), num_orders=self.num_orders, seed=0)
-        told = [[prompts[place] for place in order] for order in orders]
+        orders = in_orders([range(len(prompts))], self.num_orders)
+        ordered = [[prompts[place] for place in order] for order in orders]
         rows = [row for order in orders for place in order for row in (2 * place, 2 * place + 1)]
+        (mean,) = mean_over_orders(self._read_rows(ordered, features[rows]), self.num_orders)
+        return np.asarray(mean)
+
+    def _read_rows(
+        self, prompts: Sequence[Sequence[str]], features: Tensor
+    ) -> Float[np.ndarray, "N F"]:
         if self.readout == "scores":
-            scores = probe_scores(self._scorer, told, features[rows], self.probes)
-            mean: Float[np.ndarray, " F"] = scores.mean(axis=0)
-            return mean
+            return probe_scores(self._scorer, prompts, features, self.probes)
         attention = probe_attention(
             self._scorer,
-            told,
-            features[rows],
+            prompts,
+            features,
             self.probes,
             normalisation=self.projection.normalisation,
-        ).mean(axis=0)
+        )
         return attention_reading(attention, self.projection.heads)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recsys.history import SIGNATURE_REFERENCES, select
-from recsys.signatures.attention_maps import reorderings
+from recsys.signatures.orders import reorderings
 from training.data.samples import Pair, PairTable, halves, user_rng
 
 Pairs = tuple[Pair, ...]

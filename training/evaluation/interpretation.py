@@ -8,7 +8,8 @@ from jaxtyping import Float
 
 from recsys.images.decode import inspect
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.attention_maps import ordered_attention, reorderings
+from recsys.signatures.attention_maps import ordered_attention
+from recsys.signatures.orders import reorderings
 from training.data.features import Features
 from training.evaluation.predictors import CandidateRow
 from training.evaluation.questions import Samples

@@ -58,7 +58,7 @@ class SignatureJudge:
         return self.readers[READOUTS[0]]
 
     def table(self) -> dict[str, Both]:
-        """RivalVectors of both halves by rival."""
+        """Vectors of both halves by rival."""
         halves = {
             name: [getattr(cut, name) for cut in self.cuts.values()] for name in ("first", "second")
         }

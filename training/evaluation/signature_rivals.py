@@ -17,7 +17,7 @@ from torch.nn import functional
 from recsys.scorer.attention import Normalisation, attention_hook, attention_scores
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed, pack
-from recsys.signatures.attention_maps import reorderings
+from recsys.signatures.orders import in_orders, mean_over_orders
 from recsys.signatures.probes import Probes
 from training.data.features import Features
 from training.data.samples import Pair
@@ -82,7 +82,7 @@ def show(
 
 
 def raw_rivals(first: Shown, second: Shown) -> dict[str, tuple[RivalVectors, RivalVectors]]:
-    """RivalVectors of both halves by name, as no projection has touched them.
+    """Vectors of both halves by name, as no projection has touched them.
 
     They are centred on the mean of all of them, which needs no labels.
 
@@ -135,12 +135,12 @@ def _show_some(
     probes: Probes,
     num_orders: int,
 ) -> Shown:
-    told = _in_orders(users, num_orders)
-    images = [features(_rows(each)) for each in told]
+    ordered = in_orders(users, num_orders)
+    images = [features(_rows(each)) for each in ordered]
     candidates = [scorer.template.candidate(prompt) for prompt in probes.prompts]
     packed = pack(
-        [scorer.template.prefix([pair.prompt for pair in each]) for each in told],
-        [candidates] * len(told),
+        [scorer.template.prefix([pair.prompt for pair in each]) for each in ordered],
+        [candidates] * len(ordered),
         first_position=scorer.config.num_preference_tokens,
     )
     with _recorded(scorer, packed) as record:
@@ -160,15 +160,6 @@ def _show_some(
         # Up to a million numbers a user with a large model.
         _mean(torch.stack(differences), num_orders).astype(np.float32),
     )
-
-
-def _in_orders(users: Sequence[References], num_orders: int) -> list[list[Pair]]:
-    """Each user's references in so many orders, user by user, as a reader turns them."""
-    return [
-        [pairs[place] for place in order]
-        for pairs in users
-        for order in reorderings(len(pairs), num_orders=num_orders, seed=0)
-    ]
 
 
 def _rows(pairs: Sequence[Pair]) -> list[int]:
@@ -211,7 +202,7 @@ def _recorded(scorer: PreferenceScorer, packed: Packed) -> Iterator[_Pass]:
 def _first_weights(query: Tensor, key: Tensor, mask: Tensor, scale: float, count: int) -> Tensor:
     """Weights of a whole softmax on its first keys.
 
-    HeadAttention to values of which the first are the unit vectors, so that the fast kernel, which
+    Attention to values of which the first are the unit vectors, so that the fast kernel, which
     forms no (q, k) matrix, gives them.
     """
     groups = query.shape[1] // key.shape[1]
@@ -227,5 +218,4 @@ def _first_weights(query: Tensor, key: Tensor, mask: Tensor, scale: float, count
 
 
 def _mean(rows: Tensor, num_orders: int) -> np.ndarray:
-    array = rows.double().cpu().numpy()
-    return np.asarray(array.reshape(-1, num_orders, *array.shape[1:]).mean(axis=1))
+    return mean_over_orders(rows.double().cpu().numpy(), num_orders)

@@ -18,8 +18,8 @@ from rich.progress import track
 
 from recsys.scorer.attention import Normalisation
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.attention_maps import reorderings
 from recsys.signatures.definition import Projection, Readout, attention_reading
+from recsys.signatures.orders import in_orders, mean_over_orders
 from recsys.signatures.probes import Probes, probe_attention, probe_scores
 from training.data.features import Features
 from training.data.samples import Pair, PairTable, halves, user_rng
@@ -217,25 +217,16 @@ def read_all(
     scores, attention = [], []
     chunks = [users[start : start + AT_ONCE] for start in range(0, len(users), AT_ONCE)]
     for chunk in tell(chunks):
-        told = [_reordered(pairs, num_orders) for pairs in chunk]
-        rows = [order for orders in told for order in orders]
+        rows = in_orders(chunk, num_orders)
         prompts = [[pair.prompt for pair in order] for order in rows]
         tokens = features([row for order in rows for p in order for row in (p.liked, p.disliked)])
-        scores.append(_mean(probe_scores(scorer, prompts, tokens, probes), num_orders))
+        read = probe_scores(scorer, prompts, tokens, probes)
+        scores.append(mean_over_orders(read, num_orders))
         if has_tokens:
             weights = probe_attention(scorer, prompts, tokens, probes, normalisation=normalisation)
-            attention.append(_mean(weights, num_orders))
+            attention.append(mean_over_orders(weights, num_orders))
     empty = np.zeros((len(users), 0, 0, 0))
     return Readings(np.concatenate(scores), np.concatenate(attention) if attention else empty)
-
-
-def _reordered(pairs: Sequence[Pair], num_orders: int) -> list[list[Pair]]:
-    orders = reorderings(len(pairs), num_orders=num_orders, seed=0)
-    return [[pairs[place] for place in order] for order in orders]
-
-
-def _mean(rows: np.ndarray, num_orders: int) -> np.ndarray:
-    return np.asarray(rows.reshape(-1, num_orders, *rows.shape[1:]).mean(axis=1))
 
 
 def _bar(console: Console, what: str) -> Callable[[Sequence[Half]], Sequence[Half]]:

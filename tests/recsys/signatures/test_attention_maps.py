@@ -7,7 +7,8 @@ import torch
 from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.model import CandidateImage, Reference
 from recsys.scorer.packing import pack
-from recsys.signatures.attention_maps import attention_maps, ordered_attention, reorderings
+from recsys.signatures.attention_maps import attention_maps, ordered_attention
+from recsys.signatures.orders import reorderings
 
 
 def _images(count, size=16):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.history import SIGNATURE_REFERENCES
-from recsys.signatures.attention_maps import reorderings
 from recsys.signatures.definition import Projection, attention_reading, parts, signature_version
+from recsys.signatures.orders import reorderings
 from recsys.signatures.probes import probe_attention, probe_scores
 from recsys.signatures.reader import SignatureReader
 
