@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recsys.coldstart.blend import blended
 from recsys.coldstart.population import ColdStart, pooled
-from recsys.ranking.candidates import Borrowed
+from recsys.scorer.borrowed import Borrowed
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Prefix, Reference
 
 

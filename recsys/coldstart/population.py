@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recsys.coldstart.blend import TERMS
 from recsys.coldstart.latent_classes import LatentClasses
-from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
+from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 
 MAX_FLAT = 2048
 

@@ -11,7 +11,7 @@ from recsys.engine.caches import PrefixCache
 from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, WaitingLine
 from recsys.engine.worker import ModelThread, UserPrefix
 from recsys.errors import DeadlinePassed, Unavailable
-from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
+from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recsys.engine.caches import SizedPrefix
 from recsys.errors import RecsysError, Unavailable
-from recsys.ranking.candidates import Borrowed
+from recsys.scorer.borrowed import Borrowed
 
 Result = TypeVar("Result")
 

@@ -6,6 +6,7 @@ from enum import Enum
 
 from recsys.errors import InvalidRequest
 from recsys.fields import check_prompt, check_sha256, check_text, check_user_id
+from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 
 MAX_ID_CHARS = 256
 
@@ -60,24 +61,6 @@ class RankedCandidate:
     rank: int | None
     status: CandidateStatus
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Borrowed:
-    """What of a ranking is based on other users; never whose it is.
-
-    Attributes:
-        num_references: other users' references that it is based on.
-        num_neighbours: how many users they are of.
-        population_version: digest of what was learned from them; scores of two are not comparable.
-    """
-
-    num_references: int
-    num_neighbours: int
-    population_version: str
-
-
-NOTHING_BORROWED = Borrowed(0, 0, "")
 
 
 @dataclass(frozen=True, slots=True)

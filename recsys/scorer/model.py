@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recsys.images.preprocess import ImageGeometry, pad_batch, resize
-from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
 from recsys.scorer._key_values import KeyValues
 from recsys.scorer.backbone import Backbone
+from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 from recsys.scorer.packing import SHARED, Packed, Tokens, attention_mask, pack
 from recsys.scorer.template import Template
 

@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 from recsys.errors import RecsysError
 from recsys.ranking.candidates import (
-    Borrowed,
     Candidate,
     CandidateStatus,
     Personalization,
     RankedCandidate,
     Ranking,
 )
+from recsys.scorer.borrowed import Borrowed
 from recsys.v1 import image_pb2, ranking_service_pb2
 from recsys.wire._images import image_from_wire
 from storage.coldstart.records import Onboarding, OnboardingPair

@@ -14,8 +14,9 @@ from PIL import Image
 
 from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
 from recsys.history import ReferencePair
-from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed, Candidate, Ranking
+from recsys.ranking.candidates import Candidate, Ranking
 from recsys.runtime import LoadedModel, Runtime
+from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 from recsys.settings import Settings
 from storage.database import Database, upgrade
 from storage.errors import SchemaMismatch, StorageUnavailable, UnknownImage

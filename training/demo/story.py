@@ -19,7 +19,8 @@ from rich.table import Table
 
 from recsys.client import RecsysClient
 from recsys.images.decode import decode
-from recsys.ranking.candidates import NOTHING_BORROWED, Candidate, Ranking
+from recsys.ranking.candidates import Candidate, Ranking
+from recsys.scorer.borrowed import NOTHING_BORROWED
 from storage.histories import HistoryStore
 from training.cli.terminal import telling
 from training.demo.commands import DemoStorage, learn, run, show_next

@@ -13,7 +13,7 @@ from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.coldstart.population import MAX_FLAT, ColdStart, pooled
 from recsys.engine.engine import Scorer, ScoringEngine, UserPrefix
-from recsys.ranking.candidates import NOTHING_BORROWED
+from recsys.scorer.borrowed import NOTHING_BORROWED
 
 ALONE = (0.0, 1.0, 0.0)
 HALF = (0.8, 0.6, -0.2)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recsys.engine.engine import Scored, ScoringEngine
 from recsys.errors import InvalidRequest
-from recsys.ranking.candidates import NOTHING_BORROWED, Borrowed
+from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 
 GIVE_UP_S = 60.0  # a wait that long means that the test has failed
 

@@ -12,8 +12,9 @@ from recsys.coldstart.data import read_people, token_reader
 from recsys.coldstart.fit import fit_cold_start
 from recsys.errors import CheckpointRefused
 from recsys.images.decode import inspect
-from recsys.ranking.candidates import NOTHING_BORROWED, Candidate, Personalization
+from recsys.ranking.candidates import Candidate, Personalization
 from recsys.runtime import LoadedModel, Runtime, borrowing
+from recsys.scorer.borrowed import NOTHING_BORROWED
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
