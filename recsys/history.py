@@ -1,10 +1,11 @@
-"""Which pairs of a history the model reads: one rule, for serving, signatures and evaluation.
+"""Pairs of a history, and which of them the model reads: one rule for serving and evaluation.
 
 Pure but for `read_history`; no tensors here.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from storage.records import Choice, History
@@ -40,8 +41,28 @@ class PlacedPair(Protocol):
 AnyPair = TypeVar("AnyPair", bound=PlacedPair)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A liked and a disliked image of one prompt, as rows of an image table.
+
+    Attributes:
+        liked, disliked: rows, at least 0.
+        prompt: what both were made from.
+        chosen_at: when, in POSIX seconds (UTC); 0 where it does not matter.
+        choice: which of the user's choices, 0 or more; newer ones have larger numbers.
+        nth: which of the images that this choice passed over, from 0.
+    """
+
+    liked: int
+    disliked: int
+    prompt: str
+    chosen_at: float = 0.0
+    choice: int = 0
+    nth: int = 0
+
+
 class ReferencePair(NamedTuple):
-    """One reference by the names of its images.
+    """A pair that the model reads, by the names of its images.
 
     Attributes:
         liked: SHA-256.
@@ -105,7 +126,7 @@ def references_of(history: History, num_references: int = 8) -> tuple[ReferenceP
         ValueError: if `num_references` is negative.
     """
     pairs = [
-        _Placed(index, nth, ReferencePair(choice.liked, disliked, choice.prompt))
+        _PlacedReference(index, nth, ReferencePair(choice.liked, disliked, choice.prompt))
         for index, choice in enumerate(stored.choice for stored in history.choices)
         if choice.liked is not None
         for nth, disliked in enumerate(choice.passed_over)
@@ -136,7 +157,7 @@ def num_pair_choices(choices: Sequence[Choice]) -> int:
     return sum(choice.liked is not None and bool(choice.passed_over) for choice in choices)
 
 
-class _Placed(NamedTuple):
+class _PlacedReference(NamedTuple):
     choice: int
     nth: int
     pair: ReferencePair

@@ -278,7 +278,7 @@ HONEST = {
     rooms_above: [
         ("training/fitting/stages.py", "from training.evaluation.answers import top1"),
         ("training/evaluation/bounds.py", "import training.world.truth, training.data.samples"),
-        ("training/data/splits.py", "from training.data.samples import Pair"),
+        ("training/data/splits.py", "from training.data.samples import PairTable"),
     ],
     upward_imports: [
         ("training/world/population.py", "from recsys.images.decode import decode\nimport storage"),

@@ -7,27 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.history import ReferencePair, read_history, references_of
+from recsys.history import Pair, ReferencePair, read_history, references_of
 from recsys.images.decode import decode
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 
 MAX_PAIRS = 64
 """The newest pairs of each user; a limit, so that no user dominates."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPair:
-    """A pair of images as rows of an image table.
-
-    Attributes:
-        liked, disliked: rows.
-        prompt: the text that both were generated from.
-    """
-
-    liked: int
-    disliked: int
-    prompt: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +25,7 @@ class People:
         images: SHA-256 of each row.
     """
 
-    histories: tuple[tuple[StoredPair, ...], ...]
+    histories: tuple[tuple[Pair, ...], ...]
     images: tuple[str, ...]
 
 
@@ -100,6 +86,6 @@ def token_reader(
     return read
 
 
-def _rows(pair: ReferencePair, rows: dict[str, int]) -> StoredPair:
+def _rows(pair: ReferencePair, rows: dict[str, int]) -> Pair:
     liked, disliked = (rows.setdefault(name, len(rows)) for name in (pair.liked, pair.disliked))
-    return StoredPair(liked, disliked, pair.prompt)
+    return Pair(liked, disliked, pair.prompt)

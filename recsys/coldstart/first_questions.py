@@ -27,19 +27,6 @@ _DIGITS = 12
 _AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenPair:
-    """A pair that was chosen.
-
-    Attributes:
-        index: row among the pairs given.
-        information_bits: of its answer and those of all before it together.
-    """
-
-    index: int
-    information_bits: float
-
-
 def expected_information(classes: LatentClasses, differences: Float[np.ndarray, "P F"]) -> float:
     """Return how much the answers to some pairs together reveal about the class, in bits.
 
@@ -69,7 +56,7 @@ def choose_pairs(
     images: Int[np.ndarray, "P 2"],
     *,
     num_pairs: int,
-) -> list[ChosenPair]:
+) -> tuple[list[int], list[float]]:
     """Choose pairs greedily; ties go to the pair given first.
 
     Args:
@@ -78,7 +65,8 @@ def choose_pairs(
         num_pairs: 1 to 8.
 
     Returns:
-        As many as asked for, or fewer if an image would be shown twice.
+        The index of each, as many as asked for, or fewer if an image would be shown twice; and what
+        the answers to it and to all before it reveal together, in bits.
 
     Raises:
         ValueError: if the number is out of range.
@@ -86,18 +74,18 @@ def choose_pairs(
     if not 1 <= num_pairs <= MAX_PAIRS:
         raise ValueError(f"num_pairs must be 1 to {MAX_PAIRS}, got {num_pairs}")
     preferred = _preferred(classes, differences)
-    chosen: list[ChosenPair] = []
+    chosen, information = list[int](), [0.0]
     so_far, is_free = _NOTHING_ASKED, np.ones(len(images), dtype=bool)
     while len(chosen) < num_pairs and is_free.any():
         free = np.flatnonzero(is_free)
         bits = so_far.information(preferred[free], classes)
         best = int(np.argmax(np.round(bits, _DIGITS)))
         index = int(free[best])
-        before = chosen[-1].information_bits if chosen else 0.0
-        chosen.append(ChosenPair(index, max(before, float(bits[best]))))
+        chosen.append(index)
+        information.append(max(information[-1], float(bits[best])))
         so_far = so_far.asked(preferred[index])
         is_free &= ~np.isin(images, images[index]).any(axis=1)
-    return chosen
+    return chosen, information[1:]
 
 
 @dataclass(frozen=True, eq=False)

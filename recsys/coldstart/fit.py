@@ -8,7 +8,7 @@ Axes: N images, T tokens of one, D hidden width, F features, C candidates.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from recsys.coldstart.blend import TERMS, fit_blend
 from recsys.coldstart.latent_classes import LatentClasses, fit_classes, log_likelihood
 from recsys.coldstart.population import ColdStart, pooled
+from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
 
 MAX_FEATURES = 64
@@ -32,23 +33,6 @@ _SMALLEST_VARIANCE = 1e-4
 
 ReadTokens = Callable[[Sequence[int]], Tensor]
 """Rows of an image table -> image tokens (N, T, D)."""
-
-
-@runtime_checkable
-class RowPair(Protocol):
-    """A liked and a disliked image of one prompt, as rows of an image table."""
-
-    @property
-    def liked(self) -> int:
-        """Row of the liked image."""
-
-    @property
-    def disliked(self) -> int:
-        """Row of the disliked image."""
-
-    @property
-    def prompt(self) -> str:
-        """The text that both were generated from."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +54,7 @@ class FitReport:
 
 def fit_cold_start(
     scorer: PreferenceScorer,
-    histories: Sequence[Sequence[Any]],
+    histories: Sequence[Sequence[Pair]],
     read_tokens: ReadTokens,
     *,
     seed: int = 0,
@@ -80,7 +64,7 @@ def fit_cold_start(
 
     Args:
         scorer: frozen.
-        histories: each user's pairs (`RowPair`), at least one each.
+        histories: each user's pairs, at least one each.
         read_tokens: of their images.
         seed: decides who is held out, and all draws.
         tell: called with the name of each step.
@@ -127,20 +111,20 @@ class _FeatureTable:
             flat = pooled(self.read_tokens(chunk))
             self.kept.update(zip(chunk, (flat - self.mean) @ self.components, strict=True))
 
-    def differences(self, pairs: Sequence[RowPair]) -> Float[np.ndarray, "N F"]:
+    def differences(self, pairs: Sequence[Pair]) -> Float[np.ndarray, "N F"]:
         """Features of the liked image less those of the disliked one, by pair."""
         self.read([row for pair in pairs for row in (pair.liked, pair.disliked)])
         rows = [self.kept[pair.liked] - self.kept[pair.disliked] for pair in pairs]
         return np.array(rows).reshape(len(pairs), self.components.shape[1])
 
-    def stacked(self, people: Sequence[Sequence[Any]]) -> tuple[np.ndarray, np.ndarray]:
+    def stacked(self, people: Sequence[Sequence[Pair]]) -> tuple[np.ndarray, np.ndarray]:
         """The differences of all pairs, and the user of each."""
         users = np.repeat(np.arange(len(people)), [len(pairs) for pairs in people])
         return self.differences([pair for pairs in people for pair in pairs]), users
 
 
 def _principal_components(
-    people: Sequence[Sequence[Any]], read_tokens: ReadTokens, rng: np.random.Generator
+    people: Sequence[Sequence[Pair]], read_tokens: ReadTokens, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """The mean of image tokens, and their whitened components with more than tiny variance."""
     rows = sorted({row for pairs in people for p in pairs for row in (p.liked, p.disliked)})
@@ -158,8 +142,8 @@ def _principal_components(
 
 def _choose_classes(
     table: _FeatureTable,
-    learned: Sequence[Sequence[RowPair]],
-    held_out: Sequence[Sequence[RowPair]],
+    learned: Sequence[Sequence[Pair]],
+    held_out: Sequence[Sequence[Pair]],
     *,
     seed: int,
 ) -> tuple[LatentClasses, dict[int, float]]:
@@ -180,7 +164,7 @@ def _fit_blends(
     scorer: PreferenceScorer,
     table: _FeatureTable,
     classes: LatentClasses,
-    judges: Sequence[Sequence[RowPair]],
+    judges: Sequence[Sequence[Pair]],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "R 3"]:
     """Fit the weights for 0 to R own references on the held-out users' other pairs.
@@ -200,7 +184,7 @@ def _fit_blends(
     return np.stack([fit_blend(np.concatenate([none, *each])) for each in rows])
 
 
-def _split(pairs: Sequence[RowPair], count: int) -> tuple[list[RowPair], list[RowPair]]:
+def _split(pairs: Sequence[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
     """The first `count` pairs, and pairs of other images to judge by."""
     references = list(pairs[:count])
     seen = {row for pair in references for row in (pair.liked, pair.disliked)}
@@ -214,8 +198,8 @@ def _margins(
     table: _FeatureTable,
     classes: LatentClasses,
     nobody: Any,
-    references: Sequence[RowPair],
-    asked: Sequence[RowPair],
+    references: Sequence[Pair],
+    asked: Sequence[Pair],
 ) -> Float[np.ndarray, "C 3"]:
     """Liked less disliked of each pair, by `TERMS`."""
     shown = [row for pair in references for row in (pair.liked, pair.disliked)]

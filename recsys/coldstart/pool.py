@@ -6,7 +6,6 @@ Axes: P pairs, F features.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,6 +13,7 @@ from jaxtyping import Float, Int
 from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs
 from recsys.coldstart.fit import AT_ONCE, ReadTokens
 from recsys.coldstart.population import ColdStart
+from recsys.history import Pair
 from storage.coldstart.records import Onboarding, OnboardingPair
 
 MAX_IMAGES = 200
@@ -34,7 +34,7 @@ class PairPool:
     prompts: tuple[str, ...]
 
 
-def draw_pool(histories: Sequence[Sequence[Any]], *, seed: int = 0) -> PairPool:
+def draw_pool(histories: Sequence[Sequence[Pair]], *, seed: int = 0) -> PairPool:
     """Draw images of different prompts, and pair those of one prompt.
 
     Prompts of several users come first, so that one user's words are not shown to others without
@@ -42,7 +42,7 @@ def draw_pool(histories: Sequence[Sequence[Any]], *, seed: int = 0) -> PairPool:
     pair.
 
     Args:
-        histories: each user's pairs (`recsys.coldstart.fit.RowPair`).
+        histories: each user's pairs.
         seed: of the draw.
     """
     rng = np.random.default_rng([seed, 43])
@@ -71,7 +71,7 @@ def differences_of(
 
 def choose_onboarding(
     cold_start: ColdStart,
-    histories: Sequence[Sequence[Any]],
+    histories: Sequence[Sequence[Pair]],
     images: Sequence[str],
     read_tokens: ReadTokens,
     *,
@@ -81,24 +81,23 @@ def choose_onboarding(
 
     Args:
         cold_start: its classes are what the answers are to reveal.
-        histories: each user's pairs (`recsys.coldstart.fit.RowPair`).
+        histories: each user's pairs.
         images: SHA-256 of each row.
         read_tokens: rows -> image tokens.
         seed: of the pool's draw.
     """
     pool = draw_pool(histories, seed=seed)
     differences = differences_of(pool, cold_start, read_tokens)
-    chosen = choose_pairs(cold_start.classes, differences, pool.images, num_pairs=MAX_PAIRS)
+    chosen, bits = choose_pairs(cold_start.classes, differences, pool.images, num_pairs=MAX_PAIRS)
     pairs = []
-    for each in chosen:
-        first, second = (images[row] for row in pool.images[each.index])
-        prompt = pool.prompts[each.index]
-        pairs.append(OnboardingPair(first, second, prompt, each.information_bits))
+    for index, information_bits in zip(chosen, bits, strict=True):
+        first, second = (images[row] for row in pool.images[index])
+        pairs.append(OnboardingPair(first, second, pool.prompts[index], information_bits))
     return Onboarding(cold_start.version, tuple(pairs))
 
 
 def _prompts_in_order(
-    histories: Sequence[Sequence[Any]], rng: np.random.Generator
+    histories: Sequence[Sequence[Pair]], rng: np.random.Generator
 ) -> list[tuple[str, list[int]]]:
     """Prompts with their images, those of several users first, otherwise at random."""
     rows: dict[str, dict[int, None]] = {}

@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from recsys.history import Pair
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.packing import pack
 from recsys.scorer.template import Template, TemplateConfig
-from training.data.samples import Pair, Sample, pack_samples, split_pairs
+from training.data.samples import Sample, pack_samples, split_pairs
 from training.fitting.losses import preference_loss
 from training.fitting.pretraining.tiny_base import (
     TINY,

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from recsys.history import Pair
 from training.baselines._clip_towers import ClipTowers, load_towers
 from training.baselines._weights import fill, read_torch_file, require
 from training.data.features import ReadImage
-from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores
 
 HEAD_FILE = "sac+logos+ava1-l14-linearMSE.pth"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys.history import Pair
 from training.baselines._clip_towers import ClipTowers, load_towers
 from training.data.features import ReadImage
-from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores
 
 

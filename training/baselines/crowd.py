@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from training.data.samples import Pair, PairTable
+from recsys.history import Pair
+from training.data.samples import PairTable
 from training.evaluation.predictors import CandidateRow, Scores
 
 NUM_NEIGHBOURS = 40

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
+from recsys.history import Pair
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.idefics2 import Idefics2Backbone, load_model
@@ -14,7 +15,6 @@ from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines._weights import require_model
 from training.data.features import ImageFeatures, ReadImage
-from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores
 from training.evaluation.scorer_predictor import ScorerPredictor
 

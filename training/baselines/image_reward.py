@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import BertTokenizer, BlipTextModel, BlipVisionModel
 
 from recsys.errors import CheckpointRefused
+from recsys.history import Pair
 from training.baselines._blip_names import (
     text_config,
     text_to_transformers,
@@ -26,7 +27,6 @@ from training.baselines._pixels import CLIP_SCALE, crop_middle, stack
 from training.baselines._weights import fill, read_json, read_torch_file, require
 from training.baselines.aesthetic import scoring_head
 from training.data.features import ReadImage
-from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores
 
 WEIGHTS_FILE, CONFIG_FILE, VOCABULARY_FILE = "ImageReward.pt", "med_config.json", "vocab.txt"

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 
-from training.data.samples import Pair
+from recsys.history import Pair
 from training.evaluation.predictors import CandidateRow, Scores
 
 Embed = Callable[[Sequence[int]], Float[np.ndarray, "N E"]]

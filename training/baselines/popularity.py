@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from training.data.samples import Pair, PairTable
+from recsys.history import Pair
+from training.data.samples import PairTable
 from training.evaluation.predictors import CandidateRow, Scores
 
 PRIOR_COMPARISONS = 2.0

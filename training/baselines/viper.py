@@ -12,6 +12,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
+from recsys.history import Pair
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import ADAPTER_FILES, load_adapter
 from recsys.scorer.idefics2 import (
@@ -34,7 +35,6 @@ from training.baselines.idefics2 import (
     require_idefics2,
 )
 from training.data.features import ImageFeatures, ReadImage
-from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow, Scores, at_most
 
 _QUESTION = f"User:{IMAGE_TOKEN}Score for this image?{END_TOKEN}\nAssistant: "

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.data.samples import Pair, PairTable, Sample, draw_sample
+from recsys.history import Pair
+from training.data.samples import PairTable, Sample, draw_sample
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,30 +9,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from recsys.history import select
+from recsys.history import Pair, select
 from recsys.scorer.packing import Packed, pack
 from recsys.scorer.template import Template
 from storage.histories import HistoryStore
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A liked and a disliked image of one prompt.
-
-    Attributes:
-        liked, disliked: rows of a table of images, at least 0.
-        prompt: what both were made from.
-        chosen_at: when, in POSIX seconds (UTC).
-        choice: which of the user's choices, 0 or more; newer ones have larger numbers.
-        nth: which of the images that this choice passed over, from 0.
-    """
-
-    liked: int
-    disliked: int
-    prompt: str
-    chosen_at: float = 0.0
-    choice: int = 0
-    nth: int = 0
 
 
 @dataclass(frozen=True)

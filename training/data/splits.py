@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from training.data.samples import Pair, PairTable, images_of
+from recsys.history import Pair
+from training.data.samples import PairTable, images_of
 from training.data.trained_on import histories_digest
 
 

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from training.data.samples import Pair, PairTable
+from recsys.history import Pair
+from training.data.samples import PairTable
 
 FILE = "trained_on.json"
 _DIGEST_CHARACTERS = 16

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.data.samples import Pair
+from recsys.history import Pair
 from training.evaluation.metrics import (
     QUANTILES,
     Figure,

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from recsys.history import select
-from training.data.samples import Pair, PairTable, Sample, images_of
+from recsys.history import Pair, select
+from training.data.samples import PairTable, Sample, images_of
 from training.data.trained_on import TrainedOn
 from training.evaluation.questions import (
     OneOfFour,

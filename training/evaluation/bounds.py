@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from training.data.samples import Pair, PairTable, Sample
+from recsys.history import Pair
+from training.data.samples import PairTable, Sample
 from training.evaluation.metrics import Figure, Statistic, accuracy, interval_over_users, over_users
 from training.evaluation.questions import Samples, with_references
 from training.world.tastes import posterior

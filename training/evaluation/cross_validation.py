@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from recsys.history import select
-from training.data.samples import Pair, PairTable, Sample
+from recsys.history import Pair, select
+from training.data.samples import PairTable, Sample
 from training.evaluation.answers import (
     Compared,
     Margins,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys.history import SIGNATURE_REFERENCES, select
+from recsys.history import SIGNATURE_REFERENCES, Pair, select
 from recsys.signatures.orders import reorderings
-from training.data.samples import Pair, PairTable, halves, user_rng
+from training.data.samples import PairTable, halves, user_rng
 
 Pairs = tuple[Pair, ...]
 

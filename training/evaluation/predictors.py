@@ -10,8 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from recsys.history import select
-from training.data.samples import Pair
+from recsys.history import Pair, select
 
 Scores = npt.NDArray[np.float64]
 

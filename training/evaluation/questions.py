@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from recsys.history import select
-from training.data.samples import Pair, PairTable, Sample, images_of, user_rng
+from recsys.history import Pair, select
+from training.data.samples import PairTable, Sample, images_of, user_rng
 from training.evaluation.predictors import CandidateRow
 
 Samples = Mapping[str, Sample]

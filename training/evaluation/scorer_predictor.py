@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
-from training.data.samples import Pair, Sample
+from training.data.samples import Sample
 from training.evaluation.predictors import CandidateRow, Scores, at_most
 
 

@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from recsys.history import Pair
 from recsys.scorer.attention import Normalisation, attention_hook, attention_scores
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed, pack
 from recsys.signatures.orders import in_orders, mean_over_orders
 from recsys.signatures.probes import Probes
 from training.data.features import Features
-from training.data.samples import Pair
 
 AT_ONCE = 8
 SHIPPED = "shipped"

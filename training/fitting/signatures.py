@@ -16,13 +16,14 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 
+from recsys.history import Pair
 from recsys.scorer.attention import Normalisation
 from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.definition import Projection, Readout, attention_reading
 from recsys.signatures.orders import in_orders, mean_over_orders
 from recsys.signatures.probes import Probes, probe_attention, probe_scores
 from training.data.features import Features
-from training.data.samples import Pair, PairTable, halves, user_rng
+from training.data.samples import PairTable, halves, user_rng
 from training.fitting.recipes.recipe import SignatureRecipe
 
 AT_ONCE = 8

@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys.history import select
+from recsys.history import Pair, select
 from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.probes import Probes, mean_attention
 from training.data.encoding import At, Encode
-from training.data.samples import Pair, Sample
+from training.data.samples import Sample
 from training.evaluation.predictors import CandidateRow
 
 

@@ -1,7 +1,6 @@
 """A small random scorer, people with random pairs, and something learned to be borrowed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -84,17 +83,3 @@ def make_cold_start() -> Callable[..., ColdStart]:
         return ColdStart(rng.normal(0, 0.1, width), components, classes, np.array(blends))
 
     return make
-
-
-@dataclass(frozen=True)
-class RowPair:
-    """By rows of an image table."""
-
-    liked: int
-    disliked: int
-    prompt: str = "a hill"
-
-
-@pytest.fixture
-def row_pair() -> type[RowPair]:
-    return RowPair

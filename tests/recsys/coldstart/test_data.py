@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from recsys.coldstart.data import MAX_PAIRS, StoredPair, draw_users, read_people, token_reader
+from recsys.coldstart.data import MAX_PAIRS, draw_users, read_people, token_reader
+from recsys.history import Pair
 from storage.histories import HistoryStore
 from storage.records import Choice, History, StoredChoice
 
@@ -86,8 +87,8 @@ def test_people_are_pairs_by_rows_of_one_table() -> None:
     people = read_people(store, max_users=9, seed=0)
     assert people.images == (digest("a"), digest("b"), digest("c"))
     assert people.histories == (
-        (StoredPair(0, 1, "a cat"), StoredPair(1, 2, "a hill")),
-        (StoredPair(2, 0, "a hill"),),
+        (Pair(0, 1, "a cat"), Pair(1, 2, "a hill")),
+        (Pair(2, 0, "a hill"),),
     )
 
 

@@ -1,7 +1,6 @@
 """The pairs that tell most: against a naive twin, the laws of information, ties, the pool."""
 
 from itertools import combinations, pairwise, product
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs, expected_i
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.coldstart.pool import MAX_IMAGES, choose_onboarding, differences_of, draw_pool
 from recsys.coldstart.population import ColdStart
+from recsys.history import Pair
 
 SEED = st.integers(0, 2**32 - 1)
 
@@ -85,46 +85,46 @@ def test_by_hand_two_opposite_certain_classes_are_told_apart_by_one_answer() -> 
 @given(SEED)
 def test_each_pick_adds_most_and_the_first_is_the_best_single_one(seed: int) -> None:
     classes, differences = drawn(seed, num_pairs=7)
-    chosen = choose_pairs(classes, differences, apart(7), num_pairs=4)
+    chosen, bits = choose_pairs(classes, differences, apart(7), num_pairs=4)
     picked: list[int] = []
-    for each in chosen:
+    for row, so_far in zip(chosen, bits, strict=True):
         others = [index for index in range(7) if index not in picked]
         best = max(naive_bits(classes, differences[[*picked, index]]) for index in others)
-        picked.append(each.index)
-        assert each.information_bits == pytest.approx(best, abs=1e-9)
+        picked.append(row)
+        assert so_far == pytest.approx(best, abs=1e-9)
         assert naive_bits(classes, differences[picked]) == pytest.approx(best, abs=1e-9)
 
 
 def test_the_first_few_of_a_choice_are_the_choice_of_that_few() -> None:
     classes, differences = drawn(3, num_pairs=30)
-    eight = choose_pairs(classes, differences, apart(30), num_pairs=8)
-    assert len({each.index for each in eight}) == 8
+    eight, bits = choose_pairs(classes, differences, apart(30), num_pairs=8)
+    assert len(set(eight)) == 8
     for count in range(1, 8):
-        assert choose_pairs(classes, differences, apart(30), num_pairs=count) == eight[:count]
+        few = choose_pairs(classes, differences, apart(30), num_pairs=count)
+        assert few == (eight[:count], bits[:count])
 
 
 def test_ties_go_to_the_pair_given_first() -> None:
     classes, differences = drawn(5, num_pairs=1)
     # The same pair, also the other way round, tells as much.
     same = np.concatenate([differences * 0, differences, -differences, differences])
-    assert choose_pairs(classes, same, apart(4), num_pairs=1)[0].index == 1
+    assert choose_pairs(classes, same, apart(4), num_pairs=1)[0] == [1]
     alone = classes_of(np.ones((1, 4)), np.ones(1))
-    chosen = choose_pairs(alone, same, apart(4), num_pairs=4)
-    assert [(each.index, each.information_bits) for each in chosen] == [(n, 0.0) for n in range(4)]
+    assert choose_pairs(alone, same, apart(4), num_pairs=4) == ([0, 1, 2, 3], [0.0] * 4)
 
 
 def test_no_image_is_shown_twice() -> None:
     classes, differences = drawn(1, num_pairs=10)
     images = np.array(list(combinations(range(5), 2)))
-    chosen = choose_pairs(classes, differences, images, num_pairs=8)
-    shown = images[[each.index for each in chosen]].ravel()
+    chosen, _ = choose_pairs(classes, differences, images, num_pairs=8)
+    shown = images[chosen].ravel()
     assert len(chosen) == 2
     assert len(set(shown)) == 4
 
 
 def test_nothing_to_choose_from() -> None:
     classes, differences = drawn(1)
-    assert choose_pairs(classes, differences[:0], apart(0), num_pairs=3) == []
+    assert choose_pairs(classes, differences[:0], apart(0), num_pairs=3) == ([], [])
 
 
 @pytest.mark.parametrize("num_pairs", [0, 9])
@@ -136,14 +136,10 @@ def test_numbers_out_of_range_are_refused(num_pairs: int) -> None:
         expected_information(classes, differences)
 
 
-def pair(liked: int, disliked: int, prompt: str) -> SimpleNamespace:
-    return SimpleNamespace(liked=liked, disliked=disliked, prompt=prompt)
-
-
 def histories_of(num_prompts: int, images_each: int, *, people: int = 2) -> list[list]:
     """Everybody is shown everything: images n * each ... of prompt n."""
     shown = [
-        pair(n * images_each + a, n * images_each + a + 1, f"prompt {n}")
+        Pair(n * images_each + a, n * images_each + a + 1, f"prompt {n}")
         for n in range(num_prompts)
         for a in range(images_each - 1)
     ]
@@ -159,13 +155,13 @@ def test_a_pool_pairs_images_of_one_prompt_and_of_many_prompts() -> None:
 
 
 def test_what_several_people_chose_from_comes_first() -> None:
-    own = [[pair(1000 + n, 2000 + n, f"own {n}")] for n in range(300)]
+    own = [[Pair(1000 + n, 2000 + n, f"own {n}")] for n in range(300)]
     pool = draw_pool(histories_of(60, 4) + own)
     assert set(pool.images.ravel()) < set(range(240))
 
 
 def test_few_images_of_each_prompt_are_paired_with_any() -> None:
-    pool = draw_pool([[pair(0, 1, "a hill"), pair(2, 3, "a cat")]])
+    pool = draw_pool([[Pair(0, 1, "a hill"), Pair(2, 3, "a cat")]])
     told = {
         frozenset(images): prompt
         for images, prompt in zip(pool.images.tolist(), pool.prompts, strict=True)

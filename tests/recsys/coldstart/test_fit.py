@@ -8,11 +8,16 @@ import torch
 
 from recsys.coldstart import fit as coldstart_fit
 from recsys.coldstart.blend import fit_blend
-from recsys.coldstart.fit import FitReport, RowPair, fit_cold_start
+from recsys.coldstart.fit import FitReport, fit_cold_start
+from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
 
 NUM_IMAGES = 120
 TOKENS = (2, 32)  # of the small scorer: T, D
+
+
+def pair(liked: int, disliked: int) -> Pair:
+    return Pair(liked, disliked, "a hill")
 
 
 def margins_of(*, others: float, own: float, nobody: float, num_pairs: int = 4000) -> np.ndarray:
@@ -71,12 +76,12 @@ def tokens() -> torch.Tensor:
 
 
 @pytest.fixture
-def population(tokens: torch.Tensor, row_pair):
+def population(tokens: torch.Tensor):
     """People of two opposite tastes along one direction of the tokens; `sure` is how firmly."""
 
     def population(
         num_users: int, *, sure: float = 4.0, num_pairs: int = 8, num_tastes: int = 2
-    ) -> list[list[RowPair]]:
+    ) -> list[list[Pair]]:
         rng = np.random.default_rng(5)
         values = tokens.flatten(1).numpy() @ rng.normal(0, 0.2, tokens[0].numel())
         histories = []
@@ -85,7 +90,7 @@ def population(tokens: torch.Tensor, row_pair):
             for _ in range(num_pairs):
                 a, b = rng.choice(NUM_IMAGES, 2, replace=False).tolist()
                 likes_a = rng.random() < 1 / (1 + np.exp(-sure * sign * (values[a] - values[b])))
-                pairs.append(row_pair(a, b) if likes_a else row_pair(b, a))
+                pairs.append(pair(a, b) if likes_a else pair(b, a))
             histories.append(pairs)
         return histories
 
@@ -126,7 +131,7 @@ def test_coin_tosses_lend_next_to_nothing(fit, population) -> None:
     assert trust.max() < sure.min() / 5
 
 
-def test_judges_are_not_learned_from(fit, row_pair, monkeypatch) -> None:
+def test_judges_are_not_learned_from(fit, monkeypatch) -> None:
     learned_from, judged_by = [], []
     fit_classes, fit_blends = coldstart_fit.fit_classes, coldstart_fit._fit_blends
 
@@ -142,7 +147,7 @@ def test_judges_are_not_learned_from(fit, row_pair, monkeypatch) -> None:
     monkeypatch.setattr(coldstart_fit, "_fit_blends", watched_blends)
     every_pair = list(combinations(range(40), 2))  # so that each pair is one person's alone
     np.random.default_rng(1).shuffle(every_pair)
-    rows = [row_pair(int(a), int(b)) for a, b in every_pair[: 40 * 8]]
+    rows = [pair(int(a), int(b)) for a, b in every_pair[: 40 * 8]]
     fit([rows[8 * n : 8 * n + 8] for n in range(40)])
     *before, final = learned_from
     assert len(set(judged_by)) == 8 * 8  # a fifth of them, with 8 pairs each
@@ -151,11 +156,11 @@ def test_judges_are_not_learned_from(fit, row_pair, monkeypatch) -> None:
     assert len(final) == 40 * 8
 
 
-def test_images_of_the_references_are_not_asked_about(row_pair) -> None:
-    pairs = [row_pair(0, 1), row_pair(2, 3), row_pair(1, 4), row_pair(5, 6), row_pair(7, 2)]
+def test_images_of_the_references_are_not_asked_about() -> None:
+    pairs = [pair(0, 1), pair(2, 3), pair(1, 4), pair(5, 6), pair(7, 2)]
     references, asked = coldstart_fit._split(pairs, 2)
     assert references == pairs[:2]
-    assert asked == [row_pair(5, 6)]
+    assert asked == [pair(5, 6)]
 
 
 def test_behind_more_references_than_anybody_has_pairs_for_the_model_stands_alone(
@@ -172,8 +177,8 @@ def test_the_same_again_with_the_same_seed_only(fit, population) -> None:
     assert fit(histories, seed=1)[0].version != fit(histories, seed=2)[0].version
 
 
-def test_four_people_with_a_pair_are_enough_and_three_are_not(fit, population, row_pair) -> None:
-    learned, report = fit([[row_pair(n, n + 10)] for n in range(4)])
+def test_four_people_with_a_pair_are_enough_and_three_are_not(fit, population) -> None:
+    learned, report = fit([[pair(n, n + 10)] for n in range(4)])
     assert report.num_classes == 1
     assert np.isfinite(learned.blends).all()
     for few in ([], population(3), [*population(3), [], []]):
@@ -188,8 +193,8 @@ def test_images_that_are_all_alike_teach_nothing(scorer, population) -> None:
     assert type(learned).from_bytes(learned.to_bytes()).features(grey).shape == (NUM_IMAGES, 0)
 
 
-def test_everybody_with_the_same_history(fit, row_pair) -> None:
-    histories = [[row_pair(0, 1), row_pair(2, 3), row_pair(4, 5)] for _ in range(60)]
+def test_everybody_with_the_same_history(fit) -> None:
+    histories = [[pair(0, 1), pair(2, 3), pair(4, 5)] for _ in range(60)]
     learned, report = fit(histories)
     assert report.num_classes == 1
     assert learned.blends[0, 0] > 0

@@ -8,11 +8,11 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from recsys.history import Pair
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape, add_adapter, save_adapter
 from recsys.scorer.idefics2 import ADAPTER_TARGETS
 from training.baselines._pixels import CLIP_SCALE
-from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 

@@ -8,13 +8,13 @@ import torch
 from transformers import AutoTokenizer, Idefics2ForConditionalGeneration
 
 from recsys.errors import CheckpointRefused
+from recsys.history import Pair
 from recsys.images.preprocess import resize
 from recsys.scorer.adapter import load_adapter
 from recsys.scorer.idefics2 import image_markup, normalise
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines.idefics2 import load_idefics2
 from training.baselines.viper import load_viper
-from training.data.samples import Pair
 from training.evaluation.predictors import CandidateRow
 
 NUM_IMAGE_TOKENS = 2

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from recsys.history import Pair
 from training.baselines.crowd import MatrixFactorisation, UserNeighbours
 from training.baselines.linear import LinearTaste
 from training.baselines.popularity import Chance, MeanRating, MostLiked
-from training.data.samples import Pair, PairTable
+from training.data.samples import PairTable
 from training.evaluation.predictors import CandidateRow, Predictor
 
 IMAGES = 12

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from recsys.history import Pair
 from training.data.batches import without_images, without_rows
-from training.data.samples import Pair, PairTable, Sample, images_of
+from training.data.samples import PairTable, Sample, images_of
 from training.fitting.recipes.tiny import tiny
 from training.fitting.stages import stage_batches
 

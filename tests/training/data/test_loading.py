@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from recsys.history import Pair
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
@@ -19,7 +20,7 @@ from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.data.encoding import Fresh, Upcoming, encode_all
 from training.data.loading import ImageCount, TooManyBadImages, read_images, stream_images
-from training.data.samples import Pair, PairTable, Sample
+from training.data.samples import PairTable, Sample
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.recipes.tiny import tiny
 from training.fitting.stages import stage_batches

@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.history import Pair
 from recsys.scorer.idefics2 import image_markup
 from recsys.scorer.template import Template, TemplateConfig
-from training.data.samples import Pair, Sample, draw_sample, pack_samples, split_pairs
+from training.data.samples import Sample, draw_sample, pack_samples, split_pairs
 from training.fitting.pretraining.tiny_base import train_tokenizer
 
 pairs = st.lists(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.samples import Pair, PairTable, images_of
+from recsys.history import Pair
+from training.data.samples import PairTable, images_of
 from training.data.splits import (
     Leakage,
     Split,

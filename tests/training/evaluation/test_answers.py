@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from training.data.samples import Pair, PairTable, Sample
+from recsys.history import Pair
+from training.data.samples import PairTable, Sample
 from training.evaluation.answers import (
     difference,
     margins,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from training.data.samples import Pair, PairTable, Sample
+from recsys.history import Pair
+from training.data.samples import PairTable, Sample
 from training.evaluation.bounds import best_by_references, gap_closed, of_this_world, world_figures
 from training.world.tastes import choose, draw_population, draw_tastes
 from training.world.truth import WorldTruth

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recsys.history import select
-from training.data.samples import Pair, PairTable, images_of
+from recsys.history import Pair, select
+from training.data.samples import PairTable, images_of
 from training.evaluation.cross_validation import cross_validate, deal_folds
 
 NUM_USERS, NUM_PROMPTS = 6, 9

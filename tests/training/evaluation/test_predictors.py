@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from recsys.history import Pair
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
-from training.data.samples import Pair, PairTable, Sample
+from training.data.samples import PairTable, Sample
 from training.evaluation.asked import Asked
 from training.evaluation.interpretation import NUM_ORDERS, attention_maps
 from training.evaluation.judge import Judge

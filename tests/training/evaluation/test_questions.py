@@ -2,7 +2,8 @@
 
 import pytest
 
-from training.data.samples import Pair, PairTable, Sample, images_of
+from recsys.history import Pair
+from training.data.samples import PairTable, Sample, images_of
 from training.evaluation.questions import (
     behind_strangers,
     find_opposed,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from recsys.history import Pair
 from recsys.scorer.attention import Normalisation
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
@@ -18,7 +19,7 @@ from recsys.signatures.probes import Probes, encode_probes, probe_attention, pro
 from recsys.signatures.reader import SignatureReader
 from training.cli.evaluate import evaluate as command
 from training.data.features import ImageFeatures
-from training.data.samples import Pair, PairTable, halves, user_rng
+from training.data.samples import PairTable, halves, user_rng
 from training.evaluation.history_cuts import cut_histories, reordered
 from training.evaluation.metrics import Figure
 from training.evaluation.results import plain

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.samples import Pair, PairTable, halves
+from recsys.history import Pair
+from training.data.samples import PairTable, halves
 from training.evaluation.predictors import CandidateRow
 from training.fitting.probe_choice import choose_probes
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from recsys.history import Pair
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
@@ -14,7 +15,7 @@ from recsys.signatures.definition import Projection, attention_reading
 from recsys.signatures.probes import Probes
 from recsys.signatures.reader import SignatureReader
 from training.data.features import ImageFeatures
-from training.data.samples import Pair, PairTable
+from training.data.samples import PairTable
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.recipes.recipe import SignatureRecipe
 from training.fitting.signatures import (

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from training.data.samples import Pair, PairTable
+from recsys.history import Pair
+from training.data.samples import PairTable
 from training.evaluation.predictors import CandidateRow
 from training.fitting.recipes.recipe import SignatureRecipe
 from training.fitting.recipes.tiny import tiny

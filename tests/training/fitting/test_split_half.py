@@ -8,12 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.history import Pair
 from recsys.scorer.adapter import LoraShape, add_adapter
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
-from training.data.samples import Pair, Sample
+from training.data.samples import Sample
 from training.evaluation.predictors import CandidateRow
 from training.fitting.assembly import second_parameters, train_only
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer

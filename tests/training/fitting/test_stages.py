@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.data.samples import Pair, PairTable, images_of
+from recsys.history import Pair
+from training.data.samples import PairTable, images_of
 from training.data.splits import Split, split
 from training.fitting.recipes.overrides import override
 from training.fitting.recipes.recipe import Recipe

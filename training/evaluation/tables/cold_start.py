@@ -15,10 +15,10 @@ from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.data import MAX_PAIRS
 from recsys.coldstart.fit import FitReport, fit_cold_start
 from recsys.coldstart.population import ColdStart
-from recsys.history import select
+from recsys.history import Pair, select
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
-from training.data.samples import Pair, PairTable
+from training.data.samples import PairTable
 from training.evaluation.bounds import gap_closed, world_accuracies
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure, accuracy, over_users

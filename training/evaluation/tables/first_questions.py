@@ -19,8 +19,9 @@ from scipy.special import expit
 from recsys.coldstart.first_questions import MAX_PAIRS, expected_information
 from recsys.coldstart.pool import PairPool, choose_onboarding, differences_of, draw_pool
 from recsys.coldstart.population import ColdStart
+from recsys.history import Pair
 from training.data.features import Features
-from training.data.samples import Pair, PairTable, Sample
+from training.data.samples import PairTable, Sample
 from training.evaluation.bounds import of_this_world
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure, accuracy, over_users

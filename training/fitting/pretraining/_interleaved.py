@@ -12,10 +12,11 @@ from rich.console import Console
 from scipy.special import expit
 from torch import Tensor, nn
 
+from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer, preference_score
 from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.template import Template
-from training.data.samples import Pair, Sample, pack_samples, split_pairs
+from training.data.samples import Sample, pack_samples, split_pairs
 from training.fitting.losses import preference_loss
 from training.fitting.pretraining._rendered import RenderedImages, encode_images, named, readout
 from training.fitting.pretraining.recipe import PretrainRecipe

@@ -9,11 +9,12 @@ import torch
 from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.data import MAX_PAIRS
 from recsys.coldstart.fit import fit_cold_start
+from recsys.history import Pair
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
-from training.data.samples import Pair, PairTable
+from training.data.samples import PairTable
 from training.evaluation.asked import Asked
 from training.evaluation.judge import Judge
 from training.evaluation.questions import Samples, newest_samples

@@ -6,7 +6,8 @@ import torch
 
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.coldstart.population import ColdStart
-from training.data.samples import Pair, PairTable, Sample
+from recsys.history import Pair
+from training.data.samples import PairTable, Sample
 from training.evaluation.tables.first_questions import COUNTS, judge_onboarding
 from training.world.tastes import Population, choose
 from training.world.truth import WorldTruth
