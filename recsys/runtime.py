@@ -18,8 +18,8 @@ from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
 if TYPE_CHECKING:
     from recsys.engine.engine import Scorer, ScoringEngine
     from recsys.images.decode import ImageLimits
-    from recsys.images.loader import ImageLoader
     from recsys.images.preprocess import ImageGeometry
+    from recsys.ranking.loader import ImageLoader
     from recsys.ranking.ranker import Ranker
     from recsys.scorer.model import PreferenceScorer
     from recsys.settings import Settings
@@ -262,7 +262,7 @@ class Runtime:
     @cached_property
     def images(self) -> "ImageLoader":
         """Reads and decodes images, in threads of its own."""
-        from recsys.images.loader import ImageLoader
+        from recsys.ranking.loader import ImageLoader
 
         images = ImageLoader(self.store, self.image_limits, self.model.geometry)
         self._open_parts.callback(images.close)

@@ -14,6 +14,7 @@ from recsys.images.decode import decode
 from recsys.images.reader import ImageReader
 from recsys.runtime import Runtime
 from recsys.scorer.model import CandidateImage, PreferenceScorer
+from recsys.scorer.references import read_references
 from recsys.signatures.attention_maps import NUM_ORDERS, attention_maps
 from recsys.signatures.definition import READOUTS, signature_version
 
@@ -101,7 +102,7 @@ def _maps(
     history = read_history(_runtime.store, user_id, num_references)
     pairs = references_of(history, num_references)
     with ThreadPoolExecutor(_NUM_DECODERS) as threads:
-        references = reader.references(pairs, threads)
+        references = read_references(pairs, reader, threads)
     pixels = decode(_runtime.store.image(candidate), limits).float() / 255
     image = CandidateImage(pixels, prompt)
     return cast(Maps, attention_maps(scorer, references, image, num_orders=num_orders))

@@ -10,7 +10,6 @@ from typing import Any, Protocol, runtime_checkable
 from recsys.engine.engine import Scored
 from recsys.errors import DeadlinePassed, Overloaded
 from recsys.history import HistoryReader, ReferencePair, read_history, references_of
-from recsys.images.loader import ImageLoader
 from recsys.ranking.candidates import (
     Candidate,
     CandidateStatus,
@@ -19,6 +18,7 @@ from recsys.ranking.candidates import (
     Ranking,
     check_request,
 )
+from recsys.ranking.loader import ImageLoader
 from recsys.scorer.model import CandidateImage
 
 __all__ = [

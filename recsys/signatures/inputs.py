@@ -13,6 +13,7 @@ from recsys.history import HistoryReader, ReferencePair, read_history, reference
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
 from recsys.images.reader import ImageReader, StoredImages
+from recsys.scorer.references import read_references
 from storage.errors import UnknownImage
 
 NO_PAIR = "no choice both likes an image and passes one over"
@@ -102,7 +103,7 @@ def decoding(
 
     def references(pairs: Sequence[ReferencePair]) -> Sequence[Any]:
         watched = WatchedImages(images)  # for this user alone: others may be read meanwhile
-        readable = ImageReader(watched, limits, geometry).references(pairs, threads)
+        readable = read_references(pairs, ImageReader(watched, limits, geometry), threads)
         watched.check()
         return readable
 

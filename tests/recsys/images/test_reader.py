@@ -10,9 +10,7 @@ from PIL import Image
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry, resize
 from recsys.images.reader import ImageReader
-from recsys.ranking.candidates import Candidate
 from recsys.scorer.idefics2 import MEAN, STD, normalise
-from recsys.scorer.model import CandidateImage
 from storage.errors import UnknownImage
 
 
@@ -29,9 +27,7 @@ def test_images_wait_in_the_model_s_size_and_the_model_sees_the_same_bits(
     data = io.BytesIO()
     Image.fromarray(noise).save(data, "PNG")
     reader = ImageReader(NothingStored(), ImageLimits(), geometry)
-    candidate = reader.candidate_image(Candidate("a", "", image=data.getvalue()))
-    assert isinstance(candidate, CandidateImage)
-    image = candidate.image
+    image = reader.decode(data.getvalue())
     assert tuple(image.shape[-2:]) == geometry.size(90, 1200)
     whole = torch.from_numpy(noise).permute(2, 0, 1).float() / 255
     seen = normalise(resize(image, geometry))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from recsys.engine.engine import Scored
 from recsys.images.decode import ImageLimits
-from recsys.images.loader import ImageLoader
+from recsys.ranking.loader import ImageLoader
 from recsys.ranking.ranker import Candidate, Ranker
 from storage.errors import UnknownImage
 from storage.records import Choice, History, StoredChoice

@@ -8,7 +8,7 @@ import torch
 
 from recsys.engine.engine import Scorer, ScoringEngine
 from recsys.images.decode import ImageLimits
-from recsys.images.loader import ImageLoader
+from recsys.ranking.loader import ImageLoader
 from recsys.ranking.ranker import Ranker
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 from recsys.images.decode import ImageLimits
-from recsys.images.loader import ImageLoader
+from recsys.ranking.loader import ImageLoader
 from recsys.ranking.ranker import Ranker
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade

@@ -14,9 +14,9 @@ from recsys.history import ReferencePair
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
 from recsys.images.reader import ImageReader
-from recsys.ranking.candidates import Candidate
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.model import CandidateImage, PreferenceScorer, ScorerConfig
+from recsys.scorer.references import read_references
 from recsys.scorer.template import Template, TemplateConfig
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
@@ -85,11 +85,8 @@ def test_kept_tokens_score_as_the_pixels_that_are_served(
     reader = ImageReader(store, ImageLimits(), scorer.geometry)
     pairs = [ReferencePair(names[n], names[n + 1], PROMPTS[n]) for n in (0, 2)]
     with ThreadPoolExecutor(2) as threads:
-        references = reader.references(pairs, threads)
-    candidates = [
-        reader.candidate_image(Candidate(f"{row}", PROMPTS[row % 3], sha256=names[row]))
-        for row in (4, 5)
-    ]
+        references = read_references(pairs, reader, threads)
+    candidates = [CandidateImage(reader.read(names[row]), PROMPTS[row % 3]) for row in (4, 5)]
     images = [image for each in references for image in (each.liked, each.disliked)]
     served = scorer.image_features([*images, *(each.image for each in candidates)])
     torch.testing.assert_close(features(range(6)), served, rtol=0, atol=1e-6)

@@ -3,14 +3,20 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
+from torch import Tensor
+
+from recsys.errors import ImageRefused
 from recsys.history import ReferencePair
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
-from recsys.images.reader import ImageReader, StoredImages, image_names, pair_up
-from recsys.ranking.candidates import Candidate, RankedCandidate
+from recsys.images.reader import ImageReader, StoredImages
+from recsys.ranking.candidates import Candidate, CandidateStatus, RankedCandidate
 from recsys.scorer.model import CandidateImage, Reference
+from recsys.scorer.references import image_names, pair_up
+from storage.errors import UnknownImage
 
 Result = TypeVar("Result")
 
@@ -43,7 +49,20 @@ class ImageLoader:
 
     def read_candidate(self, candidate: Candidate) -> CandidateImage | RankedCandidate:
         """Decode a candidate, or say why it cannot be ranked; blocks, for `run`."""
-        return self._reader.candidate_image(candidate)
+        failed = partial(RankedCandidate, candidate.id, None, None)
+        try:
+            return CandidateImage(self._pixels(candidate), candidate.prompt)
+        except ImageRefused as error:
+            return failed(CandidateStatus.INVALID_IMAGE, str(error))
+        except UnknownImage:
+            message = f"no stored image has the SHA-256 {candidate.sha256}: send its bytes"
+            return failed(CandidateStatus.IMAGE_NOT_FOUND, message)
+
+    def _pixels(self, candidate: Candidate) -> Tensor:
+        if candidate.image is not None:
+            return self._reader.decode(candidate.image)
+        assert candidate.sha256 is not None  # check_request has seen to it
+        return self._reader.read(candidate.sha256)
 
     async def references(self, pairs: Sequence[ReferencePair]) -> list[Reference]:
         """Decode references, oldest first, leaving out those with an image that cannot be read.
@@ -53,7 +72,7 @@ class ImageLoader:
         """
         names = image_names(pairs)
         images = await asyncio.gather(
-            *(self.run(self._reader.stored_image, name) for name in names)
+            *(self.run(self._reader.read_or_none, name) for name in names)
         )
         return pair_up(pairs, dict(zip(names, images, strict=True)))
 
