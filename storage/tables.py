@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     DateTime,
     Double,
     ForeignKey,
@@ -15,6 +16,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
+    true,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -63,6 +66,19 @@ class UserRow(Table):
     user_id: Mapped[str] = mapped_column(Id, primary_key=True)
     revision: Mapped[int] = mapped_column(Number)
     created_at: Mapped[datetime] = mapped_column(Instant)
+    personalize: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+    learn_from: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+
+
+class TombstoneRow(Table):
+    """That somebody was erased and must not come back: a keyed digest, and no id."""
+
+    __tablename__ = "tombstones"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(16), index=True)
+    erased_at: Mapped[datetime] = mapped_column(Instant)
+    erased_by: Mapped[str] = mapped_column(String(256))
 
 
 class ImageRow(Table):
@@ -76,6 +92,18 @@ class ImageRow(Table):
     height: Mapped[int] = mapped_column(Integer)
     num_bytes: Mapped[int] = mapped_column(Number)
     created_at: Mapped[datetime] = mapped_column(Instant)
+    shareable: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+
+
+class BlockedImageRow(Table):
+    """An image that was taken down and is accepted nowhere again."""
+
+    __tablename__ = "blocked_images"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    blocked_at: Mapped[datetime] = mapped_column(Instant)
+    blocked_by: Mapped[str] = mapped_column(String(256))
+    reason: Mapped[str] = mapped_column(Text)
 
 
 class ChoiceRow(Table):
@@ -98,6 +126,7 @@ class ChoiceRow(Table):
     source: Mapped[str] = mapped_column(String(64))
     request_id: Mapped[str | None] = mapped_column(String(128))
     recorded_at: Mapped[datetime] = mapped_column(Instant)
+    dataset: Mapped[str | None] = mapped_column(Text)  # that an importer read it from
 
 
 class PassedOverRow(Table):
@@ -222,6 +251,30 @@ class ClusterImageRow(Table):
     num_passes: Mapped[int] = mapped_column(Number)
     overall_rate: Mapped[float] = mapped_column(Double)
     z: Mapped[float] = mapped_column(Double)
+    num_users: Mapped[int | None] = mapped_column(Number)  # who saw it, members or not
+    q: Mapped[float | None] = mapped_column(Double)  # z, corrected for how many were compared
+
+
+class ClusterNameRow(Table):
+    """What an analyst calls a cluster; the name stays with the id, whatever run it is in."""
+
+    __tablename__ = "cluster_names"
+
+    cluster_id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(128))
+    named_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class ClusterExportRow(Table):
+    """A folder that a run's members were exported to, where an erasure must look as well."""
+
+    __tablename__ = "cluster_exports"
+
+    export_id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    run_id: Mapped[int] = mapped_column(Number)
+    folder: Mapped[str] = mapped_column(Text)
+    format: Mapped[str] = mapped_column(String(16))
+    exported_at: Mapped[datetime] = mapped_column(Instant)
 
 
 class ClusterCounterRow(Table):
@@ -246,3 +299,23 @@ class ColdStartRow(Table):
         Text
     )  # JSON; storage/coldstart/first_questions.py owns it
     created_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class TrainingRow(Table):
+    """A checkpoint that was trained from this database, where an erased person may live on."""
+
+    __tablename__ = "trainings"
+
+    training_id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    folder: Mapped[str] = mapped_column(Text)
+    model_version: Mapped[str] = mapped_column(String(64))
+    trained_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class CompatibilityRow(Table):
+    """The oldest code that this schema still serves. One row."""
+
+    __tablename__ = "schema_compatibility"
+
+    row_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    oldest_revision: Mapped[str] = mapped_column(String(32))

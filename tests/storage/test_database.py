@@ -20,7 +20,10 @@ def names(database: Database) -> list[str]:
 
 def add(session, user_id: str) -> None:
     session.execute(
-        text("INSERT INTO users VALUES (:user_id, 0, '2026-01-01 00:00:00+00')"),
+        text(
+            "INSERT INTO users (user_id, revision, created_at)"
+            " VALUES (:user_id, 0, '2026-01-01 00:00:00+00')"
+        ),
         {"user_id": user_id},
     )
 

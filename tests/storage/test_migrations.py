@@ -196,7 +196,10 @@ def test_signatures_of_an_older_database_are_numbered(empty: Database) -> None:
     with empty.engine.begin() as connection:
         for user_id in ("ann", "bob"):
             values = {"user": user_id, "at": BEGIN, "vector": b"\0\0\0\0"}
-            connection.execute(text("INSERT INTO users VALUES (:user, 1, :at)"), values)
+            connection.execute(
+                text("INSERT INTO users (user_id, revision, created_at) VALUES (:user, 1, :at)"),
+                values,
+            )
             added = text("INSERT INTO signatures VALUES (:user, 'v1', 1, :vector, :at)")
             connection.execute(added, values)
     upgrade(empty)
