@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from recsys._similarity_client import SimilarityCalls
+from recsys.addresses import host_and_port
 from recsys.errors import InvalidRequest
 from recsys.ranking.candidates import Candidate, Ranking
 from recsys.recording import ImageSource, NewChoice
@@ -59,6 +60,9 @@ class RecsysClient:
         address: HOST:PORT.
         timeout_s: of each call, retries included, seconds; above 0.
 
+    Raises:
+        ValueError: if the address is not HOST:PORT, or the timeout not above 0.
+
     Attributes:
         similarity: neighbours, signatures and clusters.
 
@@ -75,6 +79,7 @@ class RecsysClient:
     def __init__(self, address: str, *, timeout_s: float = 30.0) -> None:
         if timeout_s <= 0:
             raise ValueError(f"timeout_s must be above 0, got {timeout_s}")
+        host_and_port(address)  # of anything else gRPC would say only that nothing answers
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(address, options=_options(address))
         self._ranking = ranking_service_pb2_grpc.RankingServiceStub(self._channel)

@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from recsys.addresses import host_and_port
 from recsys.errors import SettingsRefused
 
 APP = "recsys"
@@ -100,11 +101,8 @@ class Settings(BaseSettings):
     @field_validator("address", "metrics_address")
     @classmethod
     def _has_port(cls, address: str | None) -> str | None:
-        if address is None:
-            return None
-        host, _, port = address.rpartition(":")
-        if not (host and port.isdecimal() and int(port) <= 65_535):
-            raise ValueError("must be HOST:PORT with a port of 0 to 65535")
+        if address is not None:
+            host_and_port(address)
         return address
 
     @classmethod

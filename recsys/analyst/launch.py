@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from recsys.addresses import host_and_port
 from recsys.errors import Unavailable
 
 SCRIPT = Path(__file__).parent / "app.py"
@@ -23,14 +24,10 @@ def page_command(address: str, *, opens_browser: bool = False) -> list[str]:
     """
     from recsys.analyst.theme import OPTIONS
 
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal() and 1 <= int(port) <= 65_535):
-        raise ValueError(
-            f"the address must be HOST:PORT with a port of 1 to 65535, got {address!r}"
-        )
+    host, port = host_and_port(address, lowest_port=1)
     options = OPTIONS | {
-        "server.address": host.strip("[]"),
-        "server.port": port,
+        "server.address": host,
+        "server.port": str(port),
         "server.headless": "false" if opens_browser else "true",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]

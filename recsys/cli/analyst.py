@@ -1,9 +1,8 @@
 """`recsys analyst`: the page on which people look at users, neighbours and clusters."""
 
-import socket
-
 import click
 
+from recsys.addresses import is_taken
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
 from recsys.cli.options import CHECKPOINT
@@ -42,20 +41,7 @@ def command(ctx: click.Context, address: str, opens_browser: bool, checkpoint: s
         page_command(address)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--address") from error
-    _check_free(address)
+    if is_taken(address):  # Streamlit would tell of it only in passing
+        raise Failure(f"{address} is already in use: pass another --address", ExitCode.UNAVAILABLE)
     click.echo(f"The page is at http://{address}; press Ctrl-C to stop it")
     serve_page(address, flags, opens_browser=opens_browser)
-
-
-def _check_free(address: str) -> None:
-    """Refuse an address that is taken, which Streamlit reports only in passing."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=0.5):
-            pass
-    except OSError:
-        return
-    raise Failure(
-        f"{address} is already in use: pass another --address",
-        ExitCode.UNAVAILABLE,
-    )

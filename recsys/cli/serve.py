@@ -2,6 +2,7 @@
 
 import click
 
+from recsys.addresses import require_free
 from recsys.cli.invocation import read_settings
 from recsys.cli.options import CHECKPOINT, DEVICE
 
@@ -19,6 +20,9 @@ def command(address: str | None, checkpoint: str | None, device: str | None) -> 
     authentication and no TLS: put it behind a proxy that has.
     """
     settings = read_settings(address=address, checkpoint=checkpoint, device=device)
+    require_free(settings.address, setting="address")
+    if settings.metrics_address is not None:
+        require_free(settings.metrics_address, setting="metrics_address")
     from recsys.service.server import serve
 
     serve(settings, creates=True)

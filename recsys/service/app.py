@@ -10,8 +10,8 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from recsys.addresses import not_free
 from recsys.engine.engine import ScoringEngine
-from recsys.errors import SettingsRefused
 from recsys.runtime import Runtime
 from recsys.service import health
 from recsys.service._served import Served, ServedModel
@@ -94,10 +94,7 @@ class Service:
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as error:
-            raise SettingsRefused(
-                f"address must be one that is free on this machine, got {address}:"
-                " stop what listens there, or choose another port (0 takes a free one)"
-            ) from error
+            raise not_free(address, setting="address") from error
         await server.start()
         self._server = server
         return f"{address.rpartition(':')[0]}:{port}"

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from recsys.addresses import host_and_port
 from recsys.engine.engine import EngineStats, ScoringEngine
 from recsys.ranking.candidates import Ranking
 
@@ -137,15 +138,15 @@ class ServiceMetrics:
         Raises:
             OSError: if the address cannot be taken.
         """
-        host, _, port = address.rpartition(":")
-        server, thread = start_http_server(int(port), host.strip("[]"), registry=self.registry)
+        host, port = host_and_port(address)
+        server, thread = start_http_server(port, host, registry=self.registry)
 
         def stop() -> None:
             server.shutdown()
             server.server_close()
             thread.join()
 
-        return f"{host}:{server.server_port}", stop
+        return f"{address.rpartition(':')[0]}:{server.server_port}", stop
 
 
 class _EngineCollector(Collector):

@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import ExitStack
 
-from recsys.errors import SettingsRefused
+from recsys.addresses import not_free
 from recsys.runtime import LoadModel, Runtime
 from recsys.service.app import Service
 from recsys.settings import Settings
@@ -54,8 +54,8 @@ async def _serve(runtime: Runtime) -> None:
     service = Service(runtime)
     with ExitStack() as stack:
         _serve_metrics(service, settings.metrics_address, stack)
+        address = await service.start()
         try:
-            address = await service.start()
             logger.info("listening on %s, loading the model", address)
             if await _loaded(service, stop):
                 print(f"serving on {address}", flush=True)
@@ -72,10 +72,7 @@ def _serve_metrics(service: Service, address: str | None, stack: ExitStack) -> N
     try:
         taken, stop = service.metrics.serve(address)
     except OSError as error:
-        raise SettingsRefused(
-            f"metrics_address must be one that is free on this machine, got {address}:"
-            " stop what listens there, or choose another port (0 takes a free one)"
-        ) from error
+        raise not_free(address, setting="metrics_address") from error
     stack.callback(stop)
     logger.info("metrics on http://%s/metrics", taken)
 

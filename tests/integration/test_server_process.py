@@ -209,6 +209,7 @@ def test_an_address_that_is_taken_ends_it_with_the_reason(start, taken_address):
         f"SettingsRefused: address must be one that is free on this machine, got {taken_address}"
         in (process.errors)
     )
+    assert "draining" not in process.errors
 
 
 def test_a_metrics_address_that_is_taken_ends_it_with_the_reason(start, taken_address):

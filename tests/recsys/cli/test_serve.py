@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,22 @@ def test_no_server_is_one_sentence_with_the_remedy(run) -> None:
         assert result.exit_code == 4
         assert "recsys serve" in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("setting", ["address", "metrics_address"])
+def test_an_address_in_use_is_one_sentence_before_anything_is_loaded_or_created(
+    home: Path, run, monkeypatch, setting: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "recsys.service.server", None)  # to import it would fail
+    before = set(home.iterdir())
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        result = run("--set", "address=127.0.0.1:0", "--set", f"{setting}={taken}", "serve")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {setting} must be one that is free")
+    assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+    assert taken in result.stderr
+    assert set(home.iterdir()) == before
 
 
 @pytest.mark.parametrize(

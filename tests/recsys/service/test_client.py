@@ -132,6 +132,13 @@ def test_a_client_needs_time(timeout_s):
         RecsysClient("127.0.0.1:1", timeout_s=timeout_s)
 
 
+@pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:50051", ""])
+def test_an_address_must_be_one(address):
+    with pytest.raises(ValueError, match=r"address must be HOST:PORT .*, got ") as refused:
+        RecsysClient(address)
+    assert repr(address) in str(refused.value)
+
+
 def test_text_that_cannot_be_sent_is_the_callers_mistake(client):
     half = "\ud800"
     for call in (
