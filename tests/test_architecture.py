@@ -153,28 +153,27 @@ def wrong_doors(path: str, source: str) -> list[str]:
 
 # Inside training: who may not import whom, so that these rooms form no cycle.
 ABOVE_DATA = (
-    *("training.baselines", "training.evaluation", "training.fitting"),
-    *("training.cli", "training.demo"),
+    *("training.predictors", "training.baselines", "training.evaluation"),
+    *("training.fitting", "training.cli", "training.demo"),
 )
+ROOMS_IN_ORDER = "data, world <- predictors <- baselines <- evaluation <- fitting <- cli <- demo"
 ROOMS_ABOVE = {
     "training/data": (*ABOVE_DATA, "training.world"),
     "training/world": (*ABOVE_DATA, "training.data"),
     "training/evaluation": ("training.fitting", "training.cli", "training.demo"),
-    "training/baselines": ("training.fitting", "training.cli", "training.demo", "training.world"),
+    "training/predictors": (*ABOVE_DATA[1:], "training.world"),
+    "training/baselines": (*ABOVE_DATA[2:], "training.world"),
     "training/fitting": ("training.cli", "training.demo"),
     "training/cli": ("training.demo",),
 }
 
 
 def rooms_above(path: str, source: str) -> list[str]:
-    """In training, nobody imports what stands above: data and world at the bottom, demo on top.
-
-    Evaluation and baselines stand side by side: a baseline is a predictor of evaluation.
-    """
+    """In training, nobody imports what stands above: data and world at the bottom, demo on top."""
     room = "/".join(Path(path).parts[:2])
     return sorted(
         {
-            f"{path}:{line}: imports {name}: data, world <- evaluation <- fitting <- cli"
+            f"{path}:{line}: imports {name}: {ROOMS_IN_ORDER}"
             for line, name in imported(path, source)
             if any(is_of(name, above) for above in ROOMS_ABOVE.get(room, ()))
         }
@@ -235,6 +234,8 @@ SLIPS = {
         ("training/data/splits.py", "from training.evaluation.questions import Samples"),
         ("training/data/batches.py", "def f():\n    import training.fitting.recipes.recipe"),
         ("training/world/tastes.py", "from training import evaluation"),
+        ("training/predictors/scorer.py", "import training.baselines.linear"),
+        ("training/baselines/linear.py", "from training.evaluation import metrics"),
         ("training/evaluation/history_cuts.py", "from training.fitting import probe_choice"),
         ("training/evaluation/tables/coldstart.py", "from ...fitting import stages"),
     ],
@@ -278,6 +279,7 @@ HONEST = {
     rooms_above: [
         ("training/fitting/stages.py", "from training.evaluation.answers import top1"),
         ("training/evaluation/bounds.py", "import training.world.truth, training.data.samples"),
+        ("training/evaluation/evaluate.py", "from training.baselines.registry import WEIGHTED"),
         ("training/data/splits.py", "from training.data.samples import PairTable"),
     ],
     upward_imports: [

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from recsys.errors import CheckpointRefused
-from training.evaluation.predictors import WeightsMissing
 
 MODEL_FILE = "model.safetensors"
+
+
+class WeightsMissing(LookupError):
+    """A baseline's public weights are not in the folder named; the message says which file."""
 
 
 def require(folder: Path, names: Iterable[str], *, source: str) -> None:

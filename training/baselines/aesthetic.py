@@ -11,7 +11,7 @@ from recsys.history import Pair
 from training.baselines._clip_towers import ClipTowers, load_towers
 from training.baselines._weights import fill, read_torch_file, require
 from training.data.features import ReadImage
-from training.evaluation.predictors import CandidateRow, Scores
+from training.predictors.predictor import CandidateRow, Scores
 
 HEAD_FILE = "sac+logos+ava1-l14-linearMSE.pth"
 

@@ -8,7 +8,7 @@ import numpy as np
 from recsys.history import Pair
 from training.baselines._clip_towers import ClipTowers, load_towers
 from training.data.features import ReadImage
-from training.evaluation.predictors import CandidateRow, Scores
+from training.predictors.predictor import CandidateRow, Scores
 
 
 class PromptSimilarity:

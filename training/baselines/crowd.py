@@ -10,7 +10,7 @@ from scipy import sparse
 
 from recsys.history import Pair
 from training.data.samples import PairTable
-from training.evaluation.predictors import CandidateRow, Scores
+from training.predictors.predictor import CandidateRow, Scores
 
 NUM_NEIGHBOURS = 40
 SHRINKAGE = 4.0

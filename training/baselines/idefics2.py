@@ -15,8 +15,8 @@ from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines._weights import require_model
 from training.data.features import ImageFeatures, ReadImage
-from training.evaluation.predictors import CandidateRow, Scores
-from training.evaluation.scorer_predictor import ScorerPredictor
+from training.predictors.predictor import CandidateRow, Scores
+from training.predictors.scorer import ScorerPredictor
 
 # Labels in the authors' code and in ViPer's; each is one token of Idefics2's vocabulary.
 LIKE, DISLIKE = "+", "-"

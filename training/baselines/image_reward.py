@@ -27,7 +27,7 @@ from training.baselines._pixels import CLIP_SCALE, crop_middle, stack
 from training.baselines._weights import fill, read_json, read_torch_file, require
 from training.baselines.aesthetic import scoring_head
 from training.data.features import ReadImage
-from training.evaluation.predictors import CandidateRow, Scores
+from training.predictors.predictor import CandidateRow, Scores
 
 WEIGHTS_FILE, CONFIG_FILE, VOCABULARY_FILE = "ImageReward.pt", "med_config.json", "vocab.txt"
 

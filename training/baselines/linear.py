@@ -7,7 +7,7 @@ from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 
 from recsys.history import Pair
-from training.evaluation.predictors import CandidateRow, Scores
+from training.predictors.predictor import CandidateRow, Scores
 
 Embed = Callable[[Sequence[int]], Float[np.ndarray, "N E"]]
 """Rows of the image table -> embeddings."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from recsys.history import Pair
 from training.data.samples import PairTable
-from training.evaluation.predictors import CandidateRow, Scores
+from training.predictors.predictor import CandidateRow, Scores
 
 PRIOR_COMPARISONS = 2.0
 """Comparisons, half of them won, that every image is credited with."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
+from training.baselines._weights import WeightsMissing
 from training.baselines.aesthetic import load_aesthetic
 from training.baselines.clip_score import load_clip_score, load_pick_score
 from training.baselines.hps import load_hps
@@ -10,7 +11,9 @@ from training.baselines.idefics2 import load_idefics2
 from training.baselines.image_reward import load_image_reward
 from training.baselines.viper import load_viper
 from training.data.features import ReadImage
-from training.evaluation.predictors import Predictor
+from training.predictors.predictor import Predictor
+
+__all__ = ["WEIGHTED", "Loader", "WeightsMissing"]
 
 
 class Loader(Protocol):

@@ -10,7 +10,7 @@ from training.baselines.linear import LinearTaste
 from training.baselines.popularity import Chance, MeanRating, MostLiked
 from training.data.features import Features
 from training.data.samples import PairTable
-from training.evaluation.predictors import Predictor
+from training.predictors.predictor import Predictor
 
 
 def without_weights(known: PairTable, features: Features, *, seed: int = 0) -> list[Predictor]:

@@ -35,7 +35,7 @@ from training.baselines.idefics2 import (
     require_idefics2,
 )
 from training.data.features import ImageFeatures, ReadImage
-from training.evaluation.predictors import CandidateRow, Scores, at_most
+from training.predictors.predictor import CandidateRow, Scores, at_most
 
 _QUESTION = f"User:{IMAGE_TOKEN}Score for this image?{END_TOKEN}\nAssistant: "
 

@@ -1,1 +1,1 @@
-"""Judging: questions, predictors, figures with intervals, and the report."""
+"""Judging: questions, figures with intervals, and the report."""

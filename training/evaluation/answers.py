@@ -15,8 +15,8 @@ from training.evaluation.metrics import (
     interval_over_users,
     over_users,
 )
-from training.evaluation.predictors import CandidateRow, Predictor
 from training.evaluation.questions import OneOfFour, Opposed, Samples
+from training.predictors.predictor import CandidateRow, Predictor
 
 Margins = Mapping[str, npt.NDArray[np.float64]]
 """By user: the score of each liked image less that of its disliked twin, shape (N,)."""

@@ -23,8 +23,8 @@ from training.evaluation.answers import (
     pair_scores,
     top1,
 )
-from training.evaluation.predictors import Predictor
 from training.evaluation.questions import Opposed, find_opposed
+from training.predictors.predictor import Predictor
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.attention_maps import ordered_attention
 from recsys.signatures.orders import reorderings
 from training.data.features import Features
-from training.evaluation.predictors import CandidateRow
 from training.evaluation.questions import Samples
+from training.predictors.predictor import CandidateRow
 
 NUM_ORDERS = 5
 

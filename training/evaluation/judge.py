@@ -26,9 +26,9 @@ from training.evaluation.answers import (
 from training.evaluation.asked import Asked
 from training.evaluation.bounds import of_this_world
 from training.evaluation.metrics import Figure
-from training.evaluation.predictors import Predictor
 from training.evaluation.questions import Samples
-from training.evaluation.scorer_predictor import ScorerPredictor
+from training.predictors.predictor import Predictor
+from training.predictors.scorer import ScorerPredictor
 from training.world.truth import WorldTruth
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys.history import Pair, select
 from training.data.samples import PairTable, Sample, images_of, user_rng
-from training.evaluation.predictors import CandidateRow
+from training.predictors.predictor import CandidateRow
 
 Samples = Mapping[str, Sample]
 """What each user is asked, by user id."""

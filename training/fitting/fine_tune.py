@@ -19,12 +19,12 @@ from training.data.splits import eligible
 from training.data.trained_on import histories_digest
 from training.evaluation.answers import Compared
 from training.evaluation.cross_validation import Fold, cross_validate, deal_folds
-from training.evaluation.predictors import Predictor
-from training.evaluation.scorer_predictor import ScorerPredictor
 from training.fitting.assembly import first_parameters, train_only
 from training.fitting.objective import step_loss
 from training.fitting.plan import Plan
 from training.fitting.trainer import Run, fit
+from training.predictors.predictor import Predictor
+from training.predictors.scorer import ScorerPredictor
 
 FEWEST_LIKED = 5
 

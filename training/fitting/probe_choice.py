@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.data.samples import PairTable
-from training.evaluation.predictors import CandidateRow
+from training.predictors.predictor import CandidateRow
 
 
 def choose_probes(histories: PairTable, *, num_probes: int, seed: int) -> tuple[CandidateRow, ...]:

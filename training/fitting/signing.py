@@ -13,11 +13,11 @@ from storage.histories import HistoryStore
 from training.data.batches import without_rows
 from training.data.encoding import Encoder
 from training.data.samples import PairTable, images_of
-from training.evaluation.predictors import CandidateRow
 from training.fitting.assembly import inference
 from training.fitting.probe_choice import choose_probes
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.signatures import FEWEST_USERS, check_enough, draw_halves, fit_signatures
+from training.predictors.predictor import CandidateRow
 
 
 @dataclass(frozen=True)

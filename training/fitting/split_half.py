@@ -19,7 +19,7 @@ from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.probes import Probes, mean_attention
 from training.data.encoding import At, Encode
 from training.data.samples import Sample
-from training.evaluation.predictors import CandidateRow
+from training.predictors.predictor import CandidateRow
 
 
 def split_half_loss(

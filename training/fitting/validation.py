@@ -12,9 +12,9 @@ from training.data.splits import Split
 from training.evaluation.answers import margins, pair_scores, top1
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.questions import Samples, newest_samples
-from training.evaluation.scorer_predictor import ScorerPredictor
 from training.fitting.assembly import inference
 from training.fitting.recipes.recipe import Recipe
+from training.predictors.scorer import ScorerPredictor
 
 MOST_USERS = 200
 """Validation users asked each time, at most."""

@@ -13,8 +13,8 @@ from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape, add_adapter, save_adapter
 from recsys.scorer.idefics2 import ADAPTER_TARGETS
 from training.baselines._pixels import CLIP_SCALE
-from training.evaluation.predictors import CandidateRow
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from training.predictors.predictor import CandidateRow
 
 SIDE_PX = 16
 WIDTH = 32

@@ -9,7 +9,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from recsys.errors import CheckpointRefused
 from training.baselines._pixels import crop_middle
 from training.baselines.clip_score import load_clip_score, load_pick_score
-from training.evaluation.predictors import CandidateRow
+from training.predictors.predictor import CandidateRow
 
 
 @torch.no_grad()

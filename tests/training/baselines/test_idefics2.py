@@ -15,7 +15,7 @@ from recsys.scorer.idefics2 import image_markup, normalise
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines.idefics2 import load_idefics2
 from training.baselines.viper import load_viper
-from training.evaluation.predictors import CandidateRow
+from training.predictors.predictor import CandidateRow
 
 NUM_IMAGE_TOKENS = 2
 IMAGE = "<fake_token_around_image>" + "<image>" * NUM_IMAGE_TOKENS + "<fake_token_around_image>"

@@ -12,7 +12,7 @@ from recsys.errors import CheckpointRefused
 from training.baselines._blip_names import text_config, under, vision_config
 from training.baselines._pixels import CLIP_SCALE, crop_middle
 from training.baselines.image_reward import load_image_reward
-from training.evaluation.predictors import CandidateRow
+from training.predictors.predictor import CandidateRow
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from recsys.errors import CheckpointRefused
-from training.baselines.registry import WEIGHTED
-from training.evaluation.predictors import Predictor, WeightsMissing
+from training.baselines.registry import WEIGHTED, WeightsMissing
+from training.predictors.predictor import Predictor
 
 PERSONAL = {"idefics2", "viper"}
 BLIND_TO_PROMPTS = {"laion_aesthetic", "viper"}

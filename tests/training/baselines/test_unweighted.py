@@ -8,7 +8,7 @@ from training.baselines.crowd import MatrixFactorisation, UserNeighbours
 from training.baselines.linear import LinearTaste
 from training.baselines.popularity import Chance, MeanRating, MostLiked
 from training.data.samples import PairTable
-from training.evaluation.predictors import CandidateRow, Predictor
+from training.predictors.predictor import CandidateRow, Predictor
 
 IMAGES = 12
 

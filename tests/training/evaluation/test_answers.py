@@ -16,8 +16,8 @@ from training.evaluation.answers import (
     top_of_four,
     unpaired_difference,
 )
-from training.evaluation.predictors import CandidateRow, Predictor
 from training.evaluation.questions import OneOfFour, Opposed, opposed_samples
+from training.predictors.predictor import CandidateRow, Predictor
 
 
 class Rule:

@@ -15,10 +15,10 @@ from training.data.samples import PairTable, Sample
 from training.evaluation.asked import Asked
 from training.evaluation.interpretation import NUM_ORDERS, attention_maps
 from training.evaluation.judge import Judge
-from training.evaluation.predictors import CandidateRow, Predictor, at_most
-from training.evaluation.scorer_predictor import Averaged, ScorerPredictor
 from training.evaluation.tables import attention
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from training.predictors.predictor import CandidateRow, Predictor, at_most
+from training.predictors.scorer import Averaged, ScorerPredictor
 from training.world.render import encode_jpeg
 
 SHAPE = TinyShape(

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from recsys.history import Pair
 from training.data.samples import PairTable, halves
-from training.evaluation.predictors import CandidateRow
 from training.fitting.probe_choice import choose_probes
+from training.predictors.predictor import CandidateRow
 
 pairs = st.lists(
     st.tuples(st.integers(0, 15), st.integers(0, 15)).filter(lambda pair: pair[0] != pair[1]),

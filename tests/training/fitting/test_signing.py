@@ -6,10 +6,10 @@ import pytest
 
 from recsys.history import Pair
 from training.data.samples import PairTable
-from training.evaluation.predictors import CandidateRow
 from training.fitting.recipes.recipe import SignatureRecipe
 from training.fitting.recipes.tiny import tiny
 from training.fitting.signing import probes_of, readable, readable_probes
+from training.predictors.predictor import CandidateRow
 
 HISTORIES = PairTable(
     {

@@ -15,10 +15,10 @@ from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
 from training.data.samples import Sample
-from training.evaluation.predictors import CandidateRow
 from training.fitting.assembly import second_parameters, train_only
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.split_half import Finding, SplitHalf, split_half_loss
+from training.predictors.predictor import CandidateRow
 
 SHAPE = TinyShape(
     image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32

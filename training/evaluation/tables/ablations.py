@@ -7,10 +7,10 @@ from training.data.features import ImageFeatures
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.plots import difference_plot
-from training.evaluation.scorer_predictor import ScorerPredictor
 from training.evaluation.section import Grid, Plot, Section, known
 from training.evaluation.tables.baselines import compared_grid, compared_row
 from training.evaluation.tables.table import ReportTable
+from training.predictors.scorer import ScorerPredictor
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from training.evaluation.interpretation import attention_maps, data_url
 from training.evaluation.judge import Judge
 from training.evaluation.plots import attention_plot
-from training.evaluation.predictors import CandidateRow
 from training.evaluation.section import Plot, Section, number
 from training.evaluation.tables.table import ReportTable
+from training.predictors.predictor import CandidateRow
 
 NUM_USERS = 4
 LEAST_MOVED = 0.1

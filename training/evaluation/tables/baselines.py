@@ -4,13 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.baselines.registry import WEIGHTED
+from training.baselines.registry import WEIGHTED, WeightsMissing
 from training.baselines.unweighted import without_weights
 from training.evaluation.answers import Compared
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.plots import accuracy_plot
-from training.evaluation.predictors import Predictor, WeightsMissing
 from training.evaluation.section import (
     Cell,
     Grid,
@@ -23,6 +22,7 @@ from training.evaluation.section import (
     with_interval,
 )
 from training.evaluation.tables.table import ReportTable
+from training.predictors.predictor import Predictor
 
 
 @dataclass(frozen=True)

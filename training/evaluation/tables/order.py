@@ -7,9 +7,9 @@ from scipy.special import expit
 from training.evaluation.answers import difference
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure, over_users
-from training.evaluation.scorer_predictor import Averaged
 from training.evaluation.section import Section, figure_grid, figure_row, points
 from training.evaluation.tables.table import ReportTable
+from training.predictors.scorer import Averaged
 
 NUM_ORDERS = 5
 

@@ -9,7 +9,7 @@ from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
 from training.data.samples import Sample
-from training.evaluation.predictors import CandidateRow, Scores, at_most
+from training.predictors.predictor import CandidateRow, Scores, at_most
 
 
 class ScorerPredictor:

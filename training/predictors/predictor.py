@@ -67,7 +67,3 @@ def at_most(references: Sequence[Pair], num_references: int) -> Sequence[Pair]:
     if len(references) <= num_references:
         return references
     return select(references, num_references)
-
-
-class WeightsMissing(LookupError):
-    """A baseline's public weights are not in the folder named; the message says which file."""
