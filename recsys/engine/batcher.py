@@ -4,33 +4,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from recsys.engine.caches import PrefixCache
-from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, WaitingLine
+from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, Scored, WaitingLine
 from recsys.engine.worker import ModelThread, UserPrefix
 from recsys.errors import DeadlinePassed, Unavailable
-from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 
 logger = logging.getLogger(__name__)
 
 _NEWEST_WEIGHT = 0.2  # of a service time in the running mean: about the last ten count
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The answer to a request.
-
-    Attributes:
-        scores: Q of each candidate, in the order of the candidates, each in [0, 1].
-        num_references: how many references the user's prefix was made from.
-        borrowed: what of the scores rests on other people's choices.
-    """
-
-    scores: tuple[float, ...]
-    num_references: int
-    borrowed: Borrowed = NOTHING_BORROWED
 
 
 class FlushLoop:
@@ -202,7 +185,7 @@ class FlushLoop:
         async with self._places:
             return await self._load_references(pairs)
 
-    def _on_loaded(self, loaded: "asyncio.Future[object]") -> None:
+    def _on_loaded(self, loaded: "asyncio.Future[Sequence[Any]]") -> None:
         if not loaded.cancelled():
             loaded.exception()  # looked at, or asyncio complains when all who wanted it have left
         self._wake.set()

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from recsys.engine.batcher import FlushLoop, Scored
+from recsys.engine.batcher import FlushLoop
 from recsys.engine.caches import PrefixCache, PrefixKey
-from recsys.engine.queue import Group, GroupKey, Item, LoadReferences
+from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, Scored
 from recsys.engine.worker import ModelThread, Scorer, UserPrefix
 from recsys.errors import DeadlinePassed, Overloaded, Unavailable
 
@@ -253,8 +253,7 @@ class ScoringEngine:
         group = self._loop.join(item, group)
         try:
             async with asyncio.timeout(time_left_s) as limit:
-                scored: Scored = await item.answer
-                return scored
+                return await item.answer
         except TimeoutError:
             if limit.expired():
                 raise DeadlinePassed("the deadline passed before the scores were there") from None

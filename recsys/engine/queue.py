@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recsys.engine.caches import PrefixKey
+from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 
 LoadReferences = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 """Pairs by the names of their images -> what of them the model can read, in their order."""
@@ -25,6 +26,21 @@ class GroupKey:
     since: int
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The answer to a request.
+
+    Attributes:
+        scores: Q of each candidate, in the order of the candidates, each in [0, 1].
+        num_references: how many references the user's prefix was made from.
+        borrowed: what of the scores rests on other people's choices.
+    """
+
+    scores: tuple[float, ...]
+    num_references: int
+    borrowed: Borrowed = NOTHING_BORROWED
+
+
 @dataclass(eq=False, slots=True)
 class Item:
     """One request: candidates of one user.
@@ -37,7 +53,7 @@ class Item:
 
     candidates: tuple[Any, ...]
     deadline: float | None
-    answer: "asyncio.Future[Any]"
+    answer: "asyncio.Future[Scored]"
 
 
 @dataclass(eq=False, slots=True)
@@ -54,7 +70,7 @@ class Group:
     key: GroupKey
     pairs: Sequence[Any]
     items: list[Item] = field(default_factory=list)
-    loaded: "asyncio.Future[Any] | None" = None
+    loaded: "asyncio.Future[Sequence[Any]] | None" = None
 
     @property
     def is_ready(self) -> bool:
