@@ -3,6 +3,7 @@
 The scorer hands the library's model embeddings, a 4-D mask, positions and a key-value cache.
 """
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -52,6 +53,7 @@ class Idefics2Backbone(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self._cache_argument = _cache_argument(self.decoder)
 
     @property
     def _idefics2(self) -> Idefics2ForConditionalGeneration:
@@ -195,8 +197,8 @@ class Idefics2Backbone(nn.Module):
             inputs_embeds=embeddings,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{self._cache_argument: cache},
         )
         return cast(Tensor, output.last_hidden_state)
 
@@ -206,6 +208,12 @@ class Idefics2Backbone(nn.Module):
         """Logits of a few tokens only, in float32: hidden times their rows of the output matrix."""
         rows = self.output_matrix.weight[ids]
         return hidden.float() @ rows.float().T
+
+
+def _cache_argument(decoder: nn.Module) -> str:
+    """What a decoder of the library calls its cache: `past_key_values`, from 5.24 on `cache`."""
+    named = inspect.signature(decoder.forward).parameters
+    return "cache" if "cache" in named else "past_key_values"
 
 
 def image_markup(num_image_tokens: int) -> ImageMarkup:

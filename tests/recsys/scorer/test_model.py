@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recsys.images.preprocess import pad_batch, resize
-from recsys.scorer.idefics2 import normalise
+from recsys.scorer.idefics2 import Idefics2Backbone, normalise
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, preference_score
 from recsys.scorer.packing import pack
 
@@ -154,3 +154,30 @@ def test_without_preference_tokens_the_pass_is_the_librarys_own(
             pixel_attention_mask=mask[None],
         ).logits[0, -1, [bare.template.like_id, bare.template.dislike_id]]
     assert torch.allclose(logits, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["past_key_values", "cache"])
+def test_a_cache_goes_by_the_name_that_the_library_gives_it(
+    scorer, references, candidates, monkeypatch, name
+) -> None:
+    """The library renamed it, and warns of the old name until it is gone."""
+    expected = scorer.score(scorer.prefix(references), candidates)
+    own = scorer.backbone._cache_argument
+    forward = scorer.backbone.decoder.forward
+
+    def old(inputs_embeds, attention_mask, position_ids, use_cache, past_key_values=None):
+        return forward(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=use_cache,
+            **{own: past_key_values},
+        )
+
+    def new(inputs_embeds, attention_mask, position_ids, use_cache, cache=None):
+        return old(inputs_embeds, attention_mask, position_ids, use_cache, past_key_values=cache)
+
+    monkeypatch.setattr(scorer.backbone.decoder, "forward", new if name == "cache" else old)
+    scorer.backbone = Idefics2Backbone(scorer.backbone.model)
+    scores = scorer.score(scorer.prefix(references), candidates)
+    assert torch.equal(scores, expected)
