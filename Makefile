@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format docs proto proto-check bench tiny ablations lock install clean
+.PHONY: help demo test quick check format docs proto proto-check proto-freeze bench tiny ablations lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -46,10 +46,12 @@ test: check proto-check ## Lint, types, generated code and every test
 quick: $(STAMP) ## The tests that take less than ten seconds each, and nothing else
 	@$(PYTEST) -m "not slow" $(ARGS)
 
-check: $(STAMP) ## Lint, format and types, changing nothing
+check: $(STAMP) ## Lint, format, types and the contract, changing nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against $(RELEASED)
 
 format: $(STAMP) ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
@@ -71,6 +73,13 @@ proto-check: $(STAMP) ## Is recsys/v1 what proto/ generates?
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; $(call generate,"$$fresh"); \
 	diff -r --brief -x __init__.py -x __pycache__ "$$fresh/recsys/v1" recsys/v1 \
 	|| { echo "recsys/v1 is not what proto/ generates: run \`make proto\` and commit the result" >&2; exit 1; }
+
+# What clients of a release were built from: later versions may add to it, and `make check` refuses all else.
+RELEASED := proto/released.txtpb
+
+proto-freeze: $(STAMP) ## At a release: keep proto/ as the contract that later versions only add to
+	@$(BIN)/buf breaking --against $(RELEASED)
+	@$(BIN)/buf build --exclude-source-info -o $(RELEASED)
 
 # Users among whom neighbours are searched: make bench SIMILAR_ARGS="--sizes 1000000". What is compared
 # with it is the extra `bench`; ways that are not installed are left out, in a line each.
