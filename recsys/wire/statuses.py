@@ -13,13 +13,15 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
 
 from recsys import errors
 from storage import errors as storage_errors
 
 DOMAIN = "recsys.v1"
 INTERNAL_MESSAGE = "internal error: tell the server's operator the correlation id"
+
+_STATUS_KEY = "grpc-status-details-bin"
+"""Of a call's trailing metadata."""
 
 # A status travels in the call's trailing metadata, of which many peers take 8 KiB and no more.
 _MAX_MESSAGE_CHARS = 500
@@ -96,8 +98,9 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
         call: as the client's stub raised it.
     """
     assert isinstance(call, grpc.Call)
-    code, message = call.code(), call.details() or ""
-    details = _details(call)
+    code, status = call.code(), _status(call)
+    message = call.details() or status.message
+    details = _details(status)
     match code:
         case grpc.StatusCode.INVALID_ARGUMENT:
             violations = details.bad_request.field_violations
@@ -128,14 +131,28 @@ class _Details:
     retry_info: RetryInfo
 
 
-def _details(call: grpc.Call) -> _Details:
-    """Read a status's details; empty ones where it has none, or none that can be read."""
+def _status(call: grpc.Call) -> Status:
+    """Read the status that a call carries; an empty one where there is none that can be read.
+
+    Not by `grpc_status`, which refuses a status whose message is not the call's: a proxy may cut
+    or replace the call's, and the details hold all the same. One of another code, or a damaged
+    one, is a proxy's own.
+    """
+    for key, value in call.trailing_metadata() or ():
+        if key == _STATUS_KEY and isinstance(value, bytes):
+            with suppress(DecodeError):
+                status = Status.FromString(value)
+                if status.code == call.code().value[0]:
+                    return status
+    return Status()
+
+
+def _details(status: Status) -> _Details:
+    """Read a status's details; those that it lacks, or that cannot be read, are empty."""
     details = _Details(ErrorInfo(), BadRequest(), RetryInfo())
-    # Details that are damaged, or of another status, are a proxy's: the code and text still tell.
-    with suppress(DecodeError, ValueError):
-        status = rpc_status.from_call(call) or Status()
-        for packed in status.details:
-            for message in (details.info, details.bad_request, details.retry_info):
+    for packed in status.details:
+        for message in (details.info, details.bad_request, details.retry_info):
+            with suppress(DecodeError):
                 packed.Unpack(message)
     return details
 

@@ -9,10 +9,19 @@ import pytest
 from google.rpc.status_pb2 import Status
 
 from recsys.client import RecsysClient
-from recsys.errors import DeadlinePassed, InvalidRequest, NotFound, RecsysError, Unavailable
+from recsys.errors import (
+    DeadlinePassed,
+    ImageRefused,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    RecsysError,
+    Unavailable,
+)
 from recsys.ranking.candidates import Candidate
 from recsys.v1 import ranking_service_pb2, ranking_service_pb2_grpc
 from recsys.wire.ranking import ranking_to_wire
+from recsys.wire.statuses import status_of
 
 GIVE_UP_S = 60.0
 SMALL = [Candidate("a", "", image=b"x")]
@@ -27,13 +36,14 @@ class Servicer(ranking_service_pb2_grpc.RankingServiceServicer):
         self.num_calls = 0
         self.time_left_s = []
         self.details = ()
+        self.message = "as told"
 
     def RankCandidates(self, request, context):
         self.num_calls += 1
         self.time_left_s.append(context.time_remaining())
         context.set_trailing_metadata(self.details)
         if self.codes:
-            context.abort(self.codes.pop(0), "as told")
+            context.abort(self.codes.pop(0), self.message)
         return ranking_service_pb2.RankCandidatesResponse(
             user_id=request.user_id, personalization=self.personalization
         )
@@ -110,6 +120,38 @@ def test_details_that_a_proxy_has_spoilt_do_not_hide_the_error(serve, details):
         pytest.raises(NotFound, match="as told"),
     ):
         client.rank("ann", SMALL)
+
+
+@pytest.mark.parametrize("message", ["upstream said no", ""])
+def test_details_hold_though_a_proxy_has_changed_the_message(serve, message):
+    refused = ImageRefused("it must be an image", field="candidates[0].image")
+    servicer, address = serve(grpc.StatusCode.INVALID_ARGUMENT)
+    servicer.message = message
+    servicer.details = [("grpc-status-details-bin", sent(refused))]
+    with RecsysClient(address, timeout_s=GIVE_UP_S) as client, pytest.raises(ImageRefused) as told:
+        client.rank("ann", SMALL)
+    assert told.value.field == "candidates[0].image"
+    assert str(told.value) == (message or "it must be an image")
+
+
+def test_details_are_found_behind_others_and_damage_to_one_spares_the_rest(serve):
+    status = status_of(Overloaded("full", retry_after_s=2.5), correlation_id="c1")
+    damaged = Status.FromString(status.SerializeToString())
+    damaged.details[0].value = b"\xff no message"
+    servicer, address = serve(grpc.StatusCode.RESOURCE_EXHAUSTED)
+    servicer.details = [
+        ("grpc-status-details-bin", b"\xff no message"),
+        ("grpc-status-details-bin", Status(code=3).SerializeToString()),
+        ("grpc-status-details-bin", damaged.SerializeToString()),
+    ]
+    with RecsysClient(address, timeout_s=GIVE_UP_S) as client, pytest.raises(Overloaded) as told:
+        client.rank("ann", SMALL)
+    assert told.value.retry_after_s == 2.5
+
+
+def sent(error):
+    """The status of an error as it travels."""
+    return status_of(error, correlation_id="c1").SerializeToString()
 
 
 def test_each_call_has_a_deadline(serve):
