@@ -4,21 +4,19 @@ The server, the commands, the analyst's page and the demonstration begin here. I
 module loads neither torch nor SQLAlchemy: a part is imported and built when it is first asked for.
 """
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
+from recsys.loading import LoadedModel, loaded_model
 
 if TYPE_CHECKING:
-    from recsys.engine.engine import Scorer, ScoringEngine
+    from recsys.engine.engine import ScoringEngine
     from recsys.images.decode import ImageLimits
-    from recsys.images.preprocess import ImageGeometry
     from recsys.ranking.loader import ImageLoader
     from recsys.ranking.ranker import Ranker
     from recsys.scorer.model import PreferenceScorer
@@ -36,25 +34,6 @@ if TYPE_CHECKING:
     from storage.histories import HistoryStore
     from storage.records import InspectImage
     from storage.signatures import SignatureStore
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """What is served.
-
-    Attributes:
-        scorer: scores candidates; blends in others' choices where the settings ask for it.
-        num_references: how many references it was trained with.
-        geometry: the size that it brings images to; None: images are left in their own.
-        signature_reader: None where the checkpoint ships nothing to read signatures by.
-    """
-
-    scorer: "Scorer"
-    num_references: int
-    geometry: "ImageGeometry | None" = None
-    signature_reader: "SignatureModel | None" = None
 
 
 class Runtime:
@@ -354,47 +333,5 @@ LoadModel = Callable[[Runtime], LoadedModel]
 
 
 def load_model(runtime: Runtime) -> LoadedModel:
-    """Load the checkpoint that the settings name.
-
-    Raises:
-        CheckpointRefused: if it is missing, damaged or made for another base, or what was learned
-            for cold start is damaged.
-    """
-    from recsys.scorer.checkpoint import find_checkpoint
-    from recsys.signatures.files import has_signature, load_signature_reader
-
-    scorer = runtime.scorer
-    checkpoint = find_checkpoint(runtime.settings.checkpoint)
-    reader = None
-    if has_signature(checkpoint):
-        reader = load_signature_reader(checkpoint, scorer)
-    else:
-        logger.info("%s ships nothing to read signatures by: neighbours are unknown", checkpoint)
-    served = borrowing(runtime, scorer)
-    return LoadedModel(served, scorer.config.num_references, scorer.geometry, reader)
-
-
-def borrowing(runtime: Runtime, scorer: "PreferenceScorer") -> "Scorer":
-    """Let a scorer borrow what `recsys coldstart fit` has learned; else return it as it is.
-
-    Args:
-        runtime: whose settings switch it on, and whose database holds what was learned.
-        scorer: loaded.
-
-    Raises:
-        CheckpointRefused: if what was learned is damaged or does not fit.
-    """
-    from recsys.coldstart.borrowing import BorrowingScorer
-    from recsys.coldstart.population import ColdStart
-    from storage.coldstart.populations import ColdStartStore
-    from storage.database import check
-
-    if not runtime.settings.cold_start or not check(runtime.database).is_current:
-        return scorer  # a new database has nothing to lend
-    stored = ColdStartStore(runtime.database).get(scorer.model_version)
-    if stored is None:
-        return scorer
-    try:
-        return BorrowingScorer(scorer, ColdStart.from_bytes(stored.data))
-    except ValueError as error:
-        raise CheckpointRefused(str(error)) from error
+    """Load the checkpoint that the settings name; raises CheckpointRefused as `loaded_model`."""
+    return loaded_model(runtime.settings, runtime.database, runtime.scorer)

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from recsys.errors import CheckpointRefused
-from recsys.runtime import LoadedModel, Runtime
+from recsys.loading import LoadedModel
+from recsys.runtime import Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 from recsys.service.server import serve
 from recsys.settings import Settings

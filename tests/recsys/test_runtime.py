@@ -14,8 +14,9 @@ from PIL import Image
 
 from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
 from recsys.history import ReferencePair
+from recsys.loading import LoadedModel
 from recsys.ranking.candidates import Candidate, Ranking
-from recsys.runtime import LoadedModel, Runtime
+from recsys.runtime import Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 from recsys.settings import Settings
 from storage.database import Database, upgrade

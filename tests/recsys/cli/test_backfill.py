@@ -15,7 +15,8 @@ from recsys import runtime
 from recsys.cli import backfill as module
 from recsys.cli import main as cli
 from recsys.images.decode import ImageLimits, decode
-from recsys.runtime import LoadedModel, load_model
+from recsys.loading import LoadedModel
+from recsys.runtime import load_model
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import CandidateImage, Reference
 from recsys.signatures.definition import Projection

@@ -16,7 +16,8 @@ import torch
 from recsys import runtime
 from recsys.cli import main as cli
 from recsys.cli.invocation import read_settings
-from recsys.runtime import LoadedModel, Runtime, load_model
+from recsys.loading import LoadedModel
+from recsys.runtime import Runtime, load_model
 from recsys.scorer.borrowed import NOTHING_BORROWED
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
 from recsys.service.app import Service

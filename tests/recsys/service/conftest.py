@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from recsys.client import RecsysClient
+from recsys.loading import LoadedModel
 from recsys.ranking.candidates import Candidate
-from recsys.runtime import LoadedModel, LoadModel, Runtime
+from recsys.runtime import LoadModel, Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 from recsys.service.app import Service
 from recsys.settings import Settings

@@ -12,8 +12,10 @@ from recsys.coldstart.data import read_people, token_reader
 from recsys.coldstart.fit import fit_cold_start
 from recsys.errors import CheckpointRefused
 from recsys.images.decode import inspect
+from recsys.loading import LoadedModel
+from recsys.loading import borrowing as borrowing_from
 from recsys.ranking.candidates import Candidate, Personalization
-from recsys.runtime import LoadedModel, Runtime, borrowing
+from recsys.runtime import Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, ScorerConfig
@@ -54,6 +56,10 @@ def scorer() -> PreferenceScorer:
     return PreferenceScorer(
         backbone, template, geometry=SHAPE.geometry, config=config, model_version="small"
     ).eval()
+
+
+def borrowing(runtime, scorer):
+    return borrowing_from(runtime.settings, runtime.database, scorer)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from recsys.errors import RecsysError
-from recsys.runtime import LoadedModel
+from recsys.loading import LoadedModel
 
 GIVE_UP_S = 60.0
 SERVING = HealthCheckResponse.SERVING

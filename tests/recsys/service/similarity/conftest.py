@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recsys.client import RecsysClient
-from recsys.runtime import LoadedModel
+from recsys.loading import LoadedModel
 from recsys.v1.similarity_service_pb2 import FindSimilarUsersRequest
 from recsys.v1.similarity_service_pb2_grpc import SimilarityServiceStub
 from storage.signatures import SignatureStore

@@ -1,0 +1,90 @@
+"""A checkpoint as it is served: its scorer with what that borrows, and its reader of signatures.
+
+Importing this module loads neither torch nor SQLAlchemy.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recsys.errors import CheckpointRefused
+
+if TYPE_CHECKING:
+    from recsys.engine.engine import Scorer
+    from recsys.images.preprocess import ImageGeometry
+    from recsys.scorer.model import PreferenceScorer
+    from recsys.settings import Settings
+    from recsys.signatures.definition import SignatureModel
+    from storage.database import Database
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """What is served.
+
+    Attributes:
+        scorer: scores candidates; blends in others' choices where the settings ask for it.
+        num_references: how many references it was trained with.
+        geometry: the size that it brings images to; None: images are left in their own.
+        signature_reader: None where the checkpoint ships nothing to read signatures by.
+    """
+
+    scorer: "Scorer"
+    num_references: int
+    geometry: "ImageGeometry | None" = None
+    signature_reader: "SignatureModel | None" = None
+
+
+def loaded_model(
+    settings: "Settings", database: "Database", scorer: "PreferenceScorer"
+) -> LoadedModel:
+    """Put together what is served of a checkpoint.
+
+    Args:
+        settings: name the checkpoint, and say whether it borrows.
+        database: holds what was learned for cold start.
+        scorer: of the checkpoint, loaded.
+
+    Raises:
+        CheckpointRefused: if a part of the checkpoint is damaged, or what was learned is.
+    """
+    from recsys.scorer.checkpoint import find_checkpoint
+    from recsys.signatures.files import has_signature, load_signature_reader
+
+    checkpoint = find_checkpoint(settings.checkpoint)
+    reader = None
+    if has_signature(checkpoint):
+        reader = load_signature_reader(checkpoint, scorer)
+    else:
+        logger.info("%s ships nothing to read signatures by: neighbours are unknown", checkpoint)
+    served = borrowing(settings, database, scorer)
+    return LoadedModel(served, scorer.config.num_references, scorer.geometry, reader)
+
+
+def borrowing(settings: "Settings", database: "Database", scorer: "PreferenceScorer") -> "Scorer":
+    """Let a scorer borrow what `recsys coldstart fit` has learned; else return it as it is.
+
+    Args:
+        settings: switch it on.
+        database: holds what was learned.
+        scorer: loaded.
+
+    Raises:
+        CheckpointRefused: if what was learned is damaged or does not fit.
+    """
+    from recsys.coldstart.borrowing import BorrowingScorer
+    from recsys.coldstart.population import ColdStart
+    from storage.coldstart.populations import ColdStartStore
+    from storage.database import check
+
+    if not settings.cold_start or not check(database).is_current:
+        return scorer  # a new database has nothing to lend
+    stored = ColdStartStore(database).get(scorer.model_version)
+    if stored is None:
+        return scorer
+    try:
+        return BorrowingScorer(scorer, ColdStart.from_bytes(stored.data))
+    except ValueError as error:
+        raise CheckpointRefused(str(error)) from error
