@@ -147,9 +147,10 @@ ifneq ($(file < $(STAMP)),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-# pip's report goes to a log; a person sees a dot for each package. Without the project's own
-# dependencies (--no-deps) and without build isolation, nothing comes in that the lock does not name,
-# but for the CUDA packages where torch's build for this machine asks for them.
+# pip's report goes to a log; a person sees a dot for each package. Not by awk: mawk, Debian's, reads a block of
+# lines before it tells of the first. Without the project's own dependencies (--no-deps) and without build
+# isolation, nothing comes in that the lock does not name, but for the CUDA packages where torch's build for this
+# machine asks for them.
 $(STAMP): pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
 		echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2> /dev/null || echo missing):" \
@@ -161,8 +162,10 @@ $(STAMP): pyproject.toml $(LOCK)
 	@{ $(PY) -m pip install -r $(LOCK) \
 		&& $(PY) -m pip install --no-deps --no-build-isolation -e . ; } 2>&1 \
 		| tee $(LOG) \
-		| awk '/^(Collecting|Processing|Requirement)/ { printf "."; fflush() } \
-			/^Installing/ && !n++ { printf " unpacking "; fflush() }' \
+		| while read -r line; do case $$line in \
+			Collecting* | Processing* | Requirement*) printf . ;; \
+			Installing*) printf '%s' "$${unpacking- unpacking }"; unpacking= ;; \
+		esac; done \
 		|| { echo; echo "The installation failed; the end of $(LOG):" >&2; \
 			grep -v -E "^(Looking|Collecting|Processing|Requirement| )|is ignored: it is" $(LOG) \
 				| tail -n 15 >&2; exit 1; }

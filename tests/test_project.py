@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sysconfig
 import tomllib
@@ -75,6 +76,42 @@ def test_make_alone_lists_the_targets():
     assert answer.returncode == 0, answer.stderr
     listed = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if line[:2] == "  ")
     assert set(TARGETS) <= set(listed)
+
+
+SLOW_PIP = """#!/bin/sh
+case "$*" in "-m pip install -r"*)
+    echo "Collecting a"
+    tries=0
+    until [ -e seen ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 400 ] || exit 3
+        sleep 0.05
+    done
+    echo "Installing collected packages: a" ;;
+esac
+"""
+
+
+def test_a_person_sees_a_dot_as_soon_as_a_package_comes(tmp_path):
+    """Not every awk tells of a line before it has read a block of them, or the end."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.with_name("activate").write_text(str(tmp_path / ".venv"))
+    python.write_text(SLOW_PIP)  # installs only once its dot is seen
+    python.chmod(0o755)
+    command = ["make", "install", f"PYTHON={python}"]
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True
+    ) as make:
+        assert "locked packages" in make.stdout.readline()
+        assert make.stdout.read(1) == "."
+        (tmp_path / "seen").touch()
+        rest, errors = make.communicate()
+    assert (make.returncode, rest) == (0, " unpacking done\n"), errors
 
 
 def test_the_command_answers_help():
