@@ -24,10 +24,10 @@ from recsys.v1 import (
 from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
 from recsys.wire.choices import choice_from_wire, new_choice_to_wire
-from recsys.wire.ranking import onboarding_from_wire, rank_request_to_wire, ranking_from_wire
+from recsys.wire.ranking import first_questions_from_wire, rank_request_to_wire, ranking_from_wire
 from recsys.wire.statuses import error_of
 from recsys.wire.users import erased_from_wire, user_from_wire
-from storage.coldstart.records import Onboarding
+from storage.coldstart.records import FirstQuestions
 from storage.records import Appended, Erased, StoredChoice, UserSummary
 
 _SERVICES = ("RankingService", "FeedbackService", "UserService", "SimilarityService")
@@ -127,10 +127,10 @@ class RecsysClient:
             request = rank_request_to_wire(user_id, candidates, request_id=request_id)
         return ranking_from_wire(self._call(self._ranking.RankCandidates, request, timeout_s))
 
-    def suggest_onboarding(
+    def suggest_first_questions(
         self, num_pairs: int = 0, *, timeout_s: float | None = None
-    ) -> Onboarding:
-        """Return pairs of images to show a new user, the most informative pair first.
+    ) -> FirstQuestions:
+        """Return the first questions to a new user: pairs of images, the most informative first.
 
         Args:
             num_pairs: 1 to 8; 0 for the server's default, 4.
@@ -138,7 +138,9 @@ class RecsysClient:
         """
         with _sendable():
             request = SuggestOnboardingRequest(num_pairs=num_pairs)
-        return onboarding_from_wire(self._call(self._ranking.SuggestOnboarding, request, timeout_s))
+        return first_questions_from_wire(
+            self._call(self._ranking.SuggestOnboarding, request, timeout_s)
+        )
 
     def record_choice(
         self,

@@ -295,9 +295,8 @@ class ColdStartRow(Table):
     num_users: Mapped[int] = mapped_column(Number)
     num_pairs: Mapped[int] = mapped_column(Number)
     data: Mapped[bytes] = mapped_column(LargeBinary)
-    onboarding: Mapped[str] = mapped_column(
-        Text
-    )  # JSON; storage/coldstart/first_questions.py owns it
+    # JSON, in the form of `storage.coldstart.first_questions`; empty for none.
+    first_questions: Mapped[str] = mapped_column("onboarding", Text)
     created_at: Mapped[datetime] = mapped_column(Instant)
 
 

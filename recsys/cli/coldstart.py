@@ -15,7 +15,7 @@ from recsys.cli.progress import waiting
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
-    from storage.coldstart.records import OnboardingPair
+    from storage.coldstart.records import FirstQuestion
     from storage.histories import HistoryStore
 
 
@@ -52,7 +52,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
     with Runtime(settings) as runtime, waiting("Fitting"):
         from recsys.coldstart.data import read_people, token_reader
         from recsys.coldstart.fit import fit_cold_start
-        from recsys.coldstart.pool import choose_onboarding
+        from recsys.coldstart.pool import choose_first_questions
         from storage.coldstart.populations import StoredColdStart
 
         store, scorer = runtime.store, runtime.scorer
@@ -64,13 +64,15 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
             )
         read = token_reader(scorer, store, people.images)
         learned, report = fit_cold_start(scorer, people.histories, read, seed=seed)
-        onboarding = choose_onboarding(learned, people.histories, people.images, read, seed=seed)
+        questions = choose_first_questions(
+            learned, people.histories, people.images, read, seed=seed
+        )
         stored = StoredColdStart(
             scorer.model_version,
             report.num_users,
             report.num_pairs,
             learned.to_bytes(),
-            onboarding,
+            questions,
         )
         runtime.cold_starts.put(stored)
     facts = {
@@ -123,7 +125,7 @@ def show(checkpoint: str | None, is_json: bool) -> None:
     type=click.IntRange(1, 8),
     default=4,
     show_default=True,
-    help="Number of pairs to suggest.",
+    help="Number of first questions.",
 )
 @click.option(
     "--images",
@@ -134,16 +136,16 @@ def show(checkpoint: str | None, is_json: bool) -> None:
 @CHECKPOINT
 @JSON
 def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json: bool) -> None:
-    """Suggest pairs of images to show a new user.
+    """Suggest first questions to a new user: pairs of images to choose between.
 
     The most informative pairs come first. `recsys coldstart fit` picked them from images that users
     were shown, where possible from the choices of several users.
     """
     settings = read_settings(checkpoint=checkpoint)
     with Runtime(settings) as runtime:
-        from recsys.coldstart.suggestions import learned_onboarding
+        from recsys.coldstart.first_questions import learned_first_questions
 
-        learned = learned_onboarding(runtime.cold_starts, runtime.model_version)
+        learned = learned_first_questions(runtime.cold_starts, runtime.model_version)
         pairs = learned.pairs[:num_pairs]
         if folder is not None:
             _write_images(runtime.store, pairs, folder)
@@ -174,7 +176,7 @@ def remove(checkpoint: str | None) -> None:
     click.echo("the fit is removed" if was_there else "there is no fit to remove")
 
 
-def _write_images(store: "HistoryStore", pairs: "Sequence[OnboardingPair]", folder: Path) -> None:
+def _write_images(store: "HistoryStore", pairs: "Sequence[FirstQuestion]", folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for place, pair in enumerate(pairs, start=1):
         for letter, sha256 in (("a", pair.first_sha256), ("b", pair.second_sha256)):

@@ -1,4 +1,4 @@
-"""The pairs that a new user is shown first: drawn from what others were shown, then chosen.
+"""The pool that first questions are chosen from: pairs drawn from what others were shown.
 
 Axes: P pairs, F features.
 """
@@ -10,11 +10,11 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Int
 
-from recsys.coldstart.first_questions import MAX_PAIRS, choose_pairs
 from recsys.coldstart.fit import AT_ONCE, ReadTokens
+from recsys.coldstart.information import MAX_PAIRS, choose_pairs
 from recsys.coldstart.population import ColdStart
 from recsys.history import Pair
-from storage.coldstart.records import Onboarding, OnboardingPair
+from storage.coldstart.records import FirstQuestion, FirstQuestions
 
 MAX_IMAGES = 200
 IMAGES_A_PROMPT = 4
@@ -69,15 +69,15 @@ def differences_of(
     return np.asarray(first - second)
 
 
-def choose_onboarding(
+def choose_first_questions(
     cold_start: ColdStart,
     histories: Sequence[Sequence[Pair]],
     images: Sequence[str],
     read_tokens: ReadTokens,
     *,
     seed: int = 0,
-) -> Onboarding:
-    """Choose up to 8 pairs to show a new user, the most informative first.
+) -> FirstQuestions:
+    """Choose up to 8 first questions to a new user, the most informative first.
 
     Args:
         cold_start: its classes are what the answers are to reveal.
@@ -92,8 +92,8 @@ def choose_onboarding(
     pairs = []
     for index, information_bits in zip(chosen, bits, strict=True):
         first, second = (images[row] for row in pool.images[index])
-        pairs.append(OnboardingPair(first, second, pool.prompts[index], information_bits))
-    return Onboarding(cold_start.version, tuple(pairs))
+        pairs.append(FirstQuestion(first, second, pool.prompts[index], information_bits))
+    return FirstQuestions(cold_start.version, tuple(pairs))
 
 
 def _prompts_in_order(

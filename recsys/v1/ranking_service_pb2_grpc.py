@@ -70,7 +70,7 @@ class RankingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SuggestOnboarding(self, request, context):
-        """Suggests pairs of images to show a new user, the most informative pair first.
+        """Suggests first questions: pairs of images to show a new user, the most informative first.
 
         The pairs are the same for all users, whatever they answer. Images and prompt come from other
         users' choices, and the images are still stored. Record each answer with

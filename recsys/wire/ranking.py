@@ -16,7 +16,7 @@ from recsys.ranking.candidates import (
 from recsys.scorer.borrowed import Borrowed
 from recsys.v1 import image_pb2, ranking_service_pb2
 from recsys.wire._images import image_from_wire
-from storage.coldstart.records import Onboarding, OnboardingPair
+from storage.coldstart.records import FirstQuestion, FirstQuestions
 
 Named = TypeVar("Named", bound=Enum)
 
@@ -106,27 +106,27 @@ def ranking_from_wire(response: ranking_service_pb2.RankCandidatesResponse) -> R
     )
 
 
-def onboarding_to_wire(
-    onboarding: Onboarding, *, num_pairs: int
+def first_questions_to_wire(
+    questions: FirstQuestions, *, num_pairs: int
 ) -> ranking_service_pb2.SuggestOnboardingResponse:
-    """Write the first so many pairs."""
+    """Write the first `num_pairs` of them."""
     return ranking_service_pb2.SuggestOnboardingResponse(
         pairs=[
             ranking_service_pb2.OnboardingPair(**asdict(pair))
-            for pair in onboarding.pairs[:num_pairs]
+            for pair in questions.pairs[:num_pairs]
         ],
-        population_version=onboarding.population_version,
+        population_version=questions.population_version,
     )
 
 
-def onboarding_from_wire(response: ranking_service_pb2.SuggestOnboardingResponse) -> Onboarding:
-    """Read suggested pairs."""
-    return Onboarding(
+def first_questions_from_wire(
+    response: ranking_service_pb2.SuggestOnboardingResponse,
+) -> FirstQuestions:
+    """Read a response."""
+    return FirstQuestions(
         response.population_version,
         tuple(
-            OnboardingPair(
-                each.first_sha256, each.second_sha256, each.prompt, each.information_bits
-            )
+            FirstQuestion(each.first_sha256, each.second_sha256, each.prompt, each.information_bits)
             for each in response.pairs
         ),
     )

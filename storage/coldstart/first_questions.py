@@ -1,4 +1,4 @@
-"""The pairs that new users are shown, stored as JSON, and how an erasure removes them.
+"""First questions, stored as JSON, and how an erasure removes them.
 
 A pair is kept as long as a stored choice names each of its images together with its prompt.
 """
@@ -10,28 +10,28 @@ from dataclasses import asdict, replace
 from sqlalchemy import select, true
 from sqlalchemy.orm import Session
 
-from storage.coldstart.records import Onboarding, OnboardingPair
+from storage.coldstart.records import FirstQuestion, FirstQuestions
 from storage.tables import ChoiceRow, ColdStartRow, PassedOverRow
 
 
-def to_json(onboarding: Onboarding | None) -> str:
+def to_json(questions: FirstQuestions | None) -> str:
     """Serialise for the column; the empty string for None."""
-    return "" if onboarding is None else json.dumps(asdict(onboarding))
+    return "" if questions is None else json.dumps(asdict(questions))
 
 
-def from_json(text: str) -> Onboarding | None:
+def from_json(text: str) -> FirstQuestions | None:
     """Read what `to_json` wrote."""
     if not text:
         return None
-    told = json.loads(text)
-    pairs = tuple(OnboardingPair(**pair) for pair in told["pairs"])
-    return Onboarding(told["population_version"], pairs)
+    fields = json.loads(text)
+    pairs = tuple(FirstQuestion(**pair) for pair in fields["pairs"])
+    return FirstQuestions(fields["population_version"], pairs)
 
 
-def living(session: Session, onboarding: Onboarding) -> Onboarding:
+def living(session: Session, questions: FirstQuestions) -> FirstQuestions:
     """Leave out pairs that no stored choice supports any more."""
-    pairs = tuple(pair for pair in onboarding.pairs if _lives(session, pair))
-    return replace(onboarding, pairs=pairs)
+    pairs = tuple(pair for pair in questions.pairs if _is_supported(session, pair))
+    return replace(questions, pairs=pairs)
 
 
 def forget_pairs(session: Session, images: Collection[str]) -> None:
@@ -40,23 +40,23 @@ def forget_pairs(session: Session, images: Collection[str]) -> None:
     Args:
         images: SHA-256 of each; pairs of other images are not checked.
     """
-    rows = session.execute(select(ColdStartRow.model_version, ColdStartRow.onboarding)).all()
+    rows = session.execute(select(ColdStartRow.model_version, ColdStartRow.first_questions)).all()
     for model_version, text in rows:
-        onboarding = from_json(text)
-        if onboarding is None or not _names_any(onboarding, images):
+        questions = from_json(text)
+        if questions is None or not _names_any(questions, images):
             continue
-        left = living(session, onboarding)
-        if left != onboarding:
+        left = living(session, questions)
+        if left != questions:
             row = session.get_one(ColdStartRow, model_version)
-            row.onboarding = to_json(left)
+            row.first_questions = to_json(left)
 
 
-def _names_any(onboarding: Onboarding, images: Collection[str]) -> bool:
-    pairs = onboarding.pairs
+def _names_any(questions: FirstQuestions, images: Collection[str]) -> bool:
+    pairs = questions.pairs
     return any(pair.first_sha256 in images or pair.second_sha256 in images for pair in pairs)
 
 
-def _lives(session: Session, pair: OnboardingPair) -> bool:
+def _is_supported(session: Session, pair: FirstQuestion) -> bool:
     return all(
         _is_named(session, sha256, pair.prompt)
         for sha256 in (pair.first_sha256, pair.second_sha256)

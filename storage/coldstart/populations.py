@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 
 from storage.coldstart.first_questions import from_json, living, to_json
-from storage.coldstart.records import Onboarding
+from storage.coldstart.records import FirstQuestions
 from storage.database import Database
 from storage.tables import ColdStartRow
 
@@ -20,7 +20,7 @@ class StoredColdStart:
         num_users: learned from.
         num_pairs: of those users.
         data: as `recsys.coldstart.population` serialises it.
-        onboarding: the pairs to show new users; None: none were chosen.
+        first_questions: to a new user; None: none were chosen.
         created_at: when, UTC; None before it is stored.
     """
 
@@ -28,7 +28,7 @@ class StoredColdStart:
     num_users: int
     num_pairs: int
     data: bytes
-    onboarding: Onboarding | None = None
+    first_questions: FirstQuestions | None = None
     created_at: datetime | None = None
 
 
@@ -45,14 +45,14 @@ class ColdStartStore:
     def put(self, stored: StoredColdStart) -> None:
         """Store in place of the previous one, without pairs whose images were erased meanwhile."""
         with self.database.writing() as session:
-            onboarding = stored.onboarding and living(session, stored.onboarding)
+            questions = stored.first_questions and living(session, stored.first_questions)
             session.merge(
                 ColdStartRow(
                     model_version=stored.model_version,
                     num_users=stored.num_users,
                     num_pairs=stored.num_pairs,
                     data=stored.data,
-                    onboarding=to_json(onboarding),
+                    first_questions=to_json(questions),
                     created_at=datetime.now(UTC),
                 )
             )
@@ -63,25 +63,27 @@ class ColdStartStore:
             row = session.get(ColdStartRow, model_version)
             if row is None:
                 return None
-            onboarding = from_json(row.onboarding)
+            questions = from_json(row.first_questions)
             return StoredColdStart(
                 row.model_version,
                 row.num_users,
                 row.num_pairs,
                 row.data,
-                onboarding and living(session, onboarding),
+                questions and living(session, questions),
                 row.created_at,
             )
 
-    def onboarding(self, model_version: str) -> Onboarding | None:
-        """Return the pairs to show a new user whose images are still stored; None if none learned.
+    def first_questions(self, model_version: str) -> FirstQuestions | None:
+        """Return the first questions whose images are still stored; None if none were learned.
 
         Does not read the population itself.
         """
-        query = select(ColdStartRow.onboarding).where(ColdStartRow.model_version == model_version)
+        query = select(ColdStartRow.first_questions).where(
+            ColdStartRow.model_version == model_version
+        )
         with self.database.session() as session:
-            onboarding = from_json(session.scalar(query) or "")
-            return onboarding and living(session, onboarding)
+            questions = from_json(session.scalar(query) or "")
+            return questions and living(session, questions)
 
     def remove(self, model_version: str) -> bool:
         """Remove it; return False if there was nothing."""

@@ -1,4 +1,4 @@
-"""What to show a new user first: pairs of images, as they were chosen.
+"""First questions to a new user: pairs of images.
 
 Plain frozen dataclasses: no SQLAlchemy, no tensors, no protobuf.
 """
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class OnboardingPair:
-    """Two images between which a new user may choose.
+class FirstQuestion:
+    """A pair of images for a new user to choose between.
 
     Attributes:
         first_sha256: of one image.
         second_sha256: of the other.
         prompt: what both were made from; empty where they have none in common.
-        information_bits: what the answers to this pair and to all before it are expected to tell of
-            the class of taste, at least 0; never less than that of the pair before.
+        information_bits: expected information of the answers to this pair and all before it about
+            the user's class of taste, at least 0; never less than that of the pair before.
     """
 
     first_sha256: str
@@ -25,13 +25,13 @@ class OnboardingPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Onboarding:
-    """Pairs to begin with, those that tell most first.
+class FirstQuestions:
+    """The first questions to every new user, the most informative first.
 
     Attributes:
-        population_version: digest of the classes that they tell of.
+        population_version: digest of the classes that they were chosen for.
         pairs: no image twice; the first few are the best few.
     """
 
     population_version: str
-    pairs: tuple[OnboardingPair, ...] = ()
+    pairs: tuple[FirstQuestion, ...] = ()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from recsys.coldstart.suggestions import checked_num_pairs, learned_onboarding
+from recsys.coldstart.first_questions import checked_num_pairs, learned_first_questions
 from recsys.fields import check_request_id
 from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
@@ -13,7 +13,7 @@ from recsys.service._threads import in_thread
 from recsys.service.metrics import ServiceMetrics
 from recsys.v1 import ranking_service_pb2 as pb2
 from recsys.v1 import ranking_service_pb2_grpc
-from recsys.wire.ranking import candidates_from_wire, onboarding_to_wire, ranking_to_wire
+from recsys.wire.ranking import candidates_from_wire, first_questions_to_wire, ranking_to_wire
 
 
 class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
@@ -59,8 +59,10 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
     async def SuggestOnboarding(
         self, request: pb2.SuggestOnboardingRequest, context: CallContext
     ) -> pb2.SuggestOnboardingResponse:
-        """Suggest the pairs to show a new user first."""
+        """Return the first questions to a new user."""
         num_pairs = checked_num_pairs(request.num_pairs)
         version = self._served.model.engine.model_version
-        onboarding = await in_thread(self._threads, learned_onboarding, self._cold_starts, version)
-        return onboarding_to_wire(onboarding, num_pairs=num_pairs)
+        questions = await in_thread(
+            self._threads, learned_first_questions, self._cold_starts, version
+        )
+        return first_questions_to_wire(questions, num_pairs=num_pairs)

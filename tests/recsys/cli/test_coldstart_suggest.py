@@ -1,4 +1,4 @@
-"""`recsys coldstart suggest` after a fit: what it prints, the images, and what it tells before."""
+"""`recsys coldstart suggest` after a fit: what it prints, the images, and what it says before."""
 
 import hashlib
 import json

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from storage.coldstart.populations import ColdStartStore, StoredColdStart
-from storage.coldstart.records import Onboarding, OnboardingPair
+from storage.coldstart.records import FirstQuestion, FirstQuestions
 from storage.tables import ColdStartRow
 
 
@@ -17,7 +17,7 @@ def cold_starts(store) -> ColdStartStore:
 
 @pytest.fixture
 def pair(digest):
-    return lambda first, second, prompt="a hill": OnboardingPair(
+    return lambda first, second, prompt="a hill": FirstQuestion(
         digest(first), digest(second), prompt, 0.5
     )
 
@@ -26,10 +26,10 @@ def pair(digest):
 def learned(cold_starts):
     """Store pairs for a model version."""
 
-    def learned(*pairs: OnboardingPair, version: str = "v1") -> Onboarding:
-        onboarding = Onboarding("a population", pairs)
-        cold_starts.put(StoredColdStart(version, 3, 7, b"numbers", onboarding))
-        return onboarding
+    def learned(*pairs: FirstQuestion, version: str = "v1") -> FirstQuestions:
+        questions = FirstQuestions("a population", pairs)
+        cold_starts.put(StoredColdStart(version, 3, 7, b"numbers", questions))
+        return questions
 
     return learned
 
@@ -37,23 +37,23 @@ def learned(cold_starts):
 def kept(store) -> str:
     """All that the database holds of pairs."""
     with store.database.session() as session:
-        return "".join(session.scalars(select(ColdStartRow.onboarding)))
+        return "".join(session.scalars(select(ColdStartRow.first_questions)))
 
 
 def test_what_is_put_is_read(store, cold_starts, choose, learned, pair) -> None:
     store.append(*choose())
-    onboarding = learned(pair("a", "b"))
-    assert cold_starts.onboarding("v1") == onboarding
+    questions = learned(pair("a", "b"))
+    assert cold_starts.first_questions("v1") == questions
     found = cold_starts.get("v1")
     assert found is not None
     assert found.created_at is not None
     assert (found.num_users, found.num_pairs, found.data) == (3, 7, b"numbers")
-    assert found.onboarding == onboarding
-    assert cold_starts.onboarding("v2") is None
+    assert found.first_questions == questions
+    assert cold_starts.first_questions("v2") is None
     assert cold_starts.get("v2") is None
     assert cold_starts.remove("v1")
     assert not cold_starts.remove("v1")
-    assert cold_starts.onboarding("v1") is None
+    assert cold_starts.first_questions("v1") is None
 
 
 def test_the_newest_replaces_what_was_there_for_its_model_version_only(
@@ -75,10 +75,10 @@ def test_the_newest_replaces_what_was_there_for_its_model_version_only(
 
 def test_no_pairs_were_chosen(cold_starts) -> None:
     cold_starts.put(StoredColdStart("v1", 3, 7, b"numbers"))
-    assert cold_starts.onboarding("v1") is None
+    assert cold_starts.first_questions("v1") is None
     found = cold_starts.get("v1")
     assert found is not None
-    assert found.onboarding is None
+    assert found.first_questions is None
 
 
 def test_an_erased_image_takes_its_pair_along_from_that_very_moment(
@@ -88,16 +88,16 @@ def test_an_erased_image_takes_its_pair_along_from_that_very_moment(
     store.append(*choose("bob", "c", ("d",)))
     learned(pair("a", "b"), pair("c", "d"))
     store.erase("ann")
-    assert cold_starts.onboarding("v1").pairs == (pair("c", "d"),)
+    assert cold_starts.first_questions("v1").pairs == (pair("c", "d"),)
     assert pair("a", "b").first_sha256 not in kept(store)
 
 
 def test_images_that_others_chose_from_too_stay(store, cold_starts, choose, learned, pair) -> None:
     for user in ("ann", "bob"):
         store.append(*choose(user, "a", ("b",)))
-    onboarding = learned(pair("a", "b"))
+    questions = learned(pair("a", "b"))
     store.erase("ann")
-    assert cold_starts.onboarding("v1") == onboarding
+    assert cold_starts.first_questions("v1") == questions
 
 
 def test_an_erased_prompt_goes_though_its_images_stay(
@@ -108,9 +108,9 @@ def test_an_erased_prompt_goes_though_its_images_stay(
     learned(pair("a", "b", "ann's own words"), pair("a", "b", ""))
     learned(pair("a", "b", "a hill"), version="v2")
     store.erase("ann")
-    assert cold_starts.onboarding("v1").pairs == (pair("a", "b", ""),)
+    assert cold_starts.first_questions("v1").pairs == (pair("a", "b", ""),)
     assert "own words" not in kept(store)
-    assert cold_starts.onboarding("v2").pairs == (pair("a", "b", "a hill"),)
+    assert cold_starts.first_questions("v2").pairs == (pair("a", "b", "a hill"),)
 
 
 def test_pairs_whose_images_went_while_they_were_learned_are_not_stored(
@@ -120,5 +120,5 @@ def test_pairs_whose_images_went_while_they_were_learned_are_not_stored(
     store.append(*choose("bob", "c", ("d",)))
     store.erase("ann")
     learned(pair("a", "b"), pair("c", "d"), pair("c", "b", ""))
-    assert cold_starts.onboarding("v1").pairs == (pair("c", "d"),)
+    assert cold_starts.first_questions("v1").pairs == (pair("c", "d"),)
     assert pair("a", "b").first_sha256 not in kept(store)

@@ -23,7 +23,7 @@ from training.evaluation.tables.bounds import Bounds
 from training.evaluation.tables.by_references import ByReferences
 from training.evaluation.tables.cold_start import ColdStartFigures, Ways
 from training.evaluation.tables.controls import Controls
-from training.evaluation.tables.first_questions import Answers, Bits, FirstQuestions
+from training.evaluation.tables.first_questions import Answers, Bits, FirstQuestionFigures
 from training.evaluation.tables.main_figures import MainFigures
 from training.evaluation.tables.one_of_four import OneOfFourFigures
 from training.evaluation.tables.order import ReferenceOrder
@@ -84,7 +84,7 @@ COLD_START = ColdStartFigures(
     },
     blends=((0.5, 1.0, -0.5), (0.0, 1.0, 0.0)),
 )
-FIRST_QUESTIONS = FirstQuestions(
+FIRST_QUESTIONS = FirstQuestionFigures(
     num_images=200,
     num_candidates=300,
     unasked=figure(0.5),

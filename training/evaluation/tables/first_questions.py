@@ -1,4 +1,4 @@
-"""What well chosen first questions to a new user are worth, beside random ones, on a world.
+"""What first questions to a new user are worth, beside random pairs, on a synthetic world.
 
 People whom nobody has learned from answer pairs as their true taste has it (Bradley-Terry with the
 world's temperature); the classes alone then tell the images apart that those people did choose
@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import expit
 
-from recsys.coldstart.first_questions import MAX_PAIRS, expected_information
-from recsys.coldstart.pool import PairPool, choose_onboarding, differences_of, draw_pool
+from recsys.coldstart.information import MAX_PAIRS, expected_information
+from recsys.coldstart.pool import PairPool, choose_first_questions, differences_of, draw_pool
 from recsys.coldstart.population import ColdStart
 from recsys.history import Pair
 from training.data.features import Features
@@ -42,7 +42,7 @@ class Answers:
     """Pairs ranked correctly by others' taste alone, behind one number of answers.
 
     Attributes:
-        suggested, random: answers to suggested and to random pairs.
+        suggested, random: answers to first questions and to random pairs.
         gain: of the one over the other, paired by user.
     """
 
@@ -53,14 +53,14 @@ class Answers:
 
 @dataclass(frozen=True)
 class Bits:
-    """Information expected of answers to suggested pairs, and of random ones on average."""
+    """Information expected of answers to first questions, and to random pairs on average."""
 
     suggested: float
     random: float
 
 
 @dataclass(frozen=True)
-class FirstQuestions:
+class FirstQuestionFigures:
     """What first questions to a new user are worth.
 
     Attributes:
@@ -76,14 +76,14 @@ class FirstQuestions:
     expected_bits: Mapping[str, Bits]
 
 
-def measure(judge: Judge) -> FirstQuestions | None:
+def measure(judge: Judge) -> FirstQuestionFigures | None:
     """Ask unseen users of a synthetic world; None where its truth does not know them."""
     borrowed = lending.lent(judge)
     truth = None if borrowed is None else judge.truth_of(borrowed.judged)
     if borrowed is None or truth is None:
         return None
     judge.tell("cold start: first questions")
-    return judge_onboarding(
+    return judge_first_questions(
         borrowed.cold_start,
         borrowed.lenders,
         borrowed.judged,
@@ -94,11 +94,11 @@ def measure(judge: Judge) -> FirstQuestions | None:
     )
 
 
-def section(result: FirstQuestions) -> Section:
+def section(result: FirstQuestionFigures) -> Section:
     """A row a way of choosing, a column a number of answers."""
     columns = result.by_answers.values()
     rows = [
-        ("suggested pairs", *(with_interval(each.suggested, hundredths) for each in columns)),
+        ("first questions", *(with_interval(each.suggested, hundredths) for each in columns)),
         ("random pairs", *(with_interval(each.random, hundredths) for each in columns)),
         ("gain, points", *(with_interval(each.gain, points) for each in columns)),
     ]
@@ -111,12 +111,12 @@ def section(result: FirstQuestions) -> Section:
     )
 
 
-def layout(result: FirstQuestions | None) -> Mapping[str, Any]:
+def layout(result: FirstQuestionFigures | None) -> Mapping[str, Any]:
     """Inside cold start's results."""
     return {} if result is None else {"cold_start": {"onboarding": result}}
 
 
-def judge_onboarding(
+def judge_first_questions(
     cold_start: ColdStart,
     lenders: Sequence[Sequence[Pair]],
     samples: Samples,
@@ -125,8 +125,8 @@ def judge_onboarding(
     features: Features,
     truth: WorldTruth,
     seed: int,
-) -> FirstQuestions | None:
-    """Judge the classes alone behind 1 to 8 answers to suggested pairs and to random ones.
+) -> FirstQuestionFigures | None:
+    """Judge the classes alone behind 1 to 8 answers to first questions and to random pairs.
 
     Args:
         cold_start: learned from the lenders.
@@ -150,23 +150,23 @@ def judge_onboarding(
     except KeyError:
         return None
     asking = _Asking(cold_start, pool, differences_of(pool, cold_start, features))
-    suggested = _suggested(cold_start, lenders, histories, pool, features, seed=seed)
-    if len(suggested) < MAX_PAIRS:
+    questions = _first_questions(cold_start, lenders, histories, pool, features, seed=seed)
+    if len(questions) < MAX_PAIRS:
         return None
     rights = []
     for user, sample in samples.items():
         rng = np.random.default_rng([seed, 44, *user.encode()])
         logits = attributes @ truth.taste(user) / truth.population.temperature
         person = _Person(logits, _asked_differences(cold_start, features, sample))
-        rights.append(_rights(asking, suggested, person, rng))
+        rights.append(_rights(asking, questions, person, rng))
     n_pairs = sum(len(sample.pairs) for sample in samples.values())
     unasked, by_answers = _figures(np.stack(rights, axis=-1), n_pairs)
-    return FirstQuestions(
+    return FirstQuestionFigures(
         num_images=len(np.unique(pool.images)),
         num_candidates=len(pool.images),
         unasked=unasked,
         by_answers=by_answers,
-        expected_bits=_expected_bits(asking, suggested, np.random.default_rng([seed, 45])),
+        expected_bits=_expected_bits(asking, questions, np.random.default_rng([seed, 45])),
     )
 
 
@@ -219,7 +219,7 @@ class _Asking:
         return np.array(kept)
 
 
-def _suggested(
+def _first_questions(
     cold_start: ColdStart,
     lenders: Sequence[Sequence[Pair]],
     table: PairTable,
@@ -228,12 +228,12 @@ def _suggested(
     *,
     seed: int,
 ) -> np.ndarray:
-    """The pairs of the pool that the service would suggest, in its order."""
-    onboarding = choose_onboarding(cold_start, lenders, table.images, features, seed=seed)
+    """The first questions that the service would ask, in its order, as pairs of the pool."""
+    chosen = choose_first_questions(cold_start, lenders, table.images, features, seed=seed)
     names = [(table.images[first], table.images[second]) for first, second in pool.images.tolist()]
     number_of = {both: number for number, both in enumerate(names)}
-    chosen = [number_of[pair.first_sha256, pair.second_sha256] for pair in onboarding.pairs]
-    return np.array(chosen, dtype=np.int64)
+    places = [number_of[pair.first_sha256, pair.second_sha256] for pair in chosen.pairs]
+    return np.array(places, dtype=np.int64)
 
 
 def _held_out(samples: Samples, pool: PairPool) -> dict[str, Sample]:
@@ -247,14 +247,14 @@ def _held_out(samples: Samples, pool: PairPool) -> dict[str, Sample]:
 
 
 def _rights(
-    asking: _Asking, suggested: np.ndarray, person: _Person, rng: np.random.Generator
+    asking: _Asking, questions: np.ndarray, person: _Person, rng: np.random.Generator
 ) -> Float[np.ndarray, "3 N"]:
-    """One person's share ranked correctly behind answers to suggested, random and no pairs."""
+    """One person's share ranked correctly: behind first questions, random pairs and nothing."""
     rights = np.zeros((NUM_DRAWS, 3, len(COUNTS)))
-    nothing = suggested[:0]
+    nothing = questions[:0]
     for draw in rights:
         answers = person.answers(rng)
-        for way, pairs in enumerate((suggested, asking.random_pairs(rng), nothing)):
+        for way, pairs in enumerate((questions, asking.random_pairs(rng), nothing)):
             draw[way] = [asking.right(pairs[:count], answers, person) for count in COUNTS]
     return cast(np.ndarray, rights.mean(axis=0))
 
@@ -276,13 +276,13 @@ def _figures(rights: Float[np.ndarray, "3 N U"], n_pairs: int) -> tuple[Figure, 
 
 
 def _expected_bits(
-    asking: _Asking, suggested: np.ndarray, rng: np.random.Generator
+    asking: _Asking, questions: np.ndarray, rng: np.random.Generator
 ) -> dict[str, Bits]:
-    """What is expected of suggested pairs, and of random ones on average."""
+    """What is expected of first questions, and of random pairs on average."""
     drawn = [asking.random_pairs(rng) for _ in range(NUM_BITS_DRAWS)]
     return {
         str(count): Bits(
-            suggested=asking.bits(suggested[:count]),
+            suggested=asking.bits(questions[:count]),
             random=float(np.mean([asking.bits(pairs[:count]) for pairs in drawn])),
         )
         for count in COUNTS

@@ -1,4 +1,4 @@
-"""Suggested pairs beside random ones, on a small world whose features are its attributes."""
+"""First questions beside random pairs, on a small world whose features are its attributes."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from recsys.coldstart.latent_classes import LatentClasses
 from recsys.coldstart.population import ColdStart
 from recsys.history import Pair
 from training.data.samples import PairTable, Sample
-from training.evaluation.tables.first_questions import COUNTS, judge_onboarding
+from training.evaluation.tables.first_questions import COUNTS, judge_first_questions
 from training.world.tastes import Population, choose
 from training.world.truth import WorldTruth
 
@@ -51,7 +51,7 @@ def world():
 def judged(world, **other):
     cold_start, lenders, samples, histories, features, truth = world
     known = {"histories": histories, "features": features, "truth": truth, "seed": 0} | other
-    return judge_onboarding(
+    return judge_first_questions(
         known.pop("cold_start", cold_start),
         known.pop("lenders", lenders),
         known.pop("samples", samples),
@@ -59,7 +59,7 @@ def judged(world, **other):
     )
 
 
-def test_suggested_pairs_tell_more_than_random_ones(world) -> None:
+def test_first_questions_tell_more_than_random_pairs(world) -> None:
     found = judged(world)
     assert found.num_images == 200
     assert found.num_candidates == 300
