@@ -14,7 +14,7 @@ class Batches:
     """Draws samples for one stage.
 
     Attributes:
-        histories: what is learned from.
+        table: what is learned from.
         users: those with enough pairs.
         num_users, num_pairs: users in a part of a step, pairs to be told apart of each.
         num_references: read for each user.
@@ -22,7 +22,7 @@ class Batches:
         seed: decides.
     """
 
-    histories: PairTable
+    table: PairTable
     users: tuple[str, ...]
     num_users: int
     num_pairs: int
@@ -39,7 +39,7 @@ class Batches:
 
     def names(self, step: int, part: int) -> list[str]:
         """Users and images of a part, to be named where something is wrong with it."""
-        images = self.histories.images
+        images = self.table.images
         return [
             f"{images[pair.liked]} over {images[pair.disliked]}"
             for sample in self.draw(step, part)
@@ -49,7 +49,7 @@ class Batches:
     def _sample(self, user: str, rng: np.random.Generator) -> Sample:
         fewer = rng.random() < self.fewer_references
         count = int(rng.integers(0, self.num_references)) if fewer else self.num_references
-        pairs = self.histories.pairs[user]
+        pairs = self.table.pairs[user]
         return draw_sample(pairs, rng, num_references=count, num_pairs=self.num_pairs)
 
 
@@ -103,10 +103,10 @@ def without_images(samples: Sequence[Sample], bad: set[int]) -> list[Sample]:
     return [Sample(good(sample.references), good(sample.pairs)) for sample in samples]
 
 
-def without_rows(histories: PairTable, bad: set[int]) -> PairTable:
+def without_rows(table: PairTable, bad: set[int]) -> PairTable:
     """A table without pairs that show an image which cannot be read."""
     pairs: Mapping[str, tuple[Pair, ...]] = {
         user: tuple(p for p in own if not {p.liked, p.disliked} & bad)
-        for user, own in histories.pairs.items()
+        for user, own in table.pairs.items()
     }
-    return replace(histories, pairs=dict(pairs))
+    return replace(table, pairs=dict(pairs))

@@ -64,7 +64,7 @@ class StepImages(Sequence[list[str]]):
 
     def __getitem__(self, index: Any) -> Any:
         rows = _rows(self.drawn.draw(*self.places[index]))
-        return [self.drawn.histories.images[row] for row in rows]
+        return [self.drawn.table.images[row] for row in rows]
 
 
 @runtime_checkable

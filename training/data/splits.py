@@ -84,7 +84,7 @@ class Leakage(ValueError):
     """Two parts of a split share what they must not; the message names the first of it."""
 
 
-def split(histories: PairTable, rule: SplitRule) -> Split:
+def split(table: PairTable, rule: SplitRule) -> Split:
     """Deal histories into their parts, and check that nothing leaks.
 
     Raises:
@@ -92,7 +92,7 @@ def split(histories: PairTable, rule: SplitRule) -> Split:
         ValueError: if each pair of the validation users shows an image that is learned from.
         Leakage: never for what this function deals; `check_leakage` is its witness.
     """
-    enough = eligible(histories, rule.fewest_liked)
+    enough = eligible(table, rule.fewest_liked)
     learners = {u: p for u, p in enough.pairs.items() if not rule.holds_user(u)}
     train, held = {}, {}
     for user, pairs in learners.items():
@@ -116,31 +116,31 @@ def split(histories: PairTable, rule: SplitRule) -> Split:
     overlapping = sum(map(_count, (validation, held))) - sum(map(_count, apart))
     if not train:
         raise ValueError(
-            f"the split must leave somebody to learn from, got {len(histories.pairs)} users, "
-            f"{len(histories.pairs) - len(enough.pairs)} of them with fewer than "
+            f"the split must leave somebody to learn from, got {len(table.pairs)} users, "
+            f"{len(table.pairs) - len(enough.pairs)} of them with fewer than "
             f"{rule.fewest_liked} liked images: import more choices or hold out less"
         )
     dealt = Split(
         rule,
         enough,
-        replace(histories, pairs=train),
-        replace(histories, pairs=apart[0]),
-        replace(histories, pairs=apart[1]),
-        num_short=len(histories.pairs) - len(enough.pairs),
+        replace(table, pairs=train),
+        replace(table, pairs=apart[0]),
+        replace(table, pairs=apart[1]),
+        num_short=len(table.pairs) - len(enough.pairs),
         num_overlapping=overlapping,
     )
     check_leakage(dealt)
     return dealt
 
 
-def eligible(histories: PairTable, fewest_liked: int) -> PairTable:
+def eligible(table: PairTable, fewest_liked: int) -> PairTable:
     """Users with at least so many distinct liked images."""
     kept = {
         user: pairs
-        for user, pairs in histories.pairs.items()
+        for user, pairs in table.pairs.items()
         if len({pair.liked for pair in pairs}) >= fewest_liked
     }
-    return replace(histories, pairs=kept)
+    return replace(table, pairs=kept)
 
 
 def check_leakage(dealt: Split) -> None:
@@ -193,13 +193,13 @@ def write_split(dealt: Split, path: Path) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def prompt_weights(histories: PairTable) -> dict[str, float]:
+def prompt_weights(table: PairTable) -> dict[str, float]:
     """1 / number of pairs with this prompt, scaled to a mean of 1 over pairs.
 
     PickScore's `num_example_per_prompt`: a prompt that many chose for counts no more than others.
     """
     counts: dict[str, int] = {}
-    for pairs in histories.pairs.values():
+    for pairs in table.pairs.values():
         for pair in pairs:
             counts[pair.prompt] = counts.get(pair.prompt, 0) + 1
     scale = sum(counts.values()) / max(len(counts), 1)

@@ -83,13 +83,13 @@ def trained_on(
     )
 
 
-def histories_digest(histories: PairTable) -> str:
+def histories_digest(table: PairTable) -> str:
     """SHA-256 over users, images, prompts and times, whatever the order of the image table."""
     digest = hashlib.sha256()
-    for user in sorted(histories.pairs):
+    for user in sorted(table.pairs):
         rows = [
-            (histories.images[p.liked], histories.images[p.disliked], p.prompt, p.chosen_at)
-            for p in histories.pairs[user]
+            (table.images[p.liked], table.images[p.disliked], p.prompt, p.chosen_at)
+            for p in table.pairs[user]
         ]
         digest.update(json.dumps([user, rows]).encode())
     return digest.hexdigest()

@@ -29,7 +29,7 @@ class Asked:
     """Questions to users who were never learned from, and to those who were.
 
     Attributes:
-        histories: what rows stand for; all pairs of all users.
+        table: what rows stand for; all pairs of all users.
         unseen: one liked against one disliked, users never learned from.
         seen: the same of users learned from: choices newer than any learned from, about images
             that were not learned from either.
@@ -43,7 +43,7 @@ class Asked:
         of_four: one liked against three disliked, unseen users.
     """
 
-    histories: PairTable
+    table: PairTable
     unseen: dict[str, Sample]
     seen: dict[str, Sample]
     num_overlapping: int
@@ -68,13 +68,13 @@ class Asked:
             asked.setdefault(user, set()).update(rows)
         kept = {
             user: tuple(p for p in pairs if not asked.get(user, set()) & {p.liked, p.disliked})
-            for user, pairs in self.histories.pairs.items()
+            for user, pairs in self.table.pairs.items()
         }
-        return replace(self.histories, pairs=kept)
+        return replace(self.table, pairs=kept)
 
 
 def ask(
-    histories: PairTable,
+    table: PairTable,
     trained: TrainedOn | None,
     *,
     seed: int,
@@ -87,7 +87,7 @@ def ask(
     """Draw the questions, behind references that are selected as served (`newest_samples`).
 
     Args:
-        histories: all pairs in storage.
+        table: all pairs in storage.
         trained: whom the checkpoint learned from; None counts everybody as unseen. Users that it
             was validated on are not asked.
         seed: decides users, and what is drawn at random.
@@ -100,18 +100,18 @@ def ask(
     Raises:
         ValueError: if fewer than two users can be asked, or a user or pair named is unknown.
     """
-    named = _chosen(histories, users, pairs)
+    named = _chosen(table, users, pairs)
     chosen = [user for user in named if trained is None or not trained.chose_by(user)]
     used = {
         user: [pair for pair in pairs if trained is not None and trained.used(user, pair)]
-        for user, pairs in histories.pairs.items()
+        for user, pairs in table.pairs.items()
     }
     shown = {row for pairs in used.values() for row in images_of(pairs)}
-    new = {user: set(histories.pairs[user]) - set(used[user]) for user in chosen}
+    new = {user: set(table.pairs[user]) - set(used[user]) for user in chosen}
     askable = {
         user: [
             pair
-            for pair in histories.pairs[user]
+            for pair in table.pairs[user]
             if pair in new[user] and not {pair.liked, pair.disliked} & shown
         ]
         for user in chosen
@@ -120,7 +120,7 @@ def ask(
     seen = {user for user in chosen if trained is not None and trained.until(user) is not None}
     draws = {
         is_seen: _draw(
-            histories,
+            table,
             {u: kept for u, kept in askable.items() if (u in seen) == is_seen},
             seed=seed,
             num_references=num_references,
@@ -136,7 +136,7 @@ def ask(
             f" got {sum(map(len, draws.values()))}: import more choices"
         )
     whole = Asked(
-        histories=histories,
+        table=table,
         unseen=draws[False],
         seen=draws[True],
         num_overlapping=overlapping,
@@ -145,7 +145,7 @@ def ask(
     if pairs is None:
         unseen = {user: askable[user] for user in draws[False]}
         random = random_samples(
-            histories, unseen, seed=seed, num_references=num_references, num_pairs=num_pairs
+            table, unseen, seed=seed, num_references=num_references, num_pairs=num_pairs
         )
         whole = replace(whole, random=random)
     return _with_opposed(whole, askable, seed=seed)
@@ -185,13 +185,11 @@ def read_pairs(path: Path) -> dict[str, list[tuple[str, str]]]:
     return pairs
 
 
-def _chosen(
-    histories: PairTable, users: Collection[str] | None, pairs: NamedPairs | None
-) -> list[str]:
+def _chosen(table: PairTable, users: Collection[str] | None, pairs: NamedPairs | None) -> list[str]:
     named = sorted(pairs) if pairs is not None else users
     if named is None:
-        return sorted(histories.pairs)
-    unknown = [user for user in named if user not in histories.pairs]
+        return sorted(table.pairs)
+    unknown = [user for user in named if user not in table.pairs]
     if unknown:
         raise ValueError(
             f"every user named must be in storage, {len(unknown)} are not, first: {unknown[0]}"
@@ -200,7 +198,7 @@ def _chosen(
 
 
 def _draw(
-    histories: PairTable,
+    table: PairTable,
     askable: Mapping[str, list[Pair]],
     *,
     seed: int,
@@ -210,24 +208,20 @@ def _draw(
     pairs: NamedPairs | None,
 ) -> dict[str, Sample]:
     if pairs is not None:
-        return {
-            user: _named_sample(histories, user, pairs[user], num_references) for user in askable
-        }
+        return {user: _named_sample(table, user, pairs[user], num_references) for user in askable}
     drawn = newest_samples(
-        histories, askable, seed=seed, num_references=num_references, num_pairs=num_pairs
+        table, askable, seed=seed, num_references=num_references, num_pairs=num_pairs
     )
     return dict(list(drawn.items())[:most_users])
 
 
 def _named_sample(
-    histories: PairTable,
+    table: PairTable,
     user: str,
     named: list[tuple[str, str]],
     num_references: int,
 ) -> Sample:
-    by_images = {
-        (histories.images[p.liked], histories.images[p.disliked]): p for p in histories.pairs[user]
-    }
+    by_images = {(table.images[p.liked], table.images[p.disliked]): p for p in table.pairs[user]}
     unknown = [names for names in named if names not in by_images]
     if unknown:
         raise ValueError(
@@ -236,13 +230,13 @@ def _named_sample(
         )
     named_pairs = tuple(by_images[names] for names in named)
     images = images_of(named_pairs)
-    free = [p for p in histories.pairs[user] if not images & {p.liked, p.disliked}]
+    free = [p for p in table.pairs[user] if not images & {p.liked, p.disliked}]
     return Sample(select(free, num_references), named_pairs)
 
 
 def _with_opposed(asked: Asked, askable: Mapping[str, list[Pair]], *, seed: int) -> Asked:
     """Add what is asked of unseen users about each other's choices, and of one among four."""
-    fair = replace(asked.histories, pairs={user: tuple(askable[user]) for user in asked.unseen})
+    fair = replace(asked.table, pairs={user: tuple(askable[user]) for user in asked.unseen})
     count = max((len(sample.references) for sample in asked.unseen.values()), default=0)
     opposed = find_opposed(fair, list(asked.unseen), seed=seed)
     return replace(

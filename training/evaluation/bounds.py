@@ -20,7 +20,7 @@ ByUser = Mapping[str, float]
 
 
 def world_accuracies(
-    samples: Samples, histories: PairTable, truth: WorldTruth, *, seed: int = 0
+    samples: Samples, table: PairTable, truth: WorldTruth, *, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """How many of each user's pairs three oracles rank correctly.
 
@@ -29,7 +29,7 @@ def world_accuracies(
 
     Args:
         samples: of users of this world.
-        histories: what the samples' rows stand for.
+        table: what the samples' rows stand for.
         truth: their tastes and the images' attributes.
         seed: of the posterior's samples.
     """
@@ -39,7 +39,7 @@ def world_accuracies(
         "average_taste": {},
     }
     for user, sample in samples.items():
-        pairs = _attributes(histories, truth, sample)
+        pairs = _attributes(table, truth, sample)
         rng = np.random.default_rng([seed, 6, *user.encode()])
         known = posterior(
             *pairs.references, truth.population, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng
@@ -56,7 +56,7 @@ def world_accuracies(
 
 
 def world_figures(
-    own: ByUser, samples: Samples, histories: PairTable, truth: WorldTruth, *, seed: int = 0
+    own: ByUser, samples: Samples, table: PairTable, truth: WorldTruth, *, seed: int = 0
 ) -> dict[str, Figure]:
     """The oracles' figures on the very same pairs, and the share of the gap that is closed.
 
@@ -64,9 +64,9 @@ def world_figures(
 
     Args:
         own: the judged scorer's accuracy by user.
-        samples, histories, truth, seed: as in `world_accuracies`.
+        samples, table, truth, seed: as in `world_accuracies`.
     """
-    rights = world_accuracies(samples, histories, truth, seed=seed)
+    rights = world_accuracies(samples, table, truth, seed=seed)
     n_pairs = sum(len(sample.pairs) for sample in samples.values())
     figures = {
         name: over_users(list(values.values()), n_pairs=n_pairs) for name, values in rights.items()
@@ -78,7 +78,7 @@ def world_figures(
 
 def best_by_references(
     samples: Samples,
-    histories: PairTable,
+    table: PairTable,
     truth: WorldTruth,
     counts: Sequence[int],
     *,
@@ -89,7 +89,7 @@ def best_by_references(
     figures = {}
     for count in counts:
         fewer = with_references(samples, count)
-        best = world_accuracies(fewer, histories, truth, seed=seed)["best_possible"]
+        best = world_accuracies(fewer, table, truth, seed=seed)["best_possible"]
         figures[str(count)] = over_users(list(best.values()), n_pairs=n_pairs)
     return figures
 
@@ -108,12 +108,12 @@ def gap_closed(
     return Figure(float(_share_closed(*columns)), low, high, len(own), 0)
 
 
-def of_this_world(samples: Samples, histories: PairTable, truth: WorldTruth) -> bool:
+def of_this_world(samples: Samples, table: PairTable, truth: WorldTruth) -> bool:
     """Whether the truth knows every user and image that is asked about."""
     try:
         for user, sample in samples.items():
             truth.taste(user)
-            _attributes(histories, truth, sample)
+            _attributes(table, truth, sample)
     except KeyError:
         return False
     return True
@@ -142,9 +142,9 @@ class _PairAttributes:
     asked: tuple[Attributes, Attributes]
 
 
-def _attributes(histories: PairTable, truth: WorldTruth, sample: Sample) -> _PairAttributes:
+def _attributes(table: PairTable, truth: WorldTruth, sample: Sample) -> _PairAttributes:
     def of(rows: Sequence[int]) -> Attributes:
-        return truth.attributes_of([histories.images[row] for row in rows])
+        return truth.attributes_of([table.images[row] for row in rows])
 
     def both(pairs: Sequence[Pair]) -> tuple[Attributes, Attributes]:
         return of([pair.liked for pair in pairs]), of([pair.disliked for pair in pairs])

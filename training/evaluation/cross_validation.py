@@ -45,7 +45,7 @@ class Fold:
 
 
 def deal_folds(
-    histories: PairTable,
+    table: PairTable,
     *,
     num_user_folds: int,
     num_prompt_folds: int,
@@ -55,7 +55,7 @@ def deal_folds(
     """Every pairing of a fold of users with a fold of prompts, in a fixed order.
 
     Args:
-        histories: all pairs.
+        table: all pairs.
         num_user_folds, num_prompt_folds: at least 2 each.
         num_references: read for each user, at most.
         seed: deals.
@@ -63,11 +63,11 @@ def deal_folds(
     Raises:
         ValueError: if there are fewer users or prompts than folds, or fewer than two folds.
     """
-    prompts = sorted({pair.prompt for pairs in histories.pairs.values() for pair in pairs})
-    user_folds = _deal(sorted(histories.pairs), num_user_folds, seed, what="users")
+    prompts = sorted({pair.prompt for pairs in table.pairs.values() for pair in pairs})
+    user_folds = _deal(sorted(table.pairs), num_user_folds, seed, what="users")
     prompt_folds = _deal(prompts, num_prompt_folds, seed + 1, what="prompts")
     return [
-        _fold(histories, set(users), set(asked), num_references, seed)
+        _fold(table, set(users), set(asked), num_references, seed)
         for users in user_folds
         for asked in prompt_folds
     ]
@@ -124,24 +124,24 @@ def _figures(
 
 
 def _fold(
-    histories: PairTable, users: set[str], prompts: set[str], num_references: int, seed: int
+    table: PairTable, users: set[str], prompts: set[str], num_references: int, seed: int
 ) -> Fold:
     learned = {
         user: tuple(pair for pair in pairs if pair.prompt not in prompts)
-        for user, pairs in histories.pairs.items()
+        for user, pairs in table.pairs.items()
         if user not in users
     }
     samples = {}
     for user in sorted(users):
-        asked = [pair for pair in histories.pairs[user] if pair.prompt in prompts]
-        others = [pair for pair in histories.pairs[user] if pair.prompt not in prompts]
+        asked = [pair for pair in table.pairs[user] if pair.prompt in prompts]
+        others = [pair for pair in table.pairs[user] if pair.prompt not in prompts]
         references = select(others, num_references)
         if asked and references:
             samples[user] = Sample(references, tuple(asked))
-    asked_pairs = replace(histories, pairs={u: s.pairs for u, s in samples.items()})
+    asked_pairs = replace(table, pairs={u: s.pairs for u, s in samples.items()})
     return Fold(
-        learned=replace(histories, pairs=learned),
-        known=replace(histories, pairs=learned | {u: s.references for u, s in samples.items()}),
+        learned=replace(table, pairs=learned),
+        known=replace(table, pairs=learned | {u: s.references for u, s in samples.items()}),
         samples=samples,
         opposed=find_opposed(asked_pairs, list(samples), seed=seed, most_a_user=10**9),
     )

@@ -55,9 +55,9 @@ def evaluate(
     folder = find_checkpoint(checkpoint)
     scorer = load_scorer(folder)
     tell("reading choices")
-    histories = read_pair_table(store)
+    table = read_pair_table(store)
     asked = ask(
-        histories,
+        table,
         read_trained_on(folder),
         seed=seed,
         num_references=scorer.config.num_references,
@@ -66,14 +66,14 @@ def evaluate(
         most_users=most_users,
         pairs=pairs,
     )
-    images = stored_images(store, histories.images)
+    images = stored_images(store, table.images)
     judge = Judge(
         asked,
         scorer,
         folder,
         ImageFeatures(scorer, images),
         images,
-        stored=lambda row: store.image(histories.images[row]),
+        stored=lambda row: store.image(table.images[row]),
         truth=truth,
         weights=weights,
         against=against or {},
@@ -83,7 +83,7 @@ def evaluate(
     return Results(
         checkpoint=folder.name,
         model_version=scorer.model_version,
-        data_digest=histories_digest(histories),
+        data_digest=histories_digest(table),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=seed,
         num_references=scorer.config.num_references,

@@ -119,7 +119,7 @@ class Judge:
 
     def truth_of(self, samples: Samples) -> WorldTruth | None:
         """The world's truth, where it knows every user and image of some samples."""
-        if self.truth is None or not of_this_world(samples, self.asked.histories, self.truth):
+        if self.truth is None or not of_this_world(samples, self.asked.table, self.truth):
             return None
         return self.truth
 

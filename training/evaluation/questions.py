@@ -187,7 +187,7 @@ def with_references(samples: Samples, count: int) -> dict[str, Sample]:
     }
 
 
-def one_of_four(samples: Samples, histories: PairTable, *, seed: int) -> dict[str, OneOfFour]:
+def one_of_four(samples: Samples, table: PairTable, *, seed: int) -> dict[str, OneOfFour]:
     """For each user one liked image and three disliked ones, all apart from the references.
 
     The paper does not say whether the four share a prompt; here they need not.
@@ -199,7 +199,7 @@ def one_of_four(samples: Samples, histories: PairTable, *, seed: int) -> dict[st
         liked = sample.pairs[0]
         others = {
             pair.disliked: CandidateRow(pair.disliked, pair.prompt)
-            for pair in histories.pairs[user]
+            for pair in table.pairs[user]
             if pair.disliked not in read | {liked.liked}
         }
         if len(others) >= 3:
@@ -212,12 +212,12 @@ def one_of_four(samples: Samples, histories: PairTable, *, seed: int) -> dict[st
 
 
 def find_opposed(
-    histories: PairTable, users: Collection[str], *, seed: int, most_a_user: int = 4
+    table: PairTable, users: Collection[str], *, seed: int, most_a_user: int = 4
 ) -> list[Opposed]:
     """Pairs of images on which two of the users disagree, each user in at most `most_a_user`."""
     verdicts: dict[tuple[int, int], dict[str, Pair]] = {}
     for user in sorted(users):
-        for pair in histories.pairs[user]:
+        for pair in table.pairs[user]:
             key = (min(pair.liked, pair.disliked), max(pair.liked, pair.disliked))
             verdicts.setdefault(key, {})[user] = pair
     disagreed = [

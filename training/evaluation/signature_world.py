@@ -17,20 +17,20 @@ CEILING = "posterior"
 
 
 def posterior_tastes(
-    cuts: Mapping[str, Cut], histories: PairTable, truth: WorldTruth, *, seed: int
+    cuts: Mapping[str, Cut], table: PairTable, truth: WorldTruth, *, seed: int
 ) -> tuple[Float[np.ndarray, "N _"], Float[np.ndarray, "N _"]]:
     """Mean taste given each half and the population: nobody can know a person better.
 
     Args:
         cuts: by user, of this world.
-        histories: what their rows stand for.
+        table: what their rows stand for.
         truth: the population and the images' attributes.
         seed: of the posterior's samples.
     """
     rows = []
     for user, cut in cuts.items():
         rng = np.random.default_rng([seed, 6, *user.encode()])
-        rows.append([_mean_taste(half, histories, truth, rng) for half in (cut.first, cut.second)])
+        rows.append([_mean_taste(half, table, truth, rng) for half in (cut.first, cut.second)])
     means = np.array(rows)
     return means[:, 0], means[:, 1]
 
@@ -53,10 +53,10 @@ def agreement(
 
 
 def _mean_taste(
-    pairs: Pairs, histories: PairTable, truth: WorldTruth, rng: np.random.Generator
+    pairs: Pairs, table: PairTable, truth: WorldTruth, rng: np.random.Generator
 ) -> Float[np.ndarray, " A"]:
     liked, disliked = (
-        truth.attributes_of([histories.images[getattr(pair, side)] for pair in pairs])
+        truth.attributes_of([table.images[getattr(pair, side)] for pair in pairs])
         for side in ("liked", "disliked")
     )
     known = posterior(liked, disliked, truth.population, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng)

@@ -74,16 +74,16 @@ def cross_validate_checkpoint(
         ValueError: if there are too few users or prompts.
     """
     scorer = load_scorer(checkpoint)
-    histories = eligible(read_pair_table(store), FEWEST_LIKED)
+    table = eligible(read_pair_table(store), FEWEST_LIKED)
     folds = deal_folds(
-        histories,
+        table,
         num_user_folds=num_user_folds,
         num_prompt_folds=num_prompt_folds,
         num_references=scorer.config.num_references,
         seed=tuning.seed,
     )
-    rows = sorted({row for pairs in histories.pairs.values() for row in images_of(pairs)})
-    encoded = encode_all(scorer, store, histories.images, rows, console=console)
+    rows = sorted({row for pairs in table.pairs.values() for row in images_of(pairs)})
+    encoded = encode_all(scorer, store, table.images, rows, console=console)
 
     def learn(number: int, fold: Fold) -> list[Predictor]:
         tuned = load_scorer(checkpoint)
@@ -92,7 +92,7 @@ def cross_validate_checkpoint(
             ScorerPredictor(tuned, encoded.rows, name="fine_tuned"),
             ScorerPredictor(scorer, encoded.rows, name="as_shipped"),
             *without_weights(fold.known, encoded.rows, seed=tuning.seed),
-            *_knowing_the_images(histories, fold, encoded, seed=tuning.seed),
+            *_knowing_the_images(table, fold, encoded, seed=tuning.seed),
         ]
 
     return cross_validate(folds, learn, compared_with="fine_tuned", seed=tuning.seed)
@@ -133,15 +133,15 @@ def _fine_tune(
 
 
 def _knowing_the_images(
-    histories: PairTable, fold: Fold, encoded: Encoded, *, seed: int
+    table: PairTable, fold: Fold, encoded: Encoded, *, seed: int
 ) -> list[Predictor]:
     """Crowd baselines that also know what the other people thought of the very images asked.
 
     Nobody who must rank new images knows that: the mark to see how much taste is shared.
     """
     asked = {user: sample.references for user, sample in fold.samples.items()}
-    others = {user: pairs for user, pairs in histories.pairs.items() if user not in asked}
-    known = PairTable(others | asked, histories.images)
+    others = {user: pairs for user, pairs in table.pairs.items() if user not in asked}
+    known = PairTable(others | asked, table.images)
     crowd = {"mean_rating", "user_knn", "matrix_factorisation"}
     predictors = without_weights(known, encoded.rows, seed=seed)
     knowing = [each for each in predictors if each.name in crowd]

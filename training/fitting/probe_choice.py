@@ -6,11 +6,11 @@ from training.data.samples import PairTable
 from training.predictors.predictor import CandidateRow
 
 
-def choose_probes(histories: PairTable, *, num_probes: int, seed: int) -> tuple[CandidateRow, ...]:
+def choose_probes(table: PairTable, *, num_probes: int, seed: int) -> tuple[CandidateRow, ...]:
     """Images that training users were shown, at random, each of another prompt while there are.
 
     Args:
-        histories: what is learned from.
+        table: what is learned from.
         num_probes: at most, at least 1.
         seed: decides.
 
@@ -20,7 +20,7 @@ def choose_probes(histories: PairTable, *, num_probes: int, seed: int) -> tuple[
     shown = sorted(
         {
             (row, pair.prompt)
-            for pairs in histories.pairs.values()
+            for pairs in table.pairs.values()
             for pair in pairs
             for row in (pair.liked, pair.disliked)
         }

@@ -119,7 +119,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 def fit_signatures(
     scorer: PreferenceScorer,
-    histories: PairTable,
+    table: PairTable,
     features: Features,
     probes: Probes,
     recipe: SignatureRecipe,
@@ -131,7 +131,7 @@ def fit_signatures(
 
     Args:
         scorer: trained.
-        histories: what was learned from.
+        table: what was learned from.
         features: image tokens of its rows.
         probes: everybody's.
         recipe: dimension, ridge and how many users.
@@ -142,7 +142,7 @@ def fit_signatures(
         ValueError: if fewer than four users have two halves.
     """
     first, second = draw_halves(
-        histories,
+        table,
         num_references=scorer.config.num_references,
         most_users=recipe.most_users,
         seed=seed,
@@ -177,17 +177,17 @@ def check_enough(num_users: int) -> None:
 
 
 def draw_halves(
-    histories: PairTable, *, num_references: int, most_users: int, seed: int
+    table: PairTable, *, num_references: int, most_users: int, seed: int
 ) -> tuple[list[tuple[Pair, ...]], list[tuple[Pair, ...]]]:
     """Two halves of each history, of at most so many users, by random numbers of their own."""
-    users = sorted(histories.pairs)
+    users = sorted(table.pairs)
     order = np.random.default_rng([seed, 33]).permutation(len(users))
     cuts: list[tuple[tuple[Pair, ...], tuple[Pair, ...]]] = []
     for index in order:
         if len(cuts) == most_users:
             break
         user = users[index]
-        cut = halves(histories.pairs[user], user_rng(seed, user), num_references=num_references)
+        cut = halves(table.pairs[user], user_rng(seed, user), num_references=num_references)
         if cut is not None:
             cuts.append(cut)
     return [one for one, _ in cuts], [other for _, other in cuts]

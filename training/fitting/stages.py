@@ -74,8 +74,8 @@ class Training:
             LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `stream_images` raise.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        histories = read_pair_table(self.store, self.users)
-        parts = split(histories, self.recipe.split)
+        table = read_pair_table(self.store, self.users)
+        parts = split(table, self.recipe.split)
         SignatureFit(self.recipe, self.store, parts.train).check()
         identity = run_identity(self.recipe, self.base, parts, stage1=self.stage1)
         if self.processes.is_main:

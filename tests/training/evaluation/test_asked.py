@@ -33,7 +33,7 @@ def histories() -> PairTable:
 
 def asked(**options) -> Asked:
     defaults = {"seed": 0, "num_references": 3, "num_pairs": 4}
-    known = options.pop("histories", histories())
+    known = options.pop("table", histories())
     return ask(known, options.pop("trained", None), **(defaults | options))
 
 
@@ -76,9 +76,7 @@ def test_an_image_validated_on_is_asked_of_nobody() -> None:
     }
     record = trained_on(PairTable({}, ()), validation=["u2"], parts={})
     for seed in range(5):
-        found = asked(
-            histories=PairTable(pairs, known.images), trained=record, num_pairs=99, seed=seed
-        )
+        found = asked(table=PairTable(pairs, known.images), trained=record, num_pairs=99, seed=seed)
         assert not images_of(found.unseen["u1"].pairs) & images_of([shared])
         assert found.num_overlapping == 1
 
@@ -99,7 +97,7 @@ def test_an_image_learned_from_is_asked_of_nobody() -> None:
     }
     for seed in range(5):
         found = asked(
-            histories=PairTable(pairs, known.images),
+            table=PairTable(pairs, known.images),
             trained=learned(8, "u0"),
             num_pairs=99,
             seed=seed,

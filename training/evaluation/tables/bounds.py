@@ -33,7 +33,7 @@ def measure(judge: Judge) -> Bounds | None:
         return None
     judge.tell("the world's bounds")
     own = {user: accuracy(each) for user, each in judge.own_margins("unseen").items()}
-    figures = world_figures(own, asked.unseen, asked.histories, truth, seed=judge.seed)
+    figures = world_figures(own, asked.unseen, asked.table, truth, seed=judge.seed)
     return Bounds(**figures)
 
 

@@ -45,7 +45,7 @@ def measure(judge: Judge) -> ByReferences | None:
     if truth is not None:
         judge.tell("best possible by number of references")
         best = best_by_references(
-            asked.unseen, asked.histories, truth, REFERENCE_COUNTS, seed=judge.seed
+            asked.unseen, asked.table, truth, REFERENCE_COUNTS, seed=judge.seed
         )
     return ByReferences(ours, best)
 

@@ -146,7 +146,7 @@ def layout(result: ColdStartFigures | None) -> Mapping[str, Any]:
 
 def _fit(judge: Judge) -> Lent | None:
     judged = dict(list(judge.asked.unseen.items())[:MOST_JUDGED])
-    lenders = _lenders(judge.asked.histories, judged, seed=judge.seed)
+    lenders = _lenders(judge.asked.table, judged, seed=judge.seed)
     if len(judged) < 2 or len(lenders) < 4:
         return None
     cold_start, report = fit_cold_start(
@@ -159,11 +159,11 @@ def _fit(judge: Judge) -> Lent | None:
     return Lent(judged, lenders, cold_start, report)
 
 
-def _lenders(histories: PairTable, judged: Samples, *, seed: int) -> tuple[tuple[Pair, ...], ...]:
+def _lenders(table: PairTable, judged: Samples, *, seed: int) -> tuple[tuple[Pair, ...], ...]:
     """What `recsys coldstart fit` would read of everybody else."""
-    others = [user for user, pairs in histories.pairs.items() if pairs and user not in judged]
+    others = [user for user, pairs in table.pairs.items() if pairs and user not in judged]
     order = np.random.default_rng([seed, 42]).permutation(len(others))[:MOST_LENDERS]
-    return tuple(select(histories.pairs[others[index]], MAX_PAIRS) for index in order)
+    return tuple(select(table.pairs[others[index]], MAX_PAIRS) for index in order)
 
 
 def _ways(judge: Judge, borrowed: Lent, count: int) -> Ways:
@@ -173,7 +173,7 @@ def _ways(judge: Judge, borrowed: Lent, count: int) -> Ways:
     over = _over_pairs(fewer)
     best, closed, truth = None, None, judge.truth_of(borrowed.judged)
     if truth is not None:
-        possible = world_accuracies(fewer, judge.asked.histories, truth, seed=judge.seed)
+        possible = world_accuracies(fewer, judge.asked.table, truth, seed=judge.seed)
         best = dict(possible["best_possible"])
         if over(_less(best, alone)).low > 0:  # else there may be no gap to close
             closed = gap_closed(*(list(each.values()) for each in (both, alone, best)))

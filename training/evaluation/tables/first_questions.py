@@ -87,7 +87,7 @@ def measure(judge: Judge) -> FirstQuestionFigures | None:
         borrowed.cold_start,
         borrowed.lenders,
         borrowed.judged,
-        histories=judge.asked.histories,
+        table=judge.asked.table,
         features=judge.features,
         truth=truth,
         seed=judge.seed,
@@ -121,7 +121,7 @@ def judge_first_questions(
     lenders: Sequence[Sequence[Pair]],
     samples: Samples,
     *,
-    histories: PairTable,
+    table: PairTable,
     features: Features,
     truth: WorldTruth,
     seed: int,
@@ -132,7 +132,7 @@ def judge_first_questions(
         cold_start: learned from the lenders.
         lenders: pairs of each; what they were shown is the pool.
         samples: what is asked of people who are not among them; their references are not used.
-        histories: what rows stand for.
+        table: what rows stand for.
         features: image tokens by row.
         truth: of the world.
         seed: of the pool, the answers and the random pairs.
@@ -143,14 +143,14 @@ def judge_first_questions(
     """
     pool = draw_pool(lenders, seed=seed)
     samples = _held_out(samples, pool)
-    if not samples or not of_this_world(samples, histories, truth):
+    if not samples or not of_this_world(samples, table, truth):
         return None
     try:
-        attributes = _attribute_differences(pool, histories, truth)
+        attributes = _attribute_differences(pool, table, truth)
     except KeyError:
         return None
     asking = _Asking(cold_start, pool, differences_of(pool, cold_start, features))
-    questions = _first_questions(cold_start, lenders, histories, pool, features, seed=seed)
+    questions = _first_questions(cold_start, lenders, table, pool, features, seed=seed)
     if len(questions) < MAX_PAIRS:
         return None
     rights = []
@@ -298,11 +298,10 @@ def _asked_differences(
 
 
 def _attribute_differences(
-    pool: PairPool, histories: PairTable, truth: WorldTruth
+    pool: PairPool, table: PairTable, truth: WorldTruth
 ) -> Float[np.ndarray, "P A"]:
     first, second = (
-        truth.attributes_of([histories.images[row] for row in pool.images[:, side]])
-        for side in (0, 1)
+        truth.attributes_of([table.images[row] for row in pool.images[:, side]]) for side in (0, 1)
     )
     return cast(np.ndarray, first.astype(np.float64) - second)
 

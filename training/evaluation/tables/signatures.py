@@ -137,7 +137,7 @@ def measure(judge: Judge) -> Signatures | NotMeasured:
     return judge_signatures(
         judge.scorer,
         judge.folder,
-        judge.asked.histories,
+        judge.asked.table,
         judge.features,
         list(judge.asked.unseen),
         truth=judge.truth,
@@ -149,7 +149,7 @@ def measure(judge: Judge) -> Signatures | NotMeasured:
 def judge_signatures(
     scorer: PreferenceScorer,
     folder: Path,
-    histories: PairTable,
+    table: PairTable,
     features: Features,
     users: Sequence[str],
     *,
@@ -162,7 +162,7 @@ def judge_signatures(
     Args:
         scorer: loaded from the checkpoint.
         folder: the checkpoint.
-        histories: all pairs.
+        table: all pairs.
         features: image tokens of their rows.
         users: who is judged: users never learned from.
         truth: of a synthetic world; used where it knows all users.
@@ -174,7 +174,7 @@ def judge_signatures(
     """
     if not has_signature(folder):
         return NotMeasured("the checkpoint has no signature part: `recsys train` adds one")
-    cuts = cut_histories(histories, users, num_references=scorer.config.num_references, seed=seed)
+    cuts = cut_histories(table, users, num_references=scorer.config.num_references, seed=seed)
     if len(cuts) < FEWEST_USERS:
         return NotMeasured(
             f"at least {FEWEST_USERS} users never learned from must have four choices that"
@@ -182,11 +182,11 @@ def judge_signatures(
         )
     judge = open_judge(scorer, folder, features, cuts, tell)
     vectors = judge.table()
-    is_known = truth is not None and of_this_world(_samples(cuts), histories, truth)
+    is_known = truth is not None and of_this_world(_samples(cuts), table, truth)
     if truth is None or not is_known:
         return _other_halves(judge, vectors, seed=seed)
     tell("signatures: the best possible")
-    vectors[CEILING] = posterior_tastes(cuts, histories, truth, seed=seed)
+    vectors[CEILING] = posterior_tastes(cuts, table, truth, seed=seed)
     one = {name: first for name, (first, _) in vectors.items()} | {WHOLE: judge.whole()}
     return _with_tastes(_other_halves(judge, vectors, seed=seed), one, cuts, truth, seed=seed)
 

@@ -50,7 +50,7 @@ def world():
 
 def judged(world, **other):
     cold_start, lenders, samples, histories, features, truth = world
-    known = {"histories": histories, "features": features, "truth": truth, "seed": 0} | other
+    known = {"table": histories, "features": features, "truth": truth, "seed": 0} | other
     return judge_first_questions(
         known.pop("cold_start", cold_start),
         known.pop("lenders", lenders),
@@ -105,7 +105,7 @@ def test_of_another_world_nothing_is_told(world) -> None:
     strangers = {f"stranger {user}": sample for user, sample in samples.items()}
     assert judged(world, samples=strangers) is None
     renamed = ("0" * 64,) * 240 + histories.images[240:]
-    assert judged(world, histories=PairTable({}, renamed)) is None
+    assert judged(world, table=PairTable({}, renamed)) is None
 
 
 def test_too_few_pairs_to_ask(world) -> None:
