@@ -4,15 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from recsys.engine.batcher import FlushLoop
 from recsys.engine.caches import PrefixCache, PrefixKey
 from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, Scored
-from recsys.engine.worker import ModelThread, Scorer, UserPrefix
+from recsys.engine.worker import Computed, ModelThread, Scorer, UserPrefix
 from recsys.errors import DeadlinePassed, Overloaded, Unavailable
-
-Result = TypeVar("Result")
 
 __all__ = ["EngineStats", "Scored", "Scorer", "ScoringEngine", "UserPrefix"]
 
@@ -187,7 +185,7 @@ class ScoringEngine:
         """Drop all that is kept of a user, what is being computed now included; any thread."""
         self._cache.forget(user_key)
 
-    def compute(self, function: Callable[..., Result], *args: Any) -> Result:
+    def compute(self, function: Callable[..., Computed], *args: Any) -> Computed:
         """Run another computation of the model between requests, and wait; from any other thread.
 
         Raises:

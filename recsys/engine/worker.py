@@ -14,7 +14,7 @@ from recsys.engine.caches import SizedPrefix
 from recsys.errors import RecsysError, Unavailable
 from recsys.scorer.borrowed import Borrowed
 
-Result = TypeVar("Result")
+Computed = TypeVar("Computed")
 
 
 @runtime_checkable
@@ -115,7 +115,7 @@ class ModelThread:
         """
         await self._run(self._score_synthetic)
 
-    def compute(self, function: Callable[..., Result], *args: Any) -> Result:
+    def compute(self, function: Callable[..., Computed], *args: Any) -> Computed:
         """Run another computation of the model, and wait: not for the event loop's own thread.
 
         Raises:
@@ -135,11 +135,11 @@ class ModelThread:
         """Take no more calls; the one that runs ends by itself, for a thread cannot be stopped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, function: Callable[..., Result], *args: Any) -> Result:
+    async def _run(self, function: Callable[..., Computed], *args: Any) -> Computed:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._watched, function, *args)
 
-    def _watched(self, function: Callable[..., Result], *args: Any) -> Result:
+    def _watched(self, function: Callable[..., Computed], *args: Any) -> Computed:
         # On the model thread: so the time counts from when the call runs, not from when it waits.
         self._busy_since = self._clock()
         try:

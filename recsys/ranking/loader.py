@@ -18,7 +18,7 @@ from recsys.scorer.model import CandidateImage, Reference
 from recsys.scorer.references import image_names, pair_up
 from storage.errors import UnknownImage
 
-Result = TypeVar("Result")
+Loaded = TypeVar("Loaded")
 
 
 class ImageLoader:
@@ -42,7 +42,7 @@ class ImageLoader:
         self._reader = ImageReader(images, limits, geometry)
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="recsys-decode")
 
-    async def run(self, function: Callable[..., Result], *args: Any) -> Result:
+    async def run(self, function: Callable[..., Loaded], *args: Any) -> Loaded:
         """Run what blocks in one of the threads; it must not wait for another of them."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *args)

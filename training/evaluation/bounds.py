@@ -16,7 +16,7 @@ from training.world.truth import WorldTruth
 NUM_POSTERIOR_SAMPLES = 20_000
 Attributes = npt.NDArray[np.float32]
 ByUser = Mapping[str, float]
-"""Accuracy by user."""
+"""Share of each user's pairs that is ranked correctly."""
 
 
 def world_accuracies(

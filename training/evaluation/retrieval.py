@@ -15,7 +15,7 @@ NUM_NEAREST = 10
 _ROWS_AT_ONCE = 1000
 
 UserVectors = Float[np.ndarray, "N E"]
-ByUser = Float[np.ndarray, " N"]
+UserValues = Float[np.ndarray, " N"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +29,17 @@ class TasteScale:
     """
 
     tastes: Float[np.ndarray, "N A"]
-    random: ByUser
-    best: ByUser
+    random: UserValues
+    best: UserValues
 
-    def shared(self, vectors: UserVectors) -> ByUser:
+    def shared(self, vectors: UserVectors) -> UserValues:
         """Mean cosine of true taste to the users whose vectors are nearest.
 
         Args:
             vectors: in the order of the tastes.
         """
         tastes, neighbours = self.tastes, nearest(vectors)
-        return cast(ByUser, np.einsum("na,nka->nk", tastes, tastes[neighbours]).mean(axis=1))
+        return cast(UserValues, np.einsum("na,nka->nk", tastes, tastes[neighbours]).mean(axis=1))
 
 
 def taste_scale(tastes: Float[np.ndarray, "N A"]) -> TasteScale:
@@ -79,7 +79,7 @@ def nearest(vectors: UserVectors, count: int = NUM_NEAREST) -> Int[np.ndarray, "
     return np.concatenate(neighbours)
 
 
-def reciprocal_ranks(first: UserVectors, second: UserVectors) -> ByUser:
+def reciprocal_ranks(first: UserVectors, second: UserVectors) -> UserValues:
     """One over the place of each user's other vector among all the others', by cosine.
 
     Users in a tie share the middle of their places.
@@ -103,13 +103,13 @@ def chance_of_ranks(num_users: int) -> float:
     return float((1 / np.arange(1, num_users + 1)).mean())
 
 
-def cosines(first: UserVectors, second: UserVectors) -> ByUser:
+def cosines(first: UserVectors, second: UserVectors) -> UserValues:
     """Cosine of vectors paired by position."""
-    return cast(ByUser, (_unit(first) * _unit(second)).sum(axis=1))
+    return cast(UserValues, (_unit(first) * _unit(second)).sum(axis=1))
 
 
 def ratio_of_means(
-    above: ByUser, below: ByUser, *, n_pairs: int, seed: int = 0, num_draws: int = NUM_DRAWS
+    above: UserValues, below: UserValues, *, n_pairs: int, seed: int = 0, num_draws: int = NUM_DRAWS
 ) -> Figure:
     """Mean of one over mean of the other, its interval by bootstrap over users.
 

@@ -19,7 +19,7 @@ from recsys.history import Pair, select
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
 from training.data.samples import PairTable
-from training.evaluation.bounds import gap_closed, world_accuracies
+from training.evaluation.bounds import ByUser, gap_closed, world_accuracies
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure, accuracy, over_users
 from training.evaluation.questions import Samples, with_references
@@ -29,9 +29,6 @@ from training.evaluation.tables.table import ReportTable
 COUNTS = (0, 1, 2, 4, 8)
 MOST_LENDERS = 2000
 MOST_JUDGED = 400
-
-ByUser = dict[str, float]
-"""Share of each user's pairs that is ranked correctly."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +198,7 @@ def _rights(
 ) -> tuple[ByUser, ByUser, ByUser]:
     """What the model, the classes and the served blend of both rank correctly."""
     borrowing = BorrowingScorer(scorer, cold_start)
-    alone, classes, both = ByUser(), ByUser(), ByUser()
+    alone, classes, both = dict[str, float](), dict[str, float](), dict[str, float]()
     for user, sample in samples.items():
         read = [row for pair in sample.references for row in (pair.liked, pair.disliked)]
         asked = [row for pair in sample.pairs for row in (pair.liked, pair.disliked)]
