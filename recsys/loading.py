@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from recsys.errors import CheckpointRefused
 
 if TYPE_CHECKING:
-    from recsys.engine.engine import Scorer
+    from recsys.engine.worker import Scorer
     from recsys.images.preprocess import ImageGeometry
     from recsys.scorer.model import PreferenceScorer
     from recsys.settings import Settings

@@ -14,7 +14,8 @@ from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, newest_liked, shown
 from recsys.errors import CheckpointRefused
 from recsys.runtime import Runtime
-from recsys.similarity.index import Neighbour, SignatureIndex
+from recsys.similarity.index import SignatureIndex
+from recsys.similarity.rows import Neighbour
 from storage.browsing import SeenUser
 from storage.errors import UnknownImage
 

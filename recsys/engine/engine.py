@@ -9,10 +9,8 @@ from typing import Any
 from recsys.engine.batcher import FlushLoop
 from recsys.engine.caches import PrefixCache, PrefixKey
 from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, Scored
-from recsys.engine.worker import Computed, ModelThread, Scorer, UserPrefix
+from recsys.engine.worker import Computed, ModelThread, Scorer
 from recsys.errors import DeadlinePassed, Overloaded, Unavailable
-
-__all__ = ["EngineStats", "Scored", "Scorer", "ScoringEngine", "UserPrefix"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
-from recsys.engine.engine import Scored
+from recsys.engine.queue import Scored
 from recsys.errors import DeadlinePassed, Overloaded
 from recsys.history import HistoryReader, ReferencePair, read_history, references_of
 from recsys.ranking.candidates import (
@@ -20,17 +20,6 @@ from recsys.ranking.candidates import (
 )
 from recsys.ranking.loader import ImageLoader
 from recsys.scorer.model import CandidateImage
-
-__all__ = [
-    "Candidate",
-    "CandidateStatus",
-    "Personalization",
-    "RankedCandidate",
-    "Ranker",
-    "Ranking",
-    "order_candidates",
-    "references_of",
-]
 
 NOBODY = ""
 """The user key of the prefix without references; no user id is empty."""

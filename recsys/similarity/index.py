@@ -25,8 +25,6 @@ from storage.signatures import SignatureStore
 
 FRESH_S = 0.25
 
-__all__ = ["IndexFacts", "Neighbour", "SignatureIndex"]
-
 logger = logging.getLogger(__name__)
 
 

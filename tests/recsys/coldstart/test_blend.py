@@ -12,7 +12,8 @@ from recsys.coldstart.blend import blended
 from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.coldstart.population import MAX_FLAT, ColdStart, pooled
-from recsys.engine.engine import Scorer, ScoringEngine, UserPrefix
+from recsys.engine.engine import ScoringEngine
+from recsys.engine.worker import Scorer, UserPrefix
 from recsys.scorer.borrowed import NOTHING_BORROWED
 
 ALONE = (0.0, 1.0, 0.0)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys.engine.engine import Scored, ScoringEngine
+from recsys.engine.engine import ScoringEngine
+from recsys.engine.queue import Scored
 from recsys.errors import InvalidRequest
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 

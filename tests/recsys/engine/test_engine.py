@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from recsys.engine.engine import Scored, Scorer, ScoringEngine
+from recsys.engine.engine import ScoringEngine
+from recsys.engine.queue import Scored
+from recsys.engine.worker import Scorer
 from recsys.errors import Overloaded, Unavailable
 
 # Scores

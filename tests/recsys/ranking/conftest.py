@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from recsys.engine.engine import Scored
+from recsys.engine.queue import Scored
 from recsys.images.decode import ImageLimits
+from recsys.ranking.candidates import Candidate
 from recsys.ranking.loader import ImageLoader
-from recsys.ranking.ranker import Candidate, Ranker
+from recsys.ranking.ranker import Ranker
 from storage.errors import UnknownImage
 from storage.records import Choice, History, StoredChoice
 

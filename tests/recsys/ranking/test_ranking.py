@@ -8,13 +8,8 @@ import pytest
 
 from recsys.errors import DeadlinePassed, InvalidRequest, Overloaded, Unavailable
 from recsys.images.decode import ImageLimits
-from recsys.ranking.ranker import (
-    Candidate,
-    CandidateStatus,
-    Personalization,
-    Ranker,
-    order_candidates,
-)
+from recsys.ranking.candidates import Candidate, CandidateStatus, Personalization
+from recsys.ranking.ranker import Ranker, order_candidates
 from storage.records import History
 
 GIVE_UP_S = 60.0

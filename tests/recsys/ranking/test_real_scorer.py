@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from recsys.engine.engine import Scorer, ScoringEngine
+from recsys.engine.engine import ScoringEngine
+from recsys.engine.worker import Scorer
 from recsys.images.decode import ImageLimits
 from recsys.ranking.loader import ImageLoader
 from recsys.ranking.ranker import Ranker

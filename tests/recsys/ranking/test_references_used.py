@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from recsys.history import MAX_CHOICES_READ
-from recsys.ranking.ranker import NOBODY, Personalization, Ranker
+from recsys.ranking.candidates import Personalization
+from recsys.ranking.ranker import NOBODY, Ranker
 from storage.records import History
 
 GIVE_UP_S = 60.0

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsys.similarity.index import FRESH_S, Neighbour, SignatureIndex
-from recsys.similarity.rows import UserIds
+from recsys.similarity.index import FRESH_S, SignatureIndex
+from recsys.similarity.rows import Neighbour, UserIds
 from storage.signatures import SignatureStore
 from storage.tables import SignatureCounterRow, SignatureRow
 
