@@ -53,6 +53,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
         from recsys.coldstart.data import read_people, token_reader
         from recsys.coldstart.fit import fit_cold_start
         from recsys.coldstart.pool import choose_first_questions
+        from recsys.images.reader import ImageReader
         from storage.coldstart.populations import StoredColdStart
 
         store, scorer = runtime.store, runtime.scorer
@@ -62,7 +63,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
                 "a fit needs at least 4 users with a liked and a passed-over image,"
                 f" got {len(people.histories)}: import more choices"
             )
-        read = token_reader(scorer, store, people.images)
+        read = token_reader(scorer, ImageReader(store, runtime.image_limits), people.images)
         learned, report = fit_cold_start(scorer, people.histories, read, seed=seed)
         questions = choose_first_questions(
             learned, people.histories, people.images, read, seed=seed

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys.history import Pair, ReferencePair, read_history, references_of
-from recsys.images.decode import decode
+from recsys.images.reader import ImageReader
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 
@@ -63,7 +63,7 @@ def draw_users(store: HistoryStore, *, max_users: int, seed: int) -> list[str]:
 
 def token_reader(
     scorer: PreferenceScorer,
-    store: HistoryStore,
+    reader: ImageReader,
     images: Sequence[str],
     tell: Callable[[int], None] = lambda num_read: None,
 ) -> Callable[[Sequence[int]], Tensor]:
@@ -71,14 +71,14 @@ def token_reader(
 
     Args:
         scorer: encodes the images.
-        store: where the images are.
+        reader: reads the images.
         images: SHA-256 of each row.
         tell: called with the number of images of each call.
     """
 
     @torch.no_grad()
     def read(rows: Sequence[int]) -> Tensor:
-        pixels = [decode(store.image(images[row])).float() / 255 for row in rows]
+        pixels = [reader.read(images[row]) for row in rows]
         tokens = scorer.image_features(pixels)
         tell(len(rows))
         return tokens

@@ -87,6 +87,7 @@ def cross_validate(
             tuning=FineTuning(num_steps=steps, learning_rate=learning_rate, seed=seed),
             num_user_folds=user_folds,
             num_prompt_folds=prompt_folds,
+            limits=runtime.image_limits,
         )
     if is_json:
         show_json(plain(figures))

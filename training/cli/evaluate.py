@@ -139,6 +139,7 @@ def evaluate(
                 truth=read_truth(known) if known.exists() else None,
                 seed=seed,
                 without=[name for name, is_left_out in left_out.items() if is_left_out],
+                limits=runtime.image_limits,
             )
         if out is not None:
             write_report(results, out)

@@ -130,6 +130,7 @@ def _train(
             processes=processes,
             num_workers=workers,
             users=users,
+            limits=runtime.image_limits,
             stage1=stage1,
         )
         checkpoint = training.run()

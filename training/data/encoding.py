@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from recsys.images.decode import ImageLimits
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.data.batches import Batches, without_images
@@ -153,16 +154,23 @@ class Fresh:
         scorer: encodes.
         store: where the images are.
         images: SHA-256 of each row.
+        limits: of each image, bytes and pixels.
     """
 
     def __init__(
-        self, scorer: PreferenceScorer, store: HistoryStore, images: Sequence[str]
+        self,
+        scorer: PreferenceScorer,
+        store: HistoryStore,
+        images: Sequence[str],
+        *,
+        limits: ImageLimits,
     ) -> None:
         self.bad: set[int] = set()
         self.count = ImageCount()
         self._scorer = scorer
         self._store = store
         self._images = images
+        self._limits = limits
         self._row_of = {name: row for row, name in enumerate(images)}
         self._upcoming: Upcoming | None = None
         self._stream: Iterator[Mapping[str, Tensor]] | None = None
@@ -210,7 +218,7 @@ class Fresh:
 
     def of(self, scorer: PreferenceScorer) -> "Fresh":
         """The same images for another scorer; what was bad stays bad."""
-        other = Fresh(scorer, self._store, self._images)
+        other = Fresh(scorer, self._store, self._images, limits=self._limits)
         other.bad, other.count = self.bad, self.count
         return other
 
@@ -224,6 +232,7 @@ class Fresh:
                 self._store.blobs.url,
                 self._upcoming.names(at),
                 count=self.count,
+                limits=self._limits,
                 num_workers=self._upcoming.num_workers,
             )
         images = next(self._stream)
@@ -232,7 +241,7 @@ class Fresh:
 
     def _read(self, rows: Sequence[int]) -> dict[int, Tensor]:
         by_name = {self._images[row]: row for row in rows}
-        images, bad = read_images(self._store, list(by_name))
+        images, bad = read_images(self._store, list(by_name), limits=self._limits)
         self.count.take(len(by_name), bad)
         self.bad |= {by_name[name] for name in bad}
         return {by_name[name]: image for name, image in images.items()}
@@ -250,6 +259,7 @@ def encode_all(
     images: Sequence[str],
     rows: Sequence[int],
     *,
+    limits: ImageLimits,
     console: Console,
     num_workers: int = 0,
 ) -> Encoded:
@@ -260,6 +270,7 @@ def encode_all(
         store: where the images are.
         images: SHA-256 of each row of the table.
         rows: those that are needed.
+        limits: of each image, bytes and pixels.
         console: where progress is shown.
         num_workers: processes that decode.
 
@@ -275,7 +286,7 @@ def encode_all(
     table = torch.zeros(len(images), *empty.shape[1:], dtype=empty.dtype, device=empty.device)
     count = ImageCount()
     urls = store.database.url.render_as_string(hide_password=False), store.blobs.url
-    stream = stream_images(*urls, chunks, count=count, num_workers=num_workers)
+    stream = stream_images(*urls, chunks, count=count, limits=limits, num_workers=num_workers)
     for decoded in track(stream, "encoding images", total=len(chunks), console=console):
         if decoded:
             tokens = scorer.image_features([image.float() / 255 for image in decoded.values()])

@@ -7,7 +7,7 @@ from cachetools import LRUCache
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from recsys.images.decode import decode
+from recsys.images.decode import ImageLimits, decode
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 
@@ -21,9 +21,9 @@ MOST_BYTES = 1 << 30
 ENCODE_AT_ONCE = 64
 
 
-def stored_images(store: HistoryStore, images: Sequence[str]) -> ReadImage:
-    """A reader of images by their row in `images`, SHA-256 each."""
-    return lambda row: decode(store.image(images[row]))
+def stored_images(store: HistoryStore, images: Sequence[str], *, limits: ImageLimits) -> ReadImage:
+    """A reader of images within limits, by their row in `images`, SHA-256 each."""
+    return lambda row: decode(store.image(images[row]), limits)
 
 
 class ImageFeatures:

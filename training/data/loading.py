@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from recsys.errors import ImageRefused
-from recsys.images.decode import decode
+from recsys.images.decode import ImageLimits, decode
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.errors import StorageError
@@ -91,11 +91,20 @@ class ImageBatches(Dataset[DecodedBatch]):
     Args:
         database_url, blob_url: where workers open the store.
         batches: SHA-256 of each batch's images.
+        limits: of each image, bytes and pixels.
     """
 
-    def __init__(self, database_url: str, blob_url: str, batches: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        blob_url: str,
+        batches: Sequence[Sequence[str]],
+        *,
+        limits: ImageLimits,
+    ) -> None:
         self._urls = database_url, blob_url
         self._batches = batches
+        self._limits = limits
         self._store: HistoryStore | None = None
 
     def __len__(self) -> int:
@@ -105,11 +114,13 @@ class ImageBatches(Dataset[DecodedBatch]):
         if self._store is None:
             database_url, blob_url = self._urls
             self._store = HistoryStore(Database(database_url), BlobStore(blob_url))
-        images, bad = read_images(self._store, self._batches[index])
+        images, bad = read_images(self._store, self._batches[index], limits=self._limits)
         return {sha256: image.numpy() for sha256, image in images.items()}, bad
 
 
-def read_images(store: HistoryStore, sha256s: Sequence[str]) -> tuple[dict[str, Image], list[str]]:
+def read_images(
+    store: HistoryStore, sha256s: Sequence[str], *, limits: ImageLimits
+) -> tuple[dict[str, Image], list[str]]:
     """Decoded images by SHA-256, and those that could not be read.
 
     Bytes whose SHA-256 is another are damaged, which a decoder often does not notice.
@@ -117,6 +128,7 @@ def read_images(store: HistoryStore, sha256s: Sequence[str]) -> tuple[dict[str, 
     Args:
         store: where the images are.
         sha256s: of the images.
+        limits: of each image, bytes and pixels; one beyond them could not be read.
     """
     images: dict[str, Image] = {}
     bad = []
@@ -125,7 +137,7 @@ def read_images(store: HistoryStore, sha256s: Sequence[str]) -> tuple[dict[str, 
             data = store.image(sha256)
             if hashlib.sha256(data).hexdigest() != sha256:
                 raise ImageRefused(f"image {sha256[:12]} must have its own bytes: restore it")
-            images[sha256] = decode(data)
+            images[sha256] = decode(data, limits)
         except (ImageRefused, StorageError, FileNotFoundError):
             bad.append(sha256)
     return images, bad
@@ -137,6 +149,7 @@ def stream_images(
     batches: Sequence[Sequence[str]],
     *,
     count: ImageCount,
+    limits: ImageLimits,
     num_workers: int = 0,
 ) -> Iterator[Mapping[str, Image]]:
     """Yield the readable images of each batch, in order, read ahead by workers.
@@ -145,13 +158,14 @@ def stream_images(
         database_url, blob_url: of the store.
         batches: SHA-256 of each batch's images.
         count: updated with every batch.
+        limits: of each image, bytes and pixels.
         num_workers: processes that decode; 0 decodes in this one.
 
     Raises:
         TooManyBadImages: as `ImageCount.take`.
     """
     loader = DataLoader(
-        ImageBatches(database_url, blob_url, batches),
+        ImageBatches(database_url, blob_url, batches, limits=limits),
         batch_size=None,
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
 from storage.histories import HistoryStore
 from training.data.features import ImageFeatures, stored_images
@@ -30,6 +31,7 @@ def evaluate(
     truth: WorldTruth | None = None,
     seed: int = 0,
     without: Collection[str] = (),
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Results:
     """Judge a checkpoint on the users in storage.
 
@@ -47,6 +49,7 @@ def evaluate(
         seed: decides questions, controls and the intervals of opposed pairs; other intervals are
             always drawn with seed 0.
         without: names of tables that are left out.
+        limits: of each image, bytes and pixels.
 
     Raises:
         CheckpointRefused: if a checkpoint cannot be loaded.
@@ -66,7 +69,7 @@ def evaluate(
         most_users=most_users,
         pairs=pairs,
     )
-    images = stored_images(store, table.images)
+    images = stored_images(store, table.images, limits=limits)
     judge = Judge(
         asked,
         scorer,

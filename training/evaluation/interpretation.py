@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from recsys.images.decode import inspect
+from recsys.images.header import read_header
 from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.attention_maps import ordered_attention
 from recsys.signatures.orders import reorderings
@@ -59,4 +59,4 @@ def attention_maps(
 
 def data_url(encoded: bytes) -> str:
     """An encoded image as a URL that stands for itself, so that a page needs no network."""
-    return f"data:{inspect(encoded).media_type};base64,{base64.b64encode(encoded).decode()}"
+    return f"data:{read_header(encoded).media_type};base64,{base64.b64encode(encoded).decode()}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
@@ -56,6 +57,7 @@ def cross_validate_checkpoint(
     tuning: FineTuning,
     num_user_folds: int = 3,
     num_prompt_folds: int = 3,
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> dict[str, Compared]:
     """Judge a checkpoint before and after fine-tuning, and baselines, on people it never saw.
 
@@ -66,6 +68,7 @@ def cross_validate_checkpoint(
         console: where progress is shown.
         tuning: how each fold is learned from.
         num_user_folds, num_prompt_folds: folds of users and of prompts; every pairing is a round.
+        limits: of each image, bytes and pixels.
 
     Returns:
         By predictor: top1, opposed and how much better the fine-tuned checkpoint is.
@@ -83,7 +86,7 @@ def cross_validate_checkpoint(
         seed=tuning.seed,
     )
     rows = sorted({row for pairs in table.pairs.values() for row in images_of(pairs)})
-    encoded = encode_all(scorer, store, table.images, rows, console=console)
+    encoded = encode_all(scorer, store, table.images, rows, limits=limits, console=console)
 
     def learn(number: int, fold: Fold) -> list[Predictor]:
         tuned = load_scorer(checkpoint)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import read_preference_tokens, save_scorer
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
@@ -47,6 +48,7 @@ class Training:
         processes: those that share the work.
         num_workers: processes that decode images.
         users: learn from these alone, and validate on them; everybody by default.
+        limits: of each image, bytes and pixels.
         stage1: a checkpoint whose adapter and preference tokens stage 2 begins with, in place of
             a stage 1 of this run; it must have learned from the same choices.
     """
@@ -60,6 +62,7 @@ class Training:
     processes: Processes = ONE
     num_workers: int = 0
     users: Sequence[str] | None = None
+    limits: ImageLimits = DEFAULT_LIMITS
     stage1: Path | None = None
 
     def run(self) -> Path:
@@ -168,12 +171,13 @@ class Training:
     def _encoder(self, scorer: PreferenceScorer, parts: Split) -> Encoder:
         images = parts.train.images
         if not self.recipe.encodes_once:
-            return Fresh(scorer, self.store, images)
+            return Fresh(scorer, self.store, images, limits=self.limits)
         return encode_all(
             scorer,
             self.store,
             images,
             read_in_a_run(parts),
+            limits=self.limits,
             num_workers=self.num_workers,
             console=self.console,
         )

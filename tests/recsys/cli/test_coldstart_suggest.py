@@ -71,6 +71,13 @@ def test_before_the_fit_it_tells_what_to_run(run, people, checkpoint: Path) -> N
     assert "run `recsys coldstart fit`" in result.stderr
 
 
+def test_a_fit_reads_images_by_the_limits_of_the_settings(run, people, checkpoint: Path) -> None:
+    smaller = ["--set", "max_image_bytes=20"]
+    result = run(*smaller, "coldstart", "fit", "--checkpoint", str(checkpoint))
+    assert result.exit_code == 2
+    assert "image must have at most 20 bytes" in result.stderr
+
+
 @pytest.mark.parametrize("num_pairs", ["0", "9"])
 def test_a_number_out_of_range_is_refused(run, num_pairs: str) -> None:
     assert run("coldstart", "suggest", "-k", num_pairs).exit_code == 2

@@ -12,6 +12,8 @@ from PIL import Image
 
 from recsys.coldstart.data import MAX_PAIRS, draw_users, read_people, token_reader
 from recsys.history import Pair
+from recsys.images.decode import ImageLimits
+from recsys.images.reader import ImageReader
 from storage.histories import HistoryStore
 from storage.records import Choice, History, StoredChoice
 
@@ -116,7 +118,8 @@ def test_rows_are_read_as_the_model_sees_the_images(scorer) -> None:
         file = io.BytesIO()
         Image.fromarray(pixels[name]).save(file, "PNG")
         store.images[digest(name)] = file.getvalue()
-    read = token_reader(scorer, store, [digest(name) for name in "abc"], told.append)
+    reader = ImageReader(store, ImageLimits())
+    read = token_reader(scorer, reader, [digest(name) for name in "abc"], told.append)
     wanted = [torch.from_numpy(pixels[name]).permute(2, 0, 1).float() / 255 for name in "cab"]
     tokens = read([2, 0, 1])
     assert torch.allclose(tokens, scorer.image_features(wanted), atol=1e-6)

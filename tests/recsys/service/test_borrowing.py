@@ -11,7 +11,8 @@ from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.data import read_people, token_reader
 from recsys.coldstart.fit import fit_cold_start
 from recsys.errors import CheckpointRefused
-from recsys.images.decode import inspect
+from recsys.images.decode import ImageLimits, inspect
+from recsys.images.reader import ImageReader
 from recsys.loading import LoadedModel
 from recsys.loading import borrowing as borrowing_from
 from recsys.ranking.candidates import Candidate, Personalization
@@ -104,7 +105,7 @@ def learn(runtime_of, scorer, png):
                 bright, dark = int(rng.integers(140, 256)), int(rng.integers(0, 110))
                 remember(store, f"u{n}", png(bright), png(dark))
         people = read_people(store, max_users=NUM_PEOPLE, seed=0)
-        read = token_reader(scorer, store, people.images)
+        read = token_reader(scorer, ImageReader(store, ImageLimits()), people.images)
         learned, report = fit_cold_start(scorer, people.histories, read)
         stored = StoredColdStart("small", report.num_users, report.num_pairs, learned.to_bytes())
         ColdStartStore(store.database).put(stored)

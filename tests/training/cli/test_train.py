@@ -1,12 +1,14 @@
 """The training floor's commands: what they refuse, and in which words."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from recsys.cli.main import cli
+from recsys.scorer.checkpoint import find_checkpoint
 
 
 @pytest.fixture
@@ -65,3 +67,20 @@ def test_exactly_the_users_and_pairs_named_are_judged(run, tmp_path: Path) -> No
     users.write_text("nobody\n")
     refused = run("evaluate", "tiny", "--users", str(users))
     assert "every user named must be in storage" in " ".join(refused.output.split())
+
+
+@pytest.mark.slow
+def test_images_are_read_by_the_limits_of_the_settings(run, tmp_path: Path) -> None:
+    assert run("world", "create", "--users", "12", "--choices", "14").exit_code == 0
+    base, out = tmp_path / "base", str(tmp_path / "out")
+    for part in ("base", "tokenizer"):
+        shutil.copytree(find_checkpoint("tiny") / part, base, dirs_exist_ok=True)
+    training = ["train", "tiny", "--base", str(base), "--out", out]
+    for arguments, message in (
+        (training, "at most 1 % of images may be unreadable"),
+        (["cross-validate", "tiny", "--out", out], "at most 1 % of images may be unreadable"),
+        (["evaluate", "tiny"], "image must have at most 20 bytes"),
+    ):
+        found = run("--set", "max_image_bytes=20", *arguments)
+        assert found.exit_code == 1, arguments
+        assert message in " ".join(found.output.split()), arguments

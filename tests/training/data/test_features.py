@@ -25,6 +25,7 @@ from training.data.encoding import Fresh, encode_all
 from training.data.features import ImageFeatures, stored_images
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
+LIMITS = ImageLimits()
 SHAPE = TinyShape(
     image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
 )
@@ -69,11 +70,11 @@ def scorer(request) -> PreferenceScorer:
 def kept_tokens(way: str, scorer: PreferenceScorer, store: HistoryStore, names: tuple[str, ...]):
     """Rows -> image tokens, in one of the ways in which training and evaluation keep them."""
     if way == "kept":
-        return ImageFeatures(scorer, stored_images(store, names))
+        return ImageFeatures(scorer, stored_images(store, names, limits=LIMITS))
     if way == "fresh":
-        return Fresh(scorer, store, names).rows
+        return Fresh(scorer, store, names, limits=LIMITS).rows
     console = Console(file=io.StringIO())
-    return encode_all(scorer, store, names, range(len(names)), console=console).rows
+    return encode_all(scorer, store, names, range(len(names)), limits=LIMITS, console=console).rows
 
 
 @pytest.mark.parametrize("way", ["kept", "fresh", "once"])
@@ -82,7 +83,7 @@ def test_kept_tokens_score_as_the_pixels_that_are_served(
 ) -> None:
     """The seam: above it serving and evaluation call one function, with tokens of either origin."""
     features = kept_tokens(way, scorer, store, names)
-    reader = ImageReader(store, ImageLimits(), scorer.geometry)
+    reader = ImageReader(store, LIMITS, scorer.geometry)
     pairs = [ReferencePair(names[n], names[n + 1], PROMPTS[n]) for n in (0, 2)]
     with ThreadPoolExecutor(2) as threads:
         references = read_references(pairs, reader, threads)

@@ -12,6 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from recsys.history import Pair
+from recsys.images.decode import ImageLimits
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
@@ -24,6 +25,8 @@ from training.data.samples import PairTable, Sample
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.recipes.tiny import tiny
 from training.fitting.stages import stage_batches
+
+LIMITS = ImageLimits()
 
 
 def png(value: int, side: int = 8) -> bytes:
@@ -80,7 +83,9 @@ def place(tmp_path: Path) -> Place:
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_batches_come_in_order(place: Place, num_workers: int) -> None:
     count = ImageCount()
-    stream = stream_images(*place.urls, place.batches(5), count=count, num_workers=num_workers)
+    stream = stream_images(
+        *place.urls, place.batches(5), count=count, limits=LIMITS, num_workers=num_workers
+    )
     found = [[int(image[0, 1, 1]) for image in batch.values()] for batch in stream]
     assert found == [list(range(5)), list(range(5, 10)), [10, 11]]
     assert count.num_read == 12
@@ -89,7 +94,7 @@ def test_batches_come_in_order(place: Place, num_workers: int) -> None:
 
 def test_a_corrupt_and_a_missing_image_are_named(place: Place) -> None:
     place.spoil(place.names[3])
-    images, bad = read_images(place.store, [*place.names[:5], "0" * 64])
+    images, bad = read_images(place.store, [*place.names[:5], "0" * 64], limits=LIMITS)
     assert bad == [place.names[3], "0" * 64]
     assert list(images) == [place.names[n] for n in (0, 1, 2, 4)]
 
@@ -97,16 +102,29 @@ def test_a_corrupt_and_a_missing_image_are_named(place: Place) -> None:
 def test_bytes_of_another_image_are_named(place: Place) -> None:
     path = next((place.folder / "blobs").rglob(f"*{place.names[3]}*"))
     path.write_bytes(place.store.image(place.names[4]))
-    images, bad = read_images(place.store, place.names)
+    images, bad = read_images(place.store, place.names, limits=LIMITS)
     assert bad == [place.names[3]]
     assert len(images) == 11
+
+
+def test_an_image_beyond_the_limits_is_named(place: Place) -> None:
+    large = place.store.blobs.put(png(0, side=9))
+    count, limits = ImageCount(), ImageLimits(max_pixels=64)
+    assert read_images(place.store, [place.names[0], large], limits=limits)[1] == [large]
+    with pytest.raises(TooManyBadImages, match="got 1 of 2"):
+        list(stream_images(*place.urls, [[place.names[0], large]], count=count, limits=limits))
+    assert count.bad == [large]
+    fresh = Fresh(small_scorer(), place.store, [*place.names, large], limits=limits)
+    assert fresh.find_bad([0, 12]) == fresh.of(small_scorer()).find_bad([0, 12]) == {12}
 
 
 @pytest.mark.slow
 def test_workers_hold_no_file_for_an_image(tmp_path: Path) -> None:
     place = Place(tmp_path, 300)
     process = psutil.Process()
-    stream = stream_images(*place.urls, place.batches(100), count=ImageCount(), num_workers=1)
+    stream = stream_images(
+        *place.urls, place.batches(100), count=ImageCount(), limits=LIMITS, num_workers=1
+    )
     kept = [next(stream)]
     before = process.num_fds()
     kept += stream
@@ -118,7 +136,7 @@ def test_one_in_a_hundred_is_skipped_and_counted(tmp_path: Path) -> None:
     place = Place(tmp_path, 200)
     place.spoil(place.names[77])
     count = ImageCount()
-    batches = list(stream_images(*place.urls, place.batches(50), count=count))
+    batches = list(stream_images(*place.urls, place.batches(50), count=count, limits=LIMITS))
     assert [len(batch) for batch in batches] == [50, 49, 50, 50]
     assert count.bad == [place.names[77]]
 
@@ -129,13 +147,13 @@ def test_more_than_one_in_a_hundred_stops_the_run_and_is_named(tmp_path: Path) -
         place.spoil(name)
     # Judged as soon as a hundred were read.
     with pytest.raises(TooManyBadImages, match=f"got 3 of 100.*{place.names[10][:12]}"):
-        list(stream_images(*place.urls, place.batches(50), count=ImageCount()))
+        list(stream_images(*place.urls, place.batches(50), count=ImageCount(), limits=LIMITS))
 
 
 def test_few_images_are_judged_at_the_end(place: Place) -> None:
     place.spoil(place.names[0])
     with pytest.raises(TooManyBadImages, match="got 1 of 12"):
-        list(stream_images(*place.urls, place.batches(6), count=ImageCount()))
+        list(stream_images(*place.urls, place.batches(6), count=ImageCount(), limits=LIMITS))
 
 
 @pytest.mark.slow
@@ -144,7 +162,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     place = Place(tmp_path, 2000, side=180)
     process = psutil.Process()
     highest, before = 0, 0
-    stream = stream_images(*place.urls, place.batches(20), count=ImageCount())
+    stream = stream_images(*place.urls, place.batches(20), count=ImageCount(), limits=LIMITS)
     for number, batch in enumerate(stream):
         if number == 10:
             before = process.memory_info().rss
@@ -157,7 +175,7 @@ def test_a_corrupt_image_in_the_middle_of_training_is_left_out(tmp_path: Path) -
     place = Place(tmp_path, 300)
     place.spoil(place.names[2])
 
-    fresh = Fresh(small_scorer(), place.store, place.names)
+    fresh = Fresh(small_scorer(), place.store, place.names, limits=LIMITS)
     everything = [Sample((), tuple(Pair(n, n + 1, "") for n in range(50, 300, 2)))]
     fresh.read(everything, (0, 0))
     samples, encode = fresh.read(
@@ -174,11 +192,13 @@ def test_images_that_are_about_to_be_read_can_be_tried_first(tmp_path: Path) -> 
     place.spoil(place.names[2])
     quiet = Console(quiet=True)
 
-    fresh = Fresh(small_scorer(), place.store, place.names)
+    fresh = Fresh(small_scorer(), place.store, place.names, limits=LIMITS)
     assert fresh.find_bad(range(50, 250)) == set()
     assert fresh.find_bad([4, 2, 2, 3]) == {2}
     assert fresh.bad == {2}
-    once = encode_all(small_scorer(), place.store, place.names, range(300), console=quiet)
+    once = encode_all(
+        small_scorer(), place.store, place.names, range(300), limits=LIMITS, console=quiet
+    )
     assert once.find_bad([4, 2]) == {2}
     assert once.find_bad([4]) == set()
 
@@ -188,7 +208,9 @@ def test_console_is_told_of_bad_images(tmp_path: Path) -> None:
     place.spoil(place.names[7])
 
     console = Console(record=True, quiet=False, file=io.StringIO(), width=200)
-    encoded = encode_all(small_scorer(), place.store, place.names, range(300), console=console)
+    encoded = encode_all(
+        small_scorer(), place.store, place.names, range(300), limits=LIMITS, console=console
+    )
     assert encoded.bad == {7}
     assert encoded.rows([7]).abs().sum() == 0
     assert encoded.rows([8]).abs().sum() > 0
@@ -198,7 +220,9 @@ def test_console_is_told_of_bad_images(tmp_path: Path) -> None:
 def test_a_row_that_was_not_encoded_is_refused(tmp_path: Path) -> None:
     place = Place(tmp_path, 4)
     quiet = Console(quiet=True)
-    encoded = encode_all(small_scorer(), place.store, place.names, [0, 2], console=quiet)
+    encoded = encode_all(
+        small_scorer(), place.store, place.names, [0, 2], limits=LIMITS, console=quiet
+    )
     assert encoded.rows([2, 0, 2]).shape == (3, 2, 32)
     assert encoded.rows([]).shape == (0, 2, 32)
     with pytest.raises(KeyError, match="row 3 is not"):
@@ -214,8 +238,8 @@ def test_workers_read_ahead_what_each_part_asks_for(tmp_path: Path) -> None:
     }
     recipe = replace(tiny(), first=replace(tiny().first, num_users=2, num_pairs=2))
     drawn = stage_batches(PairTable(pairs, tuple(place.names)), recipe, recipe.first)
-    fresh = Fresh(small_scorer(), place.store, place.names)
-    plain = Fresh(small_scorer(), place.store, place.names)
+    fresh = Fresh(small_scorer(), place.store, place.names, limits=LIMITS)
+    plain = Fresh(small_scorer(), place.store, place.names, limits=LIMITS)
     fresh.prepare(Upcoming(drawn, 3, range(1, 4, 2), num_workers=1))
     for at in ((1, 1), (1, 3), (2, 1), (2, 3)):  # a run that goes on with step 1
         samples = drawn.draw(*at)
