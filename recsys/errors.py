@@ -25,7 +25,8 @@ class InvalidRequest(RecsysError, ValueError):
 
     Args:
         message: what must hold, what arrived and what to do.
-        field: path of the offending field in the request, e.g. "candidates[2].image".
+        field: path of the offending field in the protocol's request message, e.g.
+            "candidates[2].image.data"; empty where there is no such field.
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from recsys.errors import InvalidRequest
 from storage import rules
@@ -44,6 +45,16 @@ def check_sha256(field: str, sha256: str) -> None:
     """
     with _named(field):
         rules.check_sha256(field, sha256)
+
+
+def check_chosen_at(chosen_at: datetime) -> None:
+    """Refuse what cannot be the instant of a choice: with a time zone, in the years 2 to 9998.
+
+    Raises:
+        InvalidRequest: naming `chosen_at`, the rule and what arrived.
+    """
+    with _named("chosen_at"):
+        rules.check_chosen_at(chosen_at)
 
 
 def check_text(field: str, text: str, *, at_least: int = 0, at_most: int) -> None:

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from recsys.errors import ImageRefused, InvalidRequest
-from recsys.fields import check_prompt, check_request_id, check_sha256, check_user_id
+from recsys.fields import (
+    check_chosen_at,
+    check_prompt,
+    check_request_id,
+    check_sha256,
+    check_user_id,
+)
 from storage.records import Choice, ImageFacts, InspectImage, NewImages
 
 ImageSource = bytes | str
@@ -94,6 +100,8 @@ def _check_fields(new: NewChoice, max_passed_over: int | None) -> None:
     check_user_id(new.user_id)
     check_prompt("prompt", new.prompt)
     check_request_id(new.request_id or "")
+    if new.chosen_at is not None:
+        check_chosen_at(new.chosen_at)
     if new.liked is None and not new.passed_over:
         raise InvalidRequest(
             "at least one of liked and passed_over must be given, got neither", field="liked"

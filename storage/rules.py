@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from datetime import datetime
 
 from storage.errors import InvalidRecord
 from storage.records import Choice, ImageFacts, Signature
@@ -65,6 +66,18 @@ def check_sha256(name: str, text: str) -> None:
     """
     if not is_sha256(text):
         raise InvalidRecord(f"{name} must be 64 lower-case hex digits, got {text[:80]!r}")
+
+
+def check_chosen_at(chosen_at: datetime) -> None:
+    """An instant has a time zone, and is one of every database's and every time zone's years.
+
+    Raises:
+        InvalidRecord: otherwise.
+    """
+    if chosen_at.tzinfo is None:
+        raise InvalidRecord("chosen_at must have a time zone: pass UTC")
+    if chosen_at.year not in _YEARS:
+        raise InvalidRecord(f"chosen_at must be in years 2 to 9998, got {chosen_at.year}")
 
 
 def check_limit(limit: int | None) -> int | None:
@@ -132,10 +145,7 @@ def check_choice(choice: Choice) -> None:
     check_text("source", choice.source, at_least=1, at_most=MAX_SOURCE_CHARS)
     if choice.request_id is not None:
         check_text("request_id", choice.request_id, at_least=1, at_most=MAX_REQUEST_ID_CHARS)
-    if choice.chosen_at.tzinfo is None:
-        raise InvalidRecord("chosen_at must have a time zone: pass UTC")
-    if choice.chosen_at.year not in _YEARS:
-        raise InvalidRecord(f"chosen_at must be in years 2 to 9998, got {choice.chosen_at.year}")
+    check_chosen_at(choice.chosen_at)
     images = [*choice.passed_over, *([choice.liked] if choice.liked is not None else [])]
     if not images:
         raise InvalidRecord("a choice must name an image liked or passed over, got none")

@@ -120,4 +120,4 @@ def _check_candidate(candidate: Candidate, path: str) -> None:
             field=f"{path}.image",
         )
     if candidate.sha256 is not None:
-        check_sha256(f"{path}.sha256", candidate.sha256)
+        check_sha256(f"{path}.image.sha256", candidate.sha256)

@@ -94,7 +94,7 @@ def _given_time(timestamp: Timestamp) -> datetime:
         return instant_of(timestamp)
     except ValueError as error:
         raise InvalidRequest(
-            "chosen_at must be a time of the years 1 to 9999, got"
+            "chosen_at must be a time of the years 2 to 9998, got"
             f" {timestamp.seconds} s and {timestamp.nanos} ns after 1970",
             field="chosen_at",
         ) from error

@@ -2,7 +2,8 @@
 
 Errors follow AIP-193: every status carries an ErrorInfo, that of a bad field a BadRequest, and
 that of an exhausted resource a RetryInfo. An error that is not in the table is a bug: its text may
-hold anything, so none of it is sent.
+hold anything, so none of it is sent. A record that storage refuses is one, too: what a caller can
+get wrong in a request is refused before, and its field named.
 """
 
 from contextlib import suppress
@@ -47,7 +48,6 @@ class Meaning:
 TABLE = (
     Meaning(errors.ImageRefused, grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_REFUSED"),
     Meaning(errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
-    Meaning(storage_errors.InvalidRecord, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_RECORD"),
     Meaning(errors.NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     Meaning(storage_errors.UnknownUser, grpc.StatusCode.NOT_FOUND, "USER_NOT_FOUND"),
     Meaning(storage_errors.UnknownImage, grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND"),
@@ -80,8 +80,7 @@ def status_of(error: Exception, *, correlation_id: str) -> Status:
     message = INTERNAL_MESSAGE if meaning is INTERNAL else _cut(str(error), _MAX_MESSAGE_CHARS)
     metadata = {"correlation_id": correlation_id}
     details: list[Message] = [ErrorInfo(reason=meaning.reason, domain=DOMAIN, metadata=metadata)]
-    if meaning.code is grpc.StatusCode.INVALID_ARGUMENT:
-        field = _cut(getattr(error, "field", ""), _MAX_FIELD_CHARS)
+    if field := _cut(getattr(error, "field", ""), _MAX_FIELD_CHARS):
         violation = BadRequest.FieldViolation(
             field=field, description=message, reason=meaning.reason
         )

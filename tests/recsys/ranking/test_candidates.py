@@ -31,13 +31,13 @@ GOOD = Candidate("a", "a cat", image=b"...")
         (
             "ann",
             [replace(GOOD, image=None, sha256="../../etc/passwd")],
-            "candidates[0].sha256",
+            "candidates[0].image.sha256",
             "64 lower-case hex",
         ),
         (
             "ann",
             [replace(GOOD, image=None, sha256="A" * 64)],
-            "candidates[0].sha256",
+            "candidates[0].image.sha256",
             "64 lower-case hex",
         ),
     ],

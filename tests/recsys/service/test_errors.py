@@ -24,7 +24,6 @@ CODES = {
     errors.Overloaded: "RESOURCE_EXHAUSTED",
     errors.DeadlinePassed: "DEADLINE_EXCEEDED",
     errors.Unavailable: "UNAVAILABLE",
-    storage_errors.InvalidRecord: "INVALID_ARGUMENT",
     storage_errors.UnknownUser: "NOT_FOUND",
     storage_errors.UnknownImage: "NOT_FOUND",
     storage_errors.UnknownCluster: "NOT_FOUND",
@@ -39,6 +38,8 @@ AT_START_ONLY = {
     SnapshotRefused,
     storage_errors.NotADatabase,
 }
+# What of a request could break storage's rules is refused before storage sees it.
+A_BUG = {storage_errors.InvalidRecord, storage_errors.InvalidSource}
 ROOTS = {errors.RecsysError, storage_errors.StorageError}
 
 RAISED = {
@@ -48,7 +49,6 @@ RAISED = {
     errors.Overloaded: errors.Overloaded,
     errors.DeadlinePassed: errors.DeadlinePassed,
     errors.Unavailable: errors.Unavailable,
-    storage_errors.InvalidRecord: errors.InvalidRequest,
     storage_errors.UnknownUser: errors.NotFound,
     storage_errors.UnknownImage: errors.NotFound,
     storage_errors.UnknownCluster: errors.NotFound,
@@ -96,7 +96,7 @@ def test_every_error_of_the_trees_has_a_meaning():
     """A new class must be put into the table, or be named here as none of a caller's business."""
     without = {kind for kind in tree(*ROOTS) if meaning_of(_new(kind)) is INTERNAL}
 
-    assert without == AT_START_ONLY | ROOTS
+    assert without == AT_START_ONLY | A_BUG | ROOTS
     assert {each.kind for each in TABLE} == set(CODES)
 
 
@@ -156,6 +156,7 @@ def test_what_is_full_tells_when_to_come_back(live, channel):
         errors.CheckpointRefused("/secret/path"),
         errors.RecsysError("what nobody thought of: hunter2"),
         storage_errors.StorageError("postgres://u:hunter2@db"),
+        storage_errors.InvalidRecord("a rule that nobody checked: hunter2"),
         KeyError("hunter2"),
         TimeoutError("hunter2"),
     ],

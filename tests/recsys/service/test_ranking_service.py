@@ -137,7 +137,7 @@ IMAGE = Candidate("a", "", image=b"x")
         ("ann", [IMAGE, Candidate("b", "", image=b"x"), IMAGE], "candidates[2].id"),
         ("ann", [Candidate("", "", image=b"x")], "candidates[0].id"),
         ("ann", [Candidate("a", "")], "candidates[0].image"),
-        ("ann", [Candidate("a", "", sha256="../../etc/passwd")], "candidates[0].sha256"),
+        ("ann", [Candidate("a", "", sha256="../../etc/passwd")], "candidates[0].image.sha256"),
         ("ann", [Candidate("a", "p" * 10_001, image=b"x")], "candidates[0].prompt"),
         ("ann", [Candidate("a", "nul \0", image=b"x")], "candidates[0].prompt"),
         ("", [IMAGE], "user_id"),

@@ -12,6 +12,8 @@ from recsys.client import RecsysClient
 from recsys.loading import LoadedModel
 from recsys.v1.similarity_service_pb2 import FindSimilarUsersRequest
 from recsys.v1.similarity_service_pb2_grpc import SimilarityServiceStub
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.records import ClusterDraft, ClusterImage, ClusterWord
 from storage.signatures import SignatureStore
 
 GIVE_UP_S = 60.0
@@ -87,6 +89,29 @@ def people(calls, choose):
         choose(user, shade)
         calls.get_user_signature(user)
     return list(SHADES)
+
+
+@pytest.fixture
+def run(live, people):
+    """A run of two clusters with all that one can have."""
+    sha256 = live.store.read("ann").choices[0].choice.liked
+    image = ClusterImage(sha256, 3, 1, 0.25, 2.5)
+    word = ClusterWord("shade", 1.0, 0.5, 3.0)
+    drafts = [
+        ClusterDraft(0, 0.9, np.eye(DIMENSION, dtype=np.float32)[0], [image], [], [word]),
+        ClusterDraft(1, 0.8, np.eye(DIMENSION, dtype=np.float32)[1]),
+    ]
+    builder = ClusterBuilder(live.store.database)
+
+    def build(name):
+        run_id = builder.begin(VERSION, "kmeans", {"num": 2}, num_users=5)
+        builder.add_members(
+            run_id, ["ann", "bob", "dan", "cid", "eve"], [0, 0, 0, 1, 1], [1, 0.9, 0.8, 0.7, 1]
+        )
+        return builder.finish(run_id, drafts, name=name)
+
+    build("first")
+    return build("second")
 
 
 @pytest.fixture

@@ -1,38 +1,13 @@
 """ListClusters and GetCluster through a real channel."""
 
-import numpy as np
 import pytest
 
 from recsys.errors import InvalidRequest, NotFound
 from recsys.v1.similarity_service_pb2 import GetClusterRequest, ListClustersRequest
-from storage.clusters.building import ClusterBuilder
-from storage.clusters.records import ClusterDraft, ClusterImage, ClusterWord
+from storage.clusters.records import ClusterWord
 
 VERSION = "fake-version"
 DIMENSION = 8
-
-
-@pytest.fixture
-def run(live, people):
-    """A run of two clusters with all that one can have."""
-    sha256 = live.store.read("ann").choices[0].choice.liked
-    image = ClusterImage(sha256, 3, 1, 0.25, 2.5)
-    word = ClusterWord("shade", 1.0, 0.5, 3.0)
-    drafts = [
-        ClusterDraft(0, 0.9, np.eye(DIMENSION, dtype=np.float32)[0], [image], [], [word]),
-        ClusterDraft(1, 0.8, np.eye(DIMENSION, dtype=np.float32)[1]),
-    ]
-    builder = ClusterBuilder(live.store.database)
-
-    def build(name):
-        run_id = builder.begin(VERSION, "kmeans", {"num": 2}, num_users=5)
-        builder.add_members(
-            run_id, ["ann", "bob", "dan", "cid", "eve"], [0, 0, 0, 1, 1], [1, 0.9, 0.8, 0.7, 1]
-        )
-        return builder.finish(run_id, drafts, name=name)
-
-    build("first")
-    return build("second")
 
 
 def test_clusters_are_listed_as_they_were_built(live, calls, run):
