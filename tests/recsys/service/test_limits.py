@@ -42,7 +42,7 @@ def test_the_deadline_reaches_the_ranker(live, client, candidate):
 
     client.rank("ann", [candidate("a", 1)], timeout_s=1000.0)
 
-    assert before < seen[0] <= time.monotonic() + 1000
+    assert before < seen[0] <= time.monotonic() + 1010  # gRPC rounds 1000 s up to tens
 
 
 def test_a_cancelled_call_is_dropped(live, client, channel, candidate, calling):
