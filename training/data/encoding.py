@@ -107,8 +107,8 @@ class Encoded:
     """Tokens of all images, computed once: nothing that makes them is trained.
 
     Attributes:
-        table: image tokens, a row each; zero for those that are bad.
-        asked_for: rows that were to be encoded; the table says nothing of others.
+        table: image tokens, a row each; it says nothing of rows that are bad or not asked for.
+        asked_for: rows that were to be encoded.
         bad: rows that could not be read.
     """
 
@@ -127,11 +127,14 @@ class Encoded:
         """Look up image tokens.
 
         Raises:
-            KeyError: if a row was not asked for when the table was made.
+            KeyError: if a row was not asked for when the table was made, or cannot be read.
         """
         if not self.asked_for.issuperset(rows):
             missing = min(set(rows) - self.asked_for)
             raise KeyError(f"rows must be among those that were encoded, row {missing} is not")
+        if not self.bad.isdisjoint(rows):
+            unreadable = min(self.bad.intersection(rows))
+            raise KeyError(f"rows must be of readable images, that of row {unreadable} is not")
         return self.table[torch.as_tensor(rows, dtype=torch.long)]
 
     def find_bad(self, rows: Sequence[int]) -> set[int]:

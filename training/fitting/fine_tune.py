@@ -4,6 +4,7 @@ Each fold's run is resumable, in a folder of its own.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.baselines.unweighted import without_weights
-from training.data.batches import Batches
+from training.data.batches import Batches, without_rows
 from training.data.encoding import Encoded, encode_all
 from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.splits import eligible
@@ -63,7 +64,7 @@ def cross_validate_checkpoint(
 
     Args:
         checkpoint: folder, or the name of a shipped one; its image tokens stay as they are.
-        store: the people's choices.
+        store: the people's choices; pairs with an image that cannot be read are left out.
         folder: receives each fold's run.
         console: where progress is shown.
         tuning: how each fold is learned from.
@@ -75,18 +76,22 @@ def cross_validate_checkpoint(
 
     Raises:
         ValueError: if there are too few users or prompts.
+        TooManyBadImages: if more than 1 % of the images cannot be read.
     """
     scorer = load_scorer(checkpoint)
-    table = eligible(read_pair_table(store), FEWEST_LIKED)
-    folds = deal_folds(
-        table,
+    deal = partial(
+        deal_folds,
         num_user_folds=num_user_folds,
         num_prompt_folds=num_prompt_folds,
         num_references=scorer.config.num_references,
         seed=tuning.seed,
     )
+    table = eligible(read_pair_table(store), FEWEST_LIKED)
+    deal(table)  # refuses too few people before their images are read
     rows = sorted({row for pairs in table.pairs.values() for row in images_of(pairs)})
     encoded = encode_all(scorer, store, table.images, rows, limits=limits, console=console)
+    table = eligible(without_rows(table, encoded.bad), FEWEST_LIKED)
+    folds = deal(table)
 
     def learn(number: int, fold: Fold) -> list[Predictor]:
         tuned = load_scorer(checkpoint)

@@ -1,0 +1,89 @@
+"""Cross-validation of a checkpoint, on people with an image that cannot be read."""
+
+import hashlib
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+from storage.records import Choice, ImageFacts
+from training.data.samples import images_of
+from training.fitting import fine_tune
+from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
+
+NUM_USERS = 4
+NUM_CHOICES = 20
+SIDE_PX = 8
+
+
+def drawn(number: int) -> tuple[ImageFacts, bytes]:
+    """An image of its own for each number."""
+    pixels = np.random.default_rng(number).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    data = file.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    return ImageFacts(digest, "image/png", SIDE_PX, SIDE_PX, len(data)), data
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> HistoryStore:
+    """Each user chose twenty times, from forty images that nobody else saw."""
+    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
+    upgrade(database)
+    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for user in range(NUM_USERS):
+        for number in range(NUM_CHOICES):
+            shown = [drawn(2 * (user * NUM_CHOICES + number) + side) for side in range(2)]
+            liked, disliked = (facts.sha256 for facts, _ in shown)
+            at = start + timedelta(hours=number)
+            choice = Choice(f"u{user}", liked, (disliked,), f"prompt {number % 4}", at, "test")
+            store.append(choice, {facts.sha256: (facts, data) for facts, data in shown})
+    return store
+
+
+@pytest.fixture
+def spoiled(store: HistoryStore, tmp_path: Path) -> str:
+    """SHA-256 of a stored image whose bytes are damaged."""
+    facts, data = drawn(7)
+    (path,) = (tmp_path / "blobs").rglob(facts.sha256)
+    path.write_bytes(data[:20])
+    return facts.sha256
+
+
+def test_pairs_with_an_unreadable_image_are_left_out_and_counted(
+    store: HistoryStore, spoiled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: set[str] = set()
+    judge = fine_tune.cross_validate
+
+    def cross_validate(folds, learn, **options):
+        for fold in folds:
+            asked = [(*each.references, *each.pairs) for each in fold.samples.values()]
+            for pairs in (*fold.learned.pairs.values(), *fold.known.pairs.values(), *asked):
+                shown.update(fold.learned.images[row] for row in images_of(pairs))
+        return judge(folds, learn, **options)
+
+    monkeypatch.setattr(fine_tune, "cross_validate", cross_validate)
+    console = Console(file=io.StringIO(), width=200)
+    figures = cross_validate_checkpoint(
+        "tiny",
+        store,
+        tmp_path / "runs",
+        console=console,
+        tuning=FineTuning(num_steps=1, num_users=2, num_pairs=2),
+        num_user_folds=2,
+        num_prompt_folds=2,
+    )
+    assert len(shown) == 2 * NUM_USERS * NUM_CHOICES - 2, "the pair's other image goes with it"
+    assert spoiled not in shown
+    assert "1 unreadable images left out" in console.file.getvalue()
+    assert figures["fine_tuned"].top1.n_users == NUM_USERS
