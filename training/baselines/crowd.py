@@ -93,18 +93,18 @@ class MatrixFactorisation:
         if not known.pairs:
             raise ValueError("factors need at least one user, got none: import choices")
         self._num_images = len(known.images)
-        self._model = AlternatingLeastSquares(
-            factors=num_factors,
-            regularization=REGULARISATION,
-            iterations=NUM_SWEEPS,
-            random_state=seed,
-            num_threads=1,
-        )
         likes = sparse.vstack(
             [_likes(pairs, self._num_images) for pairs in known.pairs.values()], format="csr"
         )
         self._known = np.asarray(likes.sum(axis=0))[0] > 0
-        with threadpool_limits(1):
+        with threadpool_limits(1):  # the model warns as it is made of a BLAS of several threads
+            self._model = AlternatingLeastSquares(
+                factors=num_factors,
+                regularization=REGULARISATION,
+                iterations=NUM_SWEEPS,
+                random_state=seed,
+                num_threads=1,
+            )
             self._model.fit(likes, show_progress=False)
 
     def scores(
