@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from recsys.errors import InvalidRequest
+from recsys.reasons import Reason
 from recsys.signatures.records import CurrentSignature
 from recsys.similarity.records import SimilarUsers
 from recsys.v1 import similarity_service_pb2 as pb2
@@ -46,7 +47,11 @@ class SimilarityCalls:
             timeout_s: for each call; None for the client's.
         """
         if k < 1:
-            raise InvalidRequest(f"k must be at least 1, got {k}", field="page_size")
+            raise InvalidRequest(
+                f"k must be at least 1, got {k}",
+                field="page_size",
+                reason=Reason.PAGE_SIZE_INVALID,
+            )
         pages: list[SimilarUsers] = []
         token = ""
         while k > 0 and (token or not pages):

@@ -14,6 +14,7 @@ from recsys._similarity_client import SimilarityCalls
 from recsys.addresses import host_and_port
 from recsys.errors import InvalidRequest
 from recsys.ranking.candidates import Candidate, Ranking
+from recsys.reasons import Reason
 from recsys.recording import ImageSource, NewChoice
 from recsys.v1 import (
     feedback_service_pb2_grpc,
@@ -170,7 +171,9 @@ class RecsysClient:
         """
         if chosen_at is not None and chosen_at.tzinfo is None:
             raise InvalidRequest(
-                f"chosen_at must have a time zone, got {chosen_at}: add UTC", field="chosen_at"
+                f"chosen_at must have a time zone, got {chosen_at}: add UTC",
+                field="chosen_at",
+                reason=Reason.CHOSEN_AT_INVALID,
             )
         new = NewChoice(
             user_id=user_id,
@@ -258,5 +261,6 @@ def _sendable() -> Iterator[None]:
         yield
     except ValueError as error:
         raise InvalidRequest(
-            f"the request must hold valid Unicode and numbers in range: {error}"
+            f"the request must hold valid Unicode and numbers in range: {error}",
+            reason=Reason.REQUEST_MALFORMED,
         ) from error

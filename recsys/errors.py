@@ -15,35 +15,53 @@ Storage has its own errors, in storage/errors.py. A message says in one sentence
 what arrived and what to do.
 """
 
+from recsys.reasons import Reason
+
 
 class RecsysError(Exception):
-    """Base of all errors that this package raises on purpose."""
-
-
-class InvalidRequest(RecsysError, ValueError):
-    """A request that breaks a rule.
+    """Base of all errors that this package raises on purpose.
 
     Args:
         message: what must hold, what arrived and what to do.
-        field: path of the offending field in the protocol's request message, e.g.
+        reason: why, for programs; None for the class's own.
+        field: path of the field at fault in the protocol's request message, e.g.
             "candidates[2].image.data"; empty where there is no such field.
+
+    Attributes:
+        reason: a `Reason`; of a call to a newer server perhaps another text.
+        field: as given.
     """
 
-    def __init__(self, message: str, *, field: str = "") -> None:
+    reason: str = Reason.INTERNAL
+
+    def __init__(self, message: str, *, reason: str | None = None, field: str = "") -> None:
         super().__init__(message)
+        self.reason = reason or self.reason
         self.field = field
+
+
+class InvalidRequest(RecsysError, ValueError):
+    """A request that breaks a rule."""
+
+    reason = Reason.INVALID_REQUEST
 
 
 class ImageRefused(InvalidRequest):
     """Bytes that are not an acceptable image: of a wrong type, too large or truncated."""
 
+    reason = Reason.IMAGE_CORRUPT
+
 
 class NotFound(RecsysError, LookupError):
     """A user, image or checkpoint that does not exist."""
 
+    reason = Reason.NOT_FOUND
+
 
 class PreconditionFailed(RecsysError):
     """Something that the call needs is missing; the message says how to provide it."""
+
+    reason = Reason.PRECONDITION_FAILED
 
 
 class CheckpointRefused(RecsysError):
@@ -59,17 +77,26 @@ class Overloaded(RecsysError):
 
     Args:
         message: what is full.
+        reason: as of `RecsysError`.
         retry_after_s: when to try again, in seconds, at least 0.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
-        super().__init__(message)
+    reason = Reason.OVERLOADED
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, retry_after_s: float = 1.0
+    ) -> None:
+        super().__init__(message, reason=reason)
         self.retry_after_s = retry_after_s
 
 
 class DeadlinePassed(RecsysError):
     """The caller's deadline has passed; any result is discarded."""
 
+    reason = Reason.DEADLINE_PASSED
+
 
 class Unavailable(RecsysError):
     """The server is loading, draining or unreachable; the same call may succeed later."""
+
+    reason = Reason.UNAVAILABLE

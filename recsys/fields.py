@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from recsys.errors import InvalidRequest
+from recsys.reasons import Reason
 from storage import rules
 from storage.errors import InvalidRecord
 
@@ -15,7 +16,7 @@ def check_user_id(user_id: str) -> None:
     Raises:
         InvalidRequest: naming `user_id`, the rule and what arrived.
     """
-    with _named("user_id"):
+    with _named("user_id", Reason.USER_ID_INVALID):
         rules.check_user_id(user_id)
 
 
@@ -25,7 +26,12 @@ def check_request_id(request_id: str) -> None:
     Raises:
         InvalidRequest: naming `request_id`, the rule and what arrived.
     """
-    check_text("request_id", request_id, at_most=rules.MAX_REQUEST_ID_CHARS)
+    check_text(
+        "request_id",
+        request_id,
+        at_most=rules.MAX_REQUEST_ID_CHARS,
+        reason=Reason.REQUEST_ID_INVALID,
+    )
 
 
 def check_prompt(field: str, prompt: str) -> None:
@@ -34,7 +40,7 @@ def check_prompt(field: str, prompt: str) -> None:
     Raises:
         InvalidRequest: naming the field, the rule and what arrived.
     """
-    check_text(field, prompt, at_most=rules.MAX_PROMPT_CHARS)
+    check_text(field, prompt, at_most=rules.MAX_PROMPT_CHARS, reason=Reason.PROMPT_INVALID)
 
 
 def check_sha256(field: str, sha256: str) -> None:
@@ -43,7 +49,7 @@ def check_sha256(field: str, sha256: str) -> None:
     Raises:
         InvalidRequest: naming the field and what arrived.
     """
-    with _named(field):
+    with _named(field, Reason.SHA256_INVALID):
         rules.check_sha256(field, sha256)
 
 
@@ -53,11 +59,11 @@ def check_chosen_at(chosen_at: datetime) -> None:
     Raises:
         InvalidRequest: naming `chosen_at`, the rule and what arrived.
     """
-    with _named("chosen_at"):
+    with _named("chosen_at", Reason.CHOSEN_AT_INVALID):
         rules.check_chosen_at(chosen_at)
 
 
-def check_text(field: str, text: str, *, at_least: int = 0, at_most: int) -> None:
+def check_text(field: str, text: str, *, at_least: int = 0, at_most: int, reason: Reason) -> None:
     """Refuse text of the wrong length, or that no database can hold.
 
     Args:
@@ -65,17 +71,18 @@ def check_text(field: str, text: str, *, at_least: int = 0, at_most: int) -> Non
         text: its value.
         at_least: characters.
         at_most: characters.
+        reason: of the refusal.
 
     Raises:
         InvalidRequest: naming the field, the rule and the length that arrived.
     """
-    with _named(field):
+    with _named(field, reason):
         rules.check_text(field, text, at_least=at_least, at_most=at_most)
 
 
 @contextmanager
-def _named(field: str) -> Iterator[None]:
+def _named(field: str, reason: Reason) -> Iterator[None]:
     try:
         yield
     except InvalidRecord as error:
-        raise InvalidRequest(str(error), field=field) from error
+        raise InvalidRequest(str(error), field=field, reason=reason) from error

@@ -15,6 +15,7 @@ from recsys.fields import (
     check_sha256,
     check_user_id,
 )
+from recsys.reasons import Reason
 from storage.records import Choice, ImageFacts, InspectImage, NewImages
 
 ImageSource = bytes | str
@@ -104,12 +105,15 @@ def _check_fields(new: NewChoice, max_passed_over: int | None) -> None:
         check_chosen_at(new.chosen_at)
     if new.liked is None and not new.passed_over:
         raise InvalidRequest(
-            "at least one of liked and passed_over must be given, got neither", field="liked"
+            "at least one of liked and passed_over must be given, got neither",
+            field="liked",
+            reason=Reason.NO_IMAGE,
         )
     if max_passed_over is not None and len(new.passed_over) > max_passed_over:
         raise InvalidRequest(
             f"passed_over must be at most {max_passed_over}, got {len(new.passed_over)}",
             field="passed_over",
+            reason=Reason.TOO_MANY_PASSED_OVER,
         )
 
 
@@ -117,7 +121,9 @@ def _inspected(inspect: InspectImage, data: bytes, field: str, name: str) -> Ima
     try:
         return inspect(data)
     except ImageRefused as error:
-        raise ImageRefused(f"{name}: {error}", field=f"{field}.data") from error
+        raise ImageRefused(
+            f"{name}: {error}", field=f"{field}.data", reason=error.reason
+        ) from error
 
 
 def _check_distinct(liked: str | None, passed_over: tuple[str, ...]) -> None:
@@ -128,4 +134,5 @@ def _check_distinct(liked: str | None, passed_over: tuple[str, ...]) -> None:
             raise InvalidRequest(
                 f"passed_over[{index}] must be another image than {other}, got the same",
                 field=f"passed_over[{index}]",
+                reason=Reason.DUPLICATE_IMAGE,
             )

@@ -105,7 +105,11 @@ def as_json(ranking: "Ranking") -> dict[str, Any]:
 def _candidate_json(candidate: "RankedCandidate") -> dict[str, Any]:
     shown = {"id": candidate.id, "score": candidate.score, "rank": candidate.rank}
     if candidate.rank is None:
-        shown |= {"status": candidate.status.value, "message": candidate.message}
+        shown |= {
+            "status": candidate.status.value,
+            "reason": candidate.reason,
+            "message": candidate.message,
+        }
     return shown
 
 

@@ -2,6 +2,7 @@
 
 from recsys.coldstart.information import MAX_PAIRS
 from recsys.errors import InvalidRequest, PreconditionFailed
+from recsys.reasons import Reason
 from storage.coldstart.populations import ColdStartStore
 from storage.coldstart.records import FirstQuestions
 
@@ -21,6 +22,7 @@ def checked_num_pairs(num_pairs: int) -> int:
         raise InvalidRequest(
             f"num_pairs must be 1 to {MAX_PAIRS}, or 0 for {DEFAULT_PAIRS}, got {num_pairs}",
             field="num_pairs",
+            reason=Reason.NUM_PAIRS_INVALID,
         )
     return num_pairs or DEFAULT_PAIRS
 
@@ -35,10 +37,12 @@ def learned_first_questions(store: ColdStartStore, model_version: str) -> FirstQ
     if questions is None:
         raise PreconditionFailed(
             "first questions are learned from people's choices, and none were learned for model"
-            f" version {model_version[:12]}: run `recsys coldstart fit`"
+            f" version {model_version[:12]}: run `recsys coldstart fit`",
+            reason=Reason.NOTHING_LEARNED,
         )
     if not questions.pairs:
         raise PreconditionFailed(
-            "the images of all first questions were erased: run `recsys coldstart fit`"
+            "the images of all first questions were erased: run `recsys coldstart fit`",
+            reason=Reason.NOTHING_LEARNED,
         )
     return questions

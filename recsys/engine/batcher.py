@@ -10,6 +10,7 @@ from recsys.engine.caches import PrefixCache
 from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, Scored, WaitingLine
 from recsys.engine.worker import ModelThread, UserPrefix
 from recsys.errors import DeadlinePassed, Unavailable
+from recsys.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class FlushLoop:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._fail_all("the server stopped before this request's turn: call again")
+        self._fail_all("the server stopped before this request's turn: call again", Reason.DRAINING)
 
     async def _flush(self) -> None:
         while True:
@@ -132,7 +133,7 @@ class FlushLoop:
         except Exception:
             logger.exception("the model failed on a synthetic candidate")
             if not self._model.is_well:
-                self._fail_all("the model is failing: call again later")
+                self._fail_all("the model is failing: call again later", Reason.MODEL_FAILING)
 
     async def _serve(self, group: Group) -> None:
         self._serving = tuple(item for item in group.items if self._is_wanted(item))
@@ -202,14 +203,15 @@ class FlushLoop:
     def _unanswered(self) -> list[Item]:
         return [*self._serving, *self._line.items()]
 
-    def _fail_all(self, message: str) -> None:
+    def _fail_all(self, message: str, reason: Reason) -> None:
         for item in self._unanswered():
-            _fail(item, Unavailable(message))
+            _fail(item, Unavailable(message, reason=reason))
 
     def _on_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.critical("the flush loop ended: no request is answered", exc_info=error)
-            self._fail_all("the engine has failed: its server must be restarted")
+            text = "the engine has failed: its server must be restarted"
+            self._fail_all(text, Reason.MODEL_FAILING)
 
 
 def _fail(item: Item, error: BaseException) -> None:

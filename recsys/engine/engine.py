@@ -9,8 +9,9 @@ from typing import Any
 from recsys.engine.batcher import FlushLoop
 from recsys.engine.caches import PrefixCache, PrefixKey
 from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, Scored
-from recsys.engine.worker import Computed, ModelThread, Scorer
+from recsys.engine.worker import STOPPING, Computed, ModelThread, Scorer
 from recsys.errors import DeadlinePassed, Overloaded, Unavailable
+from recsys.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ class ScoringEngine:
             Exception: whatever the function raised.
         """
         if not self.ready:
-            raise Unavailable("the model is loading, stopping or failing: call again later")
+            raise self._not_ready()
         return self._model.compute(function, *args)
 
     async def score(
@@ -259,7 +260,7 @@ class ScoringEngine:
 
     def _admit(self, time_left_s: float | None) -> None:
         if not self.ready:
-            raise Unavailable("the model is loading, stopping or failing: call again later")
+            raise self._not_ready()
         if time_left_s is not None and time_left_s <= 0:
             raise DeadlinePassed("the deadline had passed before the request came to the model")
         wait_s = self._loop.expected_wait_s
@@ -272,8 +273,16 @@ class ScoringEngine:
             raise Overloaded(
                 f"the wait is about {wait_s:.1f} s and the deadline in {time_left_s:.1f} s:"
                 " call again later or allow more time",
+                reason=Reason.DEADLINE_TOO_SHORT,
                 retry_after_s=wait_s - time_left_s,
             )
+
+    def _not_ready(self) -> Unavailable:
+        if self._is_draining:
+            return Unavailable(STOPPING, reason=Reason.DRAINING)
+        if not self._loop.is_started:
+            return Unavailable("the model is loading: call again later", reason=Reason.LOADING)
+        return Unavailable("the model is failing: call again later", reason=Reason.MODEL_FAILING)
 
     def _count_failure(self, error: BaseException) -> None:
         match error:

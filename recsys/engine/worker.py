@@ -12,9 +12,12 @@ from torch import Tensor
 
 from recsys.engine.caches import SizedPrefix
 from recsys.errors import RecsysError, Unavailable
+from recsys.reasons import Reason
 from recsys.scorer.borrowed import Borrowed
 
 Computed = TypeVar("Computed")
+
+STOPPING = "the model is stopping: call again later"
 
 
 @runtime_checkable
@@ -125,11 +128,11 @@ class ModelThread:
         try:
             running = self._pool.submit(self._watched, function, *args)
         except RuntimeError as error:  # of the pool alone: what runs later raises at the result
-            raise Unavailable("the model is stopping: call again later") from error
+            raise Unavailable(STOPPING, reason=Reason.DRAINING) from error
         try:
             return running.result()
         except CancelledError as error:
-            raise Unavailable("the model is stopping: call again later") from error
+            raise Unavailable(STOPPING, reason=Reason.DRAINING) from error
 
     def close(self) -> None:
         """Take no more calls; the one that runs ends by itself, for a thread cannot be stopped."""

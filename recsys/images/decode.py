@@ -19,6 +19,7 @@ from torch import Tensor
 
 from recsys.errors import ImageRefused
 from recsys.images.header import JPEG, PNG, WEBP, ImageHeader, read_header
+from recsys.reasons import Reason
 from storage.records import ImageFacts
 
 _PILLOW_FORMATS = {PNG: "PNG", JPEG: "JPEG", WEBP: "WEBP"}
@@ -111,7 +112,8 @@ def _admit(data: bytes, limits: ImageLimits) -> ImageHeader:
     if len(data) > limits.max_bytes:
         raise ImageRefused(
             f"image must have at most {limits.max_bytes:,} bytes, got {len(data):,}:"
-            " send a smaller file"
+            " send a smaller file",
+            reason=Reason.IMAGE_TOO_LARGE,
         )
     header = read_header(data)
     _check_pixels(header.width, header.height, limits)
@@ -124,7 +126,8 @@ def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
     if width * height > limits.max_pixels:
         raise ImageRefused(
             f"image must have at most {limits.max_pixels:,} pixels, got {width:,} × {height:,}:"
-            " send a smaller one"
+            " send a smaller one",
+            reason=Reason.IMAGE_TOO_LARGE,
         )
 
 
@@ -136,7 +139,10 @@ def _opened(data: bytes, header: ImageHeader, limits: ImageLimits) -> Iterator[I
         with Image.open(io.BytesIO(data), formats=(name,)) as image:
             _check_pixels(*image.size, limits)  # should Pillow read another size than we did
             if getattr(image, "is_animated", False) and header.media_type != JPEG:
-                raise ImageRefused("image must be a still, got an animation: send one frame of it")
+                raise ImageRefused(
+                    "image must be a still, got an animation: send one frame of it",
+                    reason=Reason.IMAGE_ANIMATED,
+                )
             yield image
     except (ImageRefused, MemoryError):  # a machine without memory is not the image's fault
         raise

@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from recsys.errors import ImageRefused
+from recsys.reasons import Reason
 
 PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
 
@@ -50,7 +51,8 @@ def read_header(data: bytes) -> ImageHeader:
         read, name = _read_webp, "WebP"
     else:
         raise ImageRefused(
-            f"image must be a PNG, JPEG or WebP file, got {_what(data)}: convert it first"
+            f"image must be a PNG, JPEG or WebP file, got {_what(data)}: convert it first",
+            reason=Reason.IMAGE_TYPE_UNSUPPORTED,
         )
     try:
         header = read(data)

@@ -6,6 +6,7 @@ from enum import Enum
 
 from recsys.errors import InvalidRequest
 from recsys.fields import check_prompt, check_sha256, check_text, check_user_id
+from recsys.reasons import Reason
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 
 MAX_ID_CHARS = 256
@@ -54,6 +55,7 @@ class RankedCandidate:
         rank: 1 for the best, or None when it could not be scored.
         status: RANKED, or why not.
         message: why it could not be scored, for people to read; else empty.
+        reason: why it could not be scored, for programs: a `Reason`; else empty.
     """
 
     id: str
@@ -61,6 +63,7 @@ class RankedCandidate:
     rank: int | None
     status: CandidateStatus
     message: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,9 @@ def check_request(
     check_user_id(user_id)
     if not 1 <= len(candidates) <= max_candidates:
         raise InvalidRequest(
-            f"candidates must be 1 to {max_candidates}, got {len(candidates)}", field="candidates"
+            f"candidates must be 1 to {max_candidates}, got {len(candidates)}",
+            field="candidates",
+            reason=Reason.TOO_MANY_CANDIDATES if candidates else Reason.NO_CANDIDATES,
         )
     seen: dict[str, int] = {}
     for index, candidate in enumerate(candidates):
@@ -107,17 +112,25 @@ def check_request(
             raise InvalidRequest(
                 f"candidates[{index}].id must be unique, got the id of candidates[{first}] again",
                 field=f"candidates[{index}].id",
+                reason=Reason.DUPLICATE_CANDIDATE_ID,
             )
 
 
 def _check_candidate(candidate: Candidate, path: str) -> None:
-    check_text(f"{path}.id", candidate.id, at_least=1, at_most=MAX_ID_CHARS)
+    check_text(
+        f"{path}.id",
+        candidate.id,
+        at_least=1,
+        at_most=MAX_ID_CHARS,
+        reason=Reason.CANDIDATE_ID_INVALID,
+    )
     check_prompt(f"{path}.prompt", candidate.prompt)
     if (candidate.image is None) == (candidate.sha256 is None):
         arrived = "neither" if candidate.image is None else "both"
         raise InvalidRequest(
             f"{path} must have exactly one of image and sha256, got {arrived}",
             field=f"{path}.image",
+            reason=Reason.NO_IMAGE if candidate.image is None else Reason.INVALID_REQUEST,
         )
     if candidate.sha256 is not None:
         check_sha256(f"{path}.image.sha256", candidate.sha256)

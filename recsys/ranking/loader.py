@@ -14,6 +14,7 @@ from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
 from recsys.images.reader import ImageReader, StoredImages
 from recsys.ranking.candidates import Candidate, CandidateStatus, RankedCandidate
+from recsys.reasons import Reason
 from recsys.scorer.model import CandidateImage, Reference
 from recsys.scorer.references import image_names, pair_up
 from storage.errors import UnknownImage
@@ -53,10 +54,10 @@ class ImageLoader:
         try:
             return CandidateImage(self._pixels(candidate), candidate.prompt)
         except ImageRefused as error:
-            return failed(CandidateStatus.INVALID_IMAGE, str(error))
+            return failed(CandidateStatus.INVALID_IMAGE, str(error), error.reason)
         except UnknownImage:
             message = f"no stored image has the SHA-256 {candidate.sha256}: send its bytes"
-            return failed(CandidateStatus.IMAGE_NOT_FOUND, message)
+            return failed(CandidateStatus.IMAGE_NOT_FOUND, message, Reason.IMAGE_NOT_FOUND)
 
     def _pixels(self, candidate: Candidate) -> Tensor:
         if candidate.image is not None:

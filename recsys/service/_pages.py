@@ -9,6 +9,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from recsys.errors import InvalidRequest
+from recsys.reasons import Reason
 
 DEFAULT_SIZE = 100
 MAX_SIZE = 1000
@@ -34,7 +35,11 @@ def page_size(asked: int) -> int:
         InvalidRequest: if it is negative.
     """
     if asked < 0:
-        raise InvalidRequest(f"page_size must be at least 0, got {asked}", field="page_size")
+        raise InvalidRequest(
+            f"page_size must be at least 0, got {asked}",
+            field="page_size",
+            reason=Reason.PAGE_SIZE_INVALID,
+        )
     return min(asked or DEFAULT_SIZE, MAX_SIZE)
 
 
@@ -126,4 +131,5 @@ def _refused() -> InvalidRequest:
         "page_token must be the next_page_token of the same query's list, got another:"
         " begin again with an empty one",
         field="page_token",
+        reason=Reason.PAGE_TOKEN_INVALID,
     )

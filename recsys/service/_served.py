@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from recsys.engine.engine import ScoringEngine
 from recsys.errors import Unavailable
 from recsys.ranking.ranker import Ranker
+from recsys.reasons import Reason
 from recsys.service.similarity import Similarity
 
 
@@ -48,7 +49,7 @@ class Served:
             Unavailable: if it is not loaded yet.
         """
         if self._model is None:
-            raise Unavailable("the model is loading: call again later")
+            raise Unavailable("the model is loading: call again later", reason=Reason.LOADING)
         return self._model
 
     def hold(self, model: ServedModel) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from recsys.errors import Unavailable
+from recsys.reasons import Reason
 from recsys.signatures.records import CurrentSignature
 from recsys.signatures.refresh import CurrentSignatures
 
@@ -65,7 +66,10 @@ class Similarity:
         except (TimeoutError, CancelledError) as error:
             if opening.done() and not opening.cancelled():
                 raise  # its own
-            raise Unavailable("the index of signatures is being built: call again later") from error
+            raise Unavailable(
+                "the index of signatures is being built: call again later",
+                reason=Reason.INDEX_BUILDING,
+            ) from error
 
     def close(self) -> None:
         """End the thread; an opening that runs ends by itself."""

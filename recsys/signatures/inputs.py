@@ -13,6 +13,7 @@ from recsys.history import HistoryReader, ReferencePair, read_history, reference
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
 from recsys.images.reader import ImageReader, StoredImages
+from recsys.reasons import Reason
 from recsys.scorer.references import read_references
 from storage.errors import UnknownImage
 
@@ -82,7 +83,9 @@ class WatchedImages:
         """
         error, self._error = self._error, None
         if error is not None:
-            raise Unavailable(f"the store of images fails: {error}") from error
+            raise Unavailable(
+                f"the store of images fails: {error}", reason=Reason.STORAGE_UNAVAILABLE
+            ) from error
 
 
 def decoding(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from recsys.errors import PreconditionFailed, Unavailable
 from recsys.fields import check_user_id
 from recsys.history import SIGNATURE_REFERENCES, HistoryReader
+from recsys.reasons import Reason
 from recsys.signatures.inputs import NO_PAIR, ReadReferences, SignatureInput, read_input
 from recsys.signatures.records import CurrentSignature
 from storage.errors import InvalidRecord, UnknownUser
@@ -117,13 +118,15 @@ class CurrentSignatures:
         if not user.pairs:
             raise PreconditionFailed(
                 f"a signature needs a choice with a liked and a passed-over image, and of user"
-                f" {user.user_id!r} {NO_PAIR}: record one first"
+                f" {user.user_id!r} {NO_PAIR}: record one first",
+                reason=Reason.NO_REFERENCES,
             )
         readable = self.references(user.pairs)
         if not readable:
             raise PreconditionFailed(
                 f"a signature needs images that can be read, and none of the {len(user.pairs)}"
-                f" references of user {user.user_id!r} has two: record another choice"
+                f" references of user {user.user_id!r} has two: record another choice",
+                reason=Reason.NO_REFERENCES,
             )
         vector = self.compute(readable)
         if not np.isfinite(vector).all():

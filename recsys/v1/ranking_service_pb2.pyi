@@ -71,18 +71,20 @@ class RankCandidatesResponse(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RankedCandidate, _Mapping]]] = ..., model_version: _Optional[str] = ..., num_references: _Optional[int] = ..., personalization: _Optional[_Union[Personalization, str]] = ..., num_borrowed_references: _Optional[int] = ..., num_neighbours: _Optional[int] = ..., population_version: _Optional[str] = ...) -> None: ...
 
 class RankedCandidate(_message.Message):
-    __slots__ = ("id", "score", "rank", "status", "message")
+    __slots__ = ("id", "score", "rank", "status", "message", "reason")
     ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     id: str
     score: float
     rank: int
     status: CandidateStatus
     message: str
-    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., rank: _Optional[int] = ..., status: _Optional[_Union[CandidateStatus, str]] = ..., message: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., rank: _Optional[int] = ..., status: _Optional[_Union[CandidateStatus, str]] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SuggestOnboardingRequest(_message.Message):
     __slots__ = ("num_pairs",)

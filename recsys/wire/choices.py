@@ -5,6 +5,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from recsys.errors import InvalidRequest
+from recsys.reasons import Reason
 from recsys.recording import ImageSource, NewChoice
 from recsys.v1 import choice_pb2, feedback_service_pb2, image_pb2
 from recsys.wire._images import image_from_wire, image_to_wire
@@ -84,7 +85,9 @@ def _given_image(image: image_pb2.Image, field: str) -> ImageSource:
     source = image_from_wire(image)
     if source is None:
         raise InvalidRequest(
-            f"{field} must have exactly one of data and sha256, got neither", field=field
+            f"{field} must have exactly one of data and sha256, got neither",
+            field=field,
+            reason=Reason.NO_IMAGE,
         )
     return source
 
@@ -97,4 +100,5 @@ def _given_time(timestamp: Timestamp) -> datetime:
             "chosen_at must be a time of the years 2 to 9998, got"
             f" {timestamp.seconds} s and {timestamp.nanos} ns after 1970",
             field="chosen_at",
+            reason=Reason.CHOSEN_AT_INVALID,
         ) from error

@@ -63,6 +63,7 @@ def ranking_to_wire(ranking: Ranking) -> ranking_service_pb2.RankCandidatesRespo
                 rank=each.rank,
                 status=_wire_name(each.status),
                 message=each.message,
+                reason=each.reason,
             )
             for each in ranking.candidates
         ],
@@ -100,6 +101,7 @@ def ranking_from_wire(response: ranking_service_pb2.RankCandidatesResponse) -> R
                 rank=each.rank if each.HasField("rank") else None,
                 status=_member(ranking_service_pb2.CandidateStatus, each.status, CandidateStatus),
                 message=each.message,
+                reason=each.reason,
             )
             for each in response.candidates
         ),

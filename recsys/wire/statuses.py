@@ -14,8 +14,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc import StatusCode
 
 from recsys import errors
+from recsys.reasons import Reason
 from storage import errors as storage_errors
 
 DOMAIN = "recsys.v1"
@@ -37,31 +39,100 @@ class Meaning:
     Attributes:
         kind: the class; those derived from it too, unless they stand before it.
         code: of gRPC.
-        reason: for programs, UPPER_SNAKE, unique in the table; ErrorInfo's.
+        reasons: for programs, ErrorInfo's: all that errors of the class give, and first that of an
+            error that gives none. A reason has one code.
     """
 
     kind: type[Exception]
-    code: grpc.StatusCode
-    reason: str
+    code: StatusCode
+    reasons: tuple[Reason, ...]
+
+    def reason_of(self, error: Exception) -> Reason:
+        """Return why it was raised, as far as callers are told."""
+        reason = getattr(error, "reason", None)
+        return next((each for each in self.reasons if each == reason), self.reasons[0])
 
 
 TABLE = (
-    Meaning(errors.ImageRefused, grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_REFUSED"),
-    Meaning(errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
-    Meaning(errors.NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
-    Meaning(storage_errors.UnknownUser, grpc.StatusCode.NOT_FOUND, "USER_NOT_FOUND"),
-    Meaning(storage_errors.UnknownImage, grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND"),
-    Meaning(storage_errors.UnknownCluster, grpc.StatusCode.NOT_FOUND, "CLUSTER_NOT_FOUND"),
-    Meaning(errors.PreconditionFailed, grpc.StatusCode.FAILED_PRECONDITION, "PRECONDITION_FAILED"),
-    Meaning(errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
-    Meaning(storage_errors.StorageFull, grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL"),
+    Meaning(
+        errors.ImageRefused,
+        StatusCode.INVALID_ARGUMENT,
+        (
+            Reason.IMAGE_CORRUPT,
+            Reason.IMAGE_TOO_LARGE,
+            Reason.IMAGE_TYPE_UNSUPPORTED,
+            Reason.IMAGE_ANIMATED,
+        ),
+    ),
+    Meaning(
+        errors.InvalidRequest,
+        StatusCode.INVALID_ARGUMENT,
+        (
+            Reason.INVALID_REQUEST,
+            Reason.REQUEST_MALFORMED,
+            Reason.REQUEST_TOO_LARGE,
+            Reason.USER_ID_INVALID,
+            Reason.REQUEST_ID_INVALID,
+            Reason.PROMPT_INVALID,
+            Reason.NO_CANDIDATES,
+            Reason.TOO_MANY_CANDIDATES,
+            Reason.CANDIDATE_ID_INVALID,
+            Reason.DUPLICATE_CANDIDATE_ID,
+            Reason.NO_IMAGE,
+            Reason.SHA256_INVALID,
+            Reason.TOO_MANY_PASSED_OVER,
+            Reason.DUPLICATE_IMAGE,
+            Reason.CHOSEN_AT_INVALID,
+            Reason.NUM_PAIRS_INVALID,
+            Reason.PAGE_SIZE_INVALID,
+            Reason.PAGE_TOKEN_INVALID,
+            Reason.RUN_INVALID,
+        ),
+    ),
+    Meaning(errors.NotFound, StatusCode.NOT_FOUND, (Reason.NOT_FOUND,)),
+    Meaning(storage_errors.UnknownUser, StatusCode.NOT_FOUND, (Reason.USER_NOT_FOUND,)),
+    Meaning(storage_errors.UnknownImage, StatusCode.NOT_FOUND, (Reason.IMAGE_NOT_FOUND,)),
+    Meaning(storage_errors.UnknownCluster, StatusCode.NOT_FOUND, (Reason.CLUSTER_NOT_FOUND,)),
+    Meaning(
+        errors.PreconditionFailed,
+        StatusCode.FAILED_PRECONDITION,
+        (
+            Reason.PRECONDITION_FAILED,
+            Reason.NOTHING_LEARNED,
+            Reason.NO_REFERENCES,
+            Reason.SIGNATURES_UNSUPPORTED,
+        ),
+    ),
     # Somebody has to bring the schema up; trying again by itself would not help.
-    Meaning(storage_errors.SchemaMismatch, grpc.StatusCode.FAILED_PRECONDITION, "SCHEMA_MISMATCH"),
-    Meaning(errors.DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
-    Meaning(storage_errors.StorageUnavailable, grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE"),
-    Meaning(errors.Unavailable, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+    Meaning(
+        storage_errors.SchemaMismatch, StatusCode.FAILED_PRECONDITION, (Reason.SCHEMA_MISMATCH,)
+    ),
+    Meaning(
+        errors.Overloaded,
+        StatusCode.RESOURCE_EXHAUSTED,
+        (Reason.OVERLOADED, Reason.DEADLINE_TOO_SHORT),
+    ),
+    Meaning(storage_errors.StorageFull, StatusCode.RESOURCE_EXHAUSTED, (Reason.STORAGE_FULL,)),
+    Meaning(errors.DeadlinePassed, StatusCode.DEADLINE_EXCEEDED, (Reason.DEADLINE_PASSED,)),
+    Meaning(
+        errors.Unavailable,
+        StatusCode.UNAVAILABLE,
+        (
+            Reason.UNAVAILABLE,
+            Reason.LOADING,
+            Reason.DRAINING,
+            Reason.MODEL_FAILING,
+            Reason.INDEX_BUILDING,
+            Reason.STORAGE_UNAVAILABLE,
+        ),
+    ),
+    Meaning(
+        storage_errors.StorageUnavailable, StatusCode.UNAVAILABLE, (Reason.STORAGE_UNAVAILABLE,)
+    ),
 )
-INTERNAL = Meaning(Exception, grpc.StatusCode.INTERNAL, "INTERNAL")
+INTERNAL = Meaning(Exception, StatusCode.INTERNAL, (Reason.INTERNAL,))
+
+_OF_IMAGES = TABLE[0].reasons
 
 
 def meaning_of(error: Exception) -> Meaning:
@@ -77,15 +148,14 @@ def status_of(error: Exception, *, correlation_id: str) -> Status:
         correlation_id: under which the server's log tells more.
     """
     meaning = meaning_of(error)
+    reason = meaning.reason_of(error)
     message = INTERNAL_MESSAGE if meaning is INTERNAL else _cut(str(error), _MAX_MESSAGE_CHARS)
     metadata = {"correlation_id": correlation_id}
-    details: list[Message] = [ErrorInfo(reason=meaning.reason, domain=DOMAIN, metadata=metadata)]
+    details: list[Message] = [ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
     if field := _cut(getattr(error, "field", ""), _MAX_FIELD_CHARS):
-        violation = BadRequest.FieldViolation(
-            field=field, description=message, reason=meaning.reason
-        )
+        violation = BadRequest.FieldViolation(field=field, description=message, reason=reason)
         details.append(BadRequest(field_violations=[violation]))
-    if meaning.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+    if meaning.code is StatusCode.RESOURCE_EXHAUSTED:
         details.append(_retry_info(getattr(error, "retry_after_s", _STORAGE_FULL_RETRY_S)))
     return Status(code=meaning.code.value[0], message=message, details=map(_packed, details))
 
@@ -100,27 +170,28 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
     code, status = call.code(), _status(call)
     message = call.details() or status.message
     details = _details(status)
+    reason = details.info.reason or None
     match code:
-        case grpc.StatusCode.INVALID_ARGUMENT:
+        case StatusCode.INVALID_ARGUMENT:
             violations = details.bad_request.field_violations
-            is_image = details.info.reason == "IMAGE_REFUSED"
-            kind = errors.ImageRefused if is_image else errors.InvalidRequest
-            return kind(message, field=violations[0].field if violations else "")
-        case grpc.StatusCode.NOT_FOUND:
-            return errors.NotFound(message)
-        case grpc.StatusCode.FAILED_PRECONDITION if details.info.reason == "PRECONDITION_FAILED":
-            return errors.PreconditionFailed(message)
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            kind = errors.ImageRefused if reason in _OF_IMAGES else errors.InvalidRequest
+            field = violations[0].field if violations else ""
+            return kind(message, reason=reason, field=field)
+        case StatusCode.NOT_FOUND:
+            return errors.NotFound(message, reason=reason)
+        case StatusCode.FAILED_PRECONDITION if reason not in (None, Reason.SCHEMA_MISMATCH):
+            return errors.PreconditionFailed(message, reason=reason)
+        case StatusCode.RESOURCE_EXHAUSTED:
             return _exhausted(message, details)
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
+        case StatusCode.DEADLINE_EXCEEDED:
             return errors.DeadlinePassed(
                 "the answer did not come in the time given: allow more time or call again later"
             )
-        case grpc.StatusCode.UNAVAILABLE:
-            return errors.Unavailable(message)
+        case StatusCode.UNAVAILABLE:
+            return errors.Unavailable(message, reason=reason)
     correlation_id = details.info.metadata.get("correlation_id")
     explained = f"{message} ({correlation_id})" if correlation_id else message
-    return errors.RecsysError(f"the server answered {code.name}: {explained}")
+    return errors.RecsysError(f"the server answered {code.name}: {explained}", reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +231,14 @@ def _exhausted(message: str, details: _Details) -> errors.RecsysError:
     # gRPC itself answers so to a message over the limit, where waiting would not help.
     if details.info.domain != DOMAIN and "larger than max" in message:
         return errors.InvalidRequest(
-            f"the request must fit the server's limit ({message}): send fewer or smaller images"
+            f"the request must fit the server's limit ({message}): send fewer or smaller images",
+            reason=Reason.REQUEST_TOO_LARGE,
         )
+    reason = details.info.reason or None
     if not details.retry_info.HasField("retry_delay"):
-        return errors.Overloaded(message)
+        return errors.Overloaded(message, reason=reason)
     retry_after_s = details.retry_info.retry_delay.ToTimedelta().total_seconds()
-    return errors.Overloaded(message, retry_after_s=retry_after_s)
+    return errors.Overloaded(message, reason=reason, retry_after_s=retry_after_s)
 
 
 def _retry_info(retry_after_s: float) -> RetryInfo:

@@ -20,6 +20,7 @@ from recsys.cli.main import cli
 from recsys.engine.engine import EngineStats, ScoringEngine
 from recsys.service.metrics import ServiceMetrics
 from recsys.settings import Settings, load_settings
+from recsys.wire.statuses import INTERNAL, TABLE
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -212,6 +213,19 @@ def test_each_service_and_rpc_is_documented() -> None:
     assert [name for name, text in said.items() if not is_sentence(text.partition("\n\n")[0])] == []
     page = generated.protocol()
     assert [name for name in said if not re.search(rf"^##+ {re.escape(name)}$", page, re.M)] == []
+
+
+# Errors.
+
+
+def test_each_reason_is_documented_with_its_code() -> None:
+    documented = rows("reference/errors.md")
+
+    assert {name: cells[0] for name, cells in documented.items()} == {
+        str(reason): each.code.name for each in (*TABLE, INTERNAL) for reason in each.reasons
+    }
+    told = {name: cells[1:] for name, cells in documented.items()}
+    assert [name for name, cells in told.items() if not all(map(is_sentence, cells))] == []
 
 
 # Python.

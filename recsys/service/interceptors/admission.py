@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from recsys.errors import Overloaded, Unavailable
+from recsys.reasons import Reason
 from recsys.service.interceptors.calls import Call
 from recsys.service.metrics import ServiceMetrics
 
@@ -57,7 +58,8 @@ class Admission:
             Overloaded: if it is full.
         """
         if self._why_closed is not None:
-            raise Unavailable(self._why_closed)
+            reason = Reason.LOADING if self._why_closed == LOADING else Reason.DRAINING
+            raise Unavailable(self._why_closed, reason=reason)
         if self._num_calls >= self._max_calls:
             raise Overloaded(
                 f"at most {self._max_calls} requests are answered at the same time,"

@@ -7,6 +7,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from recsys.errors import InvalidRequest
+from recsys.reasons import Reason
 from recsys.service._call_context import CallContext
 from recsys.service.interceptors.calls import Continuation, is_ours
 
@@ -23,7 +24,8 @@ class MalformedInterceptor(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: CallContext) -> Any:
             if isinstance(request, _Malformed):
                 raise InvalidRequest(
-                    "the request must be a recsys.v1 message, got bytes that are none"
+                    "the request must be a recsys.v1 message, got bytes that are none",
+                    reason=Reason.REQUEST_MALFORMED,
                 )
             return await handler.unary_unary(request, context)
 

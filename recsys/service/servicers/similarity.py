@@ -4,6 +4,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 from recsys.errors import PreconditionFailed
 from recsys.fields import check_text, check_user_id
+from recsys.reasons import Reason
 from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
 from recsys.service._pages import (
@@ -113,7 +114,8 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
         if similarity is None:
             raise PreconditionFailed(
                 "signatures need a checkpoint that ships probes and a projection, and the one that"
-                " is served has none: serve another"
+                " is served has none: serve another",
+                reason=Reason.SIGNATURES_UNSUPPORTED,
             )
         return similarity
 
@@ -163,7 +165,7 @@ def check_run(name: str) -> None:
     Raises:
         InvalidRequest: naming the rule and what arrived.
     """
-    check_text("run", name, at_most=MAX_NAME)
+    check_text("run", name, at_most=MAX_NAME, reason=Reason.RUN_INVALID)
 
 
 def _similar_query(current: CurrentSignature) -> Query:

@@ -68,6 +68,7 @@ def test_one_bad_image_costs_the_others_nothing(home: Path, run) -> None:
     assert (best["id"], best["rank"]) == ("a.png", 1)
     assert (text["id"], text["score"], text["rank"]) == ("text.png", None, None)
     assert text["status"] == "INVALID_IMAGE"
+    assert text["reason"] == "IMAGE_TYPE_UNSUPPORTED"
     assert "must be a PNG" in text["message"]
     assert (unknown["id"], unknown["status"]) == ("ab" * 32, "IMAGE_NOT_FOUND")
     table = run("rank", "--local", "--user", "ann", "text.png", "a.png")

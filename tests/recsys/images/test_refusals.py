@@ -11,6 +11,7 @@ from PIL import Image
 from recsys.errors import ImageRefused
 from recsys.images.decode import ImageLimits, decode, inspect
 from recsys.images.header import read_header
+from recsys.reasons import Reason
 
 NAMES = ["png", "jpeg", "progressive", "webp", "lossless", "extended", "palette", "cmyk"]
 
@@ -68,6 +69,36 @@ def test_truncated_files_are_refused(name: str, share: float, valid) -> None:
     for read in (inspect, decode):
         with pytest.raises(ImageRefused):
             read(data[: int(len(data) * share) - 2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("text", Reason.IMAGE_TYPE_UNSUPPORTED),
+        ("gif", Reason.IMAGE_TYPE_UNSUPPORTED),
+        ("header", Reason.IMAGE_CORRUPT),
+        ("truncated", Reason.IMAGE_CORRUPT),
+        ("bytes", Reason.IMAGE_TOO_LARGE),
+        ("pixels", Reason.IMAGE_TOO_LARGE),
+        ("animated", Reason.IMAGE_ANIMATED),
+    ],
+)
+def test_programs_are_told_why(kind: str, reason: Reason, valid, draw, encode, png_header) -> None:
+    animation = encode(draw(), "PNG", save_all=True, append_images=[draw(9, 7)])
+    data = {
+        "text": b"no image",
+        "gif": encode(draw(), "GIF"),
+        "header": valid["png"][:20],
+        "truncated": valid["jpeg"][:-2],
+        "bytes": bytes(11 * 2**20),
+        "pixels": png_header(50_000, 50_000),
+        "animated": animation,
+    }[kind]
+
+    for read in (inspect, decode):
+        with pytest.raises(ImageRefused) as refused:
+            read(data)
+        assert refused.value.reason == reason
 
 
 def test_limits_hold_before_any_decoder_is_called(no_decoder: None, valid) -> None:

@@ -10,6 +10,7 @@ from grpc_status import rpc_status
 from recsys import errors
 from recsys.client import RecsysClient
 from recsys.ranking.candidates import Candidate
+from recsys.reasons import Reason
 from recsys.similarity.snapshot import SnapshotRefused
 from recsys.v1 import ranking_service_pb2_grpc, user_service_pb2_grpc
 from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
@@ -103,7 +104,41 @@ def test_every_error_of_the_trees_has_a_meaning():
 def test_no_entry_of_the_table_hides_another():
     """The first that fits decides: a derived class must stand before the one it derives from."""
     assert [meaning_of(_new(each.kind)).kind for each in TABLE] == [each.kind for each in TABLE]
-    assert len({each.reason for each in TABLE}) == len(TABLE)
+
+
+def test_each_reason_is_in_the_table_with_one_code():
+    codes = {}
+    for each in (*TABLE, INTERNAL):
+        for reason in each.reasons:
+            assert codes.setdefault(reason, each.code) is each.code
+
+    assert set(codes) == set(Reason)
+
+
+def test_an_error_gives_the_reason_that_its_class_gives_by_itself():
+    kinds = {each.kind: each for each in TABLE if issubclass(each.kind, errors.RecsysError)}
+
+    assert {kind.reason for kind in kinds} == {each.reasons[0] for each in kinds.values()}
+
+
+@pytest.mark.parametrize("meaning", TABLE, ids=lambda each: each.kind.__name__)
+def test_each_reason_comes_to_the_client(live, channel, meaning):
+    if not issubclass(meaning.kind, errors.RecsysError):
+        assert error_of(failed(live, channel, _new(meaning.kind))).reason == meaning.reasons[0]
+        return
+    for reason in meaning.reasons:
+        error = meaning.kind("x must be y", reason=reason)
+
+        raised = error_of(failed(live, channel, error))
+
+        assert (type(raised), raised.reason) == (meaning.kind, reason)
+
+
+def test_a_reason_of_another_class_is_not_told(live, channel):
+    """What a client branches on goes with the code."""
+    error = errors.InvalidRequest("it must not", reason=Reason.DRAINING)
+
+    assert error_of(failed(live, channel, error)).reason == Reason.INVALID_REQUEST
 
 
 def _new(kind):
@@ -118,7 +153,7 @@ def test_an_error_becomes_its_code(live, channel, kind):
     assert call.details() == "x must be y, got z: do w"
     info = details_of(call)["ErrorInfo"]
     assert info.domain == "recsys.v1"
-    assert info.reason == meaning_of(_new(kind)).reason
+    assert info.reason == meaning_of(_new(kind)).reasons[0]
     assert len(info.metadata["correlation_id"]) == 32
 
 

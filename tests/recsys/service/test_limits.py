@@ -7,9 +7,11 @@ import pytest
 
 from recsys.client import RecsysClient
 from recsys.errors import DeadlinePassed, InvalidRequest, Overloaded
+from recsys.reasons import Reason
 from recsys.service.interceptors.admission import DRAINING
 from recsys.v1 import ranking_service_pb2_grpc
 from recsys.wire.ranking import rank_request_to_wire
+from recsys.wire.statuses import error_of
 
 GIVE_UP_S = 60.0
 
@@ -76,6 +78,7 @@ def test_a_full_queue_is_told(make_live, candidate, calling):
         with pytest.raises(Overloaded) as refused:
             client.rank("eve", [candidate("a", 1)])
 
+        assert refused.value.reason == Reason.OVERLOADED
         assert refused.value.retry_after_s > 0
         live.scorer.is_open.set()
         assert running.result().user_id == "ann"
@@ -117,8 +120,9 @@ def test_a_message_over_the_limit_is_the_callers_mistake(make_live, candidate):
     live = make_live(max_request_bytes=1000)
     live.load()
     with RecsysClient(live.address, timeout_s=GIVE_UP_S) as client:
-        with pytest.raises(InvalidRequest, match="limit"):
+        with pytest.raises(InvalidRequest, match="limit") as refused:
             client.rank("ann", [candidate("a", 1, prompt="p" * 2000)])
+        assert refused.value.reason == Reason.REQUEST_TOO_LARGE
 
         assert client.rank("ann", [candidate("a", 1)]).candidates[0].rank == 1
 
@@ -164,6 +168,7 @@ def test_before_the_model_is_there_callers_are_told_to_wait(make_live, connect, 
 
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "loading" in refused.value.details()
+    assert error_of(refused.value).reason == Reason.LOADING
 
 
 def test_a_drain_lets_calls_finish_and_refuses_new_ones(live, client, connect, candidate, calling):
@@ -179,6 +184,7 @@ def test_a_drain_lets_calls_finish_and_refuses_new_ones(live, client, connect, c
 
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "stopping" in refused.value.details()
+    assert error_of(refused.value).reason == Reason.DRAINING
     live.scorer.is_open.set()
     assert running.result().user_id == "ann"
     draining.result()
@@ -196,7 +202,6 @@ def test_a_drain_out_of_time_answers_those_that_wait_unavailable(live, candidate
 
     live.run(live.service.drain(0.0))
 
-    assert [call.exception(GIVE_UP_S).code() for call in calls] == [
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.UNAVAILABLE,
-    ]
+    failed = [call.exception(GIVE_UP_S) for call in calls]
+    assert [each.code() for each in failed] == [grpc.StatusCode.UNAVAILABLE] * 2
+    assert [error_of(each).reason for each in failed] == [Reason.DRAINING] * 2

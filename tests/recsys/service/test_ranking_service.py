@@ -110,6 +110,13 @@ def test_bad_candidates_do_not_fail_the_good_ones(client, candidate):
     failed = ranking.candidates[2:]
     assert [(each.score, each.rank) for each in failed] == [(None, None)] * 4
     assert all(each.message for each in failed)
+    assert [each.reason for each in failed] == [
+        "IMAGE_TYPE_UNSUPPORTED",
+        "IMAGE_TOO_LARGE",
+        "IMAGE_TYPE_UNSUPPORTED",
+        "IMAGE_NOT_FOUND",
+    ]
+    assert {each.reason for each in ranking.candidates[:2]} == {""}
     assert "50,000 × 50,000" in failed[1].message
     assert unknown in failed[3].message
 

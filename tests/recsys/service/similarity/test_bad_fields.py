@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
+from recsys.reasons import Reason
 from recsys.service.app import _FILES
 from recsys.v1.feedback_service_pb2 import RecordChoiceRequest
 from recsys.v1.image_pb2 import Image
@@ -38,7 +39,13 @@ METHODS = {
 }
 
 STORED, BAD_SHA256 = Image(sha256="ab" * 32), Image(sha256="../../etc/passwd")
-NO_IMAGE = Image(data=b"no image")
+NO_IMAGE, CUT_PNG = Image(data=b"no image"), Image(data=b"\x89PNG\r\n\x1a\n")
+PAGED = {
+    ListChoicesRequest: {"user_id": "ann"},
+    FindSimilarUsersRequest: {"user_id": "ann"},
+    ListClustersRequest: {},
+    GetClusterRequest: {"cluster_id": 1},
+}
 GOOD = Candidate(id="a", image=STORED)
 
 
@@ -56,58 +63,82 @@ def candidate(**fields):
 
 
 BAD = [
-    *((rank(GOOD, user_id=bad), "user_id") for bad in ("", "u" * 257, "a\nb", "a\0b")),
-    (rank(GOOD, request_id="r" * 129), "request_id"),
-    (rank(GOOD, request_id="a\0b"), "request_id"),
-    (rank(), "candidates"),
-    (rank(*(candidate(id=str(n)) for n in range(257))), "candidates"),
-    (rank(GOOD, candidate(id="")), "candidates[1].id"),
-    (rank(GOOD, candidate(id="b" * 257)), "candidates[1].id"),
-    (rank(GOOD, candidate(), GOOD), "candidates[2].id"),
-    (rank(GOOD, candidate(prompt="p" * 10_001)), "candidates[1].prompt"),
-    (rank(GOOD, candidate(prompt="a\0b")), "candidates[1].prompt"),
-    (rank(GOOD, candidate(image=None)), "candidates[1].image"),
-    (rank(GOOD, candidate(image=Image())), "candidates[1].image"),
-    (rank(GOOD, candidate(image=BAD_SHA256)), "candidates[1].image.sha256"),
-    (SuggestOnboardingRequest(num_pairs=-1), "num_pairs"),
-    (SuggestOnboardingRequest(num_pairs=9), "num_pairs"),
-    *((choice(user_id=bad), "user_id") for bad in ("", "u" * 257, "a\nb", "a\0b")),
-    (RecordChoiceRequest(user_id="ann"), "liked"),
-    (choice(liked=Image()), "liked"),
-    (choice(liked=NO_IMAGE), "liked.data"),
-    (choice(liked=BAD_SHA256), "liked.sha256"),
-    (choice(passed_over=[STORED]), "passed_over[0]"),
-    (choice(liked=None, passed_over=[STORED, Image()]), "passed_over[1]"),
-    (choice(liked=None, passed_over=[STORED, NO_IMAGE]), "passed_over[1].data"),
-    (choice(liked=None, passed_over=[STORED, BAD_SHA256]), "passed_over[1].sha256"),
-    (choice(liked=None, passed_over=[STORED, STORED]), "passed_over[1]"),
-    (choice(passed_over=[Image(sha256=f"{n:064x}") for n in range(257)]), "passed_over"),
-    (choice(prompt="p" * 10_001), "prompt"),
-    (choice(prompt="a\0b"), "prompt"),
-    (choice(request_id="r" * 129), "request_id"),
-    (choice(request_id="a\0b"), "request_id"),
     *(
-        (choice(chosen_at=Timestamp(seconds=seconds)), "chosen_at")
+        (rank(GOOD, user_id=bad), "user_id", Reason.USER_ID_INVALID)
+        for bad in ("", "u" * 257, "a\nb", "a\0b")
+    ),
+    (rank(GOOD, request_id="r" * 129), "request_id", Reason.REQUEST_ID_INVALID),
+    (rank(GOOD, request_id="a\0b"), "request_id", Reason.REQUEST_ID_INVALID),
+    (rank(), "candidates", Reason.NO_CANDIDATES),
+    (
+        rank(*(candidate(id=str(n)) for n in range(257))),
+        "candidates",
+        Reason.TOO_MANY_CANDIDATES,
+    ),
+    (rank(GOOD, candidate(id="")), "candidates[1].id", Reason.CANDIDATE_ID_INVALID),
+    (rank(GOOD, candidate(id="b" * 257)), "candidates[1].id", Reason.CANDIDATE_ID_INVALID),
+    (rank(GOOD, candidate(), GOOD), "candidates[2].id", Reason.DUPLICATE_CANDIDATE_ID),
+    (rank(GOOD, candidate(prompt="p" * 10_001)), "candidates[1].prompt", Reason.PROMPT_INVALID),
+    (rank(GOOD, candidate(prompt="a\0b")), "candidates[1].prompt", Reason.PROMPT_INVALID),
+    (rank(GOOD, candidate(image=None)), "candidates[1].image", Reason.NO_IMAGE),
+    (rank(GOOD, candidate(image=Image())), "candidates[1].image", Reason.NO_IMAGE),
+    (rank(GOOD, candidate(image=BAD_SHA256)), "candidates[1].image.sha256", Reason.SHA256_INVALID),
+    (SuggestOnboardingRequest(num_pairs=-1), "num_pairs", Reason.NUM_PAIRS_INVALID),
+    (SuggestOnboardingRequest(num_pairs=9), "num_pairs", Reason.NUM_PAIRS_INVALID),
+    *(
+        (choice(user_id=bad), "user_id", Reason.USER_ID_INVALID)
+        for bad in ("", "u" * 257, "a\nb", "a\0b")
+    ),
+    (RecordChoiceRequest(user_id="ann"), "liked", Reason.NO_IMAGE),
+    (choice(liked=Image()), "liked", Reason.NO_IMAGE),
+    (choice(liked=NO_IMAGE), "liked.data", Reason.IMAGE_TYPE_UNSUPPORTED),
+    (choice(liked=CUT_PNG), "liked.data", Reason.IMAGE_CORRUPT),
+    (choice(liked=Image(data=bytes(11 * 2**20))), "liked.data", Reason.IMAGE_TOO_LARGE),
+    (choice(liked=BAD_SHA256), "liked.sha256", Reason.SHA256_INVALID),
+    (choice(passed_over=[STORED]), "passed_over[0]", Reason.DUPLICATE_IMAGE),
+    (choice(liked=None, passed_over=[STORED, Image()]), "passed_over[1]", Reason.NO_IMAGE),
+    (
+        choice(liked=None, passed_over=[STORED, NO_IMAGE]),
+        "passed_over[1].data",
+        Reason.IMAGE_TYPE_UNSUPPORTED,
+    ),
+    (
+        choice(liked=None, passed_over=[STORED, BAD_SHA256]),
+        "passed_over[1].sha256",
+        Reason.SHA256_INVALID,
+    ),
+    (choice(liked=None, passed_over=[STORED, STORED]), "passed_over[1]", Reason.DUPLICATE_IMAGE),
+    (
+        choice(passed_over=[Image(sha256=f"{n:064x}") for n in range(257)]),
+        "passed_over",
+        Reason.TOO_MANY_PASSED_OVER,
+    ),
+    (choice(prompt="p" * 10_001), "prompt", Reason.PROMPT_INVALID),
+    (choice(prompt="a\0b"), "prompt", Reason.PROMPT_INVALID),
+    (choice(request_id="r" * 129), "request_id", Reason.REQUEST_ID_INVALID),
+    (choice(request_id="a\0b"), "request_id", Reason.REQUEST_ID_INVALID),
+    *(
+        (choice(chosen_at=Timestamp(seconds=seconds)), "chosen_at", Reason.CHOSEN_AT_INVALID)
         # Year 1, year 9999, and neither.
         for seconds in (-62_135_596_800, 253_402_300_799, -(10**12), 10**12)
     ),
-    (choice(chosen_at=Timestamp(nanos=-1)), "chosen_at"),
-    (GetUserRequest(), "user_id"),
-    (EraseUserRequest(user_id="a\nb"), "user_id"),
-    (ListChoicesRequest(), "user_id"),
-    (ListChoicesRequest(user_id="ann", page_size=-1), "page_size"),
-    (ListChoicesRequest(user_id="ann", page_token="forged"), "page_token"),
-    (FindSimilarUsersRequest(), "user_id"),
-    (FindSimilarUsersRequest(user_id="ann", page_size=-1), "page_size"),
-    (FindSimilarUsersRequest(user_id="ann", page_token="forged"), "page_token"),
-    (GetUserSignatureRequest(), "user_id"),
-    (ListClustersRequest(run="r" * 1000), "run"),
-    (ListClustersRequest(run="a\0b"), "run"),
-    (ListClustersRequest(page_size=-1), "page_size"),
-    (ListClustersRequest(page_token="forged"), "page_token"),
-    (GetClusterRequest(run="r" * 1000), "run"),
-    (GetClusterRequest(page_size=-1), "page_size"),
-    (GetClusterRequest(cluster_id=1, page_token="forged"), "page_token"),
+    (choice(chosen_at=Timestamp(nanos=-1)), "chosen_at", Reason.CHOSEN_AT_INVALID),
+    (GetUserRequest(), "user_id", Reason.USER_ID_INVALID),
+    (EraseUserRequest(user_id="a\nb"), "user_id", Reason.USER_ID_INVALID),
+    (ListChoicesRequest(), "user_id", Reason.USER_ID_INVALID),
+    (FindSimilarUsersRequest(), "user_id", Reason.USER_ID_INVALID),
+    (GetUserSignatureRequest(), "user_id", Reason.USER_ID_INVALID),
+    *(
+        (kind(**fields, page_size=-1), "page_size", Reason.PAGE_SIZE_INVALID)
+        for kind, fields in PAGED.items()
+    ),
+    *(
+        (kind(**fields, page_token="forged"), "page_token", Reason.PAGE_TOKEN_INVALID)
+        for kind, fields in PAGED.items()
+    ),
+    (ListClustersRequest(run="r" * 1000), "run", Reason.RUN_INVALID),
+    (ListClustersRequest(run="a\0b"), "run", Reason.RUN_INVALID),
+    (GetClusterRequest(run="r" * 1000), "run", Reason.RUN_INVALID),
 ]
 
 
@@ -148,20 +179,22 @@ def is_path(path: str, request) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("request_", "field"), BAD, ids=lambda each: each if isinstance(each, str) else method_of(each)
+    ("request_", "field", "reason"),
+    BAD,
+    ids=lambda each: each if isinstance(each, str) else method_of(each),
 )
-def test_the_field_that_breaks_a_rule_is_one_of_the_request(channel, run, request_, field):
+def test_the_field_that_breaks_a_rule_is_one_of_the_request(channel, run, request_, field, reason):
     details = call(channel, method_of(request_), request_.SerializeToString())
 
     (violation,) = details[BadRequest].field_violations
     assert violation.field == field
     assert is_path(violation.field, request_)
     assert violation.description
-    assert violation.reason == details[ErrorInfo].reason
+    assert violation.reason == details[ErrorInfo].reason == reason
 
 
 def test_every_method_is_sent_something_bad():
-    assert {method_of(request) for request, _ in BAD} == set(METHODS)
+    assert {method_of(request) for request, _, _ in BAD} == set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -171,7 +204,9 @@ def test_bytes_that_are_no_message_have_no_field(channel, method):
     with pytest.raises(Exception, match=r"[Pp]ars"):
         kind.FromString(data)
 
-    assert BadRequest not in call(channel, method, data)
+    details = call(channel, method, data)
+    assert BadRequest not in details
+    assert details[ErrorInfo].reason == Reason.REQUEST_MALFORMED
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""Why a call failed, for programs to branch on: what google.rpc.ErrorInfo carries in `reason`.
+
+docs/reference/errors.md tells of each when it comes and what a client does. A newer server may send
+others: a client goes by the class of the error then.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a call failed, or a candidate was not scored; the value is the name."""
+
+    # A request that breaks a rule
+    INVALID_REQUEST = "INVALID_REQUEST"
+    REQUEST_MALFORMED = "REQUEST_MALFORMED"
+    REQUEST_TOO_LARGE = "REQUEST_TOO_LARGE"
+    USER_ID_INVALID = "USER_ID_INVALID"
+    REQUEST_ID_INVALID = "REQUEST_ID_INVALID"
+    PROMPT_INVALID = "PROMPT_INVALID"
+    NO_CANDIDATES = "NO_CANDIDATES"
+    TOO_MANY_CANDIDATES = "TOO_MANY_CANDIDATES"
+    CANDIDATE_ID_INVALID = "CANDIDATE_ID_INVALID"
+    DUPLICATE_CANDIDATE_ID = "DUPLICATE_CANDIDATE_ID"
+    NO_IMAGE = "NO_IMAGE"
+    SHA256_INVALID = "SHA256_INVALID"
+    TOO_MANY_PASSED_OVER = "TOO_MANY_PASSED_OVER"
+    DUPLICATE_IMAGE = "DUPLICATE_IMAGE"
+    CHOSEN_AT_INVALID = "CHOSEN_AT_INVALID"
+    NUM_PAIRS_INVALID = "NUM_PAIRS_INVALID"
+    PAGE_SIZE_INVALID = "PAGE_SIZE_INVALID"
+    PAGE_TOKEN_INVALID = "PAGE_TOKEN_INVALID"
+    RUN_INVALID = "RUN_INVALID"
+
+    # Bytes that are not an acceptable image
+    IMAGE_CORRUPT = "IMAGE_CORRUPT"
+    IMAGE_TOO_LARGE = "IMAGE_TOO_LARGE"
+    IMAGE_TYPE_UNSUPPORTED = "IMAGE_TYPE_UNSUPPORTED"
+    IMAGE_ANIMATED = "IMAGE_ANIMATED"
+
+    # Nothing of that name
+    NOT_FOUND = "NOT_FOUND"
+    USER_NOT_FOUND = "USER_NOT_FOUND"
+    IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND"
+    CLUSTER_NOT_FOUND = "CLUSTER_NOT_FOUND"
+
+    # Something else must be done first
+    PRECONDITION_FAILED = "PRECONDITION_FAILED"
+    NOTHING_LEARNED = "NOTHING_LEARNED"
+    NO_REFERENCES = "NO_REFERENCES"
+    SIGNATURES_UNSUPPORTED = "SIGNATURES_UNSUPPORTED"
+    SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
+
+    # Too much at once
+    OVERLOADED = "OVERLOADED"
+    DEADLINE_TOO_SHORT = "DEADLINE_TOO_SHORT"
+    STORAGE_FULL = "STORAGE_FULL"
+
+    # No answer now
+    DEADLINE_PASSED = "DEADLINE_PASSED"
+    UNAVAILABLE = "UNAVAILABLE"
+    LOADING = "LOADING"
+    DRAINING = "DRAINING"
+    MODEL_FAILING = "MODEL_FAILING"
+    INDEX_BUILDING = "INDEX_BUILDING"
+    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+
+    # A bug of the server
+    INTERNAL = "INTERNAL"
