@@ -61,7 +61,7 @@ def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:
     # Held first, for a signature that is being put would refer to the user while they go.
     held = select(UserRow.user_id).where(UserRow.user_id == user_id).with_for_update()
     if session.scalar(held) is None:
-        raise UnknownUser(f"no user {user_id!r} is stored: record a choice first")
+        raise UnknownUser(f"no user {user_id!r} is stored: there is nothing to erase")
     named = _images_named(session, user_id)
     own = select(ChoiceRow.choice_id).where(ChoiceRow.user_id == user_id)
     session.execute(delete(PassedOverRow).where(PassedOverRow.choice_id.in_(own)))

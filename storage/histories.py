@@ -200,7 +200,9 @@ def _known_user(session: Session, user_id: str) -> UserRow:
     check_user_id(user_id)
     row = session.get(UserRow, user_id)
     if row is None:
-        raise UnknownUser(f"no user {user_id!r} is stored: record a choice first")
+        raise UnknownUser(
+            f"no user {user_id!r} is stored: check the id, which is stored with a first choice"
+        )
     return row
 
 

@@ -27,11 +27,19 @@ def test_show_tells_what_is_stored(run) -> None:
 
 
 @pytest.mark.usefixtures("ann")
-@pytest.mark.parametrize("verb", [["show"], ["erase", "--yes"]])
-def test_an_unknown_user_is_not_found(run, verb: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("verb", "advice"),
+    [
+        (["show"], "check the id"),
+        (["erase"], "check the id"),
+        (["erase", "--yes"], "there is nothing to erase"),
+    ],
+)
+def test_an_unknown_user_is_not_found(run, verb: list[str], advice: str) -> None:
     result = run("users", *verb, "nobody")
     assert result.exit_code == 3
     assert "nobody" in result.stderr
+    assert advice in result.stderr
 
 
 @pytest.mark.parametrize("verb", [["show"], ["erase", "--yes"]])

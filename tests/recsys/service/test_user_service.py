@@ -139,9 +139,13 @@ def test_a_bad_user_id_is_named(client, user_id, nth):
     assert refused.value.field == "user_id"
 
 
-@pytest.mark.parametrize("nth", range(3), ids=["get", "list", "erase"])
-def test_an_unknown_user_is_not_found(client, nth):
-    with pytest.raises(NotFound, match="nobody"):
+@pytest.mark.parametrize(
+    ("nth", "advice"),
+    [(0, "check the id"), (1, "check the id"), (2, "there is nothing to erase")],
+    ids=["get", "list", "erase"],
+)
+def test_an_unknown_user_is_not_found_and_the_caller_told_what_fits(client, nth, advice):
+    with pytest.raises(NotFound, match=f"nobody.* {advice}"):
         calls(client, "nobody")[nth]()
 
 
