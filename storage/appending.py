@@ -1,4 +1,4 @@
-"""One transaction of appending: users, images and choices in as few statements as it takes."""
+"""Append choices in one transaction: users, images and choices, in few statements."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
 Request = tuple[str, str]
 """(user_id, request_id)"""
 
-_MAX_VALUES = 200  # in one statement, well under SQLite's limit on parameters
+_MAX_VALUES = 200  # of one statement, well under SQLite's limit on parameters
 
 
 def append_all(
@@ -25,8 +25,7 @@ def append_all(
 ) -> list[Appended]:
     """Append checked choices inside a writing transaction; see `HistoryStore.append_many`.
 
-    Users, then images, are locked in order of their ids, so that two batches never wait for each
-    other in a circle.
+    Users, then images, are locked in order of their ids, so that two batches cannot deadlock.
     """
     now = datetime.now(UTC)
     choices = [choice for choice, _ in items]
@@ -45,8 +44,8 @@ def append_all(
             pending[place] = choice
         if request is not None:
             places.setdefault(request, place)
-    # Only for what is stored: an image that came with a repeat would belong to no choice, and no
-    # erasure would ever find it.
+    # Only for choices that are stored: an image sent with a repeated request would belong to no
+    # choice, and no erasure would remove it.
     _add_images(session, blobs, items, list(pending.values()), now)
     stored = dict(
         zip(pending, _insert(session, list(pending.values()), revisions, now), strict=True)
@@ -97,7 +96,7 @@ def _lock_users(session: Session, user_ids: set[str], now: datetime) -> dict[str
 
 
 def _answered(session: Session, choices: Sequence[Choice]) -> dict[Request | None, StoredChoice]:
-    """Requests stored before, with their first answers."""
+    """Requests that are stored already, with their choices."""
     requests = [request for choice in choices if (request := _request(choice)) is not None]
     answers: dict[Request | None, StoredChoice] = {}
     for part in parts(requests, _MAX_VALUES):
@@ -121,7 +120,7 @@ def _add_images(
     choices: Sequence[Choice],
     now: datetime,
 ) -> None:
-    """Store images of `choices` that are new, bytes and row; refuse unknown ones."""
+    """Store the bytes and rows of new images of `choices`; refuse unknown ones."""
     given = {sha256: image for _, images in items for sha256, image in images.items()}
     named = sorted(
         {

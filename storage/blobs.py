@@ -19,7 +19,7 @@ class BlobStore:
         url: a folder, as "file:///path/blobs", "memory://blobs" or "s3://bucket/blobs".
 
     Raises:
-        InvalidRecord: if no file system of this kind is known or installed.
+        InvalidRecord: if no file system is installed for the URL's scheme.
     """
 
     def __init__(self, url: str) -> None:
@@ -33,10 +33,10 @@ class BlobStore:
     def put(self, data: bytes) -> str:
         """Store bytes and return their SHA-256; bytes already there are left alone.
 
-        They appear under their name only when whole: written beside it and moved.
+        They are written under a temporary name and then moved, so that no reader sees part of them.
 
         Raises:
-            StorageFull: if there is no room left; nothing is left behind.
+            StorageFull: if there is no room left; no partial file remains.
         """
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(sha256)
@@ -73,11 +73,11 @@ class BlobStore:
         return bool(self._files.exists(self._path(sha256)))
 
     def delete(self, sha256: str) -> None:
-        """Remove bytes; absent is fine."""
+        """Remove bytes, if they are there."""
         self._discard(self._path(sha256))
 
     def _has(self, path: str, num_bytes: int) -> bool:
-        # By size, for a machine that lost power may have kept the name and not the bytes.
+        # By size: after a power failure, the name may be there without the bytes.
         try:
             return bool(self._files.info(path)["size"] == num_bytes)
         except FileNotFoundError:
@@ -88,7 +88,7 @@ class BlobStore:
             self._files.rm_file(path)
 
     def _path(self, sha256: str) -> str:
-        # Digests come from requests: nothing else may become part of a path.
+        # Digests come from requests: anything else could lead out of the folder.
         if not is_sha256(sha256):
             raise UnknownImage(f"an image is named by 64 hex digits, got {sha256[:80]!r}")
         return f"{self._root}/{sha256[:2]}/{sha256}"

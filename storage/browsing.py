@@ -1,6 +1,6 @@
-"""What a person who looks around asks: users by prefix, samples of all of them, who is fresh.
+"""Lists of users for people: by prefix, by newest signature, as samples; and who is fresh.
 
-Everything here reads, and reads no more than its limit: it answers as fast on a million users.
+Nothing here writes. A list reads no more rows than its limit, so that a million users are as fast.
 """
 
 import math
@@ -19,18 +19,18 @@ from storage.tables import ChoiceRow, SignatureRow, UserRow
 _LAST_CHARACTER = chr(0x10FFFF)
 _HASHES = 2**32
 _GOLDEN = 2_654_435_769  # 2**32 over the golden ratio (Knuth, TAOCP 3, 6.4)
-_LARGEST_FACTOR = 2**31  # so that the product is a number that SQL can hold
+_LARGEST_FACTOR = 2**31  # keeps the product within SQL's 64-bit integers
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which users are meant, by time; None bounds nothing. Until is exclusive.
+    """A selection of users by time; None is no bound.
 
     Attributes:
-        chosen_from: last choice at or after.
-        chosen_until: last choice before.
-        signed_from: signature made at or after; users without one are then not meant.
-        signed_until: signature made before; likewise.
+        chosen_from: the last choice is at or after it.
+        chosen_until: the last choice is before it.
+        signed_from: the signature was stored at or after it; leaves out users without one.
+        signed_until: the signature was stored before it; likewise.
     """
 
     chosen_from: datetime | None = None
@@ -40,21 +40,21 @@ class Window:
 
     @property
     def is_open(self) -> bool:
-        """Whether it bounds nothing."""
+        """Whether it has no bound."""
         return self == Window()
 
 
 @dataclass(frozen=True, slots=True)
-class SeenUser:
-    """A user as a list shows them.
+class ListedUser:
+    """A user as shown in a list.
 
     Attributes:
-        user_id: who.
-        revision: choices ever stored.
-        last_choice_at: when they chose last, UTC; None for who never did.
-        signed_revision: of the history that their signature was computed from; None: no signature.
+        user_id: of the user.
+        revision: number of choices ever stored.
+        last_choice_at: time of the last choice, UTC; None if there is none.
+        signed_revision: of the history that the signature was computed from; None: no signature.
         signed_at: when the signature was stored, UTC.
-        sequence: under which it was stored; grows with every put under the model version.
+        sequence: of the signature; each one stored under a model version gets a higher one.
     """
 
     user_id: str
@@ -66,54 +66,54 @@ class SeenUser:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether there is a signature that knows the newest choice."""
+        """Whether there is a signature that includes the newest choice."""
         return self.signed_revision is not None and self.signed_revision >= self.revision
 
 
 class Browser:
-    """Looks around in storage.
+    """Lists users.
 
     Args:
-        database: with a current schema; one opened for reading will do.
+        database: with a current schema; may be read-only.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def num_users(self) -> int:
-        """How many users are stored."""
+        """The number of stored users."""
         with self.database.session() as session:
             return session.scalar(select(func.count()).select_from(UserRow)) or 0
 
     def users(
         self, prefix: str = "", *, model_version: str, window: Window | None = None, limit: int = 24
-    ) -> list[SeenUser]:
-        """Users whose id begins with a text, by id.
+    ) -> list[ListedUser]:
+        """Users whose id begins with a prefix, ordered by id.
 
         Args:
-            prefix: as typed, upper and lower case told apart; control characters do not count.
-            model_version: whose signatures are told of.
-            window: only these users.
-            limit: at most so many, at least 1.
+            prefix: case-sensitive; control characters are ignored.
+            model_version: of the signatures.
+            window: only users within it.
+            limit: the most users to return, at least 1.
         """
         begin = "".join(each for each in prefix if each.isprintable())
-        query = _seen(model_version, window or Window()).order_by(UserRow.user_id)
+        query = _users(model_version, window or Window()).order_by(UserRow.user_id)
         if begin:
             query = query.where(UserRow.user_id >= begin, UserRow.user_id < begin + _LAST_CHARACTER)
         return self._read(query.limit(check_limit(limit)))
 
-    def user(self, user_id: str, *, model_version: str) -> SeenUser | None:
-        """One user, if there is such a one."""
-        query = _seen(model_version, Window()).where(UserRow.user_id == user_id)
+    def user(self, user_id: str, *, model_version: str) -> ListedUser | None:
+        """One user; None if there is no such user."""
+        query = _users(model_version, Window()).where(UserRow.user_id == user_id)
         users = self._read(query) if user_id.isprintable() else []
         return users[0] if users else None
 
     def newest(
         self, *, model_version: str, window: Window | None = None, limit: int = 24
-    ) -> list[SeenUser]:
-        """Users whose signature was stored last, the newest first."""
+    ) -> list[ListedUser]:
+        """Users with the most recent signatures, the newest first."""
         query = (
-            _seen(model_version, window or Window())
+            _users(model_version, window or Window())
             .where(SignatureRow.model_version == model_version)
             .order_by(SignatureRow.sequence.desc())
         )
@@ -121,16 +121,16 @@ class Browser:
 
     def sample(
         self, *, model_version: str, window: Window | None = None, step: int
-    ) -> list[SeenUser]:
-        """One user of `step` who have a signature, in the order in which those were stored.
+    ) -> list[ListedUser]:
+        """One in `step` users with a signature, in the order in which signatures were stored.
 
         Args:
             model_version: of the signatures.
-            window: only these users.
-            step: as `step_for` tells it; 1 is all.
+            window: only users within it.
+            step: from `step_for`; 1 for all.
         """
         query = (
-            _seen(model_version, window or Window())
+            _users(model_version, window or Window())
             .where(SignatureRow.model_version == model_version, _is_drawn(step))
             .order_by(SignatureRow.sequence)
         )
@@ -139,7 +139,7 @@ class Browser:
     def sample_vectors(
         self, *, model_version: str, step: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The sequences, shape (N,), and vectors, shape (N, E), of the same sample."""
+        """Sequences, shape (N,), and vectors, shape (N, E), of the same sample."""
         row = SignatureRow
         query = (
             select(row.sequence, row.vector)
@@ -154,15 +154,15 @@ class Browser:
         flat = np.frombuffer(b"".join(each.vector for each in rows), dtype="<f4")
         return sequences, flat.astype(np.float32).reshape(len(rows), -1)
 
-    def _read(self, query: Select[*tuple[Any, ...]]) -> list[SeenUser]:
+    def _read(self, query: Select[*tuple[Any, ...]]) -> list[ListedUser]:
         with self.database.session() as session:
-            return [SeenUser(*row) for row in session.execute(query)]
+            return [ListedUser(*row) for row in session.execute(query)]
 
 
 def step_for(num_signatures: int, limit: int) -> int:
-    """The smallest power of two such that one signature of so many makes about `limit` at most.
+    """The smallest power of two for which one in `step` is at most about `limit`.
 
-    A power of two, so that the sample stays the same while users come and go.
+    Powers of two keep the sample the same while users come and go.
 
     Raises:
         ValueError: if the limit is less than 1.
@@ -172,17 +172,17 @@ def step_for(num_signatures: int, limit: int) -> int:
 
 
 def _is_drawn(step: int) -> ColumnElement[bool]:
-    """Whether a signature is in the sample: one of `step` is, spread by the golden ratio.
+    """Whether a signature is in the sample of one in `step`, by Fibonacci hashing.
 
-    Every 16th by number would miss whatever recurs among them with a like period.
+    Every 16th by sequence would miss patterns that recur with a period of 16.
     """
     spread = (SignatureRow.sequence % _LARGEST_FACTOR) * _GOLDEN % _HASHES
     return spread < _HASHES // step
 
 
-def _seen(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
-    """Users with their last choice and their signature, where there are such."""
-    # A user's revision is that of the newest choice, so an index leads straight to it.
+def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
+    """Users with their last choice and their signature, if any."""
+    # A user's revision is that of the newest choice, so the index on revisions finds it.
     newest = and_(ChoiceRow.user_id == UserRow.user_id, ChoiceRow.revision == UserRow.revision)
     signed = and_(
         SignatureRow.user_id == UserRow.user_id, SignatureRow.model_version == model_version
@@ -205,5 +205,4 @@ def _seen(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
         (window.signed_from, SignatureRow.created_at.__ge__),
         (window.signed_until, SignatureRow.created_at.__lt__),
     ]
-    meant = query.where(*(holds(bound) for bound, holds in bounds if bound is not None))
-    return meant
+    return query.where(*(holds(bound) for bound, holds in bounds if bound is not None))

@@ -1,6 +1,6 @@
-"""A URL -> engine, sessions and the state of the schema.
+"""A database by its URL: engine, sessions and the revision of its schema.
 
-Opening creates nothing: `upgrade` makes or moves the schema, `require_current` refuses another.
+Opening creates nothing: `upgrade` creates or migrates the schema, `require_current` checks it.
 """
 
 import sqlite3
@@ -26,7 +26,7 @@ from storage.sqlite import BUSY_TIMEOUT_S, is_new, prepare, prepare_reading, sql
 _NO_ANSWER = "the database does not answer or is busy: try again later"
 CONNECT_TIMEOUT_S = 10
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_UPGRADE_LOCK = 7_262_379  # any number that no other program locks in this database
+_UPGRADE_LOCK = 7_262_379  # an arbitrary key for an advisory lock
 _NUM_CONNECTIONS = 20
 _POSTGRES_DISK_FULL = "53100"
 _ONE_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -37,16 +37,16 @@ class Database:
 
     Args:
         url: "sqlite:////path/recsys.db" or "postgresql://user@host/name" (psycopg 3).
-        read_only: the database itself refuses whatever would change it.
+        read_only: the database itself refuses writes.
 
     Raises:
-        ValueError: if the URL is of no database supported here.
+        ValueError: if the URL is of a database that is not supported.
     """
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         self.url = _supported(url)
         self.is_sqlite = self.url.drivername == "sqlite"
-        # Waiting here is fair and wakes at once; waiting for SQLite's own lock is a lottery.
+        # Waiting here is in order and wakes at once; SQLite's own lock is polled, in no order.
         self._turn = threading.Lock()
         options: dict[str, Any] = {"pool_pre_ping": True}
         if self.is_sqlite:
@@ -60,9 +60,9 @@ class Database:
         self.engine = create_engine(self.url, **options)
         if self.is_sqlite:
             event.listen(self.engine, "connect", prepare_reading if read_only else prepare)
-        # SQLite's connections begin nothing by themselves; these share the pool.
-        alone: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
-        self._single = self.engine.execution_options(**alone)
+        # SQLite's connections are in autocommit mode already; this engine shares the pool.
+        autocommit: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._single = self.engine.execution_options(**autocommit)
 
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)!r})"
@@ -74,13 +74,13 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A transaction for reading: all its queries see the database at one instant.
+        """A read transaction: all its queries see one snapshot.
 
         Raises:
             StorageUnavailable: if the database does not answer or is busy.
         """
         with (
-            _telling(),
+            _translated_errors(),
             Session(self.engine, expire_on_commit=False) as session,
             session.begin(),
         ):
@@ -92,26 +92,26 @@ class Database:
 
     @contextmanager
     def glance(self) -> Iterator[Connection]:
-        """A connection for one reading statement, in a third of the time that a session takes.
+        """A connection for a single read statement, which takes a third of a session's time.
 
         Raises:
             StorageUnavailable: if the database does not answer or is busy.
         """
-        with _telling(), self._single.connect() as connection:
+        with _translated_errors(), self._single.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A transaction for writing: it stands whole, or on any error not at all.
+        """A write transaction: committed at the end, rolled back on any error.
 
-        On SQLite the write lock is taken at once, for a reader that turns writer half-way cannot
-        wait for another one. Not to be nested.
+        On SQLite it takes the write lock at once, because a transaction that has begun to read
+        cannot wait for the lock. Do not nest.
 
         Raises:
-            StorageFull: if the database has no room left; nothing of the transaction stands.
+            StorageFull: if the database has no room left; nothing is written.
             StorageUnavailable: if the database does not answer or is busy; likewise.
         """
-        with _telling():
+        with _translated_errors():
             if self.is_sqlite:
                 with self._its_turn(), self._writing() as session:
                     session.execute(text("BEGIN IMMEDIATE"))
@@ -122,7 +122,7 @@ class Database:
 
     @contextmanager
     def _its_turn(self) -> Iterator[None]:
-        # Without a turn in time, SQLite's own lock decides, and says so when it is busy.
+        # On timeout, SQLite's own lock decides, and reports when it is busy.
         has_turn = self._turn.acquire(timeout=BUSY_TIMEOUT_S)
         try:
             yield
@@ -142,10 +142,10 @@ class Database:
 
 @dataclass(frozen=True)
 class SchemaStatus:
-    """Where a database's schema is, and where this code wants it.
+    """The schema revision of a database, and the one that this code needs.
 
     Attributes:
-        current: revision found, None in an empty database.
+        current: of the database; None if it is empty.
         expected: revision of this code.
         is_newer: True when `current` is none that this code knows.
     """
@@ -161,7 +161,7 @@ class SchemaStatus:
 
 
 def check(database: Database) -> SchemaStatus:
-    """Compare the database's schema revision with the code's; raises NotADatabase as `is_new`."""
+    """Compare the schema revisions of database and code; raises NotADatabase as `is_new`."""
     script = ScriptDirectory.from_config(_config())
     current = None
     if not is_new(database.path):
@@ -192,10 +192,10 @@ def require_current(database: Database) -> None:
 
 
 def upgrade(database: Database, revision: str = "head") -> str:
-    """Bring the schema to the code's revision; safe to run again and from two processes.
+    """Migrate the schema to the code's revision; safe to repeat, and in two processes at once.
 
     Returns:
-        The revision it is at now.
+        The new revision.
 
     Raises:
         SchemaMismatch: if the database is newer than the code.
@@ -206,19 +206,19 @@ def upgrade(database: Database, revision: str = "head") -> str:
         require_current(database)
     if database.path is not None:
         database.path.parent.mkdir(parents=True, exist_ok=True)
-    with _telling(), _alone(database) as connection:
+    with _translated_errors(), _exclusively(database) as connection:
         command.upgrade(_config(connection), revision)
     return str(check(database).current)
 
 
 def downgrade(database: Database, revision: str) -> None:
-    """Take the schema back to a revision; "base" is an empty database."""
-    with _alone(database) as connection:
+    """Migrate the schema back to a revision; "base" empties the database."""
+    with _exclusively(database) as connection:
         command.downgrade(_config(connection), revision)
 
 
 def healthy(database: Database) -> bool:
-    """Whether the database is there and answers a query."""
+    """Whether the database exists and answers a query."""
     if not _exists(database):
         return False
     try:
@@ -230,16 +230,16 @@ def healthy(database: Database) -> bool:
 
 
 def _exists(database: Database) -> bool:
-    """Whether there is anything to ask; to connect to a file that is not there would make it."""
+    """Whether there is a database; connecting to a missing SQLite file would create it."""
     return database.path is None or database.path.exists()
 
 
 @contextmanager
-def _alone(database: Database) -> Iterator[Connection]:
-    """A transaction that no other migration shares."""
+def _exclusively(database: Database) -> Iterator[Connection]:
+    """A transaction that excludes other migrations."""
     with database.engine.connect() as connection:
         if database.is_sqlite:
-            # A table that is rebuilt is dropped first, which would empty those that refer to it.
+            # Rebuilding a table drops it first, which would delete the rows that refer to it.
             connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
@@ -275,8 +275,8 @@ def _supported(url: str) -> URL:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """What drivers and the pool say of a full or absent database, in this floor's words."""
+def _translated_errors() -> Iterator[None]:
+    """Translate errors of drivers and the pool into those of `storage.errors`."""
     try:
         yield
     except DBAPIError as error:
@@ -291,7 +291,7 @@ def _telling() -> Iterator[None]:
 
 def _is_full(error: BaseException | None) -> bool:
     if isinstance(error, sqlite3.Error):
-        # The second one: there is no room for the file that readers and writers share.
+        # SQLITE_IOERR_SHMSIZE: no room for the file that readers and writers share.
         full = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
         return getattr(error, "sqlite_errorcode", None) in full
     return getattr(error, "sqlstate", None) == _POSTGRES_DISK_FULL

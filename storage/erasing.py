@@ -1,17 +1,16 @@
-"""One erasure: a user's rows in one transaction, then the bytes of images nobody else refers to.
+"""Erase a user: the rows in one transaction, then the bytes of images that nobody else refers to.
 
-Blobs follow one rule. Bytes are put inside the transaction that first names them, before its rows,
-under a lock that writers share. They are removed after an erasure has been committed, under the
-same lock held alone, and only if no row names them by then. So, whoever races and whatever
-crashes:
+Blobs follow one rule. Bytes are written inside the transaction that first refers to them, before
+its rows, under a shared lock. They are removed after an erasure has been committed, under the same
+lock held exclusively, and only if no row refers to them by then. So, whatever races or crashes:
 
-- a row never lacks its bytes: an append that names an image again between an erasure's two halves
-  finds no row, puts the bytes (they may still be there) and adds the row, which the second half
-  sees and leaves alone; after the second half it puts them anew;
-- bytes without a row may be left by a crash between the two. They harm nothing, and the next
-  append of the same image takes them up again.
+- a row never lacks its bytes: an append that refers to an image again between the two steps of an
+  erasure finds no row, writes the bytes (they may still be there) and adds the row, which the
+  second step sees and leaves alone; after the second step it writes the bytes again;
+- a crash between the two steps may leave bytes without a row. They do no harm, and the next append
+  of the same image uses them again.
 
-The lock lives in the database, so one blob store belongs to one database.
+The lock is in the database, so one blob store belongs to one database.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,14 +36,14 @@ from storage.tables import (
     UserRow,
 )
 
-_BLOB_LOCK = 7_262_380  # any number that no other program locks in this database
+_BLOB_LOCK = 7_262_380  # an arbitrary key for an advisory lock
 
 
-def lock_blobs(session: Session, *, alone: bool) -> None:
-    """Hold blobs until the transaction ends: together with other writers, or alone."""
+def lock_blobs(session: Session, *, exclusive: bool) -> None:
+    """Lock blobs until the transaction ends: shared with other writers, or exclusively."""
     if session.get_bind().dialect.name == "sqlite":
-        return  # a writer is alone anyway
-    kind = "" if alone else "_shared"
+        return  # it has one writer at a time
+    kind = "" if exclusive else "_shared"
     session.execute(text(f"SELECT pg_advisory_xact_lock{kind}(:key)"), {"key": _BLOB_LOCK})
 
 
@@ -52,15 +51,15 @@ def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:
     """Remove all rows of a user, and of images that no other choice names.
 
     Returns:
-        How much went, and the digests of the images that did.
+        What was removed, and the digests of the images that were.
 
     Raises:
         UnknownUser: if there is no such user.
     """
-    lock_blobs(session, alone=True)
-    # Held first, for a signature that is being put would refer to the user while they go.
-    held = select(UserRow.user_id).where(UserRow.user_id == user_id).with_for_update()
-    if session.scalar(held) is None:
+    lock_blobs(session, exclusive=True)
+    # Locked first, so that no signature is stored meanwhile that refers to the user.
+    locked = select(UserRow.user_id).where(UserRow.user_id == user_id).with_for_update()
+    if session.scalar(locked) is None:
         raise UnknownUser(f"no user {user_id!r} is stored: there is nothing to erase")
     named = _images_named(session, user_id)
     own = select(ChoiceRow.choice_id).where(ChoiceRow.user_id == user_id)
@@ -76,10 +75,10 @@ def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:
 
 
 def remove_blobs(database: Database, blobs: BlobStore, sha256s: Sequence[str]) -> None:
-    """Remove the bytes of those images that no row names by now, some at a time."""
+    """Remove the bytes of images that no row refers to by now, in batches."""
     for part in parts(sha256s):
         with database.writing() as session:
-            lock_blobs(session, alone=True)
+            lock_blobs(session, exclusive=True)
             query = select(ImageRow.sha256).where(ImageRow.sha256.in_(part))
             for sha256 in set(part) - set(session.scalars(query)):
                 blobs.delete(sha256)
@@ -116,7 +115,7 @@ def _remove(
 
 
 def _remove_unnamed(session: Session, sha256s: Iterable[str]) -> dict[str, int]:
-    """Delete the rows of those images that no choice names any more: sizes in bytes by digest."""
+    """Delete the rows of images that no choice names any more; return sizes in bytes by digest."""
     liked = select(ChoiceRow.choice_id).where(ChoiceRow.liked == ImageRow.sha256).exists()
     passed = select(PassedOverRow.choice_id).where(PassedOverRow.sha256 == ImageRow.sha256).exists()
     gone: dict[str, int] = {}

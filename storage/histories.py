@@ -1,6 +1,6 @@
 """Append choices, read a user's history and its revision, erase a user.
 
-Which of an image's row and bytes comes and goes first is told in `storage.erasing`.
+`storage.erasing` explains in which order an image's row and bytes are written and removed.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _MAX_CHOICE_ID = 2**63 - 1
 
 
 class HistoryStore:
-    """What people chose, in SQL, and the images they chose from, as blobs.
+    """Users' choices in SQL, and the images that they chose from as blobs.
 
     Args:
         database: with a current schema.
@@ -49,32 +49,32 @@ class HistoryStore:
     def append_many(self, items: Sequence[tuple[Choice, NewImages]]) -> list[Appended]:
         """Store choices in one transaction: all or none.
 
-        Each choice gets its user's next revision. A (user, request_id) stored before is not stored
-        again: the first answer is returned, with `repeated`.
+        Each choice gets its user's next revision. A choice whose (user, request_id) is stored
+        already is not stored again: the stored one is returned, marked `repeated`.
 
         Args:
-            items: choices, each with those of its images that may be new, by SHA-256.
+            items: choices, each with the images that may not be stored yet, by SHA-256.
 
         Raises:
-            InvalidRecord: if a choice breaks a rule, or an image is not what its facts say.
-            UnknownImage: if a choice names an image neither given nor stored.
+            InvalidRecord: if a choice breaks a rule, or an image does not match its facts.
+            UnknownImage: if a choice names an image that is neither given nor stored.
             StorageFull: if there is no room left.
         """
         for choice, _ in items:
             check_choice(choice)
         with self.database.writing() as session:
-            lock_blobs(session, alone=False)
+            lock_blobs(session, exclusive=False)
             return append_all(session, self.blobs, items)
 
     def read(self, user_id: str, *, limit: int | None = None) -> History:
-        """A user's newest choices, oldest first; revision 0 and none for an unknown user.
+        """A user's newest choices, oldest first; none, and revision 0, for an unknown user.
 
         Args:
             user_id: whose.
-            limit: at most so many, at least 1; all by default.
+            limit: the most choices to return, at least 1; all by default.
 
         Raises:
-            InvalidRecord: if no user could have this id.
+            InvalidRecord: if the user id breaks its rule.
             ValueError: if the limit is less than 1.
         """
         check_user_id(user_id)
@@ -120,14 +120,14 @@ class HistoryStore:
     def list_choices(
         self, user_id: str, *, after_choice_id: int = 0, limit: int
     ) -> list[StoredChoice]:
-        """A page of a user's choices, oldest first, behind `after_choice_id`.
+        """A page of a user's choices, oldest first, after `after_choice_id`.
 
         Raises:
             UnknownUser: if there is no such user.
             ValueError: if the limit is less than 1.
         """
         after = max(0, min(after_choice_id, _MAX_CHOICE_ID))
-        # A user's choices have one order; by revision, an index leads straight to the page.
+        # A user's revisions and choice ids have the same order; revisions have the index.
         seen = select(ChoiceRow.revision).where(
             ChoiceRow.choice_id == after, ChoiceRow.user_id == user_id
         )
@@ -146,7 +146,7 @@ class HistoryStore:
             return _stored(session, session.scalars(page).all())
 
     def user_ids(self, *, after: str = "", limit: int = 1000) -> list[str]:
-        """A page of user ids by code point, behind `after`."""
+        """A page of user ids after `after`, in code point order."""
         page = (
             select(UserRow.user_id)
             .where(UserRow.user_id > after)
@@ -177,9 +177,9 @@ class HistoryStore:
         return ImageFacts(row.sha256, row.media_type, row.width, row.height, row.num_bytes)
 
     def erase(self, user_id: str) -> Erased:
-        """Remove a user's choices and signatures, and images that nobody else's choices name.
+        """Remove a user's choices and signatures, and images that no other user's choice names.
 
-        Rows go in one transaction; the images' bytes right after it.
+        Rows are removed in one transaction, and the images' bytes right after it.
 
         Raises:
             UnknownUser: if there is no such user.

@@ -1,4 +1,4 @@
-"""What ids, prompts, choices, images and signatures must be like before they are stored."""
+"""The rules for ids, prompts, choices, images and signatures, checked before they are stored."""
 
 import hashlib
 import re
@@ -15,12 +15,12 @@ MAX_MODEL_VERSION_CHARS = 64
 MAX_LIMIT = 2**31 - 1  # PostgreSQL is sent limits in 32 bits
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _YEARS = range(2, 9999)  # in any time zone, an instant of these years is one of years 1 to 9999
 
 
 def check_user_id(user_id: str) -> None:
-    """A user id is 1 to 256 characters without control characters.
+    """Check that a user id is 1 to 256 characters without control characters.
 
     Raises:
         InvalidRecord: otherwise.
@@ -31,13 +31,13 @@ def check_user_id(user_id: str) -> None:
 
 
 def check_text(name: str, text: str, *, at_least: int = 0, at_most: int) -> None:
-    """A text has a length in characters, and only what every database can hold.
+    """Check the length of a text, and that every database can store it.
 
     Args:
         name: of the field, for the message.
         text: any.
-        at_least: characters.
-        at_most: characters.
+        at_least: the fewest characters.
+        at_most: the most characters.
 
     Raises:
         InvalidRecord: otherwise.
@@ -50,26 +50,26 @@ def check_text(name: str, text: str, *, at_least: int = 0, at_most: int) -> None
         )
     if "\x00" in text:
         raise InvalidRecord(f"{name} must hold no NUL character: remove it")
-    if _HALF_PAIR.search(text):
-        raise InvalidRecord(f"{name} must be valid Unicode, got half a surrogate pair")
+    if _SURROGATE.search(text):
+        raise InvalidRecord(f"{name} must be valid Unicode, got a lone surrogate")
 
 
 def check_sha256(name: str, text: str) -> None:
-    """An image is named by the SHA-256 of its bytes.
+    """Check that a text is a SHA-256, as images are named.
 
     Args:
         name: of the field, for the message.
         text: any.
 
     Raises:
-        InvalidRecord: if it is no SHA-256.
+        InvalidRecord: otherwise.
     """
     if not is_sha256(text):
         raise InvalidRecord(f"{name} must be 64 lower-case hex digits, got {text[:80]!r}")
 
 
 def check_chosen_at(chosen_at: datetime) -> None:
-    """An instant has a time zone, and is one of every database's and every time zone's years.
+    """Check that an instant has a time zone, and a year that fits every database and time zone.
 
     Raises:
         InvalidRecord: otherwise.
@@ -81,10 +81,10 @@ def check_chosen_at(chosen_at: datetime) -> None:
 
 
 def check_limit(limit: int | None) -> int | None:
-    """A page holds something.
+    """Check the limit of a page.
 
     Returns:
-        The limit, or what a database counts to if that is less.
+        The limit, or the largest that every database accepts if that is less.
 
     Raises:
         ValueError: if it is less than 1.
@@ -102,12 +102,12 @@ def is_sha256(text: str) -> bool:
 
 
 def check_signature(signature: Signature) -> None:
-    """A signature is of a user and a model version, and a flat vector of finite numbers.
+    """Check that a signature names user and model version, and is a flat vector of finite numbers.
 
     Raises:
         InvalidRecord: with the rule that is broken.
     """
-    import numpy as np  # half of what importing the client would take, which shares these rules
+    import numpy as np  # slow to import, and the client shares these rules
 
     check_user_id(signature.user_id)
     check_text(
@@ -116,14 +116,14 @@ def check_signature(signature: Signature) -> None:
     vector = signature.vector
     if vector.ndim != 1 or not vector.size:
         raise InvalidRecord(f"a signature must have shape (E,), got {vector.shape}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite
         kept = vector.astype(np.float32)
     if not np.isfinite(kept).all():
-        raise InvalidRecord("a signature must hold finite numbers alone")
+        raise InvalidRecord("a signature must hold only finite numbers")
 
 
 def check_image(sha256: str, facts: ImageFacts, data: bytes) -> None:
-    """The facts and bytes of an image are those of its digest.
+    """Check that an image's bytes and facts match its digest.
 
     Raises:
         InvalidRecord: otherwise.
@@ -135,7 +135,7 @@ def check_image(sha256: str, facts: ImageFacts, data: bytes) -> None:
 
 
 def check_choice(choice: Choice) -> None:
-    """A choice names a user, at least one image, and each image once.
+    """Check that a choice names a user, at least one image, and each image once.
 
     Raises:
         InvalidRecord: with the rule that is broken.

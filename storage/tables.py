@@ -1,4 +1,4 @@
-"""Table definitions, nothing else. Instants are UTC; ids of people and requests are opaque text."""
+"""Table definitions, nothing else. Instants are UTC; ids of users and requests are opaque text."""
 
 from datetime import UTC, datetime
 
@@ -32,11 +32,11 @@ NAMES = {
 # Ids sort by code point on every database, whatever its locale: pages, and the order in which
 # writers lock, are the same everywhere.
 Id = String(256).with_variant(String(256, collation="C"), "postgresql")
-Number = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts rows in INTEGER alone
+Number = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements INTEGER only
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite keeps no zone, so it is put back on reading."""
+    """An instant in UTC; SQLite stores no time zone, so reading restores it."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -59,7 +59,7 @@ class Table(DeclarativeBase):
 
 
 class UserRow(Table):
-    """A person; `revision` counts their choices. An erasure leaves no trace, so it begins anew."""
+    """A user; `revision` counts choices, and begins at 0 again after an erasure."""
 
     __tablename__ = "users"
 
@@ -113,7 +113,7 @@ class ChoiceRow(Table):
     __table_args__ = (
         UniqueConstraint("user_id", "revision"),
         UniqueConstraint("user_id", "request_id"),
-        # Else SQLite gives an erased choice's number to the next one, and old page tokens lie.
+        # Otherwise SQLite reuses the ids of erased choices, and old page tokens go wrong.
         {"sqlite_autoincrement": True},
     )
 
@@ -160,7 +160,7 @@ class SignatureRow(Table):
 
 
 class SignatureCounterRow(Table):
-    """The last sequence given under a model version; outlives signatures, so none comes twice."""
+    """The last sequence given under a model version; outlives signatures, so none is reused."""
 
     __tablename__ = "signature_counters"
 
@@ -169,7 +169,7 @@ class SignatureCounterRow(Table):
 
 
 class BackfillRow(Table):
-    """How the last try to bring a user's signature under a model version up to date ended."""
+    """The outcome of the last attempt to compute a user's signature under a model version."""
 
     __tablename__ = "backfill_ledger"
     __table_args__ = (Index(None, "model_version", "state", "user_id"),)
@@ -184,10 +184,10 @@ class BackfillRow(Table):
 
 
 class ClusterRunRow(Table):
-    """One clustering of a model version's signatures; no name and no end while being built."""
+    """One clustering of a model version's signatures; no name or end while it is being built."""
 
     __tablename__ = "cluster_runs"
-    # Else SQLite gives a removed run's number to the next one, and old page tokens lie.
+    # Otherwise SQLite reuses the ids of removed runs, and old page tokens go wrong.
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
     run_id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
@@ -223,7 +223,7 @@ class ClusterRow(Table):
 
 
 class ClusterMemberRow(Table):
-    """A user in the cluster of a place; there while the run is still being built."""
+    """A member of a cluster, by its place; stored while the run is still being built."""
 
     __tablename__ = "cluster_members"
     __table_args__ = (Index(None, "run_id", "place", "similarity"), Index(None, "user_id"))
@@ -278,7 +278,7 @@ class ClusterExportRow(Table):
 
 
 class ClusterCounterRow(Table):
-    """The last cluster id given; outlives runs, so none comes twice. One row, locked to add."""
+    """The last cluster id given; outlives runs, so none is reused. One row, locked to add."""
 
     __tablename__ = "cluster_counter"
 
@@ -287,7 +287,7 @@ class ClusterCounterRow(Table):
 
 
 class ColdStartRow(Table):
-    """What is borrowed for new users under a model version; names nobody."""
+    """What is borrowed for new users under a model version; identifies no user."""
 
     __tablename__ = "cold_starts"
 

@@ -12,7 +12,7 @@ from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
 from recsys.analyst.theme import PALETTE
 from recsys.analyst.users import ago
-from storage.browsing import SeenUser, step_for
+from storage.browsing import ListedUser, step_for
 
 NUM_SHOWN = 12
 _MAX_IN_FILE = 10_000
@@ -63,7 +63,7 @@ def share(part: int, whole: int) -> str:
     return f"{math.floor(1000 * part / max(whole, 1)) / 10:.1f}%"
 
 
-def days_of(users: list[SeenUser]) -> dict[str, int]:
+def days_of(users: list[ListedUser]) -> dict[str, int]:
     """Return the number of signatures made on each day, oldest first."""
     days: dict[str, int] = {}
     for name in sorted(f"{user.signed_at:%Y-%m-%d}" for user in users if user.signed_at):

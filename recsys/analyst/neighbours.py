@@ -16,14 +16,14 @@ from recsys.errors import CheckpointRefused
 from recsys.runtime import Runtime
 from recsys.similarity.index import SignatureIndex
 from recsys.similarity.rows import Neighbour
-from storage.browsing import SeenUser
+from storage.browsing import ListedUser
 from storage.errors import UnknownImage
 
 NUM_NEIGHBOURS = 6
 _NUM_IMAGES = 5
 
 
-def draw_neighbours(page: Page, user: SeenUser) -> None:
+def draw_neighbours(page: Page, user: ListedUser) -> None:
     """Draw the neighbours with their images; the reasons are added as they are computed."""
     st.html(
         markup.section(
@@ -66,7 +66,7 @@ def _index(_runtime: Runtime, url: str, model_version: str) -> SignatureIndex:
 
 
 def _draw_neighbour(
-    page: Page, user: SeenUser, other: Neighbour, cluster: int | None
+    page: Page, user: ListedUser, other: Neighbour, cluster: int | None
 ) -> DeltaGenerator:
     """Draw one card; return the place for the reason."""
     where = "" if cluster is None else f"cluster {cluster} · "
@@ -91,7 +91,7 @@ def _draw_neighbour(
 
 def _explain(
     page: Page,
-    user: SeenUser,
+    user: ListedUser,
     neighbours: Sequence[Neighbour],
     reasons: dict[str, DeltaGenerator],
 ) -> None:

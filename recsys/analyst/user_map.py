@@ -18,14 +18,14 @@ from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, newest_liked, shown
 from recsys.analyst.theme import INK, PALETTE, QUIET
 from recsys.runtime import Runtime
-from storage.browsing import SeenUser, step_for
+from storage.browsing import ListedUser, step_for
 
 MAX_POINTS = {Method.PCA: 10_000, Method.TSNE: 2_500}
 _HEIGHT_PX = 520
 _MAX_SVG_POINTS = 1_500  # more are drawn by WebGL, which not every browser has
 _NAMES = {Method.PCA: "Principal components (PCA)", Method.TSNE: "Local structure (t-SNE)"}
 
-Point = tuple[SeenUser, float, float, int | None]
+Point = tuple[ListedUser, float, float, int | None]
 """A user, x, y, and the cluster."""
 
 

@@ -13,7 +13,7 @@ from recsys.analyst.markup import Opinion
 from recsys.analyst.navigation import ViewName, go, link, parameter
 from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, newest_liked, shown
-from storage.browsing import SeenUser
+from storage.browsing import ListedUser
 from storage.records import StoredChoice
 
 NUM_SHOWN = 24
@@ -80,7 +80,7 @@ def _draw_results(page: Page, prefix: str, *, is_short: bool = False) -> None:
         no_signatures()
 
 
-def _draw_card_of(page: Page, user: SeenUser) -> None:
+def _draw_card_of(page: Page, user: ListedUser) -> None:
     pictures = [
         shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
         for sha256, prompt in newest_liked(page.runtime, user.user_id, _NUM_IMAGES)
@@ -117,7 +117,7 @@ def _open(user_id: str) -> None:
     go(ViewName.USERS, user=user_id)
 
 
-def _draw_user(page: Page, user: SeenUser) -> None:
+def _draw_user(page: Page, user: ListedUser) -> None:
     cluster = cluster_of(page.runtime, page.run, [user.user_id]).get(user.user_id)
     with st.container(horizontal=True, vertical_alignment="bottom", key="who"):
         st.html(markup.title(user.user_id, over="User"))
@@ -144,7 +144,7 @@ def _draw_user(page: Page, user: SeenUser) -> None:
     draw_neighbours(page, user)
 
 
-def _draw_choices(page: Page, user: SeenUser) -> None:
+def _draw_choices(page: Page, user: ListedUser) -> None:
     wanted = int(st.session_state.get(f"choices of {user.user_id}", NUM_CHOICES))
     history = page.runtime.store.read(user.user_id, limit=wanted)
     choices = list(reversed(history.choices))
@@ -198,7 +198,7 @@ def _rows_of_choices(choices: Sequence[StoredChoice]) -> tuple[list[str], list[l
     return ["revision", "chosen_at", "prompt", "liked", "passed_over"], rows
 
 
-def _rows_of_users(users: Sequence[SeenUser]) -> tuple[list[str], list[list[object]]]:
+def _rows_of_users(users: Sequence[ListedUser]) -> tuple[list[str], list[list[object]]]:
     rows: list[list[object]] = [
         [each.user_id, each.revision, each.last_choice_at, each.signed_revision, each.signed_at]
         for each in users
@@ -206,7 +206,7 @@ def _rows_of_users(users: Sequence[SeenUser]) -> tuple[list[str], list[list[obje
     return ["user_id", "num_choices", "last_choice_at", "signed_revision", "signed_at"], rows
 
 
-def _freshness(user: SeenUser) -> tuple[str, str]:
+def _freshness(user: ListedUser) -> tuple[str, str]:
     if user.signed_revision is None:
         return "none", "run recsys backfill"
     if user.is_fresh:

@@ -150,7 +150,7 @@ class ClusterBuilder:
             UnknownCluster: if the run was abandoned and removed meanwhile.
         """
         with self.database.writing() as session:
-            lock_blobs(session, alone=False)  # an erasure comes before all of this, or after
+            lock_blobs(session, exclusive=False)  # an erasure is wholly before this, or after
             counter = _held_counter(session)
             row = _begun(session, run_id)
             row.name = name if name is not None else f"run-{run_id}"

@@ -16,7 +16,7 @@ from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, l
 from recsys.analyst.markup import Opinion, ShownImage, choice_card, picture, title
 from recsys.analyst.thumbnails import thumbnail
 from recsys.analyst.user_map import cluster_sizes, figure
-from storage.browsing import SeenUser, Window
+from storage.browsing import ListedUser, Window
 
 
 def test_what_people_wrote_is_escaped():
@@ -126,7 +126,7 @@ def test_shared_tokens_are_those_above_the_average_for_both():
 
 def test_the_map_names_the_largest_clusters_and_greys_the_rest():
     points = [
-        (SeenUser(f"u{n}", 1, None, 1, None, n), float(n), 0.0, None if n == 0 else n % 10)
+        (ListedUser(f"u{n}", 1, None, 1, None, n), float(n), 0.0, None if n == 0 else n % 10)
         for n in range(40)
     ]
     sizes = cluster_sizes(points)
