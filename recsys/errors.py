@@ -97,6 +97,18 @@ class DeadlinePassed(RecsysError):
 
 
 class Unavailable(RecsysError):
-    """The server is loading, draining or unreachable; the same call may succeed later."""
+    """The server is loading, draining or unreachable; the same call may succeed later.
+
+    Args:
+        message: what is not there.
+        reason: as of `RecsysError`.
+        retry_after_s: when to try again, in seconds, at least 0; None where that is not known.
+    """
 
     reason = Reason.UNAVAILABLE
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after_s = retry_after_s

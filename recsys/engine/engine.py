@@ -124,6 +124,11 @@ class ScoringEngine:
         return self._loop.is_running and not self._is_draining and self._model.is_well
 
     @property
+    def expected_wait_s(self) -> float:
+        """How long a request that comes now is likely to wait for the model, seconds."""
+        return self._loop.expected_wait_s
+
+    @property
     def num_forgotten(self) -> int:
         """Grows with every `forget`; to be read before a user's history, for `score(since=...)`."""
         return self._cache.num_forgotten

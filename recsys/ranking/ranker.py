@@ -34,6 +34,10 @@ class Scoring(Protocol):
         """Digest of all that decides a score."""
 
     @property
+    def expected_wait_s(self) -> float:
+        """How long a request that comes now is likely to wait for the model, seconds."""
+
+    @property
     def num_forgotten(self) -> int:
         """Grows with every erasure."""
 
@@ -145,7 +149,8 @@ class Ranker:
         if self._num_candidates + num_candidates > self._max_candidates_at_once:
             raise Overloaded(
                 f"at most {self._max_candidates_at_once} candidates are ranked at the same time,"
-                f" and {self._num_candidates} are: call again later"
+                f" and {self._num_candidates} are: call again later",
+                retry_after_s=self._engine.expected_wait_s or 1.0,
             )
         self._num_candidates += num_candidates
         try:

@@ -1,7 +1,7 @@
 """Errors <-> gRPC statuses, in both directions; the only table that maps them.
 
 Errors follow AIP-193: every status carries an ErrorInfo, that of a bad field a BadRequest, and
-that of an exhausted resource a RetryInfo. An error that is not in the table is a bug: its text may
+one that time will mend a RetryInfo. An error that is not in the table is a bug: its text may
 hold anything, so none of it is sent. A record that storage refuses is one, too: what a caller can
 get wrong in a request is refused before, and its field named.
 """
@@ -29,7 +29,6 @@ _STATUS_KEY = "grpc-status-details-bin"
 # A status travels in the call's trailing metadata, of which many peers take 8 KiB and no more.
 _MAX_MESSAGE_CHARS = 500
 _MAX_FIELD_CHARS = 100
-_STORAGE_FULL_RETRY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +129,17 @@ TABLE = (
         storage_errors.StorageUnavailable, StatusCode.UNAVAILABLE, (Reason.STORAGE_UNAVAILABLE,)
     ),
 )
+RETRY_AFTER_S = {
+    Reason.STORAGE_FULL: 60.0,  # somebody has to make room
+    Reason.LOADING: 5.0,
+    Reason.DRAINING: 0.0,  # another server answers
+    Reason.MODEL_FAILING: 15.0,  # so often a failing model is tried again
+    Reason.INDEX_BUILDING: 5.0,
+    Reason.STORAGE_UNAVAILABLE: 5.0,
+    Reason.UNAVAILABLE: 1.0,
+}
+"""When to call again, in seconds, by the reason of errors that do not tell it themselves."""
+
 INTERNAL = Meaning(Exception, StatusCode.INTERNAL, (Reason.INTERNAL,))
 
 _OF_IMAGES = TABLE[0].reasons
@@ -155,8 +165,10 @@ def status_of(error: Exception, *, correlation_id: str) -> Status:
     if field := _cut(getattr(error, "field", ""), _MAX_FIELD_CHARS):
         violation = BadRequest.FieldViolation(field=field, description=message, reason=reason)
         details.append(BadRequest(field_violations=[violation]))
-    if meaning.code is StatusCode.RESOURCE_EXHAUSTED:
-        details.append(_retry_info(getattr(error, "retry_after_s", _STORAGE_FULL_RETRY_S)))
+    told = getattr(error, "retry_after_s", None)
+    retry_after_s = RETRY_AFTER_S.get(reason) if told is None else told
+    if retry_after_s is not None:
+        details.append(_retry_info(retry_after_s))
     return Status(code=meaning.code.value[0], message=message, details=map(_packed, details))
 
 
@@ -188,7 +200,7 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
                 "the answer did not come in the time given: allow more time or call again later"
             )
         case StatusCode.UNAVAILABLE:
-            return errors.Unavailable(message, reason=reason)
+            return errors.Unavailable(message, reason=reason, retry_after_s=details.retry_after_s)
     correlation_id = details.info.metadata.get("correlation_id")
     explained = f"{message} ({correlation_id})" if correlation_id else message
     return errors.RecsysError(f"the server answered {code.name}: {explained}", reason=reason)
@@ -199,6 +211,12 @@ class _Details:
     info: ErrorInfo
     bad_request: BadRequest
     retry_info: RetryInfo
+
+    @property
+    def retry_after_s(self) -> float | None:
+        if not self.retry_info.HasField("retry_delay"):
+            return None
+        return float(self.retry_info.retry_delay.ToTimedelta().total_seconds())
 
 
 def _status(call: grpc.Call) -> Status:
@@ -235,10 +253,9 @@ def _exhausted(message: str, details: _Details) -> errors.RecsysError:
             reason=Reason.REQUEST_TOO_LARGE,
         )
     reason = details.info.reason or None
-    if not details.retry_info.HasField("retry_delay"):
+    if details.retry_after_s is None:
         return errors.Overloaded(message, reason=reason)
-    retry_after_s = details.retry_info.retry_delay.ToTimedelta().total_seconds()
-    return errors.Overloaded(message, reason=reason, retry_after_s=retry_after_s)
+    return errors.Overloaded(message, reason=reason, retry_after_s=details.retry_after_s)
 
 
 def _retry_info(retry_after_s: float) -> RetryInfo:

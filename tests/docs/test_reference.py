@@ -20,7 +20,7 @@ from recsys.cli.main import cli
 from recsys.engine.engine import EngineStats, ScoringEngine
 from recsys.service.metrics import ServiceMetrics
 from recsys.settings import Settings, load_settings
-from recsys.wire.statuses import INTERNAL, TABLE
+from recsys.wire.statuses import INTERNAL, RETRY_AFTER_S, TABLE
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -226,6 +226,15 @@ def test_each_reason_is_documented_with_its_code() -> None:
     }
     told = {name: cells[1:] for name, cells in documented.items()}
     assert [name for name, cells in told.items() if not all(map(is_sentence, cells))] == []
+
+
+def test_the_page_tells_when_to_come_back() -> None:
+    documented = rows("reference/errors.md")
+
+    told = {
+        name: re.search(r"RetryInfo says (\d+) s", cells[2]) for name, cells in documented.items()
+    }
+    assert {name: float(match[1]) for name, match in told.items() if match} == RETRY_AFTER_S
 
 
 # Python.

@@ -80,6 +80,7 @@ class FakeEngine:
 
     model_version: str = "fake"
     num_forgotten: int = 7
+    expected_wait_s: float = 0.0
     calls: list[dict[str, Any]] = field(default_factory=list)
     score_of: Callable[[float], float] = lambda shade: shade
     error: Exception | None = None

@@ -127,7 +127,7 @@ async def test_a_deadline_that_passes_between_the_steps_ends_it_there(
 
 
 async def test_too_many_candidates_at_once_are_refused_and_a_place_comes_free(
-    make, store, monkeypatch: Any, sent
+    make, store, engine, monkeypatch: Any, sent
 ) -> None:
     ranker = make(max_candidates=2, max_candidates_at_once=2)
     may_read, is_reading = threading.Event(), threading.Event()
@@ -141,8 +141,11 @@ async def test_too_many_candidates_at_once_are_refused_and_a_place_comes_free(
     monkeypatch.setattr(store, "read", read_when_told)
     first = asyncio.create_task(ranker.rank("ann", [sent("a", 51), sent("b", 51)]))
     assert await asyncio.to_thread(is_reading.wait, GIVE_UP_S)
-    with pytest.raises(Overloaded, match="at most 2 candidates"):
-        await ranker.rank("bob", [sent("a", 51)])
+    for wait_s, retry_after_s in ((0.0, 1.0), (7.5, 7.5)):
+        engine.expected_wait_s = wait_s
+        with pytest.raises(Overloaded, match="at most 2 candidates") as refused:
+            await ranker.rank("bob", [sent("a", 51)])
+        assert refused.value.retry_after_s == retry_after_s
     may_read.set()
     await first
     await ranker.rank("bob", [sent("a", 51)])

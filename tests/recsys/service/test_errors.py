@@ -185,6 +185,32 @@ def test_what_is_full_tells_when_to_come_back(live, channel):
 
 
 @pytest.mark.parametrize(
+    ("error", "retry_after_s"),
+    [
+        (errors.Unavailable("stopping", reason=Reason.DRAINING), 0.0),
+        (errors.Unavailable("loading", reason=Reason.LOADING), 5.0),
+        (errors.Unavailable("failing", reason=Reason.MODEL_FAILING), 15.0),
+        (errors.Unavailable("failing", reason=Reason.MODEL_FAILING, retry_after_s=2.0), 2.0),
+        (errors.Unavailable("busy"), 1.0),
+        (storage_errors.StorageUnavailable("no answer"), 5.0),
+        (storage_errors.StorageFull("no room"), 60.0),
+    ],
+)
+def test_what_time_will_mend_tells_when_to_come_back(live, channel, error, retry_after_s):
+    call = failed(live, channel, error)
+
+    assert details_of(call)["RetryInfo"].retry_delay.ToMilliseconds() == retry_after_s * 1000
+    assert error_of(call).retry_after_s == retry_after_s
+
+
+@pytest.mark.parametrize(
+    "error", [errors.InvalidRequest("x"), errors.NotFound("x"), errors.PreconditionFailed("x")]
+)
+def test_what_time_does_not_mend_tells_no_time(live, channel, error):
+    assert "RetryInfo" not in details_of(failed(live, channel, error))
+
+
+@pytest.mark.parametrize(
     "error",
     [
         RuntimeError("password=hunter2"),

@@ -93,8 +93,9 @@ def test_too_many_calls_at_once_are_told(make_live, candidate, calling):
         running = calling(client.rank, "ann", [candidate("a", 1)])
         assert live.scorer.is_entered.wait(GIVE_UP_S)
 
-        with pytest.raises(Overloaded, match="at most 1 "):
+        with pytest.raises(Overloaded, match="at most 1 ") as refused:
             client.get_user("ann")
+        assert refused.value.retry_after_s == 1.0  # nothing is known of calls yet
 
         live.scorer.is_open.set()
         running.result()
