@@ -1,6 +1,5 @@
 """A typed client of a running server; speaks the records of this package, never protobuf."""
 
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from recsys._retrying_client import Sender
 from recsys._similarity_client import SimilarityCalls
 from recsys.addresses import host_and_port
 from recsys.errors import InvalidRequest
@@ -26,40 +26,24 @@ from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
 from recsys.wire.choices import choice_from_wire, new_choice_to_wire
 from recsys.wire.ranking import first_questions_from_wire, rank_request_to_wire, ranking_from_wire
-from recsys.wire.statuses import error_of
 from recsys.wire.users import erased_from_wire, user_from_wire
 from storage.coldstart.records import FirstQuestions
 from storage.records import Appended, Erased, StoredChoice, UserSummary
 
-_SERVICES = ("RankingService", "FeedbackService", "UserService", "SimilarityService")
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
-
-# AIP-194: of all codes, only UNAVAILABLE says that the call was not, or need not have been, done.
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": f"recsys.v1.{service}"} for service in _SERVICES],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
 
 
 class RecsysClient:
     """Calls a server; a context manager, to be used from any number of threads.
 
     A call that finds the server UNAVAILABLE is tried up to four times within its timeout. Nothing
-    else is retried.
+    else is retried. Without a connection, the call ends with Unavailable and what keeps it.
 
     Args:
         address: HOST:PORT.
         timeout_s: of each call, retries included, seconds; above 0.
+        wait_for_ready: a call waits for a server that is not up yet, or is loading, for as long as
+            its timeout, instead of four tries.
 
     Raises:
         ValueError: if the address is not HOST:PORT, or the timeout not above 0.
@@ -77,12 +61,15 @@ class RecsysClient:
         RecsysError: the server failed otherwise; the message holds the correlation id.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = 30.0, wait_for_ready: bool = False
+    ) -> None:
         if timeout_s <= 0:
             raise ValueError(f"timeout_s must be above 0, got {timeout_s}")
         host_and_port(address)  # of anything else gRPC would say only that nothing answers
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(address, options=_options(address))
+        self._sender = Sender(self._channel, address, wait_for_ready=wait_for_ready)
         self._ranking = ranking_service_pb2_grpc.RankingServiceStub(self._channel)
         self._feedback = feedback_service_pb2_grpc.FeedbackServiceStub(self._channel)
         self._users = user_service_pb2_grpc.UserServiceStub(self._channel)
@@ -233,18 +220,11 @@ class RecsysClient:
 
     def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None) -> Any:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        try:
-            return method(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise error_of(error) from error
+        return self._sender.send(method, request, timeout_s)
 
 
 def _options(address: str) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
-        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-        # A request that does not fit this buffer is never retried. The largest that a
-        # server takes by default fits.
-        ("grpc.per_rpc_retry_buffer_size", 64 * 2**20),
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5000),
     ]

@@ -118,6 +118,7 @@ TABLE = (
         StatusCode.UNAVAILABLE,
         (
             Reason.UNAVAILABLE,
+            Reason.UNREACHABLE,
             Reason.LOADING,
             Reason.DRAINING,
             Reason.MODEL_FAILING,
@@ -200,7 +201,12 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
                 "the answer did not come in the time given: allow more time or call again later"
             )
         case StatusCode.UNAVAILABLE:
-            return errors.Unavailable(message, reason=reason, retry_after_s=details.retry_after_s)
+            # A server of ours gives a reason: without one, the channel or a proxy speaks.
+            return errors.Unavailable(
+                message,
+                reason=reason or Reason.UNREACHABLE,
+                retry_after_s=details.retry_after_s,
+            )
     correlation_id = details.info.metadata.get("correlation_id")
     explained = f"{message} ({correlation_id})" if correlation_id else message
     return errors.RecsysError(f"the server answered {code.name}: {explained}", reason=reason)
