@@ -1,6 +1,6 @@
-"""A choice as a caller tells it -> checked, and ready to be stored with its images.
+"""Check a choice that a caller sends, and prepare it and its images for storage.
 
-The service and the command line record through here.
+The service and the command line record through this module.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,20 +19,20 @@ from recsys.reasons import Reason
 from storage.records import Choice, ImageFacts, InspectImage, NewImages
 
 ImageSource = bytes | str
-"""An image as its encoded bytes, or a stored one as its SHA-256."""
+"""An image: its encoded bytes, or the SHA-256 of a stored one."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewChoice:
-    """A choice as a caller tells it, its images not looked at yet.
+    """A choice as received, not checked yet.
 
     Attributes:
-        user_id: who.
-        liked: what, or None.
-        passed_over: what not.
+        user_id: of the user.
+        liked: the liked image, or None.
+        passed_over: the images passed over.
         prompt: what the images were made from.
         chosen_at: UTC; None for now.
-        request_id: None for an act that is never repeated.
+        request_id: the same when a request is sent again; None if it never is.
     """
 
     user_id: str
@@ -52,22 +52,22 @@ def check_new_choice(
     names: Mapping[str, str] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[Choice, NewImages]:
-    """Check a choice and the images that come with it; storage looks for the others.
+    """Check a choice and the images sent with it; storage checks that the others exist.
 
     Args:
-        new: as told.
+        new: as received.
         inspect: checks the bytes of an image; raises ImageRefused.
         source: who writes it, e.g. "rpc".
         max_passed_over: images in one choice; None for any number.
         names: what messages call an image, by its field; the field itself by default.
-        now: the time in UTC, for a choice that does not tell its own.
+        now: returns the time in UTC, for a choice without one of its own.
 
     Returns:
-        What `HistoryStore.append` takes: the choice, and the images that came with their bytes.
+        What `HistoryStore.append` takes: the choice, and the images sent as bytes.
 
     Raises:
-        InvalidRequest: if a field breaks its rule; names it.
-        ImageRefused: if an image does; names it.
+        InvalidRequest: if a field breaks its rule; names the field.
+        ImageRefused: if an image is refused; names its field.
     """
     _check_fields(new, max_passed_over)
     images: NewImages = {}
@@ -132,7 +132,7 @@ def _check_distinct(liked: str | None, passed_over: tuple[str, ...]) -> None:
         other = first.setdefault(sha256, f"passed_over[{index}]")
         if other != f"passed_over[{index}]":
             raise InvalidRequest(
-                f"passed_over[{index}] must be another image than {other}, got the same",
+                f"passed_over[{index}] must be an image other than {other}, got the same",
                 field=f"passed_over[{index}]",
                 reason=Reason.DUPLICATE_IMAGE,
             )

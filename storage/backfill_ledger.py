@@ -1,7 +1,7 @@
-"""The ledger of backfills: how each user's last try under a model version ended, and when.
+"""The ledger of backfills: the outcome of each user's last attempt under a model version.
 
-What is up to date is told by the signatures alone. The ledger adds who was skipped or failed, so
-that they are not tried again before something changes.
+Signatures alone show what is up to date. The ledger adds who was skipped or failed, so that they
+are not tried again until their history changes.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from storage.statements import hold_revisions, parts, put_newer
 from storage.tables import BackfillRow, ChoiceRow, SignatureRow, UserRow
 
 MAX_ERROR = 500
-"""Characters of an error that are kept."""
+"""Longest error that is kept, in characters."""
 
-_MAX_ROWS = 100  # in one statement, well under SQLite's limit on parameters
+_MAX_ROWS = 100  # of one statement, well under SQLite's limit on parameters
 _REPLACED = ("revision", "job", "state", "error", "updated_at")
 
 
 class BackfillState(StrEnum):
-    """How a try ended: well; with nothing to read; by the user's own data; by an outage."""
+    """How an attempt ended: FAILED by the user's own data, UNAVAILABLE by an outage."""
 
     DONE = "done"
     SKIPPED = "skipped"
@@ -38,15 +38,15 @@ FAILURES = (BackfillState.FAILED, BackfillState.UNAVAILABLE)
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """How the last try to bring one signature up to date ended.
+    """The outcome of the last attempt to bring a signature up to date.
 
     Attributes:
-        user_id: whose.
+        user_id: of the user.
         model_version: of the signature.
         revision: of the history that was read.
-        job: the run that tried.
+        job: the run that made the attempt.
         state: how it ended.
-        error: why not; empty when done.
+        error: the reason; empty when done.
         updated_at: when, in UTC; None before it is stored.
     """
 
@@ -60,7 +60,7 @@ class LedgerEntry:
 
 
 class BackfillLedger:
-    """One entry a user and model version: the newest.
+    """The newest entry of each user and model version.
 
     Args:
         database: with a current schema.
@@ -70,10 +70,10 @@ class BackfillLedger:
         self.database = database
 
     def record(self, entries: Sequence[LedgerEntry]) -> None:
-        """Store entries in one transaction, each unless one of a later revision is there.
+        """Store entries in one transaction; none replaces an entry of a later revision.
 
-        Left out are users who are gone, or have not reached the entry's revision, as those who
-        were erased and came again meanwhile.
+        Entries are left out for users who were erased, also if they have returned: their revision
+        is then lower than the entry's.
 
         Args:
             entries: each user and model version once.
@@ -81,14 +81,16 @@ class BackfillLedger:
         if not entries:
             return
         with self.database.writing() as session:
-            reached = hold_revisions(session, sorted({entry.user_id for entry in entries}))
-            fit = [entry for entry in entries if entry.revision <= reached.get(entry.user_id, -1)]
+            revisions = hold_revisions(session, sorted({entry.user_id for entry in entries}))
+            kept = [
+                entry for entry in entries if entry.revision <= revisions.get(entry.user_id, -1)
+            ]
             now = datetime.now(UTC)
-            for part in parts(fit, _MAX_ROWS):
+            for part in parts(kept, _MAX_ROWS):
                 put_newer(session, BackfillRow, [_row(entry, now) for entry in part], _REPLACED)
 
     def entries(self, model_version: str, user_ids: Sequence[str]) -> dict[str, LedgerEntry]:
-        """The entries of these users under a model version; who has none is absent."""
+        """The entries of these users under a model version; users without one are absent."""
         row = BackfillRow
         entries: dict[str, LedgerEntry] = {}
         with self.database.session() as session:
@@ -100,17 +102,17 @@ class BackfillLedger:
     def failures(
         self, model_version: str, *, after: str = "", limit: int = 1000
     ) -> list[LedgerEntry]:
-        """A page of the users whose last try failed and who have chosen nothing since.
+        """A page of the users whose last attempt failed and who have not chosen since.
 
         Args:
             model_version: of their signatures.
-            after: only users behind this id, by code point.
-            limit: at most so many, at least 1.
+            after: only users after this id, in code point order.
+            limit: the most entries to return, at least 1.
         """
         row = BackfillRow
         query = (
             _stale(select(row), model_version)
-            .join(row, and_(_is_standing(model_version), row.state.in_(FAILURES)))
+            .join(row, and_(_is_current(model_version), row.state.in_(FAILURES)))
             .where(row.user_id > after)
             .order_by(row.user_id)
             .limit(check_limit(limit))
@@ -119,27 +121,27 @@ class BackfillLedger:
             return [_entry(each) for each in session.scalars(query)]
 
     def num_due(self, model_version: str, *, retry_failed: bool = False) -> int:
-        """How many users' signatures are missing or stale and worth a try.
+        """The number of users whose signature is missing or stale and should be tried.
 
         Args:
             model_version: of their signatures.
-            retry_failed: count those who failed and have chosen nothing since.
+            retry_failed: also count users who failed and have not chosen since.
         """
         row = BackfillRow
         is_out = row.state.in_(final_states(retry_failed=retry_failed))
         query = (
             _stale(select(func.count()), model_version)
-            .outerjoin(row, and_(_is_standing(model_version), is_out))
+            .outerjoin(row, and_(_is_current(model_version), is_out))
             .where(row.user_id.is_(None))
         )
         with self.database.session() as session:
             return session.scalar(query) or 0
 
-    def standing(self, choice_ids: Sequence[int]) -> set[int]:
-        """Those of these choices that are stored now.
+    def still_stored(self, choice_ids: Sequence[int]) -> set[int]:
+        """Return those of these choices that are still stored.
 
-        A choice's number is never given twice. So this tells whether a user is still the one whose
-        history was read, where a revision does not: it begins anew when an erased user returns.
+        Choice ids are never reused, so this shows whether a user is still the one whose history was
+        read. A revision does not: it begins again when an erased user returns.
         """
         stored: set[int] = set()
         with self.database.session() as session:
@@ -150,7 +152,7 @@ class BackfillLedger:
 
 
 def final_states(*, retry_failed: bool) -> tuple[BackfillState, ...]:
-    """The states that keep a user from being tried again at a revision; an outage does not."""
+    """The states after which a user is not tried again at a revision; an outage is none."""
     skipped = (BackfillState.SKIPPED,)
     return skipped if retry_failed else (*skipped, BackfillState.FAILED)
 
@@ -169,7 +171,7 @@ def _stale(query: Select[Any], model_version: str) -> Select[Any]:
     )
 
 
-def _is_standing(model_version: str) -> Any:
+def _is_current(model_version: str) -> Any:
     return and_(
         BackfillRow.user_id == UserRow.user_id,
         BackfillRow.model_version == model_version,
@@ -190,7 +192,7 @@ def _row(entry: LedgerEntry, now: datetime) -> dict[str, Any]:
 
 
 def _storable(error: str) -> str:
-    """On one line, and without what a database refuses: NUL and halves of characters."""
+    """On one line, and without what a database refuses: NUL and lone surrogates."""
     return "".join(each if each.isprintable() else " " for each in error[:MAX_ERROR])
 
 

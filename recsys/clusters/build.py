@@ -53,7 +53,7 @@ def build_clusters(
         _add_members(builder, run_id, signatures.user_ids, grouping)
         stored = builder.finish(run_id, _drafts(database, run_id, grouping), name=name)
     except BaseException:
-        with suppress(Exception):  # a later run sweeps it away
+        with suppress(Exception):  # a later run removes it
             builder.remove(run_id)
         raise
     return ClusterStore(database).run(stored)

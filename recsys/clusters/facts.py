@@ -24,12 +24,12 @@ NUM_WORDS = 20
 PRIOR = 0.1
 """Weight of all users' counts in the prior of a group."""
 
-LEAST_WORD_Z = 2.0
-"""In standard errors: words below it are left out, because chance produces as many."""
+MIN_WORD_Z = 2.0
+"""In standard errors: words below it are left out, as chance produces them."""
 
 _MAX_CELLS = 4_000_000  # words times clusters: bounds the memory
-_MOST_WORDS = 20_000
-_MOST_WHILE_READING = 200_000
+_MAX_WORDS = 20_000
+_MAX_WHILE_READING = 200_000
 _WORD = re.compile(r"[^\W\d_][\w'’-]+")
 STOP_WORDS = frozenset(
     _WORD.findall(
@@ -85,7 +85,7 @@ def image_facts(
     """
     liked: list[list[ClusterImage]] = [[] for _ in range(num_clusters)]
     disliked: list[list[ClusterImage]] = [[] for _ in range(num_clusters)]
-    for place, image in _told_apart(opinions, like_rate):
+    for place, image in _scored(opinions, like_rate):
         if image.z > 0:
             _keep(liked[place], image)
         elif image.z < 0:
@@ -96,7 +96,7 @@ def image_facts(
     ]
 
 
-def _told_apart(
+def _scored(
     opinions: Iterable[ImageOpinion], like_rate: float
 ) -> Iterator[tuple[int, ClusterImage]]:
     for sha256, group in groupby(opinions, key=lambda opinion: opinion.sha256):
@@ -118,7 +118,7 @@ def _told_apart(
 
 def _keep(images: list[ClusterImage], image: ClusterImage) -> None:
     images.append(image)
-    if len(images) >= 20 * NUM_IMAGES:  # now and then, so that it costs next to nothing
+    if len(images) >= 20 * NUM_IMAGES:  # rarely, so that sorting costs little
         images[:] = _clearest(images)
 
 
@@ -140,13 +140,13 @@ def word_facts(
     are returned, because a word of one member alone could identify them.
 
     Args:
-        uses: starts reading all prompts; called twice.
+        uses: returns an iterator over all prompts; called twice.
         num_clusters: for places 0 to num_clusters - 1.
 
     Returns:
-        By place, the clearest first, at most `NUM_WORDS`, none below `LEAST_WORD_Z`.
+        By place, the clearest first, at most `NUM_WORDS`, none below `MIN_WORD_Z`.
     """
-    columns = _vocabulary(uses(), most=min(_MOST_WORDS, _MAX_CELLS // max(num_clusters, 1)))
+    columns = _vocabulary(uses(), most=min(_MAX_WORDS, _MAX_CELLS // max(num_clusters, 1)))
     counts = _WordCounts.of(uses(), columns, num_clusters)
     return [counts.clearest(place, tuple(columns)) for place in range(num_clusters)]
 
@@ -157,8 +157,8 @@ def _vocabulary(uses: Iterable[PromptUse], *, most: int) -> dict[str, int]:
     for use in uses:
         for word in words_of(use.prompt):
             counter[word] += use.num_choices
-        if len(counter) > _MOST_WHILE_READING:
-            counter = Counter(dict(counter.most_common(_MOST_WHILE_READING // 2)))
+        if len(counter) > _MAX_WHILE_READING:
+            counter = Counter(dict(counter.most_common(_MAX_WHILE_READING // 2)))
     ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
     return {word: column for column, (word, _) in enumerate(ranked[:most])}
 
@@ -196,5 +196,5 @@ class _WordCounts:
         return tuple(
             ClusterWord(words[at], float(own[at] / here), float(overall[at]), float(z[at]))
             for at in np.argsort(-z, kind="stable")[:NUM_WORDS]
-            if z[at] >= LEAST_WORD_Z
+            if z[at] >= MIN_WORD_Z
         )

@@ -25,8 +25,8 @@ _SEED = 0
 _ITERATIONS = 25
 _NUM_RESTARTS = 5  # the best is kept: a single run may merge two groups
 _POINTS_A_CENTROID = 2000  # k-means is trained on a sample of at most this many users a cluster
-_LEAST_SIZE = 5
-_MOST_BY_DEFAULT = 64  # nobody reads more clusters than this
+_MIN_SIZE = 5
+_MAX_BY_DEFAULT = 64  # nobody reads more clusters than this
 _ROWS_AT_ONCE = 10_000
 _SMALLEST_NORM = 1e-12
 
@@ -88,7 +88,7 @@ class Grouping:
 def read_signatures(source: SignatureSource, model_version: str) -> SignatureTable:
     """Read all signatures of a model version into one array, page by page.
 
-    Signatures stored while it reads may be missed; of one user the last is kept.
+    Signatures stored meanwhile may be missed; the last one of each user is kept.
 
     Args:
         source: of signatures.
@@ -148,17 +148,17 @@ def group(
         return _kmeans(vectors, None, min_size, reason=f"more than {FEW_USERS} users")
     dense = _hdbscan(vectors, min_size, asked=method)
     unclustered = float((dense.labels == UNCLUSTERED).mean())
-    if method == "hdbscan" or unclustered <= MAX_UNCLUSTERED or len(vectors) < _LEAST_SIZE:
+    if method == "hdbscan" or unclustered <= MAX_UNCLUSTERED or len(vectors) < _MIN_SIZE:
         return dense
     reason = f"HDBSCAN left {unclustered:.0%} of users in no cluster"
     return _kmeans(vectors, None, min_size, reason=reason)
 
 
 def _hdbscan(vectors: UnitVectors, min_size: int | None, *, asked: str) -> Grouping:
-    size = min_size or max(_LEAST_SIZE, round(len(vectors) ** 0.5 / 2))
+    size = min_size or max(_MIN_SIZE, round(len(vectors) ** 0.5 / 2))
     parameters: dict[str, Parameter] = {
         "min_size": size,
-        "min_samples": min(size, _LEAST_SIZE),
+        "min_samples": min(size, _MIN_SIZE),
         "reason": "asked for" if asked == "hdbscan" else f"up to {FEW_USERS} users",
     }
     return _grouping(vectors, _dense_labels(vectors, size), "hdbscan", parameters)
@@ -171,7 +171,7 @@ def _dense_labels(vectors: UnitVectors, size: int) -> Labels:
         return np.zeros(len(vectors), dtype=np.int64)  # all equal: the density is infinite
     from sklearn.cluster import HDBSCAN
 
-    model = HDBSCAN(min_cluster_size=size, min_samples=min(size, _LEAST_SIZE), copy=True, n_jobs=1)
+    model = HDBSCAN(min_cluster_size=size, min_samples=min(size, _MIN_SIZE), copy=True, n_jobs=1)
     # Its tree ranks distances, and float32 would create ties.
     return np.asarray(model.fit_predict(vectors.astype(np.float64)), dtype=np.int64)
 
@@ -182,7 +182,7 @@ def _kmeans(
     import faiss
 
     num_users, dimension = vectors.shape
-    k = num_clusters or min(num_users, _MOST_BY_DEFAULT, max(2, round((num_users / 10) ** 0.5)))
+    k = num_clusters or min(num_users, _MAX_BY_DEFAULT, max(2, round((num_users / 10) ** 0.5)))
     model = faiss.Kmeans(
         dimension,
         k,

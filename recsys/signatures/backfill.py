@@ -50,7 +50,7 @@ class Ledger(Protocol):
     def record(self, entries: Sequence[LedgerEntry]) -> None:
         """Store how tries ended."""
 
-    def standing(self, choice_ids: Sequence[int]) -> set[int]:
+    def still_stored(self, choice_ids: Sequence[int]) -> set[int]:
         """Return those of these choices that are stored now."""
 
 
@@ -204,8 +204,8 @@ class Backfill:
 
         Signatures go first: ended between the two, the ledger lacks what they tell anyway.
         """
-        standing = self.ledger.standing([user.newest_choice_id for user in users])
-        gone = {user.user_id for user in users if user.newest_choice_id not in standing}
+        stored = self.ledger.still_stored([user.newest_choice_id for user in users])
+        gone = {user.user_id for user in users if user.newest_choice_id not in stored}
         signatures = [each for each in result.signatures if each.user_id not in gone]
         gone |= set(self.signatures.put_many(signatures))
         done = [

@@ -64,7 +64,7 @@ def write_signature(
         for part in _PARTS
     }
     save_file(arrays, folder / "projections.safetensors")
-    told = {
+    description = {
         "num_orders": num_orders,
         "prompts": [probe.prompt for probe in probes],
         "readouts": {
@@ -72,7 +72,7 @@ def write_signature(
             for readout, projection in projections.items()
         },
     }
-    (folder / "signature.json").write_text(json.dumps(told, indent=1) + "\n")
+    (folder / "signature.json").write_text(json.dumps(description, indent=1) + "\n")
 
 
 def has_signature(checkpoint: Path) -> bool:
@@ -99,35 +99,35 @@ def load_signature_reader(
             f"{checkpoint} has no signature part: `recsys train` adds one to what it trains"
         )
     try:
-        told: dict[str, Any] = json.loads((folder / "signature.json").read_text())
-        if readout not in told["readouts"]:
+        description: dict[str, Any] = json.loads((folder / "signature.json").read_text())
+        if readout not in description["readouts"]:
             raise CheckpointRefused(
                 f"{checkpoint} must have a projection for the readout {readout!r},"
-                f" has {', '.join(told['readouts'])}"
+                f" has {', '.join(description['readouts'])}"
             )
         candidates = [
             CandidateImage(decode((folder / _name(number)).read_bytes()).float() / 255, prompt)
-            for number, prompt in enumerate(told["prompts"])
+            for number, prompt in enumerate(description["prompts"])
         ]
         arrays = load_file(folder / "projections.safetensors")
-        projection = _projection(told["readouts"][readout], arrays, readout)
+        projection = _projection(description["readouts"][readout], arrays, readout)
         return SignatureReader(
             scorer,
             encode_probes(scorer, candidates),
             projection,
             readout=readout,
-            num_orders=told["num_orders"],
+            num_orders=description["num_orders"],
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, ImageRefused) as error:
         raise CheckpointRefused(f"{folder} is damaged: {error!r}") from error
 
 
 def _projection(
-    told: dict[str, Any], arrays: Mapping[str, np.ndarray], readout: Readout
+    description: dict[str, Any], arrays: Mapping[str, np.ndarray], readout: Readout
 ) -> Projection:
     mean, scale, matrix = (arrays[f"{readout}.{part}"].astype(np.float64) for part in _PARTS)
-    heads = tuple((int(layer), int(head)) for layer, head in told["heads"])
-    return Projection(mean, scale, matrix, heads=heads, normalisation=told["normalisation"])
+    heads = tuple((int(layer), int(head)) for layer, head in description["heads"])
+    return Projection(mean, scale, matrix, heads=heads, normalisation=description["normalisation"])
 
 
 def _name(number: int) -> str:

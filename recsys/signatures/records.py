@@ -1,4 +1,4 @@
-"""What a caller is told of a signature. Values alone: the client imports them without tensors."""
+"""Signatures as they are answered. Plain values: the client imports them without tensors."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from storage.records import Signature
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CurrentSignature:
-    """A user's signature, and whether it knows the newest choice.
+    """A user's signature, and whether it includes the newest choice.
 
     Attributes:
         signature: of the user.
-        is_stale: True if the user has chosen since and it could not be computed anew.
+        is_stale: whether the user has chosen since and it could not be recomputed.
     """
 
     signature: Signature

@@ -46,11 +46,11 @@ class UserSignatures(Protocol):
 
 
 @runtime_checkable
-class Standing(Protocol):
+class LedgerReader(Protocol):
     """What is needed of `storage.backfill_ledger.BackfillLedger`."""
 
-    def standing(self, choice_ids: Sequence[int]) -> set[int]:
-        """Return those of these choices that are stored now."""
+    def still_stored(self, choice_ids: Sequence[int]) -> set[int]:
+        """Return those of these choices that are still stored."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class CurrentSignatures:
 
     histories: RevisionReader
     signatures: UserSignatures
-    ledger: Standing
+    ledger: LedgerReader
     model_version: str
     compute: ComputeVector
     references: ReadReferences
@@ -135,7 +135,7 @@ class CurrentSignatures:
 
     def _store(self, user: SignatureInput, vector: npt.NDArray[np.float32]) -> None:
         """Store it, unless the user was erased meanwhile: then it is of choices that are gone."""
-        if not self.ledger.standing([user.newest_choice_id]):
+        if not self.ledger.still_stored([user.newest_choice_id]):
             raise _unknown(user.user_id)
         signature = Signature(user.user_id, self.model_version, user.revision, vector)
         try:

@@ -1,4 +1,4 @@
-"""One run of clusters on its way into SQL: begun, filled with members, finished with an identity.
+"""Write a run of clusters to SQL: begin it, add its members, finish it with its clusters.
 
 A run is visible once it is finished. A later run removes those that were abandoned.
 """
@@ -32,8 +32,8 @@ from storage.tables import (
 MAX_NAME = 128
 _FORMAT = np.dtype("<f4")
 _MEMBERS_A_TRANSACTION = 5000
-_GIVEN_UP_AFTER = timedelta(days=1)
-_OWN_NAME = re.compile(r"run-\d+")
+_ABANDONED_AFTER = timedelta(days=1)
+_DEFAULT_NAME = re.compile(r"run-\d+")
 
 
 class ClusterBuilder:
@@ -47,7 +47,7 @@ class ClusterBuilder:
         self.database = database
 
     def check_name(self, name: str | None) -> None:
-        """A new run's name is 1 to 128 printable characters and of no other run.
+        """Check that a new run's name is 1 to 128 printable characters and not taken.
 
         Raises:
             InvalidRecord: otherwise.
@@ -58,7 +58,7 @@ class ClusterBuilder:
             raise InvalidRecord(
                 f"a run's name must be 1 to {MAX_NAME} printable characters, got {name[:200]!r}"
             )
-        if _OWN_NAME.fullmatch(name):
+        if _DEFAULT_NAME.fullmatch(name):
             raise InvalidRecord(
                 f"run-N is reserved for runs without a name, got {name}: take another"
             )
@@ -73,14 +73,14 @@ class ClusterBuilder:
         *,
         num_users: int,
     ) -> int:
-        """Begin a run, not visible yet, and remove those abandoned a day ago.
+        """Begin a run, and remove those that were abandoned more than a day ago.
 
         Returns:
-            Its number.
+            Its id.
         """
         now = datetime.now(UTC)
-        given_up = and_(
-            ClusterRunRow.created_at.is_(None), ClusterRunRow.begun_at < now - _GIVEN_UP_AFTER
+        is_abandoned = and_(
+            ClusterRunRow.created_at.is_(None), ClusterRunRow.begun_at < now - _ABANDONED_AFTER
         )
         row = ClusterRunRow(
             model_version=model_version,
@@ -92,7 +92,7 @@ class ClusterBuilder:
             begun_at=now,
         )
         with self.database.writing() as session:
-            session.execute(delete(ClusterRunRow).where(given_up))
+            session.execute(delete(ClusterRunRow).where(is_abandoned))
             session.add(row)
             session.flush()
             return row.run_id
@@ -108,9 +108,9 @@ class ClusterBuilder:
 
         Args:
             run_id: of a run that is not finished.
-            user_ids: each once in a run.
-            places: of the cluster of each.
-            similarity: cosine of each to the cluster's centroid.
+            user_ids: of the members, each once in a run.
+            places: of each member's cluster.
+            similarity: cosine of each member to the cluster's centroid.
         """
         rows = [
             {"run_id": run_id, "user_id": user_id, "place": int(place), "similarity": float(cosine)}
@@ -122,20 +122,20 @@ class ClusterBuilder:
             )
             with self.database.writing() as session:
                 _begun(session, run_id)
-                there = _held(session, [str(row["user_id"]) for row in part])
-                stays = [row for row in part if row["user_id"] in there]
-                if stays:
-                    session.execute(insert(ClusterMemberRow), stays)
+                stored = _lock_users(session, [str(row["user_id"]) for row in part])
+                kept = [row for row in part if row["user_id"] in stored]
+                if kept:
+                    session.execute(insert(ClusterMemberRow), kept)
 
     def finish(
         self, run_id: int, drafts: Sequence[ClusterDraft], *, name: str | None = None
     ) -> str:
         """Give clusters their ids and make the run visible, in one transaction.
 
-        A cluster keeps the id of the cluster of the newest run before with which it shares more
-        than half of all users who are in either (Jaccard above 0.5): there is at most one, and it
-        is at most one's. Every other cluster gets a new id. Of two runs that finish at once, the
-        second is compared with the first.
+        A cluster keeps the id of the cluster of the newest earlier run with which it shares more
+        than half of the users who are in either (Jaccard index above 0.5). There is at most one
+        such cluster, and no other cluster has the same. Every other cluster gets a new id. Of two
+        runs that finish at once, the second is compared with the first.
 
         Args:
             run_id: of a run that is not finished.
@@ -151,13 +151,13 @@ class ClusterBuilder:
         """
         with self.database.writing() as session:
             lock_blobs(session, exclusive=False)  # an erasure is wholly before this, or after
-            counter = _held_counter(session)
+            counter = _lock_counter(session)
             row = _begun(session, run_id)
             row.name = name if name is not None else f"run-{run_id}"
             _check_free(session, row.name, but=run_id)
             sizes = _sizes(session, run_id)
             earlier, is_comparable = earlier_clusters(session, row, sizes)
-            kept = [draft for draft in drafts if draft.place in sizes]  # else all are erased
+            kept = [draft for draft in drafts if draft.place in sizes]  # others have no member left
             for draft in kept:
                 before = earlier.get(draft.place)
                 if before is None:
@@ -172,7 +172,7 @@ class ClusterBuilder:
             return row.name
 
     def remove(self, run_id: int) -> None:
-        """Remove a run with all its clusters; absent is fine."""
+        """Remove a run with all its clusters, if it is there."""
         with self.database.writing() as session:
             session.execute(delete(ClusterRunRow).where(ClusterRunRow.run_id == run_id))
 
@@ -180,7 +180,7 @@ class ClusterBuilder:
 def _begun(session: Session, run_id: int) -> ClusterRunRow:
     row = session.get(ClusterRunRow, run_id)
     if row is None or row.created_at is not None:
-        raise UnknownCluster(f"run {run_id} is not being built (any more): build it anew")
+        raise UnknownCluster(f"run {run_id} is not being built, or no longer: build it again")
     return row
 
 
@@ -189,20 +189,20 @@ def _check_free(session: Session, name: str, *, but: int | None = None) -> None:
     with session.no_autoflush:
         taken = session.scalar(query)
     if taken is not None and taken != but:
-        raise InvalidRecord(f"a run's name must be new, got {name!r} again: take another --name")
+        raise InvalidRecord(f"a run's name must be unique, {name!r} is taken: pass another --name")
 
 
-def _held(session: Session, user_ids: Sequence[str]) -> set[str]:
-    """Those of these users who exist; their rows are locked until the transaction ends."""
-    held: set[str] = set()
+def _lock_users(session: Session, user_ids: Sequence[str]) -> set[str]:
+    """Lock the rows of these users until the transaction ends; return those who exist."""
+    locked: set[str] = set()
     for part in parts(user_ids):
         query = select(UserRow.user_id).where(UserRow.user_id.in_(part)).order_by(UserRow.user_id)
-        held |= set(session.scalars(query.with_for_update(read=True, key_share=True)))
-    return held
+        locked |= set(session.scalars(query.with_for_update(read=True, key_share=True)))
+    return locked
 
 
-def _held_counter(session: Session) -> ClusterCounterRow:
-    """The counter of ids; other runs wait here until the transaction ends."""
+def _lock_counter(session: Session) -> ClusterCounterRow:
+    """Lock the counter of cluster ids until the transaction ends."""
     session.execute(text("INSERT INTO cluster_counter VALUES (1, 0) ON CONFLICT DO NOTHING"))
     return session.scalars(select(ClusterCounterRow).with_for_update()).one()
 
@@ -241,10 +241,10 @@ def _row(
 
 
 def _put_images(session: Session, run_id: int, draft: ClusterDraft) -> None:
-    """Write a cluster's images, those gone with an erased user left out."""
+    """Write a cluster's images, but for those that went with an erased user."""
     images: dict[str, ClusterImage] = {
         image.sha256: image for image in (*draft.liked_images, *draft.disliked_images)
     }
-    there = select(ImageRow.sha256).where(ImageRow.sha256.in_(list(images)))
-    for sha256 in session.scalars(there).all():
+    stored = select(ImageRow.sha256).where(ImageRow.sha256.in_(list(images)))
+    for sha256 in session.scalars(stored).all():
         session.add(ClusterImageRow(run_id=run_id, place=draft.place, **asdict(images[sha256])))

@@ -9,7 +9,7 @@ from storage.clusters.records import ImageOpinion, PromptUse
 from storage.database import Database
 from storage.tables import ChoiceRow, ClusterMemberRow, PassedOverRow
 
-NOBODYS = -1
+NO_CLUSTER = -1
 """The place of users who are in no cluster of the run."""
 
 _ROWS_AT_ONCE = 5000
@@ -31,7 +31,7 @@ def image_opinions(database: Database, run_id: int) -> Iterator[ImageOpinion]:
         PassedOverRow.sha256, ChoiceRow.user_id, literal(0, Integer).label("likes")
     ).join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
     seen = union_all(liked, passed).subquery()
-    place = func.coalesce(ClusterMemberRow.place, NOBODYS).label("place")
+    place = func.coalesce(ClusterMemberRow.place, NO_CLUSTER).label("place")
     query = (
         select(seen.c.sha256, place, func.sum(seen.c.likes), func.count())
         .outerjoin(ClusterMemberRow, _is_member(run_id, seen.c.user_id))
@@ -57,7 +57,7 @@ def prompt_uses(database: Database, run_id: int) -> Iterator[PromptUse]:
         database: with a current schema.
         run_id: of a run that has its members.
     """
-    place = func.coalesce(ClusterMemberRow.place, NOBODYS).label("place")
+    place = func.coalesce(ClusterMemberRow.place, NO_CLUSTER).label("place")
     query = (
         select(
             ChoiceRow.prompt,

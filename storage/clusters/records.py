@@ -1,4 +1,4 @@
-"""What is told of clusters of users: runs, clusters, members, and what sets a cluster apart.
+"""Records of clusters: runs, clusters, members, and what is characteristic of a cluster.
 
 Plain frozen dataclasses: no SQLAlchemy, no tensors, no protobuf.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # NumPy is half of what importing the client would take
+if TYPE_CHECKING:  # importing the client does not load NumPy
     import numpy as np
     import numpy.typing as npt
 
@@ -20,15 +20,15 @@ class ClusterRun:
     """One clustering of all signatures of a model version, as it was when it was built.
 
     Attributes:
-        run_id: storage's own number; a later run has a higher one.
+        run_id: given by storage; a later run has a higher one.
         name: unique, 1 to 128 characters.
         model_version: of the signatures.
         method: "hdbscan" or "kmeans".
-        parameters: of the method, by name; "reason" tells why "auto" took it.
+        parameters: of the method, by name; "reason" says why it was taken.
         created_at: when it was finished, UTC.
         num_users: whose signatures were read.
-        num_clusters: found.
-        num_unclustered: users who are in none of them.
+        num_clusters: of the run.
+        num_unclustered: users in no cluster.
     """
 
     run_id: int
@@ -47,9 +47,9 @@ class Member:
     """A user in a cluster.
 
     Attributes:
-        user_id: who.
+        user_id: of the user.
         similarity: cosine to the cluster's centroid, -1 to 1.
-        cluster_id: of which cluster.
+        cluster_id: of the cluster.
     """
 
     user_id: str
@@ -62,7 +62,7 @@ class ClusterImage:
     """An image that a cluster likes more, or less, than everyone else does.
 
     Attributes:
-        sha256: which.
+        sha256: of the image.
         num_likes: choices of members that liked it.
         num_passes: choices of members that passed it over.
         overall_rate: of all choices that show it, the share that liked it, 0 to 1.
@@ -78,11 +78,11 @@ class ClusterImage:
 
 @dataclass(frozen=True, slots=True)
 class ClusterWord:
-    """A word that a cluster's prompts hold more often than everyone else's.
+    """A word that a cluster's prompts contain more often than everyone else's.
 
     Attributes:
-        word: in lower case; two members at least used it.
-        rate: of members' choices with a prompt, the share that holds it, 0 to 1.
+        word: in lower case; at least two members used it.
+        rate: of members' choices with a prompt, the share that contains it, 0 to 1.
         overall_rate: of everyone's choices with a prompt, likewise.
         z: log-odds ratio against everyone else, in standard errors; 2 or more.
     """
@@ -95,13 +95,13 @@ class ClusterWord:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What became of a cluster since the run before.
+    """How a cluster changed since the previous run.
 
     Attributes:
-        distance: 1 - cosine of the two centroids, 0 to 2; None where model versions differ, for
-            their vectors do not compare.
-        num_joined: members now who were not in it then.
-        num_left: members then who are not in it now; erased users do not count.
+        distance: 1 - cosine of the two centroids, 0 to 2; None if model versions differ, because
+            their vectors are not comparable.
+        num_joined: members who were not in it then.
+        num_left: members of then who are not in it now; erased users do not count.
     """
 
     distance: float | None
@@ -111,18 +111,18 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A group of users of like taste, as the run found it.
+    """A group of users of similar taste, as of a run.
 
     Attributes:
-        cluster_id: the same from run to run where the members are; never given to another.
-        size: members; those erased since do not count.
+        cluster_id: the same in the next run if most members are; never reused.
+        size: number of members; users erased since do not count.
         cohesion: mean cosine of members to the centroid, -1 to 1, when it was built.
         medoid: the member with the highest mean cosine to all members; None once all are erased.
         typical_members: user ids nearest the centroid, the nearest first; the medoid is the first.
         liked_images: liked more than by everyone else, the clearest first.
         disliked_images: liked less than by everyone else, the clearest first.
         words: in members' prompts more often than in everyone else's, the clearest first.
-        drift: since the run before; None for a cluster that is new.
+        drift: since the previous run; None for a new cluster.
     """
 
     cluster_id: int
@@ -163,7 +163,7 @@ class ImageOpinion:
 
     Attributes:
         sha256: of the image.
-        place: of the cluster within its run; -1 for those who are in none.
+        place: of the cluster within its run; -1 for users in no cluster.
         num_likes: choices that liked it.
         num_passes: choices that passed it over.
     """
@@ -176,14 +176,14 @@ class ImageOpinion:
 
 @dataclass(frozen=True, slots=True)
 class PromptUse:
-    """How often one cluster wrote one prompt.
+    """How often one cluster used one prompt.
 
     Attributes:
         prompt: not empty.
-        place: of the cluster within its run; -1 for those who are in none.
+        place: of the cluster within its run; -1 for users in no cluster.
         num_choices: with this prompt.
-        first_user: of those who wrote it, the first by id.
-        last_user: the last; the same if there is but one.
+        first_user: of the users who used it, the first by id.
+        last_user: the last by id; the same if there is only one.
     """
 
     prompt: str

@@ -20,10 +20,10 @@ _MAX_NUMBER = 2**63 - 1
 
 
 class ClusterStore:
-    """Finished runs of clusters; one that is being built is not seen.
+    """Finished runs of clusters; a run that is being built is not visible.
 
-    Whoever is erased is gone from all of it in the erasure's own transaction, and so is every
-    image that went with them. Counts of likes and shares of words stay as they were built.
+    An erasure removes the user, and the images that go with them, from every run in its own
+    transaction. Counts of likes and rates of words stay as they were when the run was built.
 
     Args:
         database: with a current schema.
@@ -41,8 +41,8 @@ class ClusterStore:
         """A run by name, or the newest.
 
         Args:
-            name: of the run; by default the newest is meant.
-            model_version: only a run of this one; of any by default.
+            name: of the run; the newest by default.
+            model_version: of the run; any by default.
 
         Raises:
             UnknownCluster: if there is none.
@@ -70,7 +70,7 @@ class ClusterStore:
             .order_by(ClusterRow.size.desc(), ClusterRow.cluster_id)
         )
         with self.database.session() as session:
-            _known(session, run_id)
+            _check_finished(session, run_id)
             images = _images(session, run_id)
             return [
                 _cluster(session, row, images.get(row.place, ())) for row in session.scalars(rows)
@@ -95,8 +95,8 @@ class ClusterStore:
         Args:
             run_id: of a finished run.
             cluster_id: whose members; those of all clusters by default.
-            after: only users behind this id, by code point.
-            limit: at most so many, at least 1.
+            after: only users after this id, in code point order.
+            limit: the most members to return, at least 1.
 
         Raises:
             UnknownCluster: if there is no such run, or no such cluster in it.
@@ -111,20 +111,20 @@ class ClusterStore:
         )
         with self.database.session() as session:
             if cluster_id is None:
-                _known(session, run_id)
+                _check_finished(session, run_id)
             else:
                 page = page.where(row.place == _row(session, run_id, cluster_id).place)
             return [Member(*each) for each in session.execute(page)]
 
     def cluster_of(self, run_id: int, user_ids: Sequence[str]) -> dict[str, int]:
-        """The cluster of each of these users; who is in none (any more) is absent.
+        """The cluster of each of these users; users in no cluster are absent.
 
         Raises:
             UnknownCluster: if there is no such run.
         """
         clusters: dict[str, int] = {}
         with self.database.session() as session:
-            _known(session, run_id)
+            _check_finished(session, run_id)
             for part in parts([_text(user_id) for user_id in user_ids]):
                 query = _with_cluster(run_id).where(ClusterMemberRow.user_id.in_(part))
                 rows = session.execute(query)
@@ -149,7 +149,7 @@ def _with_cluster(run_id: int) -> Select[str, float, int]:
     )
 
 
-def _known(session: Session, run_id: int) -> None:
+def _check_finished(session: Session, run_id: int) -> None:
     query = select(ClusterRunRow.run_id).where(
         ClusterRunRow.run_id == _number(run_id), ClusterRunRow.created_at.is_not(None)
     )
@@ -160,14 +160,14 @@ def _known(session: Session, run_id: int) -> None:
 
 
 def _row(session: Session, run_id: int, cluster_id: int) -> ClusterRow:
-    _known(session, run_id)
+    _check_finished(session, run_id)
     query = select(ClusterRow).where(
         ClusterRow.run_id == run_id, ClusterRow.cluster_id == _number(cluster_id)
     )
     row = session.scalars(query).first()
     if row is None:
         raise UnknownCluster(
-            f"the run has no cluster {cluster_id}: `recsys clusters list` tells which it has"
+            f"the run has no cluster {cluster_id}: `recsys clusters list` shows those it has"
         )
     return row
 
@@ -239,15 +239,15 @@ def _no_run(name: str | None, model_version: str | None) -> str:
         return f"no clusters{of_version} are built yet: run `recsys clusters build`"
     return (
         f"no run of clusters{of_version} has the name {name[:128]!r}: `recsys clusters list --runs`"
-        " tells which there are"
+        " shows those there are"
     )
 
 
 def _text(value: str) -> str:
-    """What a caller sent, so that a database can be asked for it; nothing stored holds either."""
+    """A caller's text without NUL and lone surrogates, which no stored text contains."""
     return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _number(value: int) -> int:
-    """What no row has stands for numbers that a database does not hold."""
+    """A caller's number; -1, which no row has, for one that a database cannot hold."""
     return value if 0 <= value <= _MAX_NUMBER else -1

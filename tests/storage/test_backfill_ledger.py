@@ -119,11 +119,11 @@ def test_who_is_due(store, ledger, choose) -> None:
 def test_choices_that_stand(store, ledger, choose) -> None:
     first = store.append(*choose()).stored.choice_id
     other = store.append(*choose(user_id="bob")).stored.choice_id
-    assert ledger.standing([first, other, other + 1]) == {first, other}
+    assert ledger.still_stored([first, other, other + 1]) == {first, other}
     store.erase("ann")
     again = store.append(*choose()).stored.choice_id
-    assert ledger.standing([first, other, again]) == {other, again}
-    assert ledger.standing([]) == set()
+    assert ledger.still_stored([first, other, again]) == {other, again}
+    assert ledger.still_stored([]) == set()
 
 
 def test_more_than_one_statement_holds(store, ledger, choose) -> None:
@@ -133,7 +133,7 @@ def test_more_than_one_statement_holds(store, ledger, choose) -> None:
     ledger.record([entry(user, SKIPPED) for user in users])
     assert len(ledger.entries("v1", users)) == 450
     ids = [answer.stored.choice_id for answer in answers]
-    assert ledger.standing(ids) == set(ids)
+    assert ledger.still_stored(ids) == set(ids)
     assert ledger.num_due("v1") == 0
 
 

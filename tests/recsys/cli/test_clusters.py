@@ -168,7 +168,7 @@ def test_the_model_version_that_was_put_last_is_meant(run, store) -> None:
         (["build", "--method", "hdbscan", "--num", "2"], 2, "drop --num"),
         (["build", "--min-size", "1"], 2, "min-size"),
         (["build", "--name", "run-3"], 2, "take another"),
-        (["build", "--name", "taken"], 2, "must be new"),
+        (["build", "--name", "taken"], 2, "must be unique"),
         (["show", "99"], 3, "no cluster 99"),
         (["show", "1", "--run", "nothing"], 3, "'nothing'"),
         (["list", "--run", "nothing"], 3, "clusters list --runs"),

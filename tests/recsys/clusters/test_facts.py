@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.clusters.facts import (
-    LEAST_WORD_Z,
+    MIN_WORD_Z,
     NUM_IMAGES,
     image_facts,
     log_odds_z,
@@ -105,7 +105,7 @@ def test_words_written_more_often_than_by_everyone_else() -> None:
     told = {word.word: word for word in first}
     assert set(told) == {"fox", "snow"}
     assert (told["fox"].rate, told["fox"].overall_rate) == (8 / 10, 8 / 34)
-    assert first[0].z > first[1].z >= LEAST_WORD_Z
+    assert first[0].z > first[1].z >= MIN_WORD_Z
     assert [word.word for word in second] == ["castle"]
 
 

@@ -44,7 +44,7 @@ class Storage:
             raise self.refusal
         self.signature = signature
 
-    def standing(self, choice_ids):
+    def still_stored(self, choice_ids):
         return set(choice_ids) if self.stands else set()
 
 

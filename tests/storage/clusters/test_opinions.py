@@ -7,7 +7,7 @@ import pytest
 
 from storage.clusters import opinions
 from storage.clusters.building import ClusterBuilder
-from storage.clusters.opinions import NOBODYS, count_opinions, image_opinions, prompt_uses
+from storage.clusters.opinions import NO_CLUSTER, count_opinions, image_opinions, prompt_uses
 
 PLACES = {"ann": 0, "bob": 0, "cyd": 1}  # eve is in no cluster, fay is in one of another run
 
@@ -35,7 +35,7 @@ def run_id(store, choose) -> int:
 def choices(store):
     for user_id in store.user_ids():
         for stored in store.read(user_id).choices:
-            yield PLACES.get(user_id, NOBODYS), stored.choice
+            yield PLACES.get(user_id, NO_CLUSTER), stored.choice
 
 
 def test_images_are_counted_by_cluster(store, run_id: int, monkeypatch) -> None:

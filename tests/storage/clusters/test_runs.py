@@ -161,14 +161,14 @@ def test_a_run_is_not_seen_before_it_is_finished(clusters, builder, people) -> N
             read(run_id)
     builder.finish(run_id, [draft(0)])
     assert len(clusters.members(run_id)) == 12
-    with pytest.raises(UnknownCluster, match="anew"):
+    with pytest.raises(UnknownCluster, match="build it again"):
         builder.add_members(run_id, ["u00"], [0], [1.0])
 
 
 def test_what_was_given_up_is_swept_away(clusters, builder, people, monkeypatch) -> None:
     given_up, in_time = begin(builder, [people]), begin(builder, [people])
     builder.finish(in_time, [draft(0)])
-    monkeypatch.setattr("storage.clusters.building._GIVEN_UP_AFTER", timedelta(seconds=-1))
+    monkeypatch.setattr("storage.clusters.building._ABANDONED_AFTER", timedelta(seconds=-1))
     begin(builder, [])
     with pytest.raises(UnknownCluster, match="not being built"):
         builder.finish(given_up, [draft(0)])
@@ -191,9 +191,9 @@ def test_two_that_finish_at_once_share_ids(clusters, stores, people, together) -
 def test_of_two_with_one_name_the_second_is_refused(clusters, builder, build, people) -> None:
     run_id = begin(builder, [people])
     build(people, name="spring")
-    with pytest.raises(InvalidRecord, match="'spring' again: take another --name"):
+    with pytest.raises(InvalidRecord, match="'spring' is taken: pass another --name"):
         builder.check_name("spring")
-    with pytest.raises(InvalidRecord, match="'spring' again"):
+    with pytest.raises(InvalidRecord, match="'spring' is taken"):
         builder.finish(run_id, [draft(0)], name="spring")
     assert builder.finish(run_id, [draft(0)]) == f"run-{run_id}"
 

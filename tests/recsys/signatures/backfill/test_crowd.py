@@ -57,7 +57,7 @@ class Crowd:
     def record(self, entries: Sequence[LedgerEntry]) -> None:
         self.states.update(entry.state for entry in entries)
 
-    def standing(self, choice_ids: Sequence[int]) -> set[int]:
+    def still_stored(self, choice_ids: Sequence[int]) -> set[int]:
         return set(choice_ids)
 
 
