@@ -23,12 +23,17 @@ from recsys.v1 import (
     user_service_pb2_grpc,
 )
 from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
-from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
+from recsys.v1.user_service_pb2 import (
+    EraseUserRequest,
+    GetUserRequest,
+    ListChoicesRequest,
+    RestoreUserRequest,
+)
 from recsys.wire.choices import choice_from_wire, new_choice_to_wire
 from recsys.wire.ranking import first_questions_from_wire, rank_request_to_wire, ranking_from_wire
-from recsys.wire.users import erased_from_wire, user_from_wire
+from recsys.wire.users import erased_from_wire, restored_from_wire, user_from_wire
 from storage.coldstart.records import FirstQuestions
-from storage.records import Appended, Erased, StoredChoice, UserSummary
+from storage.records import Appended, Erased, StoredChoice, Tombstone, UserSummary
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
@@ -54,7 +59,8 @@ class RecsysClient:
     Raises (each method):
         InvalidRequest: a field breaks its rule (`field` names it); ImageRefused if an image does.
         NotFound: no such user or stored image.
-        PreconditionFailed: something else must be done first; the message tells what.
+        PreconditionFailed: something else must be done first; the message tells what. ErasedUser
+            for a choice of a user who was erased.
         Overloaded: the server is full; `retry_after_s` tells when to come back.
         DeadlinePassed: no answer within the time.
         Unavailable: no server there, or it is loading, draining or failing.
@@ -206,6 +212,12 @@ class RecsysClient:
         with _sendable():
             request = EraseUserRequest(user_id=user_id)
         return erased_from_wire(self._call(self._users.EraseUser, request, timeout_s))
+
+    def restore_user(self, user_id: str, *, timeout_s: float | None = None) -> Tombstone:
+        """Let an erased user be stored again; return when and by whom they had been erased."""
+        with _sendable():
+            request = RestoreUserRequest(user_id=user_id)
+        return restored_from_wire(self._call(self._users.RestoreUser, request, timeout_s))
 
     def _checked_call(
         self,

@@ -5,6 +5,7 @@
     │   └── ImageRefused      bytes that are not an acceptable image
     ├── NotFound              a user, image or checkpoint that does not exist
     ├── PreconditionFailed    something that the call needs is missing
+    │   └── ErasedUser        a choice of a user who was erased
     ├── CheckpointRefused     a checkpoint that is missing, damaged or of another base
     ├── SettingsRefused       a setting that is unknown or invalid (also a ValueError)
     ├── Overloaded            a full queue, or one too long for the deadline
@@ -62,6 +63,12 @@ class PreconditionFailed(RecsysError):
     """Something that the call needs is missing; the message says how to provide it."""
 
     reason = Reason.PRECONDITION_FAILED
+
+
+class ErasedUser(PreconditionFailed):
+    """A choice of a user who was erased, which a server did not store; drop it."""
+
+    reason = Reason.USER_ERASED
 
 
 class CheckpointRefused(RecsysError):

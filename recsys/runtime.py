@@ -16,6 +16,7 @@ from recsys.loading import LoadedModel, loaded_model
 
 if TYPE_CHECKING:
     from recsys.engine.engine import ScoringEngine
+    from recsys.identity import IdentityKeyFile
     from recsys.images.decode import ImageLimits
     from recsys.ranking.loader import ImageLoader
     from recsys.ranking.ranker import Ranker
@@ -76,6 +77,16 @@ class Runtime:
     # Storage
 
     @cached_property
+    def identity(self) -> "IdentityKeyFile":
+        """The keys that tell who was erased; none is made before one is needed."""
+        from recsys.identity import FILE, IdentityKeyFile
+        from recsys.settings import data_folder
+
+        given = self.settings.identity_key
+        setting = "" if given is None else given.get_secret_value()
+        return IdentityKeyFile(setting, data_folder() / FILE, makes=not self._read_only)
+
+    @cached_property
     def database(self) -> "Database":
         """The database, whatever its schema; connects to nothing yet.
 
@@ -124,7 +135,7 @@ class Runtime:
                 )
             upgrade(self.database)
         require_current(self.database)
-        return HistoryStore(self.database, BlobStore(self.settings.blob_url))
+        return HistoryStore(self.database, BlobStore(self.settings.blob_url), self.identity)
 
     @cached_property
     def signatures(self) -> "SignatureStore":

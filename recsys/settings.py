@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from platformdirs import user_config_path, user_data_path
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from recsys.addresses import host_and_port
 from recsys.errors import SettingsRefused
+from storage.identity_keys import IdentityKeys
 
 APP = "recsys"
 PREFIX = "RECSYS_"
@@ -51,6 +52,11 @@ class Settings(BaseSettings):
     index_folder: str = Field(
         default_factory=lambda: str(data_folder() / "index"),
         description="folder of snapshots of the signature index; it can be rebuilt at any time",
+    )
+    identity_key: SecretStr | None = Field(
+        None,
+        description="secret keys, separated by commas, that tell who was erased: the current one"
+        " first, then older ones; none: the key in identity.key beside the default database",
     )
     checkpoint: str = Field(
         "tiny", description="the scorer's checkpoint: a folder, or the name of a shipped one"
@@ -97,6 +103,13 @@ class Settings(BaseSettings):
         if not re.match(r"(sqlite|postgresql(\+psycopg)?)://", url):
             raise ValueError("must start with sqlite:/// or postgresql://")
         return url
+
+    @field_validator("identity_key")
+    @classmethod
+    def _has_long_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            IdentityKeys.of(keys.get_secret_value().split(","))
+        return keys
 
     @field_validator("address", "metrics_address")
     @classmethod

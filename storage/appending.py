@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 
 from storage.blobs import BlobStore
 from storage.errors import UnknownImage
+from storage.identity_keys import IdentityKeys
 from storage.records import Appended, Choice, ImageFacts, NewImages, StoredChoice
 from storage.rules import check_image
 from storage.statements import hold_revisions, insert_into, parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
+from storage.tombstones import refuse_erased
 
 Request = tuple[str, str]
 """(user_id, request_id)"""
@@ -21,7 +23,10 @@ _MAX_VALUES = 200  # of one statement, well under SQLite's limit on parameters
 
 
 def append_all(
-    session: Session, blobs: BlobStore, items: Sequence[tuple[Choice, NewImages]]
+    session: Session,
+    blobs: BlobStore,
+    items: Sequence[tuple[Choice, NewImages]],
+    keys: IdentityKeys,
 ) -> list[Appended]:
     """Append checked choices inside a writing transaction; see `HistoryStore.append_many`.
 
@@ -29,7 +34,10 @@ def append_all(
     """
     now = datetime.now(UTC)
     choices = [choice for choice, _ in items]
-    revisions = _lock_users(session, {choice.user_id for choice in choices}, now)
+    users = {choice.user_id for choice in choices}
+    revisions = _lock_users(session, users, now)
+    # Not before: an append that has waited for an erasure must see the tombstone it has written.
+    refuse_erased(session, sorted(users), keys)
     first = _answered(session, choices)
     answers: list[Appended | None] = []
     pending: dict[int, Choice] = {}

@@ -4,6 +4,9 @@ StorageError
 ├── InvalidRecord     a choice or id that breaks a stated rule (also a ValueError)
 │   └── InvalidSource a file or folder of choices that cannot be read as what it should be
 ├── UnknownUser       no such user (also a LookupError)
+│   └── AlreadyErased no such user, because the user was erased before
+├── UserErased        a choice of somebody who was erased and must not come back
+├── IdentityKeyMissing  a secret key that tells who was erased is not given
 ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
 ├── UnknownCluster    no such run of clusters, or no such cluster in it (also a LookupError)
 ├── SchemaMismatch    a database older or newer than the code
@@ -27,6 +30,27 @@ class InvalidSource(InvalidRecord):
 
 class UnknownUser(StorageError, LookupError):
     """No such user."""
+
+
+class AlreadyErased(UnknownUser):
+    """No such user, because the user was erased before; the message says when."""
+
+
+class UserErased(StorageError):
+    """A choice of somebody who was erased and must not come back.
+
+    Args:
+        message: what must hold, what arrived and what to do.
+        user_ids: who, of those whose choices were to be stored.
+    """
+
+    def __init__(self, message: str, *, user_ids: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.user_ids = user_ids
+
+
+class IdentityKeyMissing(StorageError):
+    """A secret key that is needed to tell who was erased is not given; the message names it."""
 
 
 class UnknownImage(StorageError, LookupError):

@@ -1,9 +1,10 @@
-"""Append choices, read a user's history and its revision, erase a user.
+"""Append choices, read a user's history and its revision, erase a user or let one come back.
 
 `storage.erasing` explains in which order an image's row and bytes are written and removed.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -12,7 +13,8 @@ from storage.appending import append_all, stored_choice
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.erasing import erase_rows, lock_blobs, remove_blobs
-from storage.errors import UnknownImage, UnknownUser
+from storage.errors import AlreadyErased, StorageError, UnknownImage, UnknownUser, UserErased
+from storage.identity_keys import NO_KEYS, KeySource
 from storage.records import (
     Appended,
     Choice,
@@ -21,11 +23,13 @@ from storage.records import (
     ImageFacts,
     NewImages,
     StoredChoice,
+    Tombstone,
     UserSummary,
 )
 from storage.rules import check_choice, check_limit, check_user_id, is_sha256
 from storage.statements import parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
+from storage.tombstones import bury, check_by, find_tombstone, lift, renew
 
 _MAX_CHOICE_ID = 2**63 - 1
 
@@ -36,11 +40,14 @@ class HistoryStore:
     Args:
         database: with a current schema.
         blobs: where image bytes go.
+        keys: tell who was erased. Without any nobody can be erased, and nothing is stored where
+            somebody was.
     """
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, keys: KeySource = NO_KEYS) -> None:
         self.database = database
         self.blobs = blobs
+        self.keys = keys
 
     def append(self, choice: Choice, images: NewImages | None = None) -> Appended:
         """Store one choice in a transaction of its own; see `append_many`."""
@@ -58,13 +65,21 @@ class HistoryStore:
         Raises:
             InvalidRecord: if a choice breaks a rule, or an image does not match its facts.
             UnknownImage: if a choice names an image that is neither given nor stored.
+            UserErased: if a choice is of a user who was erased.
+            IdentityKeyMissing: if nobody can tell, because a key is not given.
             StorageFull: if there is no room left.
         """
         for choice, _ in items:
             check_choice(choice)
-        with self.database.writing() as session:
-            lock_blobs(session, exclusive=False)
-            return append_all(session, self.blobs, items)
+        keys = self.keys.known()
+        try:
+            with self.database.writing() as session:
+                lock_blobs(session, exclusive=False)
+                return append_all(session, self.blobs, items, keys)
+        except UserErased as error:
+            with suppress(StorageError), self.database.writing() as session:
+                renew(session, error.user_ids, keys)
+            raise
 
     def read(self, user_id: str, *, limit: int | None = None) -> History:
         """A user's newest choices, oldest first; none, and revision 0, for an unknown user.
@@ -176,19 +191,55 @@ class HistoryStore:
             raise UnknownImage(f"no image {sha256[:80]} is stored: send its bytes")
         return ImageFacts(row.sha256, row.media_type, row.width, row.height, row.num_bytes)
 
-    def erase(self, user_id: str) -> Erased:
-        """Remove a user's choices and signatures, and images that no other user's choice names.
+    def erase(self, user_id: str, *, by: str = "") -> Erased:
+        """Remove a user's choices and signatures, and images that no other user's choices name.
 
-        Rows are removed in one transaction, and the images' bytes right after it.
+        Rows are removed in one transaction, which leaves a tombstone: the user is not stored again
+        before `restore`. The images' bytes are removed right after it.
+
+        Args:
+            user_id: who.
+            by: who asks for it, at most 256 characters; stored with the tombstone.
 
         Raises:
-            UnknownUser: if there is no such user.
+            UnknownUser: if there is no such user; AlreadyErased if the user was erased before.
+            IdentityKeyMissing: if there is no key to write a tombstone with.
+        """
+        check_user_id(user_id)
+        check_by(by)
+        with self.database.writing() as session:
+            try:
+                erased, images = erase_rows(session, user_id)
+            except UnknownUser as error:
+                tombstone = find_tombstone(session, user_id, self.keys.known())
+                if tombstone is None:
+                    raise
+                raise AlreadyErased(_erased_before(user_id, tombstone)) from error
+            bury(session, user_id, self.keys.needed(), by=by)
+        remove_blobs(self.database, self.blobs, images)
+        return erased
+
+    def restore(self, user_id: str) -> Tombstone:
+        """Let an erased user be stored again; what was erased stays erased.
+
+        Returns:
+            When and by whom the user had been erased.
+
+        Raises:
+            UnknownUser: if the user was not erased.
+            IdentityKeyMissing: if nobody can tell, because a key is not given.
         """
         check_user_id(user_id)
         with self.database.writing() as session:
-            erased, images = erase_rows(session, user_id)
-        remove_blobs(self.database, self.blobs, images)
-        return erased
+            return lift(session, user_id, self.keys.known())
+
+
+def _erased_before(user_id: str, tombstone: Tombstone) -> str:
+    by = f" by {tombstone.erased_by}" if tombstone.erased_by else ""
+    return (
+        f"user {user_id!r} was erased on {tombstone.erased_at:%Y-%m-%d at %H:%M} UTC{by}:"
+        " there is nothing to erase"
+    )
 
 
 def _revision(session: Session, user_id: str) -> int:

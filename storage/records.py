@@ -127,6 +127,19 @@ class Erased:
     num_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """That a user was erased and is not stored again.
+
+    Attributes:
+        erased_at: when, UTC.
+        erased_by: who asked for it; "rpc" for a caller of the service.
+    """
+
+    erased_at: datetime
+    erased_by: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Signature:
     """A user's vector under one model version at one history revision.

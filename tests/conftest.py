@@ -16,7 +16,9 @@ import pytest
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
+from storage.identity_keys import IdentityKeys
 
+KEYS = IdentityKeys.of(["a key for tests, known to all"])
 NOT_INSTALLED = "not installed:"
 
 _numbers = itertools.count(1)
@@ -33,6 +35,15 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{reason}: with CI=true it must be there"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder of the tests' own, where an erasure may leave its key."""
+    folder = tmp_path_factory.mktemp("data-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -100,8 +111,8 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 @pytest.fixture
 def store(database: Database, blobs: BlobStore) -> HistoryStore:
-    """An empty storage."""
-    return HistoryStore(database, blobs)
+    """An empty storage that can tell who was erased."""
+    return HistoryStore(database, blobs, KEYS)
 
 
 def _execute(url: str, *statements: str) -> None:

@@ -20,7 +20,7 @@ COMMANDS = {
         "recsys.cli.choose",
         "Record which image a user liked and which were passed over.",
     ),
-    "users": ("recsys.cli.users", "Show what is stored of a user, or erase it."),
+    "users": ("recsys.cli.users", "Show what is stored of a user; erase or restore a user."),
     "import": ("recsys.cli.imports", "Import choices from files into storage."),
     "backfill": (
         "recsys.cli.backfill",

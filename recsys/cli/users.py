@@ -1,8 +1,11 @@
-"""`recsys users`: show what is stored of a user, and erase it."""
+"""`recsys users`: show what is stored of a user, erase it, and let an erased user come back."""
 
+import getpass
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -13,12 +16,12 @@ from recsys.cli.output import printable, show_json, show_table
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
-    from storage.records import Erased, UserSummary
+    from storage.records import Erased, Tombstone, UserSummary
 
 
 @click.group("users")
 def command() -> None:
-    """Show what is stored of a user, or erase it."""
+    """Show what is stored of a user; erase or restore a user."""
 
 
 @command.command("show")
@@ -27,8 +30,8 @@ def command() -> None:
 @JSON
 def show(user: str, server: str | None, is_json: bool) -> None:
     """Show how much is stored of USER; exit code 3 for an unknown user."""
-    with _opened(server) as (summary_of, _):
-        summary = summary_of(user)
+    with _opened(server) as users:
+        summary = users.get(user)
     last = summary.last_choice_at
     shown = {
         "user_id": summary.user_id,
@@ -47,18 +50,24 @@ def show(user: str, server: str | None, is_json: bool) -> None:
 @command.command("erase")
 @click.argument("user")
 @click.option("--yes", "is_sure", is_flag=True, help="Erase without asking for confirmation.")
+@click.option(
+    "--by", help="Who asks for the erasure, kept with its date; the system's user by default."
+)
 @SERVER
 @JSON
-def erase(user: str, is_sure: bool, server: str | None, is_json: bool) -> None:
+def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json: bool) -> None:
     """Erase USER: choices, signatures, and images that no other user refers to.
 
+    USER is not stored again, neither by an import nor by a product, before `recsys users restore`.
     A running server may still hold computed values of the user in memory: while one runs, erase
     through it, with --server.
     """
-    with _opened(server) as (summary_of, erase_all):
+    if by is not None and server is not None:
+        raise click.UsageError("--by cannot go with --server: a server writes that it was called")
+    with _opened(server, by or "") as users:
         if not is_sure:
-            _ask(user, summary_of(user).num_choices)
-        erased = erase_all(user)
+            _ask(user, users.get(user).num_choices)
+        erased = users.erase(user)
     if is_json:
         show_json(
             {
@@ -77,18 +86,55 @@ def erase(user: str, is_sure: bool, server: str | None, is_json: bool) -> None:
     )
 
 
+@command.command("restore")
+@click.argument("user")
+@SERVER
+@JSON
+def restore(user: str, server: str | None, is_json: bool) -> None:
+    """Let USER, who was erased, be stored again; what was erased stays erased."""
+    with _opened(server) as users:
+        tombstone = users.restore(user)
+    if is_json:
+        erased_at = tombstone.erased_at.isoformat()
+        show_json({"user_id": user, "erased_at": erased_at, "erased_by": tombstone.erased_by})
+        return
+    click.echo(
+        f"{printable(user)}, erased on {tombstone.erased_at:%Y-%m-%d at %H:%M} UTC by"
+        f" {printable(tombstone.erased_by or 'nobody named')}, may be stored again"
+    )
+
+
+class _Users(NamedTuple):
+    """What can be done to a user, in storage or by a server."""
+
+    get: "Callable[[str], UserSummary]"
+    erase: "Callable[[str], Erased]"
+    restore: "Callable[[str], Tombstone]"
+
+
 @contextmanager
-def _opened(
-    server: str | None,
-) -> "Iterator[tuple[Callable[[str], UserSummary], Callable[[str], Erased]]]":
-    """Yield how to read a user's summary and how to erase one: in storage, or by a server."""
+def _opened(server: str | None, by: str = "") -> Iterator[_Users]:
+    """Open storage, or a server where one is named.
+
+    Args:
+        server: its address.
+        by: who erases in storage; the system's user where it is empty.
+    """
     settings = read_settings(address=server)
     if server is None:
         with Runtime(settings) as runtime:
-            yield runtime.store.user, runtime.store.erase
+            store = runtime.store
+            yield _Users(store.user, partial(store.erase, by=by or _system_user()), store.restore)
     else:
         with opened_client(settings) as client:
-            yield client.get_user, client.erase_user
+            yield _Users(client.get_user, client.erase_user, client.restore_user)
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"uid {os.getuid()}"
 
 
 def _ask(user: str, num_choices: int) -> None:

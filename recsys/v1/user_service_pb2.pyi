@@ -73,3 +73,17 @@ class EraseUserResponse(_message.Message):
     num_images: int
     num_bytes: int
     def __init__(self, num_choices: _Optional[int] = ..., num_signatures: _Optional[int] = ..., num_images: _Optional[int] = ..., num_bytes: _Optional[int] = ...) -> None: ...
+
+class RestoreUserRequest(_message.Message):
+    __slots__ = ("user_id",)
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    def __init__(self, user_id: _Optional[str] = ...) -> None: ...
+
+class RestoreUserResponse(_message.Message):
+    __slots__ = ("erased_at", "erased_by")
+    ERASED_AT_FIELD_NUMBER: _ClassVar[int]
+    ERASED_BY_FIELD_NUMBER: _ClassVar[int]
+    erased_at: _timestamp_pb2.Timestamp
+    erased_by: str
+    def __init__(self, erased_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., erased_by: _Optional[str] = ...) -> None: ...

@@ -30,6 +30,7 @@ class UserServiceStub(object):
 
     INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names the field
     NOT_FOUND            nothing is stored about the user
+    FAILED_PRECONDITION  the server lacks the key that tells who was erased (IDENTITY_KEY_MISSING)
     UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """
 
@@ -54,6 +55,11 @@ class UserServiceStub(object):
                 request_serializer=recsys_dot_v1_dot_user__service__pb2.EraseUserRequest.SerializeToString,
                 response_deserializer=recsys_dot_v1_dot_user__service__pb2.EraseUserResponse.FromString,
                 _registered_method=True)
+        self.RestoreUser = channel.unary_unary(
+                '/recsys.v1.UserService/RestoreUser',
+                request_serializer=recsys_dot_v1_dot_user__service__pb2.RestoreUserRequest.SerializeToString,
+                response_deserializer=recsys_dot_v1_dot_user__service__pb2.RestoreUserResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer(object):
@@ -61,6 +67,7 @@ class UserServiceServicer(object):
 
     INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names the field
     NOT_FOUND            nothing is stored about the user
+    FAILED_PRECONDITION  the server lacks the key that tells who was erased (IDENTITY_KEY_MISSING)
     UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """
 
@@ -80,7 +87,16 @@ class UserServiceServicer(object):
 
     def EraseUser(self, request, context):
         """Erases a user: choices, signatures, and the images that no other user's choices refer to, in
-        storage and in memory. It cannot be undone; the user is unknown afterwards.
+        storage and in memory. It cannot be undone; the user is unknown afterwards, and their choices are
+        refused before RestoreUser. NOT_FOUND for a user who was erased before tells when.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreUser(self, request, context):
+        """Lets an erased user be stored again. What was erased stays erased. NOT_FOUND: the user was not
+        erased.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +120,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     request_deserializer=recsys_dot_v1_dot_user__service__pb2.EraseUserRequest.FromString,
                     response_serializer=recsys_dot_v1_dot_user__service__pb2.EraseUserResponse.SerializeToString,
             ),
+            'RestoreUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreUser,
+                    request_deserializer=recsys_dot_v1_dot_user__service__pb2.RestoreUserRequest.FromString,
+                    response_serializer=recsys_dot_v1_dot_user__service__pb2.RestoreUserResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'recsys.v1.UserService', rpc_method_handlers)
@@ -117,6 +138,7 @@ class UserService(object):
 
     INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names the field
     NOT_FOUND            nothing is stored about the user
+    FAILED_PRECONDITION  the server lacks the key that tells who was erased (IDENTITY_KEY_MISSING)
     UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """
 
@@ -191,6 +213,33 @@ class UserService(object):
             '/recsys.v1.UserService/EraseUser',
             recsys_dot_v1_dot_user__service__pb2.EraseUserRequest.SerializeToString,
             recsys_dot_v1_dot_user__service__pb2.EraseUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.UserService/RestoreUser',
+            recsys_dot_v1_dot_user__service__pb2.RestoreUserRequest.SerializeToString,
+            recsys_dot_v1_dot_user__service__pb2.RestoreUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -92,6 +92,12 @@ TABLE = (
     Meaning(storage_errors.UnknownUser, StatusCode.NOT_FOUND, (Reason.USER_NOT_FOUND,)),
     Meaning(storage_errors.UnknownImage, StatusCode.NOT_FOUND, (Reason.IMAGE_NOT_FOUND,)),
     Meaning(storage_errors.UnknownCluster, StatusCode.NOT_FOUND, (Reason.CLUSTER_NOT_FOUND,)),
+    Meaning(storage_errors.UserErased, StatusCode.FAILED_PRECONDITION, (Reason.USER_ERASED,)),
+    Meaning(
+        storage_errors.IdentityKeyMissing,
+        StatusCode.FAILED_PRECONDITION,
+        (Reason.IDENTITY_KEY_MISSING,),
+    ),
     Meaning(
         errors.PreconditionFailed,
         StatusCode.FAILED_PRECONDITION,
@@ -192,6 +198,8 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
             return kind(message, reason=reason, field=field)
         case StatusCode.NOT_FOUND:
             return errors.NotFound(message, reason=reason)
+        case StatusCode.FAILED_PRECONDITION if reason == Reason.USER_ERASED:
+            return errors.ErasedUser(message)
         case StatusCode.FAILED_PRECONDITION if reason not in (None, Reason.SCHEMA_MISMATCH):
             return errors.PreconditionFailed(message, reason=reason)
         case StatusCode.RESOURCE_EXHAUSTED:

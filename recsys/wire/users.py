@@ -2,7 +2,7 @@
 
 from recsys.v1 import user_service_pb2 as pb2
 from recsys.wire._instants import instant_of, timestamp_of
-from storage.records import Erased, UserSummary
+from storage.records import Erased, Tombstone, UserSummary
 
 
 def user_to_wire(user: UserSummary) -> pb2.User:
@@ -48,3 +48,15 @@ def erased_from_wire(response: pb2.EraseUserResponse) -> Erased:
         num_images=response.num_images,
         num_bytes=response.num_bytes,
     )
+
+
+def restored_to_wire(tombstone: Tombstone) -> pb2.RestoreUserResponse:
+    """Write which erasure was lifted."""
+    return pb2.RestoreUserResponse(
+        erased_at=timestamp_of(tombstone.erased_at), erased_by=tombstone.erased_by
+    )
+
+
+def restored_from_wire(response: pb2.RestoreUserResponse) -> Tombstone:
+    """Read which erasure was lifted."""
+    return Tombstone(instant_of(response.erased_at), response.erased_by)

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 
-from storage.errors import InvalidRecord, InvalidSource
+from storage.errors import InvalidRecord, InvalidSource, UserErased
 from storage.histories import HistoryStore
 from storage.importers._drafts import Draft, DraftImage, content_id
 from storage.importers._image_folder import check_image, read_image_file
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped
-from storage.records import Choice, InspectImage, NewImages
+from storage.records import Appended, Choice, InspectImage, NewImages
 from storage.rules import check_choice, check_user_id
+
+USER_ERASED = "the user was erased"
 
 MAX_ROWS = 200
 MAX_BYTES = 32 * 2**20
@@ -35,7 +37,7 @@ class ChoiceWriter:
         self._inspect = inspect
         self._progress = progress
         self._report = ImportReport()
-        self._items: list[tuple[Choice, NewImages]] = []
+        self._items: list[tuple[Draft, Choice, NewImages]] = []
         self._images: NewImages = {}
         self._num_rows = 0
         self._num_bytes = 0
@@ -43,8 +45,11 @@ class ChoiceWriter:
     def write(self, rows: Iterable[Draft | Skipped]) -> ImportReport:
         """Store all drafts and count all that is left out.
 
+        Rows of users who were erased are left out too.
+
         Raises:
             InvalidSource: as the rows raise it; all rows before it are stored.
+            IdentityKeyMissing: if nobody can tell who was erased, because a key is not given.
             StorageFull: if there is no room left; all transactions before stand.
         """
         try:
@@ -59,7 +64,7 @@ class ChoiceWriter:
     def _take(self, row: Draft | Skipped) -> None:
         if isinstance(row, Draft):
             try:
-                self._items.append(self._checked(row))
+                self._items.append((row, *self._checked(row)))
             except Refusal as refusal:
                 row = Skipped(row.where, refusal.reason, refusal.detail, row.num_rows)
         if isinstance(row, Skipped):
@@ -117,12 +122,25 @@ class ChoiceWriter:
         )
 
     def _commit(self) -> None:
-        if self._items:
-            for answer in self._store.append_many(self._items):
-                choice = answer.stored.choice
-                self._report.num_repeated += answer.repeated
-                self._report.num_stored += not answer.repeated
-                is_pair = choice.liked is not None and choice.passed_over
-                self._report.num_unpaired += not answer.repeated and not is_pair
+        for answer in self._append():
+            choice = answer.stored.choice
+            self._report.num_repeated += answer.repeated
+            self._report.num_stored += not answer.repeated
+            is_pair = choice.liked is not None and choice.passed_over
+            self._report.num_unpaired += not answer.repeated and not is_pair
         self._items, self._images, self._num_rows, self._num_bytes = [], {}, 0, 0
         self._progress(self._report.num_read)
+
+    def _append(self) -> list[Appended]:
+        """Store what is gathered, but for rows of erased users, which are counted."""
+        while self._items:
+            try:
+                return self._store.append_many([(each, images) for _, each, images in self._items])
+            except UserErased as error:
+                erased = set(error.user_ids)
+                for draft, choice, _ in self._items:
+                    if choice.user_id in erased:
+                        skipped = Skipped(draft.where, USER_ERASED, num_rows=draft.num_rows)
+                        self._report.skip(skipped)
+                self._items = [each for each in self._items if each[1].user_id not in erased]
+        return []

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from recsys.errors import SettingsRefused
 from recsys.settings import Settings, load_settings, masked
@@ -56,6 +57,7 @@ def test_every_setting_can_be_set_by_its_variable(monkeypatch: pytest.MonkeyPatc
     values = dict.fromkeys(Settings.model_fields, "7")
     values |= {
         "cold_start": "False",
+        "identity_key": "one key for tests",
         "database_url": "sqlite:///x",
         "address": "[::1]:7",
         "metrics_address": "[::1]:8",
@@ -64,7 +66,9 @@ def test_every_setting_can_be_set_by_its_variable(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(f"RECSYS_{name.upper()}", value)
     loaded = load_settings()
     for name, value in values.items():
-        assert str(getattr(loaded.settings, name)).removesuffix(".0") == value
+        found = getattr(loaded.settings, name)
+        found = found.get_secret_value() if isinstance(found, SecretStr) else found
+        assert str(found).removesuffix(".0") == value
         assert loaded.origins[name] == f"environment RECSYS_{name.upper()}"
 
 

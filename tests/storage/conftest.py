@@ -93,7 +93,7 @@ def stores(store: HistoryStore, database_url: str) -> Iterator[Callable[[], Hist
         def another() -> HistoryStore:
             database = Database(database_url)
             opened.callback(database.dispose)
-            return HistoryStore(database, store.blobs)
+            return HistoryStore(database, store.blobs, store.keys)
 
         yield another
 

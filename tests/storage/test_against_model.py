@@ -1,4 +1,4 @@
-"""Any sequence of appends, repeats, signatures and erasures against a few lists in memory."""
+"""Any sequence of appends, repeats, signatures, erasures and restorations against a few lists."""
 
 import itertools
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from storage.blobs import BlobStore
-from storage.errors import UnknownUser
+from storage.errors import UnknownUser, UserErased
 from storage.histories import HistoryStore
 from storage.records import Signature
 from storage.signatures import SignatureStore
@@ -22,6 +22,7 @@ STEPS = st.one_of(
     st.tuples(st.just("append"), st.lists(CHOICES, min_size=1, max_size=3)),
     st.tuples(st.just("sign"), USERS),
     st.tuples(st.just("erase"), USERS),
+    st.tuples(st.just("restore"), USERS),
 )
 
 
@@ -31,6 +32,7 @@ class Model:
     def __init__(self) -> None:
         self.choices: dict[str, list] = {}
         self.signed: set[str] = set()
+        self.erased: set[str] = set()
 
     def append(self, choice) -> tuple[int, bool]:
         """The revision that is answered, and whether it is a repeat."""
@@ -52,6 +54,7 @@ class Model:
         num_choices = len(self.choices.pop(user_id))
         num_signatures = len(self.signed & {user_id})
         self.signed -= {user_id}
+        self.erased |= {user_id}
         return num_choices, num_signatures, len(before - self.named())
 
 
@@ -67,12 +70,21 @@ def step(store: HistoryStore, model: Model, choose, name: str, argument) -> None
             )
             for user, images, likes, request in argument
         ]
+        erased = {choice.user_id for choice, _ in items} & model.erased
+        if erased:
+            with pytest.raises(UserErased) as refused:
+                store.append_many(items)
+            assert set(refused.value.user_ids) == erased
+            return
         answers = store.append_many(items)
         found = [(answer.stored.revision, answer.repeated) for answer in answers]
         assert found == [model.append(choice) for choice, _ in items]
-    elif argument not in model.choices:
+    elif name == "restore" and argument in model.erased:
+        store.restore(argument)
+        model.erased.remove(argument)
+    elif name == "restore" or argument not in model.choices:
         with pytest.raises(UnknownUser):
-            sign(store, argument, 0) if name == "sign" else store.erase(argument)
+            sign(store, argument, 0) if name == "sign" else getattr(store, name)(argument)
     elif name == "sign":
         sign(store, argument, len(model.choices[argument]))
         model.signed.add(argument)
@@ -95,10 +107,11 @@ def sign(store: HistoryStore, user_id: str, revision: int) -> None:
 )
 @given(steps=st.lists(STEPS, max_size=12))
 def test_storage_holds_what_a_few_lists_would(
-    database, choose, whole, tmp_path: Path, numbers, steps: list
+    database, store, choose, whole, tmp_path: Path, numbers, steps: list
 ) -> None:
     # Each sequence begins with nothing: its own bytes, and everybody erased.
-    store = HistoryStore(database, BlobStore(f"file://{tmp_path}/{next(numbers)}"))
+    blobs = BlobStore(f"file://{tmp_path}/{next(numbers)}")
+    store = HistoryStore(database, blobs, store.keys)
     model = Model()
     try:
         for name, argument in steps:
@@ -107,6 +120,8 @@ def test_storage_holds_what_a_few_lists_would(
     finally:
         for user in store.user_ids():
             store.erase(user)
+        for user in model.erased | model.choices.keys():
+            store.restore(user)
     assert whole(store) == {}
 
 

@@ -61,6 +61,7 @@ def test_who_is_gone_or_came_again_is_left_out(store, ledger, choose) -> None:
     store.append(*choose(user_id="bob"))
     store.erase("ann")
     ledger.record([entry("ann", revision=3), entry("bob")])
+    store.restore("ann")
     store.append(*choose())
     ledger.record([entry("ann", revision=3)])
     assert list(ledger.entries("v1", ["ann", "bob"])) == ["bob"]
@@ -121,6 +122,7 @@ def test_choices_that_stand(store, ledger, choose) -> None:
     other = store.append(*choose(user_id="bob")).stored.choice_id
     assert ledger.still_stored([first, other, other + 1]) == {first, other}
     store.erase("ann")
+    store.restore("ann")
     again = store.append(*choose()).stored.choice_id
     assert ledger.still_stored([first, other, again]) == {other, again}
     assert ledger.still_stored([]) == set()

@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from storage.errors import UnknownUser
+from storage.errors import UnknownUser, UserErased
+from storage.tombstones import bury
 
 NUM_WRITERS = 20
 NUM_EACH = 5
@@ -142,14 +146,15 @@ def test_erasures_race_with_appends_that_name_the_same_images(
 
     def add(store, user_id: str) -> None:
         for number in range(8):
-            store.append(*choose(user_id=user_id, liked=f"{user_id} {number}", passed_over=shared))
+            choice = choose(user_id=user_id, liked=f"{user_id} {number}", passed_over=shared)
+            with suppress(UserErased):
+                store.append(*choice)
 
     def erase(store, user_id: str) -> None:
         for _ in range(8):
-            try:
+            with suppress(UnknownUser):
                 store.erase(user_id)
-            except UnknownUser:
-                continue
+                store.restore(user_id)
 
     users = ["ann", "bob", "cyd"]
     together([partial(work, stores(), user) for user in users for work in (add, erase)])
@@ -166,6 +171,7 @@ def test_an_erasure_is_seen_whole_or_not_at_all(store, stores, together, choose)
         for _ in range(10):
             store.append_many(items)
             store.erase("ann")
+            store.restore("ann")
 
     def read(store) -> set[tuple[int, int]]:
         histories = [store.read("ann") for _ in range(60)]
@@ -188,4 +194,50 @@ def test_the_same_person_erased_by_many_is_erased_once(
             return 0
 
     assert sorted(together([partial(erase, stores()) for _ in range(5)])) == [0, 0, 0, 0, 1]
+    assert whole(store) == {}
+
+
+@pytest.mark.parametrize("is_locked_by_blobs", [True, False])
+def test_an_append_that_waits_for_an_erasure_sees_its_tombstone(
+    store, stores, choose, whole, monkeypatch, is_locked_by_blobs: bool
+) -> None:
+    """It waits for the user's row, or already for blobs, and neither lets it in."""
+    store.append(*choose())
+    if not is_locked_by_blobs:
+        for module in ("erasing", "histories"):
+            monkeypatch.setattr(f"storage.{module}.lock_blobs", lambda *_, **__: None)
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def pausing(*arguments: object, **options: object) -> None:
+        bury(*arguments, **options)
+        is_held.set()
+        assert may_end.wait(60)
+
+    monkeypatch.setattr("storage.histories.bury", pausing)
+    with ThreadPoolExecutor(2) as pool:
+        erasure = pool.submit(stores().erase, "ann")
+        assert is_held.wait(60)
+        append = pool.submit(stores().append, *choose(liked="late"))
+        with pytest.raises(TimeoutError):
+            append.result(0.3)
+        may_end.set()
+        assert erasure.result(60).num_choices == 1
+        with pytest.raises(UserErased):
+            append.result(60)
+    assert whole(store) == {}
+
+
+def test_whoever_wins_the_race_an_erased_user_is_gone(
+    store, stores, together, choose, whole
+) -> None:
+    for turn in range(10):
+        user = f"user {turn}"
+        store.append(*choose(user_id=user))
+
+        def append(store, user=user) -> None:
+            with suppress(UserErased):
+                for number in range(5):
+                    store.append(*choose(user_id=user, liked=f"{number}"))
+
+        together([partial(append, stores()), partial(stores().erase, user)])
     assert whole(store) == {}

@@ -12,6 +12,9 @@ from sqlalchemy.exc import OperationalError
 from storage.database import Database, upgrade
 from storage.errors import StorageFull, StorageUnavailable
 from storage.histories import HistoryStore
+from storage.identity_keys import IdentityKeys
+
+KEYS = IdentityKeys.of(["a key for tests, known to all"])
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def small(sqlite_url: str, blobs):
         connection.execute(f"PRAGMA max_page_count={room['pages']}")
 
     event.listen(database.engine, "checkout", limit)
-    yield HistoryStore(database, blobs), room
+    yield HistoryStore(database, blobs, KEYS), room
     database.dispose()
 
 

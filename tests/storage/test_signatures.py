@@ -87,6 +87,7 @@ def test_an_erased_user_gets_none_from_before(signatures, store, choose) -> None
     store.erase("ann")
     with pytest.raises(UnknownUser):
         signatures.put(of(5))
+    store.restore("ann")
     store.append(*choose())
     assert signatures.get("ann", "v1") is None
     with pytest.raises(InvalidRecord, match="at revision 1, got a signature of 5"):
@@ -148,6 +149,7 @@ def test_a_sequence_is_never_given_twice(signatures, store, choose) -> None:
     store.erase("ann")
     assert signatures.sequences("v1", ["ann"]) == {}
     assert signatures.last_sequence("v1") == last
+    store.restore("ann")
     store.append(*choose())
     signatures.put(of(1))
     assert signatures.sequences("v1", ["ann", "bob"]) == {"ann": last + 1}

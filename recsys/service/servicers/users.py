@@ -11,12 +11,14 @@ from recsys.service._threads import in_thread
 from recsys.v1 import user_service_pb2 as pb2
 from recsys.v1 import user_service_pb2_grpc
 from recsys.wire.choices import choice_to_wire
-from recsys.wire.users import erased_to_wire, user_to_wire
+from recsys.wire.users import erased_to_wire, restored_to_wire, user_to_wire
 from storage.records import Erased
+
+BY = "rpc"
 
 
 class UserServicer(user_service_pb2_grpc.UserServiceServicer):
-    """Tells what is known of a user, and erases it.
+    """Tells what is known of a user, erases it, and lets erased users come back.
 
     Args:
         runtime: whose storage is read.
@@ -53,6 +55,14 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         check_user_id(request.user_id)
         return erased_to_wire(await in_thread(self._threads, self._erase, request.user_id))
 
+    async def RestoreUser(
+        self, request: pb2.RestoreUserRequest, context: CallContext
+    ) -> pb2.RestoreUserResponse:
+        """Let an erased user be stored again."""
+        check_user_id(request.user_id)
+        tombstone = await in_thread(self._threads, self._store.restore, request.user_id)
+        return restored_to_wire(tombstone)
+
     def _page(self, user_id: str, after: int, size: int) -> pb2.ListChoicesResponse:
         # One more than asked for tells whether there is a next page.
         rows = self._store.list_choices(user_id, after_choice_id=after, limit=size + 1)
@@ -66,7 +76,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         # In the thread and whatever happens: the caller may be gone when storage is done, and
         # memory must not outlive it.
         try:
-            return self._store.erase(user_id)
+            return self._store.erase(user_id, by=BY)
         finally:
             if self._served.is_loaded:
                 self._served.model.engine.forget(user_id)

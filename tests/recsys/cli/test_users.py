@@ -75,3 +75,54 @@ def test_erase_goes_on_after_a_yes(run, store) -> None:
     assert result.exit_code == 0
     assert "ann is erased: 2 choices" in result.stdout
     assert store.user_ids() == []
+
+
+@pytest.mark.usefixtures("ann")
+def test_an_erased_user_is_kept_out_until_restored(home: Path, run) -> None:
+    assert run("users", "erase", "ann", "--yes", "--by", "a clerk").exit_code == 0
+    assert (home / "data" / "recsys" / "identity.key").is_file()
+    again = run("users", "erase", "ann", "--yes")
+    assert again.exit_code == 3
+    assert "was erased on" in again.stderr
+    assert "by a clerk" in again.stderr
+    refused = run("choose", "--user", "ann", "--liked", "a.png")
+    assert refused.exit_code == 1
+    assert "recsys users restore" in refused.stderr
+    restored = json.loads(run("users", "restore", "ann", "--json").stdout)
+    assert (restored["user_id"], restored["erased_by"]) == ("ann", "a clerk")
+    assert run("choose", "--user", "ann", "--liked", "a.png").exit_code == 0
+    assert run("users", "restore", "ann").exit_code == 3
+
+
+@pytest.mark.usefixtures("ann")
+def test_by_default_the_systems_user_has_erased(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "an operator")
+    run("users", "erase", "ann", "--yes")
+    assert "by an operator, may be stored again" in run("users", "restore", "ann").stdout
+
+
+@pytest.mark.usefixtures("ann")
+def test_a_user_without_a_name_is_told_by_number(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise OSError("no username set in the environment")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    run("users", "erase", "ann", "--yes")
+    assert json.loads(run("users", "restore", "ann", "--json").stdout)["erased_by"].startswith(
+        "uid "
+    )
+
+
+def test_by_is_not_for_a_server(run) -> None:
+    result = run("users", "erase", "ann", "--yes", "--by", "a clerk", "--server", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "--by cannot go with --server" in result.stderr
+
+
+@pytest.mark.usefixtures("ann")
+def test_without_the_key_nothing_is_stored_and_what_to_set_is_told(home: Path, run) -> None:
+    run("users", "erase", "ann", "--yes")
+    (home / "data" / "recsys" / "identity.key").unlink()
+    refused = run("choose", "--user", "bob", "--liked", "a.png")
+    assert refused.exit_code == 1
+    assert "identity_key" in refused.stderr

@@ -9,13 +9,16 @@ from recsys.ranking.ranker import Ranker
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
+from storage.identity_keys import IdentityKeys
 from storage.records import Choice, ImageFacts
+
+KEYS = IdentityKeys.of(["a key for tests, known to all"])
 
 
 async def test_a_returning_user_has_another_place_in_the_cache(engine, sent, tmp_path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
     upgrade(database)
-    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
+    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"), KEYS)
     images = ImageLoader(store, ImageLimits())
     engine.load = images.references
     ranker = Ranker(engine, store, images)
@@ -34,6 +37,7 @@ async def test_a_returning_user_has_another_place_in_the_cache(engine, sent, tmp
     first = choose(sent("x", 10).image, sent("x", 20).image)
     await ranker.rank("ann", [sent("a", 51)])
     store.erase("ann")
+    store.restore("ann")
     second = choose(sent("x", 30).image, sent("x", 40).image)
     await ranker.rank("ann", [sent("a", 51)])
     assert first == second == 1

@@ -155,6 +155,7 @@ def test_text_that_is_no_utf8_is_the_callers_mistake(channel):
         "UserService/GetUser",
         "UserService/ListChoices",
         "UserService/EraseUser",
+        "UserService/RestoreUser",
         "SimilarityService/FindSimilarUsers",
         "SimilarityService/ListClusters",
         "SimilarityService/GetCluster",

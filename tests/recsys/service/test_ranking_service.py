@@ -68,6 +68,7 @@ def test_erase_then_rank_is_a_cold_start(client, candidate, png):
 
     client.erase_user("ann")
     erased = client.rank("ann", candidates)
+    client.restore_user("ann")
     # The first choice of a new life has the revision of the first of the old one.
     client.record_choice("ann", liked=png(254), passed_over=[png(1)])
     reborn = client.rank("ann", candidates)

@@ -1,4 +1,4 @@
-"""GetUser, ListChoices and EraseUser through a real channel."""
+"""GetUser, ListChoices, EraseUser and RestoreUser through a real channel."""
 
 import base64
 
@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.errors import InvalidRequest, NotFound
+from recsys.errors import ErasedUser, InvalidRequest, NotFound, PreconditionFailed
 from recsys.service import _pages as pages
 from recsys.service._pages import number_of, number_token
 from recsys.v1.user_service_pb2 import ListChoicesRequest
 from recsys.v1.user_service_pb2_grpc import UserServiceStub
+from storage.identity_keys import NO_KEYS
 
 
 def listing(user_id):
@@ -122,15 +123,40 @@ def test_what_is_in_memory_is_forgotten_even_if_storage_fails(live, client, monk
     assert forgotten == ["nobody"]
 
 
+def test_an_erased_user_is_kept_out_and_may_be_let_back(live, client, five, png):
+    client.erase_user("ann")
+
+    with pytest.raises(NotFound, match=r"was erased on .* by rpc"):
+        client.erase_user("ann")
+    with pytest.raises(ErasedUser, match="'ann'"):
+        client.record_choice("ann", liked=png(1), request_id="again")
+    with pytest.raises(NotFound):
+        client.get_user("ann")
+    lifted = client.restore_user("ann")
+    assert lifted.erased_by == "rpc"
+    assert lifted.erased_at.utcoffset().total_seconds() == 0
+    assert client.record_choice("ann", liked=png(1), request_id="again").stored.revision == 1
+
+
+def test_a_server_without_the_key_records_nothing(live, client, five, png, monkeypatch):
+    client.erase_user("ann")
+    monkeypatch.setattr(live.store, "keys", NO_KEYS)
+
+    with pytest.raises(PreconditionFailed, match="identity_key") as refused:
+        client.record_choice("ann", liked=png(1))
+    assert type(refused.value) is PreconditionFailed
+
+
 def calls(client, user_id):
     return [
         lambda: client.get_user(user_id),
         lambda: list(client.list_choices(user_id)),
         lambda: client.erase_user(user_id),
+        lambda: client.restore_user(user_id),
     ]
 
 
-@pytest.mark.parametrize("nth", range(3), ids=["get", "list", "erase"])
+@pytest.mark.parametrize("nth", range(4), ids=["get", "list", "erase", "restore"])
 @pytest.mark.parametrize("user_id", ["", "u" * 1000, "nul \0", "line\n"])
 def test_a_bad_user_id_is_named(client, user_id, nth):
     with pytest.raises(InvalidRequest) as refused:
@@ -141,8 +167,11 @@ def test_a_bad_user_id_is_named(client, user_id, nth):
 
 @pytest.mark.parametrize(
     ("nth", "advice"),
-    [(0, "check the id"), (1, "check the id"), (2, "there is nothing to erase")],
-    ids=["get", "list", "erase"],
+    [
+        *((0, "check the id"), (1, "check the id")),
+        *((2, "there is nothing to erase"), (3, "there is nothing to restore")),
+    ],
+    ids=["get", "list", "erase", "restore"],
 )
 def test_an_unknown_user_is_not_found_and_the_caller_told_what_fits(client, nth, advice):
     with pytest.raises(NotFound, match=f"nobody.* {advice}"):

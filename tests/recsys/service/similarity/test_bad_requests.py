@@ -103,6 +103,7 @@ def test_a_user_erased_while_computed_leaves_no_signature(live, calls, choose, s
 
     def erase_and_return():
         live.store.erase("ann")
+        live.store.restore("ann")
         choose("ann", 70)
 
     signing.before.append(erase_and_return)

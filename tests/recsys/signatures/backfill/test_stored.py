@@ -91,6 +91,7 @@ def test_who_is_erased_in_the_middle_of_a_chunk_is_left_out(
         if prompt == "u1":
             world.store.erase("u1")
             if comes_again:
+                world.store.restore("u1")
                 world.choose("u1", liked="another")
 
     world.reader.before = erase
