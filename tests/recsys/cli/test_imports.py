@@ -198,9 +198,14 @@ def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
 ) -> None:
     folder = write_pairs(1900)
     process = spawn("import", "pairs", str(folder))
-    while not num_choices(home) and process.poll() is None:
-        time.sleep(0.005)
+    while process.poll() is None:
+        time.sleep(0.02)
+        process.send_signal(signal.SIGSTOP)  # else it may be done before a busy machine looks
+        if num_choices(home):
+            break
+        process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, output + errors
     assert "stopped by Ctrl-C" in errors
