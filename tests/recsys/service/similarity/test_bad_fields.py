@@ -28,7 +28,12 @@ from recsys.v1.similarity_service_pb2 import (
     GetUserSignatureRequest,
     ListClustersRequest,
 )
-from recsys.v1.user_service_pb2 import EraseUserRequest, GetUserRequest, ListChoicesRequest
+from recsys.v1.user_service_pb2 import (
+    EraseUserRequest,
+    GetUserRequest,
+    ListChoicesRequest,
+    RestoreUserRequest,
+)
 
 GIVE_UP_S = 60.0
 METHODS = {
@@ -125,6 +130,7 @@ BAD = [
     (choice(chosen_at=Timestamp(nanos=-1)), "chosen_at", Reason.CHOSEN_AT_INVALID),
     (GetUserRequest(), "user_id", Reason.USER_ID_INVALID),
     (EraseUserRequest(user_id="a\nb"), "user_id", Reason.USER_ID_INVALID),
+    (RestoreUserRequest(), "user_id", Reason.USER_ID_INVALID),
     (ListChoicesRequest(), "user_id", Reason.USER_ID_INVALID),
     (FindSimilarUsersRequest(), "user_id", Reason.USER_ID_INVALID),
     (GetUserSignatureRequest(), "user_id", Reason.USER_ID_INVALID),
