@@ -7,6 +7,7 @@ it fails instead.
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -22,6 +23,15 @@ KEYS = IdentityKeys.of(["a key for tests, known to all"])
 NOT_INSTALLED = "not installed:"
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C also where a shell started the tests in its background, which ignores it.
+
+    What is ignored is inherited, so that no process of a test could be stopped by it either.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
