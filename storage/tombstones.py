@@ -70,8 +70,8 @@ def bury(session: Session, user_id: str, keys: IdentityKeys, *, by: str) -> None
 
 def find_tombstone(session: Session, user_id: str, keys: IdentityKeys) -> Tombstone | None:
     """The tombstone of a user under any of the keys."""
-    found = _rows(session, [user_id], keys)
-    return _record(found[user_id]) if user_id in found else None
+    row = _rows(session, [user_id], keys).get(user_id)
+    return None if row is None else _record(row)
 
 
 def refuse_erased(session: Session, user_ids: Sequence[str], keys: IdentityKeys) -> None:
@@ -150,7 +150,7 @@ def _check_keys(session: Session, keys: IdentityKeys) -> bool:
     known = keys.key_ids
     # One step on the index for each key, however many tombstones stand under it.
     first = select(func.min(TombstoneRow.key_id))
-    key_id = found = session.scalar(first)
+    first_key_id = key_id = session.scalar(first)
     while key_id is not None:
         if key_id not in known:
             raise IdentityKeyMissing(
@@ -159,7 +159,7 @@ def _check_keys(session: Session, keys: IdentityKeys) -> bool:
                 " too, for erased users could come back"
             )
         key_id = session.scalar(first.where(TombstoneRow.key_id > key_id))
-    return found is not None
+    return first_key_id is not None
 
 
 def _record(row: TombstoneRow) -> Tombstone:
