@@ -38,10 +38,10 @@ def is_taken(address: str) -> bool:
     """
     host, port = host_and_port(address)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return False
-    return any(_is_in_use(family, where) for family, *_, where in found)
+    return any(_is_in_use(family, where) for family, *_, where in resolved)
 
 
 def require_free(address: str, *, setting: str) -> None:

@@ -172,8 +172,8 @@ def status_of(error: Exception, *, correlation_id: str) -> Status:
     if field := _cut(getattr(error, "field", ""), _MAX_FIELD_CHARS):
         violation = BadRequest.FieldViolation(field=field, description=message, reason=reason)
         details.append(BadRequest(field_violations=[violation]))
-    told = getattr(error, "retry_after_s", None)
-    retry_after_s = RETRY_AFTER_S.get(reason) if told is None else told
+    own_s = getattr(error, "retry_after_s", None)
+    retry_after_s = RETRY_AFTER_S.get(reason) if own_s is None else own_s
     if retry_after_s is not None:
         details.append(_retry_info(retry_after_s))
     return Status(code=meaning.code.value[0], message=message, details=map(_packed, details))
