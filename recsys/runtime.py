@@ -191,6 +191,7 @@ class Runtime:
 
         Raises:
             CheckpointRefused: if the checkpoint is missing, damaged or made for another base.
+            SettingsRefused, PreconditionFailed: as `recsys.scorer.devices.require_device`.
         """
         import torch
 

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from recsys.errors import CheckpointRefused
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone, Quantization
+from recsys.scorer.devices import require_device
 from recsys.scorer.digests import files_digest, model_version
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.pretrained import load_tokenizer
@@ -66,7 +67,9 @@ def load_scorer(
     Raises:
         CheckpointRefused: if a file is missing, damaged, of another shape or made for another
             base; the message names it.
+        SettingsRefused, PreconditionFailed: if there is no such device, or PyTorch cannot use it.
     """
+    require_device(device)
     folder = find_checkpoint(checkpoint)
     config = _read_config(folder)
     base = BaseModel(**config["base"])

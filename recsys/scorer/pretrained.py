@@ -23,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 from recsys.errors import CheckpointRefused
 from recsys.scorer.attention import show
 from recsys.scorer.backbone import Quantization
+from recsys.scorer.devices import require_device
 
 disable_progress_bar()  # of reading weights, which takes a moment and belongs to no command
 
@@ -69,7 +70,9 @@ def load_pretrained(
 
     Raises:
         CheckpointRefused: if the files are missing, damaged or of another architecture.
+        SettingsRefused, PreconditionFailed: as `require_device`.
     """
+    require_device(device)
     options: dict[str, Any] = {"dtype": dtype, "revision": revision, "use_safetensors": True}
     if quantization == "nf4":
         options["quantization_config"] = _nf4_config(dtype, unquantized)

@@ -108,14 +108,12 @@ def _train(
 ) -> None:
     from fnmatch import fnmatchcase
 
-    import torch
-
+    from recsys.scorer.devices import require_device
     from training.data.samples import all_user_ids
     from training.fitting.parallel import launched
     from training.fitting.stages import Training
 
-    if device != "cpu" and not torch.cuda.is_available():
-        raise click.UsageError(f"--device {device} needs a CUDA GPU, there is none: pass cpu")
+    require_device(device)
     with Runtime(read_settings()) as runtime, failing_in_a_sentence():
         store = runtime.store
         users = None if only is None else [u for u in all_user_ids(store) if fnmatchcase(u, only)]

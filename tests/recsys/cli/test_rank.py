@@ -155,3 +155,12 @@ def test_paths_of_any_length_and_bytes_are_ids(home: Path, run, monkeypatch) -> 
     result = run("rank", "--json", "--user", "ann", str(odd), "a.png")
     assert [each["id"] for each in json.loads(result.stdout)["candidates"]] == ["a.png", str(odd)]
     assert run("rank", "--user", "ann", str(odd), "a.png").exit_code == 0
+
+
+def test_a_device_that_is_not_there_is_said_to_be_that(run, monkeypatch) -> None:
+    monkeypatch.setenv("RECSYS_DEVICE", "cuda")
+    monkeypatch.setattr("torch.backends.cuda.is_built", lambda: False)
+    result = run("rank", "--local", "--user", "ann", "a.png")
+    assert result.exit_code == 1
+    assert "device cuda needs a PyTorch with CUDA" in result.stderr
+    assert "base model" not in result.output

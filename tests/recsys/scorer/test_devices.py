@@ -1,0 +1,50 @@
+"""Which devices a model may be asked to run on, and what is said of those that are not there."""
+
+import pytest
+import torch
+
+from recsys.errors import PreconditionFailed, SettingsRefused
+from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.devices import require_device
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch):
+    """Let PyTorch say of itself what the test wants."""
+
+    def say(*, is_built: bool, num_gpus: int = 0) -> None:
+        monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: is_built)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: num_gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+
+    return say
+
+
+def test_a_build_without_cuda_is_named_with_the_remedy_instead_of_the_base_model(cuda) -> None:
+    cuda(is_built=False)
+    with pytest.raises(PreconditionFailed) as refused:
+        load_scorer("tiny", device="cuda")
+    message = str(refused.value)
+    assert f"torch {torch.__version__} was built without it" in message
+    assert "pass --device cpu, or install a CUDA build" in message
+    assert "base model" not in message
+
+
+def test_a_build_with_cuda_and_no_gpu_is_another_matter(cuda) -> None:
+    cuda(is_built=True)
+    with pytest.raises(PreconditionFailed, match=r"finds 0 GPUs here: pass --device cpu, or look"):
+        load_scorer("tiny", device="cuda")
+
+
+def test_only_gpus_that_are_there_can_be_chosen_by_number(cuda) -> None:
+    cuda(is_built=True, num_gpus=2)
+    for device in ("cpu", "cuda", "cuda:0", "cuda:1"):
+        require_device(device)
+    with pytest.raises(PreconditionFailed, match=r"cuda:2 needs GPU number 2, .* finds 2 GPUs"):
+        require_device("cuda:2")
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "meta", "mps"])
+def test_a_name_that_is_no_device_is_a_wrong_setting(device: str) -> None:
+    with pytest.raises(SettingsRefused, match="device must be cpu, cuda or cuda:N, got"):
+        require_device(device)
