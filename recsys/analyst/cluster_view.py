@@ -11,6 +11,7 @@ from recsys.analyst.markup import Opinion, ShownImage
 from recsys.analyst.navigation import ViewName, go, link, parameter
 from recsys.analyst.page import Page
 from recsys.analyst.sources import newest_liked, shown
+from recsys.counts import counted
 from storage.clusters.records import Cluster, ClusterImage, ClusterRun, Drift
 from storage.errors import UnknownCluster
 
@@ -50,8 +51,8 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
     st.html(
         markup.title(
             "Clusters",
-            below=f"Groups of users of similar taste. Run {run.name}: {run.num_users:,} users by"
-            f" {run.method}, model {short(run.model_version)}.",
+            below=f"Groups of users of similar taste. Run {run.name}:"
+            f" {counted(run.num_users, 'user')} by {run.method}, model {short(run.model_version)}.",
         )
     )
     if len(runs) > 1:
@@ -69,7 +70,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
             [
                 ("Clusters", f"{len(clusters):,}", f"built {run.created_at:%Y-%m-%d %H:%M} UTC"),
                 ("Users", f"{run.num_users:,}", "with a signature at the time"),
-                ("In no cluster", in_none, f"{run.num_unclustered:,} users"),
+                ("In no cluster", in_none, counted(run.num_unclustered, "user")),
             ]
         )
     )
@@ -97,7 +98,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
 
 
 def _draw_card(page: Page, run: ClusterRun, cluster: Cluster) -> None:
-    head = markup.title_line(f"Cluster {cluster.cluster_id}", f"{cluster.size:,} users")
+    head = markup.title_line(f"Cluster {cluster.cluster_id}", counted(cluster.size, "user"))
     liked = [
         _shown(page, image, Opinion.LIKED, is_noted=False) for image in cluster.liked_images[:5]
     ]
@@ -182,7 +183,7 @@ def _download_members(page: Page, run: ClusterRun, cluster: Cluster) -> None:
         f"members of cluster {cluster.cluster_id}",
         ["user_id", "similarity", "cluster_id"],
         [[each.user_id, each.similarity, each.cluster_id] for each in members],
-        label=f"{len(members):,} members as CSV",
+        label=f"{counted(len(members), 'member')} as CSV",
     )
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import streamlit as st
 
 from recsys.analyst.navigation import parameter
+from recsys.counts import counted
 from storage.browsing import Window
 from storage.records import VersionSummary
 
@@ -28,7 +29,7 @@ def select_version(versions: Sequence[VersionSummary]) -> str:
         "Model version",
         names,
         index=names.index(named) if named in names else 0,
-        format_func=lambda name: f"{short(name)} · {counts[name]:,} signatures",
+        format_func=lambda name: f"{short(name)} · {counted(counts[name], 'signature')}",
         key="version",
     )
     st.query_params["version"] = chosen

@@ -12,6 +12,7 @@ from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
 from recsys.analyst.theme import PALETTE
 from recsys.analyst.users import ago
+from recsys.counts import counted
 from storage.browsing import ListedUser, step_for
 
 NUM_SHOWN = 12
@@ -39,7 +40,7 @@ def draw_freshness(page: Page) -> None:
                 (
                     "Fresh",
                     share(fresh, page.num_users),
-                    f"{fresh:,} of {page.num_users:,} users",
+                    f"{fresh:,} of {counted(page.num_users, 'user')}",
                 ),
                 ("Missing or stale", f"{summary.num_stale:,}", f"model {short(page.version)}"),
                 (

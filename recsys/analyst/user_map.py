@@ -17,6 +17,7 @@ from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, newest_liked, shown
 from recsys.analyst.theme import INK, PALETTE, QUIET
+from recsys.counts import counted
 from recsys.runtime import Runtime
 from storage.browsing import ListedUser, step_for
 
@@ -208,7 +209,7 @@ def _draw_clicked(page: Page, user_id: str | None, points: Sequence[Point]) -> N
     user, _, _, cluster = clicked
     where = "in no cluster" if cluster is None else f"cluster {cluster}"
     with st.container(border=True, key="card clicked"):
-        head = markup.title_line(user.user_id, f"{user.revision:,} choices · {where}")
+        head = markup.title_line(user.user_id, f"{counted(user.revision, 'choice')} · {where}")
         pictures = [
             shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
             for sha256, prompt in newest_liked(page.runtime, user.user_id, 8)
@@ -228,9 +229,10 @@ def _told(page: Page, shown_points: int, step: int, method: Method, kept: float)
     summary = page.summary
     total = summary.num_signatures if summary else shown_points
     if step == 1:
-        sample = f"All {shown_points:,} users" if page.window.is_open else f"{shown_points:,} users"
+        users = counted(shown_points, "user")
+        sample = f"All {users}" if page.window.is_open and shown_points != 1 else users
     else:
-        sample = f"A sample: {shown_points:,} of {total:,} users, one signature in {step}"
+        sample = f"A sample: {shown_points:,} of {counted(total, 'user')}, one signature in {step}"
     if method is Method.PCA:
         return f"{sample}. The plane explains {kept:.0%} of the signatures' variance."
     return f"{sample}. Distances between groups have no meaning in this layout."

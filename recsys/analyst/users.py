@@ -13,6 +13,7 @@ from recsys.analyst.markup import Opinion
 from recsys.analyst.navigation import ViewName, go, link, parameter
 from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, newest_liked, shown
+from recsys.counts import counted
 from storage.browsing import ListedUser
 from storage.records import StoredChoice
 
@@ -86,7 +87,7 @@ def _draw_card_of(page: Page, user: ListedUser) -> None:
         for sha256, prompt in newest_liked(page.runtime, user.user_id, _NUM_IMAGES)
     ]
     state = "" if user.is_fresh else " · stale"
-    head = markup.title_line(user.user_id, f"{user.revision:,} choices{state}")
+    head = markup.title_line(user.user_id, f"{counted(user.revision, 'choice')}{state}")
     st.html(head + markup.gallery(pictures, size="s"))
     st.button("Open", key=f"open {user.user_id}", on_click=_open, args=(user.user_id,))
 
@@ -212,7 +213,7 @@ def _freshness(user: ListedUser) -> tuple[str, str]:
     if user.is_fresh:
         return "fresh", f"made {ago(user.signed_at)}"
     behind = user.revision - user.signed_revision
-    return "stale", f"{behind:,} choices behind"
+    return "stale", f"{counted(behind, 'choice')} behind"
 
 
 def day(at: datetime | None) -> str:

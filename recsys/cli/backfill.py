@@ -12,6 +12,7 @@ from recsys.cli.invocation import read_settings
 from recsys.cli.options import CHECKPOINT, DEVICE
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import pacing, waiting
+from recsys.counts import counted
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _show(summary: "BackfillSummary", failures: "list[LedgerEntry]", user: str |
     show_table(["users", "number"], [row for row in counts if row[1] or row is counts[0]])
     if summary.num_tried:
         click.echo(
-            f"{summary.num_tried:,} users in {summary.seconds:.1f} s,"
+            f"{counted(summary.num_tried, 'user')} in {summary.seconds:.1f} s,"
             f" {summary.users_per_second:.1f} users/s"
         )
     if failures:

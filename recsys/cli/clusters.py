@@ -11,6 +11,7 @@ from recsys.cli.invocation import read_settings
 from recsys.cli.options import JSON
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting
+from recsys.counts import counted
 from recsys.errors import NotFound
 from recsys.runtime import Runtime
 
@@ -78,7 +79,7 @@ def build(
 
         version = _version(runtime.signatures, model_version)
         try:
-            with waiting(f"Clustering {version.num_signatures:,} users"):
+            with waiting(f"Clustering {counted(version.num_signatures, 'user')}"):
                 run = build_clusters(
                     runtime.database,
                     version.model_version,
@@ -93,13 +94,14 @@ def build(
         show_json(_run_shown(run))
         return
     click.echo(
-        f"{run.name}: {run.num_clusters:,} clusters of {run.num_users:,} users,"
+        f"{run.name}: {counted(run.num_clusters, 'cluster')} of"
+        f" {counted(run.num_users, 'user')},"
         f" {run.num_unclustered:,} in none ({run.method}: {run.parameters['reason']})"
     )
     if not run.num_clusters:
         click.echo("no cluster was found: try a smaller --min-size, or --method kmeans", err=True)
     if version.num_stale:
-        message = f"{version.num_stale:,} users have a missing or stale signature"
+        message = counted(version.num_stale, "missing or stale signature")
         click.echo(f"{message}: run `recsys backfill`", err=True)
 
 
@@ -126,7 +128,7 @@ def list_clusters(run_name: str | None, is_of_runs: bool, is_json: bool) -> None
     )
     click.echo(
         f"{printable(run.name)}, {run.created_at:%Y-%m-%d %H:%M} UTC: {run.num_unclustered:,} of"
-        f" {run.num_users:,} users are in no cluster"
+        f" {counted(run.num_users, 'user')} in no cluster"
     )
 
 

@@ -28,8 +28,8 @@ Exit codes:
     2  invalid command, setting or input
     3  a user, image, file or folder does not exist
     4  a server or the database is unreachable or busy: try again later
-    5  partly done: some images could not be ranked, signatures not computed, or rows not
-       imported (--strict)
+    5  partly done: some images could not be ranked, signatures not
+       computed, or rows not imported (--strict)
   130  stopped by Ctrl-C: what is stored already is kept
 """
 

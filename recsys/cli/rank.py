@@ -11,6 +11,7 @@ from recsys.cli.invocation import opened_client, read_settings
 from recsys.cli.options import JSON
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting
+from recsys.counts import counted
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -132,9 +133,10 @@ def _named(ranking: "Ranking", pictures: list[NamedImage]) -> "Ranking":
 def _show(ranking: "Ranking") -> None:
     how = ranking.personalization.value.lower().replace("_", " ")
     borrowed = ranking.borrowed
-    lent = f" and {borrowed.num_references:,} borrowed of {borrowed.num_neighbours:,} people"
+    neighbours = counted(borrowed.num_neighbours, "person", "people")
+    lent = f" and {borrowed.num_references:,} borrowed of {neighbours}"
     click.echo(
-        f"{printable(ranking.user_id)}: {how}, {ranking.num_references} references"
+        f"{printable(ranking.user_id)}: {how}, {counted(ranking.num_references, 'reference')}"
         f"{lent if borrowed.num_references else ''}, model {ranking.model_version[:12]}"
     )
     rows = [

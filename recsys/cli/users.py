@@ -13,6 +13,7 @@ from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import opened_client, read_settings
 from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json, show_table
+from recsys.counts import counted
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
         )
         return
     click.echo(
-        f"{printable(user)} is erased: {erased.num_choices:,} choices,"
-        f" {erased.num_signatures:,} signatures and {erased.num_images:,} images"
-        f" ({erased.num_bytes:,} bytes)"
+        f"{printable(user)} is erased: {counted(erased.num_choices, 'choice')},"
+        f" {counted(erased.num_signatures, 'signature')} and"
+        f" {counted(erased.num_images, 'image')} ({counted(erased.num_bytes, 'byte')})"
     )
 
 
@@ -138,7 +139,9 @@ def _system_user() -> str:
 
 
 def _ask(user: str, num_choices: int) -> None:
-    question = f"Erase {printable(user)} and {num_choices:,} choices? This cannot be undone."
+    question = (
+        f"Erase {printable(user)} and {counted(num_choices, 'choice')}? This cannot be undone."
+    )
     try:
         is_sure = click.confirm(question, err=True)
     except click.Abort as error:  # Ctrl-C, or no terminal to answer at

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from recsys.counts import counted
 from recsys.images.decode import inspect
 from recsys.ranking.candidates import Candidate
 from storage.histories import HistoryStore
@@ -159,7 +160,7 @@ def rated_cast(data: Path, store: HistoryStore, folder: Path) -> Cast:
     people = tuple(
         Person(
             raters[index],
-            f"rated {len(ratings[raters[index]])} images",
+            f"rated {counted(len(ratings[raters[index]]), 'image')}",
             {image: ratings[raters[index]][image] for image in asked},
         )
         for index in most_unlike(centred)

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys.client import RecsysClient
+from recsys.counts import counted
 from recsys.images.decode import decode
 from recsys.ranking.candidates import Candidate, Ranking
 from recsys.scorer.borrowed import NOTHING_BORROWED
@@ -128,7 +129,7 @@ def _show_orders(cast: Cast, rankings: Sequence[Ranking], console: Console) -> N
     for person, ranking in zip(cast.people, rankings, strict=True):
         table.add_column(
             f"{person.user_id}\n{person.description}\n"
-            f"{ranking.personalization.value}, {ranking.num_references} references",
+            f"{ranking.personalization.value}, {counted(ranking.num_references, 'reference')}",
             overflow="fold",
         )
     for place in range(len(cast.candidates)):
@@ -173,7 +174,8 @@ def _choose_and_rank_again(
 def _show_newcomer(cast: Cast, before: Ranking, after: Ranking, console: Console) -> None:
     """Print the ranking for a new user: the model alone, and blended with other users' choices."""
     borrowed = after.borrowed
-    lent = f"borrowed: {borrowed.num_references} pairs of {borrowed.num_neighbours} users"
+    pairs, users = borrowed.num_references, borrowed.num_neighbours
+    lent = f"borrowed: {counted(pairs, 'pair')} of {counted(users, 'user')}"
     if borrowed == NOTHING_BORROWED:
         lent = "nothing borrowed"
     console.print(

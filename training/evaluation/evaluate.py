@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from recsys.counts import counted
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
 from storage.histories import HistoryStore
@@ -102,7 +103,5 @@ def _notes(asked: Asked) -> Iterator[str]:
             "which flatters it if some were learned from."
         )
     if asked.num_overlapping:
-        yield (
-            f"{asked.num_overlapping} pairs were not asked, because an image of theirs was "
-            "learned from or validated on."
-        )
+        pairs = counted(asked.num_overlapping, "pair")
+        yield f"Not asked: {pairs} with an image that was learned from or validated on."

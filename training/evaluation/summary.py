@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from recsys.counts import counted
 from training.evaluation.metrics import Figure
 from training.evaluation.plots import accuracy_plot
 from training.evaluation.results import Results
@@ -70,7 +71,7 @@ def _who(results: Results) -> Iterator[str]:
 
 
 def _people(figure: Figure) -> str:
-    return f"{figure.n_pairs:,} pairs of {figure.n_users:,} people"
+    return f"{counted(figure.n_pairs, 'pair')} of {counted(figure.n_users, 'person', 'people')}"
 
 
 def _main(results: Results) -> Iterator[str]:

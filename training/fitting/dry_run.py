@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from recsys.counts import counted
 from recsys.scorer.adapter import add_adapter
 from recsys.scorer.backbone import Dimensions, Family, Tower
 from recsys.scorer.registry import FAMILIES
@@ -202,8 +203,9 @@ def show(run: DryRun, console: Console) -> None:
         table.add_row("total", f"{sum(stage.memory_bytes.values()) / 1e9:.2f}")
         console.print(table)
         console.print(
-            f"{stage.name}: {stage.num_trained:,} parameters trained, {stage.steps:,} steps, "
-            f"{stage.samples:,} samples of {stage.tokens:,} tokens, {stage.flops:.2e} FLOPs"
+            f"{stage.name}: {counted(stage.num_trained, 'parameter')} trained,"
+            f" {counted(stage.steps, 'step')}, {counted(stage.samples, 'sample')} of"
+            f" {counted(stage.tokens, 'token')}, {stage.flops:.2e} FLOPs"
         )
     if run.missing:
         console.print("Missing on this machine:")

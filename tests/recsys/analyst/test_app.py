@@ -175,6 +175,12 @@ def test_a_user_who_liked_nothing_has_neighbours_and_no_reason(page, storage):
     assert "Neighbours" in _html(page(user="user-03"))
 
 
+def test_one_choice_is_told_in_the_singular(page, storage):
+    _execute(storage, "UPDATE users SET revision = revision + 1 WHERE user_id = 'user-03'")
+
+    assert "1 choice behind" in _html(page(user="user-03"))
+
+
 def test_reading_leaves_storage_as_it_was(page, storage):
     before = _dump(storage)
 

@@ -142,7 +142,7 @@ def test_users_without_a_signature_are_told_of(run, store) -> None:
     put_signatures(store, USERS[:20])
     result = run("clusters", "build")
     assert "20 users" in result.stdout
-    assert "10 users have a missing or stale signature" in result.stderr
+    assert "10 missing or stale signatures: run `recsys backfill`" in result.stderr
 
 
 @pytest.mark.usefixtures("signatures")
@@ -239,4 +239,4 @@ def test_a_run_without_clusters_tells_what_else_to_try(run) -> None:
     assert "try a smaller --min-size, or --method kmeans" in result.stderr
     listed = json.loads(run("clusters", "list", "--json").stdout)
     assert listed["clusters"] == []
-    assert "30 of 30 users are in no cluster" in run("clusters", "list").stdout
+    assert "30 of 30 users in no cluster" in run("clusters", "list").stdout

@@ -5,6 +5,7 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -106,6 +107,24 @@ def test_commands_do_not_import_each_other_and_the_page_imports_none() -> None:
         assert not imports & modules, f"{path} imports a command"
         in_room = path.is_relative_to(rooms[0])
         assert in_room or not any(each.startswith("recsys.cli") for each in imports), path
+
+
+def test_every_help_fits_into_a_terminal_of_80_columns() -> None:
+    texts = dict(_helps(cli, click.Context(cli, info_name="recsys")))
+    assert {"recsys", "recsys users erase", "recsys world create"} <= texts.keys()
+    wide = [(name, line) for name, text in texts.items() for line in text.splitlines() if line[80:]]
+    assert wide == []
+
+
+def _helps(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of help of a command and of all below it."""
+    context.terminal_width = 78  # of 80 columns, the last two are left empty
+    yield context.command_path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from _helps(below, click.Context(below, parent=context, info_name=name))
 
 
 def test_help_takes_less_than_half_a_second_of_the_processor() -> None:

@@ -81,6 +81,11 @@ def test_nothing_that_could_be_ranked_is_a_failure(home: Path, run) -> None:
     assert ranked(run, "--user", "ann", "text.png", code=1)["candidates"][0]["rank"] is None
 
 
+def test_one_reference_is_told_in_the_singular(run) -> None:
+    run("choose", "--user", "ann", "--liked", "a.png", "--passed-over", "b.png")
+    assert ", 1 reference, model" in run("rank", "--local", "--user", "ann", "c.png").stdout
+
+
 def test_the_table_is_for_people(run) -> None:
     result = run("rank", "--local", "--user", "ann", "a.png", "b.png")
     assert result.exit_code == 0

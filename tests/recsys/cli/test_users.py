@@ -77,6 +77,14 @@ def test_erase_goes_on_after_a_yes(run, store) -> None:
     assert store.user_ids() == []
 
 
+def test_one_of_a_thing_is_told_in_the_singular(home: Path, run, picture) -> None:
+    (home / "a.png").write_bytes(picture(0))
+    run("choose", "--user", "ann", "--liked", "a.png")
+    result = run("users", "erase", "ann", input="y\n")
+    assert "Erase ann and 1 choice?" in result.stderr
+    assert "ann is erased: 1 choice, 0 signatures and 1 image (" in result.stdout
+
+
 @pytest.mark.usefixtures("ann")
 def test_an_erased_user_is_kept_out_until_restored(home: Path, run) -> None:
     assert run("users", "erase", "ann", "--yes", "--by", "a clerk").exit_code == 0

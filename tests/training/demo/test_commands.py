@@ -13,8 +13,14 @@ from recsys.settings import load_settings
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
+from training.demo.__main__ import main
 from training.demo.commands import DemoStorage, exports, learn, run, show_next
 from training.demo.people import synthetic_cast
+
+
+def test_its_help_fits_into_a_terminal_of_80_columns():
+    context = click.Context(main, info_name="python -m training.demo", terminal_width=78)
+    assert [line for line in main.get_help(context).splitlines() if line[80:]] == []
 
 
 @pytest.fixture

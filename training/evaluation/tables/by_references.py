@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recsys.counts import counted
 from training.evaluation.answers import margins, pair_scores, top1
 from training.evaluation.bounds import best_by_references
 from training.evaluation.judge import Judge
@@ -37,7 +38,7 @@ def measure(judge: Judge) -> ByReferences | None:
     most = max(len(sample.references) for sample in asked.unseen.values())
     ours = {}
     for count in (each for each in REFERENCE_COUNTS if each <= most):
-        judge.tell(f"{count} references")
+        judge.tell(counted(count, "reference"))
         ours[str(count)] = top1(
             margins(pair_scores(judge.ours, with_references(asked.unseen, count)))
         )

@@ -15,6 +15,7 @@ from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.data import MAX_PAIRS
 from recsys.coldstart.fit import FitReport, fit_cold_start
 from recsys.coldstart.population import ColdStart
+from recsys.counts import counted
 from recsys.history import Pair, select
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
@@ -115,8 +116,9 @@ def measure(judge: Judge) -> ColdStartFigures | None:
 def section(result: ColdStartFigures) -> Section:
     """A row a way, a column a number of own references."""
     told = (
-        f"The model alone, beside what {result.num_lent_pairs:,} pairs of {result.num_lenders:,}"
-        f" other people add: {result.num_classes} classes of taste."
+        f"The model alone, beside what {counted(result.num_lent_pairs, 'pair')} of"
+        f" {counted(result.num_lenders, 'other person', 'other people')} add:"
+        f" {counted(result.num_classes, 'class', 'classes')} of taste."
     )
     columns = result.by_references.values()
     rows = [
