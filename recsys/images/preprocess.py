@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 MID_GREY = 0.5
+_ROUNDING = 1e-3
+"""How far rounding may carry a pixel out of [0, 1]: a quarter of a grey level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,24 @@ def resize(image: Float[Tensor, "3 h w"], geometry: ImageGeometry) -> Float[Tens
     return F.interpolate(
         image[None], size=size, mode="bilinear", align_corners=False, antialias=True
     )[0]
+
+
+def require_unit_range(images: Sequence[Float[Tensor, "3 _ _"]]) -> None:
+    """Refuse images whose pixels cannot be RGB in [0, 1]; one pass over each image.
+
+    Args:
+        images: of any size; rounding may carry a pixel 0.001 out of the range.
+
+    Raises:
+        ValueError: if a pixel is outside [0, 1] or NaN.
+    """
+    for number, image in enumerate(images):
+        low, high = (bound.item() for bound in torch.aminmax(image.detach()))  # NaN spreads to both
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+            raise ValueError(
+                f"pixels must be RGB in [0, 1], got {low:g} to {high:g} in image {number}: divide"
+                " bytes by 255, clamp what was generated"
+            )
 
 
 def pad_batch(

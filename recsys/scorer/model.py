@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from recsys.images.preprocess import ImageGeometry, pad_batch, resize
+from recsys.images.preprocess import ImageGeometry, pad_batch, require_unit_range, resize
 from recsys.scorer._key_values import KeyValues
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
@@ -144,7 +144,12 @@ class PreferenceScorer(nn.Module):
         )
 
     def image_features(self, images: Sequence[Tensor]) -> Float[Tensor, "N T D"]:
-        """Encode images, each (3, h, w) in [0, 1]; differentiable down to them."""
+        """Encode images, each (3, h, w) in [0, 1]; differentiable down to them.
+
+        Raises:
+            ValueError: as `recsys.images.preprocess.require_unit_range`.
+        """
+        require_unit_range(images)
         if not images:
             backbone = self.backbone
             return torch.zeros(
@@ -184,7 +189,8 @@ class PreferenceScorer(nn.Module):
             references: oldest first; at most `config.num_references`; none for a cold start.
 
         Raises:
-            ValueError: if there are more references than the model is trained with.
+            ValueError: if there are more references than the model is trained with, or a pixel is
+                outside [0, 1] or NaN.
         """
         images = [image for each in references for image in (each.liked, each.disliked)]
         return self.prefix_of([each.prompt for each in references], self.image_features(images))
@@ -198,7 +204,7 @@ class PreferenceScorer(nn.Module):
             features: of each reference's liked and disliked image: N = 2R.
 
         Raises:
-            ValueError: as `prefix`.
+            ValueError: if there are more references than the model is trained with.
         """
         if len(prompts) > self.config.num_references:
             raise ValueError(
@@ -222,6 +228,9 @@ class PreferenceScorer(nn.Module):
 
         Eq. 2 at the temperature.
         A candidate's score depends on nothing but the prefix and itself.
+
+        Raises:
+            ValueError: if a pixel is outside [0, 1] or NaN.
         """
         size = self.config.max_packed_candidates  # encoded as they are packed: pixels are large
         scores = [torch.zeros(0)]
@@ -265,7 +274,7 @@ class PreferenceScorer(nn.Module):
     ) -> Float[Tensor, "C 2"]:
         """M+ and M- of image tokens behind a prefix, in one packed pass.
 
-        Differentiable to the pixels through `image_features`.
+        Differentiable to the pixels through `image_features`, which takes them in [0, 1].
         """
         pieces = [self.template.candidate(prompt) for prompt in prompts]
         packed = pack([Tokens((), ())], [pieces], first_position=prefix.num_positions)

@@ -181,3 +181,28 @@ def test_a_cache_goes_by_the_name_that_the_library_gives_it(
     scorer.backbone = Idefics2Backbone(scorer.backbone.model)
     scores = scorer.score(scorer.prefix(references), candidates)
     assert torch.equal(scores, expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "arrived"),
+    [(255.0, "to 255"), (-1.0, "-1 to"), (float("nan"), "nan to nan"), (float("inf"), "to inf")],
+)
+def test_pixels_outside_the_unit_range_are_refused_wherever_they_stand(
+    scorer, references, candidates, value: float, arrived: str
+) -> None:
+    prefix = scorer.prefix(references)
+    for index in (1, 5):  # in the first pass, and in a later one
+        spoilt = list(candidates)
+        spoilt[index] = replace(spoilt[index], image=spoilt[index].image.clone())
+        spoilt[index].image[2, -1, -1] = value
+        with pytest.raises(ValueError, match=r"pixels must be RGB in \[0, 1\]") as refused:
+            scorer.score(prefix, spoilt)
+        assert arrived in str(refused.value)
+    bad = replace(references[0], disliked=spoilt[5].image)
+    with pytest.raises(ValueError, match=r"in image 1: divide bytes by 255"):
+        scorer.prefix([bad])
+
+
+def test_black_white_and_what_rounding_adds_are_pixels(scorer) -> None:
+    ends = torch.stack([torch.zeros(16, 16), torch.ones(16, 16), torch.ones(16, 16) + 1e-6])
+    assert 0 < scorer.score(scorer.prefix([]), [CandidateImage(ends, "")]).item() < 1
