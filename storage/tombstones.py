@@ -37,6 +37,9 @@ class ErasureMark:
     newest_at: datetime | None
 
 
+NOBODY_ERASED = ErasureMark(0, None)
+
+
 def erasure_mark(database: Database) -> ErasureMark:
     """Read the mark as it is now."""
     query = select(func.count(), func.max(TombstoneRow.erased_at))

@@ -9,9 +9,10 @@ import numpy as np
 
 from recsys.similarity.kinds import build_vector_index
 from recsys.similarity.rows import MainPart, Rows
-from recsys.similarity.snapshot import SnapshotRefused, load_snapshot
+from recsys.similarity.snapshot import SnapshotRefused, load_snapshot, remove_snapshot
 from storage.records import SignatureBatch
 from storage.signatures import SignatureStore
+from storage.tombstones import erasure_mark
 
 _PART = 10_000  # vectors read from SQL at once
 _NUM_COMPARED = 32  # of a snapshot's newest rows with SQL
@@ -28,9 +29,12 @@ def built(store: SignatureStore, model_version: str, *, exact_max: int) -> MainP
         exact_max: search is exact up to this many users.
     """
     read_at = time.time()
+    # Before the rows: who is erased after this line makes another mark, wherever their row went.
+    mark = erasure_mark(store.database)
     last = store.last_sequence(model_version)
     rows = read_rows(store, model_version, after=0, last=last)
-    return MainPart(rows, last, build_vector_index(rows.vectors, exact_max=exact_max), read_at)
+    index = build_vector_index(rows.vectors, exact_max=exact_max)
+    return MainPart(rows, last, index, read_at, mark)
 
 
 def read_rows(store: SignatureStore, model_version: str, *, after: int, last: int) -> Rows:
@@ -64,7 +68,10 @@ def check_dimensions(model_version: str, dimensions: Collection[int | None]) -> 
 
 
 def restored(store: SignatureStore, model_version: str, folder: Path) -> MainPart | None:
-    """Load the snapshot if there is one that agrees with SQL; otherwise log a warning."""
+    """Load the snapshot if there is one that agrees with SQL; otherwise log why there is none.
+
+    One that was built before somebody was erased is removed.
+    """
     try:
         main = load_snapshot(model_version, folder)
         if main is not None:
@@ -72,7 +79,19 @@ def restored(store: SignatureStore, model_version: str, folder: Path) -> MainPar
     except SnapshotRefused as error:
         logger.warning("%s: building the index from SQL", error)
         return None
-    return main
+    if main is None or main.mark == erasure_mark(store.database):
+        return main
+    logger.info("somebody was erased since the snapshot: building the index from SQL")
+    try_to_remove_snapshot(model_version, folder)
+    return None
+
+
+def try_to_remove_snapshot(model_version: str, folder: Path) -> None:
+    """Remove a model version's snapshots; log a warning where that fails."""
+    try:
+        remove_snapshot(model_version, folder)
+    except OSError as error:
+        logger.warning("the snapshot in %s could not be removed: %s", folder, error)
 
 
 def _batches(

@@ -15,15 +15,24 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recsys.similarity._source import built, check_dimensions, read_rows, restored
+from recsys.similarity._source import (
+    built,
+    check_dimensions,
+    read_rows,
+    restored,
+    try_to_remove_snapshot,
+)
 from recsys.similarity.check import CheckedResults, growing_results
 from recsys.similarity.kinds import EXACT_MAX
 from recsys.similarity.rows import IndexView, MainPart, Neighbour
-from recsys.similarity.snapshot import MAX_AGE_S, remove_snapshot, save_snapshot
+from recsys.similarity.snapshot import MAX_AGE_S, save_snapshot
 from storage.errors import StorageError
 from storage.signatures import SignatureStore
+from storage.tombstones import ErasureMark, erasure_mark
 
 FRESH_S = 0.25
+ERASURES_S = 5.0
+"""How often an index in use looks whether somebody was erased."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +62,10 @@ class SignatureIndex:
     It has a main part, which is never changed, and a small recent part, which is searched exactly.
     When the recent part outgrows its share, a new main part is built in the background.
 
-    The vector of an erased user is never returned, but stays in memory and in the snapshot until
-    the main part is rebuilt. An index in use does so within a day, or removes the snapshot if
-    `rebuilds` is False. The snapshots in a folder that no index uses must be removed by hand.
+    The vector of an erased user is never returned. An index in use sees within `ERASURES_S` that
+    somebody was erased: it removes the snapshot and, unless `rebuilds` is False, builds the main
+    part anew. Once a day it does so too if users are missing whom no mark tells of. An index that
+    is opened removes a snapshot from before an erasure.
 
     Args:
         store: authoritative.
@@ -87,6 +97,8 @@ class SignatureIndex:
         self._builder: threading.Thread | None = None
         self._known_at = -float("inf")
         self._clean_at = -float("inf")
+        self._looked_at = -float("inf")
+        self._mark: ErasureMark | None = None  # as of the last look
         main = None if folder is None else restored(store, model_version, folder)
         self._view = IndexView.of(self._built() if main is None else main)
         if main is None:
@@ -157,6 +169,15 @@ class SignatureIndex:
             self._known_at = began_at
         self._rebuild_if_due()
 
+    def drop_erased(self) -> None:
+        """Do now what an index in use does within `ERASURES_S` after an erasure.
+
+        Raises:
+            StorageError: if SQL does not answer.
+        """
+        self._looked_at = -float("inf")
+        self._rebuild_if_due()
+
     def rebuild(self) -> None:
         """Build the main part from SQL, swap it in, and write a snapshot if there is a folder.
 
@@ -219,21 +240,33 @@ class SignatureIndex:
 
     def _rebuild_if_due(self) -> None:
         view = self._view
-        is_overdue = self._is_overdue(view)
-        if is_overdue and self.folder is not None and not self._rebuilds:
-            remove_snapshot(self.model_version, self.folder)
-            self._clean_at = time.time()
+        holds_erased = self._sees_erasure(view) or self._is_overdue(view)
+        if holds_erased and self.folder is not None:
+            try_to_remove_snapshot(self.model_version, self.folder)
+            if not self._rebuilds:
+                self._clean_at = time.time()
         allowed = self._share * max(len(view.main.rows), self._exact_max)
-        is_due = is_overdue or view.num_changed > allowed
+        is_due = holds_erased or view.num_changed > allowed
         if not self._rebuilds or not is_due or self._building.locked():
             return
         self._builder = threading.Thread(target=self._rebuild_in_background, daemon=True)
         self._builder.start()
 
+    def _sees_erasure(self, view: IndexView) -> bool:
+        """Whether somebody was erased since the main part was built, and that is news here."""
+        now = time.monotonic()
+        if now - self._looked_at < ERASURES_S:
+            return False
+        self._looked_at = now
+        before, self._mark = self._mark, erasure_mark(self.store.database)
+        # Where the main part can be built anew, what is not done yet is news at each look.
+        return self._mark != view.main.mark and (self._rebuilds or self._mark != before)
+
     def _is_overdue(self, view: IndexView) -> bool:
         """Whether vectors of erased users may have been kept for a day; checked once a day.
 
-        All users in SQL are in the view, so users in the view alone were erased.
+        All users in SQL are in the view, so users in the view alone were erased. It is seen here
+        where the mark is the same again: somebody was erased and let back between two looks.
         """
         if time.time() - max(view.main.read_at, self._clean_at) <= MAX_AGE_S:
             return False

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from recsys.similarity._exact import Positions, Vectors
 from recsys.similarity.kinds import MAX_K, VectorIndex
+from storage.tombstones import NOBODY_ERASED, ErasureMark
 
 _SPARE = 4  # extra neighbours, in case SQL no longer has some
 _TIE = 1e-5  # how much float32 sums of equal vectors may differ
@@ -150,12 +151,15 @@ class MainPart:
         sequence: the model version's last sequence when the rows were read.
         vector_index: of the rows' vectors; None: search is exact.
         read_at: when reading began, in seconds since 1970.
+        mark: of the erasures before reading began; there is another one by now if the rows may hold
+            somebody who was erased since.
     """
 
     rows: Rows
     sequence: int
     vector_index: VectorIndex | None
     read_at: float = field(default_factory=time.time)
+    mark: ErasureMark = NOBODY_ERASED
 
 
 @dataclass(frozen=True, eq=False)

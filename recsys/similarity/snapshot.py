@@ -8,18 +8,21 @@ folder/<version>-<sequence>-<random>/ never changed once it has this name
 
 A snapshot is written under a temporary name, flushed to the disk, renamed, and then pointed at; so
 the pointer always names a complete one, even if a writer is killed. One process writes at a time.
-SQL is authoritative: a reader asks it for all later changes. The vectors of erased users stay in a
-snapshot until it is replaced; see `SignatureIndex`.
+SQL is authoritative: a reader asks it for all later changes. A snapshot has the mark of the
+erasures before it (`storage.tombstones`): once there is another mark it may hold an erased user,
+and it is removed.
 """
 
 import fcntl
 import hashlib
 import json
+import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +34,14 @@ from recsys.similarity._exact import Vectors
 from recsys.similarity.kinds import Graph, InvertedFile, VectorIndex, on_gpu
 from recsys.similarity.rows import MainPart, Rows, UserIds
 from storage.files import flush, replace_file
+from storage.tombstones import ErasureMark
 
-FORMAT = 2
+FORMAT = 3
 MAX_AGE_S = 24 * 3600.0
 _INDEX = "index.faiss"
 _META = "meta.json"
 _UNFINISHED = ".new-"
+_SNAPSHOT = re.compile(r"(?P<unfinished>\.new-)?(?P<version>[0-9A-Za-z]+)-\d+-[0-9a-f]+")
 _NAME_CHARACTERS = 16  # of the digest; meta.json has all
 
 
@@ -79,9 +84,21 @@ def save_snapshot(main: MainPart, model_version: str, folder: Path) -> Path:
 
 
 def remove_snapshot(model_version: str, folder: Path) -> None:
-    """Remove a model version's snapshots; processes that have one loaded keep it."""
-    with _alone(folder):
-        _sweep(model_version, folder, keep=None)
+    """Remove a model version's snapshots; processes that have one loaded keep it.
+
+    Raises:
+        OSError: if one cannot be removed.
+    """
+    if folder.is_dir():
+        with _alone(folder):
+            _remove(folder, _short(model_version))
+
+
+def remove_snapshots(folder: Path) -> None:
+    """Remove the snapshots of all model versions, and what killed writers left; as above."""
+    if folder.is_dir():
+        with _alone(folder):
+            _remove(folder, None)
 
 
 def load_snapshot(model_version: str, folder: Path) -> MainPart | None:
@@ -122,6 +139,7 @@ def _write(main: MainPart, model_version: str, folder: Path) -> None:
         "model_version": model_version,
         "sequence": main.sequence,
         "read_at": main.read_at,
+        "erasures": _mark_to_json(main.mark),
         "num_users": len(rows),
         "dimension": rows.vectors.shape[1],
         "kind": None if index is None else index.kind,
@@ -152,7 +170,21 @@ def _read(path: Path, model_version: str) -> MainPart:
     index = None
     if meta["kind"] is not None:
         index = _read_index(meta["kind"], path / _INDEX, meta["settings"], vectors)
-    return MainPart(rows, int(meta["sequence"]), index, float(meta["read_at"]))
+    mark = _mark_of(meta["erasures"])
+    return MainPart(rows, int(meta["sequence"]), index, float(meta["read_at"]), mark)
+
+
+def _mark_to_json(mark: ErasureMark) -> dict[str, Any]:
+    newest_at = None if mark.newest_at is None else mark.newest_at.isoformat()
+    return {"num_tombstones": mark.num_tombstones, "newest_at": newest_at}
+
+
+def _mark_of(values: dict[str, Any]) -> ErasureMark:
+    newest_at = values["newest_at"]
+    is_none = newest_at is None
+    return ErasureMark(
+        int(values["num_tombstones"]), None if is_none else datetime.fromisoformat(newest_at)
+    )
 
 
 def _write_index(index: VectorIndex, path: Path) -> dict[str, int | float]:
@@ -223,18 +255,37 @@ def _short(model_version: str) -> str:
     return hashlib.sha256(model_version.encode()).hexdigest()[:_NAME_CHARACTERS]
 
 
-def _sweep(model_version: str, folder: Path, *, keep: str | None) -> None:
+def _remove(folder: Path, version: str | None) -> None:
+    """Remove snapshots of a version or of all, and unfinished ones; the lock is held."""
+    for path, name in _snapshots(folder):
+        if name["unfinished"] or version in (None, name["version"]):
+            shutil.rmtree(path)
+    _remove_pointers(folder)
+
+
+def _snapshots(folder: Path) -> list[tuple[Path, re.Match[str]]]:
+    """Folders of snapshots, and their names taken apart; other folders are somebody else's."""
+    named = [(path, _SNAPSHOT.fullmatch(path.name)) for path in folder.iterdir() if path.is_dir()]
+    return [(path, name) for path, name in named if name is not None]
+
+
+def _sweep(model_version: str, folder: Path, *, keep: str) -> None:
     """Remove this version's other snapshots and what killed writers left; the lock is held.
 
-    Snapshots of other versions are removed at the age at which they may hold erased users.
+    Snapshots of other versions are removed when nobody has renewed them for long.
     """
-    own = f"{_short(model_version)}-"
-    for path in folder.iterdir():
-        if not path.is_dir() or path.name == keep:
+    own = _short(model_version)
+    for path, name in _snapshots(folder):
+        if path.name == keep:
             continue
         is_old = time.time() - path.stat().st_mtime > MAX_AGE_S
-        if is_old or path.name.startswith((own, _UNFINISHED)):
+        if is_old or name["unfinished"] or name["version"] == own:
             shutil.rmtree(path, ignore_errors=True)
+    _remove_pointers(folder)
+
+
+def _remove_pointers(folder: Path) -> None:
+    """Remove those that point to nothing."""
     for pointer in folder.glob("CURRENT-*"):
         if not (folder / pointer.read_text(errors="replace").strip()).is_dir():
             pointer.unlink()

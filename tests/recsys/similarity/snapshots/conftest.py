@@ -9,9 +9,12 @@ import pytest
 
 from recsys.similarity.index import SignatureIndex
 from storage.database import Database, upgrade
+from storage.erasing import erase_rows
+from storage.identity_keys import IdentityKeys
 from storage.records import Signature
 from storage.signatures import SignatureStore
 from storage.tables import UserRow
+from storage.tombstones import bury
 
 E = 8
 
@@ -39,6 +42,19 @@ def signatures(sqlite_url) -> SignatureStore:
     store.put_many([Signature(u, "v1", 1, v) for u, v in zip(users, unit(1, 300), strict=True)])
     yield store
     database.dispose()
+
+
+@pytest.fixture
+def erase(signatures: SignatureStore) -> Callable[[str], None]:
+    """Erase a user of these, tombstone and all."""
+    keys = IdentityKeys.of(["a key for the tests"])
+
+    def erase(user_id: str) -> None:
+        with signatures.database.writing() as session:
+            erase_rows(session, user_id)
+            bury(session, user_id, keys, by="a test")
+
+    return erase
 
 
 @pytest.fixture

@@ -13,9 +13,16 @@ from sqlalchemy import delete
 from recsys.similarity.index import SignatureIndex
 from recsys.similarity.kinds import build_vector_index
 from recsys.similarity.rows import MainPart, Rows
-from recsys.similarity.snapshot import MAX_AGE_S, SnapshotRefused, load_snapshot, save_snapshot
+from recsys.similarity.snapshot import (
+    MAX_AGE_S,
+    SnapshotRefused,
+    load_snapshot,
+    remove_snapshots,
+    save_snapshot,
+)
 from storage.records import Signature
 from storage.tables import SignatureCounterRow, SignatureRow
+from storage.tombstones import erasure_mark
 
 E = 8
 
@@ -78,9 +85,6 @@ def test_those_of_other_versions_go_when_they_are_old(folder) -> None:
 def test_who_was_erased_leaves_the_disk_within_a_day(
     signatures, folder, monkeypatch, rebuilds: bool
 ) -> None:
-    def stored() -> bytes:
-        return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
-
     index = SignatureIndex(signatures, "v1", folder=folder, rebuilds=rebuilds)
     later = time.time() + MAX_AGE_S + 1
     gone = unit(1, 300)[7]
@@ -88,14 +92,81 @@ def test_who_was_erased_leaves_the_disk_within_a_day(
         session.execute(delete(SignatureRow).where(SignatureRow.user_id == "user 00007"))
     index.sync()
     index.close()
-    assert gone.tobytes() in stored()
+    assert gone.tobytes() in all_bytes(folder)
     monkeypatch.setattr(time, "time", lambda: later)
     index.sync()
     index.close()
-    assert gone.tobytes() not in stored()
+    assert gone.tobytes() not in all_bytes(folder)
     assert (load_snapshot("v1", folder) is not None) == rebuilds
-    assert gone.tobytes() not in stored()
     assert len(index.search(gone, 300)) == 299
+
+
+def test_a_snapshot_from_before_an_erasure_is_removed_when_an_index_is_opened(
+    signatures, folder, erase, caplog
+) -> None:
+    gone = unit(1, 300)[7].tobytes()
+    SignatureIndex(signatures, "v1", folder=folder)
+    assert gone in all_bytes(folder)
+    erase("user 00007")
+    assert SignatureIndex(signatures, "v1", folder=folder).size == 299
+    assert gone not in all_bytes(folder)
+    assert load_snapshot("v1", folder).mark == erasure_mark(signatures.database)
+    assert caplog.text == ""  # nothing that somebody must look after
+
+
+@pytest.mark.parametrize("rebuilds", [True, False])
+def test_an_index_in_use_drops_who_was_erased(
+    signatures, folder, erase, monkeypatch, rebuilds: bool
+) -> None:
+    monkeypatch.setattr("recsys.similarity.index.ERASURES_S", 0.0)
+    gone = unit(1, 300)[7].tobytes()
+    index = SignatureIndex(signatures, "v1", folder=folder, rebuilds=rebuilds)
+    kept = load_snapshot("v1", folder)
+    index.sync()
+    assert load_snapshot("v1", folder).read_at == kept.read_at  # nobody was erased
+    erase("user 00007")
+    index.sync()
+    index.close()
+    assert gone not in all_bytes(folder)
+    assert (load_snapshot("v1", folder) is not None) == rebuilds
+    assert (gone in index._view.main.rows.vectors.tobytes()) != rebuilds
+
+
+def test_who_is_erased_while_the_index_is_built_is_seen_afterwards(
+    signatures, folder, erase, monkeypatch
+) -> None:
+    from recsys.similarity import _source
+
+    read_rows = _source.read_rows
+
+    def and_erased(*args, **options):
+        rows = read_rows(*args, **options)
+        monkeypatch.setattr(_source, "read_rows", read_rows)
+        erase("user 00007")
+        return rows
+
+    monkeypatch.setattr(_source, "read_rows", and_erased)
+    index = SignatureIndex(signatures, "v1", folder=folder)
+    assert index._view.main.rows.positions(["user 00007"]).size == 1
+    index.drop_erased()
+    index.close()
+    assert index._view.main.rows.positions(["user 00007"]).size == 0
+    assert unit(1, 300)[7].tobytes() not in all_bytes(folder)
+
+
+def test_only_snapshots_are_removed(signatures, folder) -> None:
+    for version in ("v1", "v2"):
+        save_snapshot(main_of(10, 10), version, folder)
+    (folder / ".new-v3-11-dead").mkdir()
+    (folder / "pictures").mkdir()
+    remove_snapshots(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "pictures"]
+    remove_snapshots(folder / "nowhere")
+    assert not (folder / "nowhere").exists()
+
+
+def all_bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 def test_an_old_snapshot_that_nobody_has_left_is_kept(signatures, folder, monkeypatch) -> None:
