@@ -4,6 +4,7 @@ Nothing here writes. A list reads no more rows than its limit, so that a million
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from storage.rules import check_limit
 from storage.tables import ChoiceRow, SignatureRow, UserRow
 
 _LAST_CHARACTER = chr(0x10FFFF)
+_ROWS_AT_ONCE = 5000
 _HASHES = 2**32
 _GOLDEN = 2_654_435_769  # 2**32 over the golden ratio (Knuth, TAOCP 3, 6.4)
 _LARGEST_FACTOR = 2**31  # keeps the product within SQL's 64-bit integers
@@ -96,11 +98,20 @@ class Browser:
             window: only users within it.
             limit: the most users to return, at least 1.
         """
-        begin = "".join(each for each in prefix if each.isprintable())
-        query = _users(model_version, window or Window()).order_by(UserRow.user_id)
-        if begin:
-            query = query.where(UserRow.user_id >= begin, UserRow.user_id < begin + _LAST_CHARACTER)
+        query = _by_prefix(prefix, model_version, window or Window())
         return self._read(query.limit(check_limit(limit)))
+
+    def every(
+        self, prefix: str = "", *, model_version: str, window: Window | None = None
+    ) -> Iterator[ListedUser]:
+        """All users whose id begins with a prefix, ordered by id; arguments as those of `users`.
+
+        They are read as they are asked for, so that memory holds only some of them.
+        """
+        query = _by_prefix(prefix, model_version, window or Window())
+        with self.database.session() as session:
+            for row in session.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
+                yield ListedUser(*row)
 
     def user(self, user_id: str, *, model_version: str) -> ListedUser | None:
         """One user; None if there is no such user."""
@@ -178,6 +189,14 @@ def _is_drawn(step: int) -> ColumnElement[bool]:
     """
     spread = (SignatureRow.sequence % _LARGEST_FACTOR) * _GOLDEN % _HASHES
     return spread < _HASHES // step
+
+
+def _by_prefix(prefix: str, model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
+    begin = "".join(each for each in prefix if each.isprintable())
+    query = _users(model_version, window).order_by(UserRow.user_id)
+    if not begin:
+        return query
+    return query.where(UserRow.user_id >= begin, UserRow.user_id < begin + _LAST_CHARACTER)
 
 
 def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:

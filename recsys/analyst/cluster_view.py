@@ -4,7 +4,7 @@ import streamlit as st
 
 from recsys.analyst import markup
 from recsys.analyst.card_grid import cards
-from recsys.analyst.downloads import download
+from recsys.analyst.downloads import download, paged
 from recsys.analyst.empty import no_clusters
 from recsys.analyst.filters import short
 from recsys.analyst.markup import Opinion, ShownImage
@@ -17,7 +17,6 @@ from storage.errors import UnknownCluster
 
 NUM_CARDS = 60
 _NUM_MEMBERS = 9
-_MAX_MEMBERS_IN_FILE = 10_000
 
 
 def draw_clusters(page: Page) -> None:
@@ -83,7 +82,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
     download(
         f"clusters {run.name}",
         ["cluster_id", "size", "cohesion", "medoid", "words"],
-        [
+        lambda: [
             [
                 each.cluster_id,
                 each.size,
@@ -176,14 +175,15 @@ def _draw_members(page: Page, cluster: Cluster) -> None:
 
 
 def _download_members(page: Page, run: ClusterRun, cluster: Cluster) -> None:
-    members = page.runtime.clusters.members(
-        run.run_id, cluster.cluster_id, limit=_MAX_MEMBERS_IN_FILE
-    )
+    def members(after: str) -> list[tuple[str, float, int]]:
+        read = page.runtime.clusters.members(run.run_id, cluster.cluster_id, after=after)
+        return [(each.user_id, each.similarity, each.cluster_id) for each in read]
+
     download(
         f"members of cluster {cluster.cluster_id}",
         ["user_id", "similarity", "cluster_id"],
-        [[each.user_id, each.similarity, each.cluster_id] for each in members],
-        label=f"{counted(len(members), 'member')} as CSV",
+        lambda: paged(members),
+        label=f"{counted(cluster.size, 'member')} as CSV",
     )
 
 

@@ -164,7 +164,7 @@ def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) 
     download(
         f"attention of {users[0]} and {users[1]}",
         ["user_id", "order", *attention.labels(maps[0].shape[1])],
-        [
+        lambda: [
             [user_id, order, *(float(weight) for weight in row)]
             for user_id, rows in zip(users, maps, strict=True)
             for order, row in enumerate(rows)

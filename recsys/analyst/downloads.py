@@ -1,33 +1,52 @@
 """Tables of the page as CSV files."""
 
-import csv
 import io
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import streamlit as st
 
+from recsys.spreadsheet import write_csv
 
-def csv_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as CSV (RFC 4180) with a header; instants as ISO 8601, None as an empty cell."""
+CsvRows = Iterable[Sequence[object]]
+
+
+def paged(read: Callable[[str], Sequence[Sequence[object]]]) -> Iterator[Sequence[object]]:
+    """Yield all rows of pages.
+
+    Args:
+        read: returns the page after a user id, by id; empty after the last. Rows begin with the id.
+    """
+    after = ""
+    while page := read(after):
+        yield from page
+        after = str(page[-1][0])
+
+
+def csv_of(columns: Sequence[str], rows: CsvRows) -> str:
+    """Return rows as CSV, as `recsys.spreadsheet.write_csv` writes it."""
     file = io.StringIO(newline="")
-    writer = csv.writer(file)
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    write_csv(file, columns, rows)
     return file.getvalue()
 
 
 def download(
     name: str,
     columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
+    read: Callable[[], CsvRows],
     *,
     label: str = "Download CSV",
 ) -> None:
-    """Offer rows as a CSV file."""
+    """Offer rows as a CSV file.
+
+    Args:
+        name: of the file, without a suffix.
+        columns: of the file.
+        read: returns the rows; called once the reader asks for the file, outside the page.
+        label: of the button.
+    """
     st.download_button(
         label,
-        csv_of(columns, rows),
+        lambda: csv_of(columns, read()),
         file_name=f"{name}.csv",
         mime="text/csv",
         key=f"download {name}",
@@ -35,9 +54,3 @@ def download(
         type="tertiary",
         on_click="ignore",
     )
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
-    return "" if value is None else value

@@ -5,7 +5,7 @@ import math
 import streamlit as st
 
 from recsys.analyst import markup
-from recsys.analyst.downloads import download
+from recsys.analyst.downloads import download, paged
 from recsys.analyst.empty import no_signatures
 from recsys.analyst.filters import short
 from recsys.analyst.navigation import ViewName, link
@@ -16,7 +16,6 @@ from recsys.counts import counted
 from storage.browsing import ListedUser, step_for
 
 NUM_SHOWN = 12
-_MAX_IN_FILE = 10_000
 _MAX_SAMPLE = 2_000
 
 
@@ -120,22 +119,25 @@ def _draw_versions(page: Page) -> None:
 
 
 def _draw_stale(page: Page) -> None:
-    stale = page.runtime.signatures.stale(page.version, limit=_MAX_IN_FILE)
+    stale = page.runtime.signatures.stale(page.version, limit=NUM_SHOWN)
     if not stale:
         st.success("Every signature is fresh.", icon=":material/check_circle:")
         return
     st.html(
         markup.section(
             "Users with a missing or stale signature",
-            below=f"The first {min(NUM_SHOWN, len(stale))} by id.",
+            below=f"The first {len(stale)} by id; the file lists all.",
         )
     )
     with st.container(horizontal=True, key="stale"):
-        for user_id, revision in stale[:NUM_SHOWN]:
+        for user_id, revision in stale:
             link(f"{user_id} · {revision:,}", ViewName.USERS, key=f"stale {user_id}", user=user_id)
     _draw_failures(page)
     download(
-        f"stale {short(page.version)}", ["user_id", "revision"], stale, label="Stale users as CSV"
+        f"stale {short(page.version)}",
+        ["user_id", "revision"],
+        lambda: paged(lambda after: page.runtime.signatures.stale(page.version, after=after)),
+        label="Stale users as CSV",
     )
 
 

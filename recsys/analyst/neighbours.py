@@ -44,7 +44,9 @@ def draw_neighbours(page: Page, user: ListedUser) -> None:
     download(
         f"neighbours of {user.user_id}",
         ["user_id", "similarity", "cluster_id"],
-        [[each.user_id, each.similarity, clusters.get(each.user_id)] for each in neighbours],
+        lambda: [
+            [each.user_id, each.similarity, clusters.get(each.user_id)] for each in neighbours
+        ],
         label="Neighbours as CSV",
     )
     _explain(page, user, neighbours, reasons)

@@ -81,7 +81,6 @@ header[data-testid="stHeader"], #MainMenu, footer, [data-testid="stDecoration"],
 .rs-gallery.rs-l .rs-pic { width: 168px; }
 .rs-liked .rs-frame { box-shadow: 0 0 0 2px #16865c; }
 .rs-passed .rs-frame { outline: 2px dashed #a4a8b3; outline-offset: -1px; }
-.rs-passed .rs-frame img { opacity: .72; filter: saturate(.7); }
 .rs-mark { position: absolute; right: 5px; bottom: 5px; min-width: 20px; height: 20px;
   border-radius: 10px; font-size: 11px; line-height: 20px; text-align: center; color: #fff;
   background: #16865c; font-weight: 700; }

@@ -71,7 +71,9 @@ def draw_map(page: Page) -> None:
     download(
         "map",
         ["user_id", "x", "y", "cluster_id", "last_choice_at"],
-        [[user.user_id, x, y, cluster, user.last_choice_at] for user, x, y, cluster in points],
+        lambda: [
+            [user.user_id, x, y, cluster, user.last_choice_at] for user, x, y, cluster in points
+        ],
         label="Points as CSV",
     )
 

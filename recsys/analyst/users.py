@@ -1,6 +1,6 @@
 """The view of users: search, and one user's choices and neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import streamlit as st
@@ -22,6 +22,7 @@ NUM_CHOICES = 12
 NUM_CARDS = 6
 _NUM_IMAGES = 5
 _MAX_PASSED_OVER = 6
+_CHOICE_COLUMNS = ("revision", "chosen_at", "prompt", "liked", "passed_over")
 
 
 def draw_users(page: Page) -> None:
@@ -76,7 +77,7 @@ def _draw_results(page: Page, prefix: str, *, is_short: bool = False) -> None:
     if len(users) > NUM_SHOWN:
         st.caption(f"The first {NUM_SHOWN} are shown: type more of the id.")
     if not is_short and users:
-        download("users", *_rows_of_users(users[:NUM_SHOWN]))
+        _download_users(page, prefix)
     if not page.version:
         no_signatures()
 
@@ -159,7 +160,12 @@ def _draw_choices(page: Page, user: ListedUser) -> None:
     with st.container(horizontal=True):
         if history.revision > wanted:
             st.button("Show more", key="more choices", on_click=_more, args=(user.user_id, wanted))
-        download(f"choices of {user.user_id}", *_rows_of_choices(choices), label="Choices as CSV")
+        download(
+            f"choices of {user.user_id}",
+            _CHOICE_COLUMNS,
+            lambda: _rows_of_choices(reversed(page.runtime.store.read(user.user_id).choices)),
+            label="Choices as CSV",
+        )
 
 
 def _more(user_id: str, wanted: int) -> None:
@@ -185,26 +191,24 @@ def _card(page: Page, stored: StoredChoice) -> str:
     )
 
 
-def _rows_of_choices(choices: Sequence[StoredChoice]) -> tuple[list[str], list[list[object]]]:
-    rows: list[list[object]] = [
-        [
-            each.revision,
-            each.choice.chosen_at,
-            each.choice.prompt,
-            each.choice.liked,
-            " ".join(each.choice.passed_over),
-        ]
-        for each in choices
-    ]
-    return ["revision", "chosen_at", "prompt", "liked", "passed_over"], rows
+def _rows_of_choices(choices: Iterable[StoredChoice]) -> Iterator[Sequence[object]]:
+    for stored in choices:
+        choice = stored.choice
+        passed_over = " ".join(choice.passed_over)
+        yield stored.revision, choice.chosen_at, choice.prompt, choice.liked, passed_over
 
 
-def _rows_of_users(users: Sequence[ListedUser]) -> tuple[list[str], list[list[object]]]:
-    rows: list[list[object]] = [
-        [each.user_id, each.revision, each.last_choice_at, each.signed_revision, each.signed_at]
-        for each in users
-    ]
-    return ["user_id", "num_choices", "last_choice_at", "signed_revision", "signed_at"], rows
+def _download_users(page: Page, prefix: str) -> None:
+    """Offer all users that the search and the filters hold, not only those shown."""
+    every = page.runtime.browser.every
+    download(
+        "users",
+        ["user_id", "num_choices", "last_choice_at", "signed_revision", "signed_at"],
+        lambda: (
+            (each.user_id, each.revision, each.last_choice_at, each.signed_revision, each.signed_at)
+            for each in every(prefix, model_version=page.version, window=page.window)
+        ),
+    )
 
 
 def _freshness(user: ListedUser) -> tuple[str, str]:

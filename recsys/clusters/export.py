@@ -1,11 +1,11 @@
 """A run of clusters as files for notebooks: the members, and the facts of each cluster."""
 
-import csv
-import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from recsys.spreadsheet import write_csv
 from storage.clusters.records import Cluster
 from storage.clusters.runs import ClusterStore
 from storage.files import replace_file
@@ -27,7 +27,8 @@ def export_run(
 ) -> list[Path]:
     """Write members.* and clusters.*; each file replaces an old one once it is complete.
 
-    Members are read and written page by page. In CSV, lists are JSON.
+    Members are read and written page by page. In CSV, lists are JSON, and text that a spreadsheet
+    would run as a formula gets an apostrophe before it.
 
     Args:
         store: of the run.
@@ -81,14 +82,7 @@ def _cluster_row(cluster: Cluster) -> ExportRow:
 
 def _write_csv(path: Path, columns: tuple[str, ...], pages: Iterator[list[ExportRow]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for page in pages:
-            writer.writerows([[_cell(value) for value in row] for row in page])
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+        write_csv(file, columns, chain.from_iterable(pages))
 
 
 def _write_parquet(path: Path, columns: tuple[str, ...], pages: Iterator[list[ExportRow]]) -> None:

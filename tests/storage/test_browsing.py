@@ -53,6 +53,15 @@ def test_an_empty_prefix_finds_all_by_id_up_to_the_limit(browser):
     assert _ids(browser.users(model_version=VERSION, limit=2)) == IDS[:2]
 
 
+def test_every_user_of_a_selection_is_read_in_parts(browser, monkeypatch):
+    monkeypatch.setattr("storage.browsing._ROWS_AT_ONCE", 2)
+    late = Window(chosen_from=AT + timedelta(days=1))
+
+    assert _ids(browser.every(model_version=VERSION)) == IDS
+    assert _ids(browser.every("ann", model_version=VERSION)) == ["ann", "ann-2"]
+    assert _ids(browser.every(model_version=VERSION, window=late)) == IDS[1:]
+
+
 def test_a_user_tells_whether_the_signature_is_fresh(browser):
     fresh, stale, unsigned = (
         browser.user(name, model_version=VERSION) for name in ("ann", "bea", "émile")

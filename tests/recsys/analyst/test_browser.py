@@ -80,6 +80,13 @@ def _downloaded(window, label):
     return list(csv.DictReader(text.splitlines()))
 
 
+def test_the_file_of_users_holds_all_of_them_not_only_the_cards(visit):
+    rows = _downloaded(visit(), "Download CSV")
+
+    assert [row["user_id"] for row in rows] == [f"user-{number:02}" for number in range(24)]
+    assert rows[23]["signed_at"] == "", "the last one has no signature"
+
+
 def _view(window, name):
     window.get_by_role("radio", name=name, exact=True).click()
 

@@ -1,7 +1,6 @@
 """The page's pure pieces: HTML, files, windows of time, layouts, shared tokens."""
 
-import csv
-import io
+import re
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -9,11 +8,12 @@ import pytest
 
 from recsys.analyst.attention import cosine, shared_tokens
 from recsys.analyst.comparison import attention_figure
-from recsys.analyst.downloads import csv_of
+from recsys.analyst.downloads import csv_of, paged
 from recsys.analyst.filters import described, window_of
 from recsys.analyst.freshness import share
 from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, lay_out
 from recsys.analyst.markup import Opinion, ShownImage, choice_card, picture, title
+from recsys.analyst.theme import STYLE
 from recsys.analyst.thumbnails import thumbnail
 from recsys.analyst.user_map import cluster_sizes, figure
 from storage.browsing import ListedUser, Window
@@ -41,14 +41,24 @@ def test_an_image_that_cannot_be_read_says_so():
     assert thumbnail(b"no image") is None
 
 
-def test_a_file_keeps_commas_quotes_and_instants():
-    rows = [("a,b", 'say "x"', None, datetime(2026, 1, 2, 3, tzinfo=UTC))]
+def test_pages_are_read_until_one_is_empty():
+    asked = []
 
-    text = csv_of(["one", "two", "three", "at"], rows)
+    def read(after):
+        asked.append(after)
+        return [(name, 1) for name in "abcde" if name > after][:2]
 
-    assert list(csv.reader(io.StringIO(text)))[1] == [
-        *("a,b", 'say "x"', "", "2026-01-02T03:00:00+00:00")
-    ]
+    assert [name for name, _ in paged(read)] == list("abcde")
+    assert asked == ["", "b", "d", "e"]
+    assert csv_of(["user", "n"], paged(read)).splitlines()[:2] == ["user,n", "a,1"]
+
+
+def test_images_passed_over_are_in_their_own_colours():
+    (rules,) = re.findall(r"<style>(.*?)</style>", STYLE, re.S)
+    of_images = [rule for rule in rules.split("}") if " img" in rule]
+
+    assert of_images
+    assert not [rule for rule in of_images if "opacity" in rule or "filter" in rule]
 
 
 def test_a_window_of_days_has_the_last_one_whole():

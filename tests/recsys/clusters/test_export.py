@@ -73,12 +73,19 @@ def test_csv_holds_the_same(clusters: ClusterStore, tmp_path: Path) -> None:
     members, found = export_run(clusters, clusters.run().run_id, tmp_path / "out", format="csv")
     with members.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert sorted(row["user_id"] for row in rows) == sorted(NAMES)
+    assert sorted(row["user_id"] for row in rows) == sorted([*NAMES[:-1], "'=1+1"])
     assert {row["user_id"]: float(row["similarity"]) for row in rows}["ann"] == 0.5
     with found.open(encoding="utf-8", newline="") as file:
         first = next(csv.DictReader(file))
     assert json.loads(first["typical_members"]) == ['c"d', "bob, the second", "ann"]
     assert first["distance"] == ""
+
+
+def test_parquet_keeps_what_only_a_spreadsheet_would_run(
+    clusters: ClusterStore, tmp_path: Path
+) -> None:
+    path, _ = export_run(clusters, clusters.run().run_id, tmp_path / "out")
+    assert "=1+1" in parquet.read_table(path).column("user_id").to_pylist()
 
 
 def test_an_old_export_is_replaced_whole_or_not_at_all(
