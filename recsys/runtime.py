@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from storage.histories import HistoryStore
     from storage.records import InspectImage
     from storage.signatures import SignatureStore
+    from storage.takedowns import ImageTakedowns
 
 
 class Runtime:
@@ -136,6 +137,13 @@ class Runtime:
             upgrade(self.database)
         require_current(self.database)
         return HistoryStore(self.database, BlobStore(self.settings.blob_url), self.identity)
+
+    @cached_property
+    def takedowns(self) -> "ImageTakedowns":
+        """What takes images down and keeps them out; raises as `store`."""
+        from storage.takedowns import ImageTakedowns
+
+        return ImageTakedowns(self.store.database, self.store.blobs)
 
     @cached_property
     def signatures(self) -> "SignatureStore":

@@ -1,6 +1,6 @@
 """Append choices in one transaction: users, images and choices, in few statements."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from storage.records import Appended, Choice, ImageFacts, NewImages, StoredChoic
 from storage.rules import check_image
 from storage.statements import hold_revisions, insert_into, parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
+from storage.takedowns import refuse_blocked
 from storage.tombstones import refuse_erased
 
 Request = tuple[str, str]
@@ -52,6 +53,7 @@ def append_all(
             pending[place] = choice
         if request is not None:
             places.setdefault(request, place)
+    refuse_blocked(session, _named(pending.values()))
     # Only for choices that are stored: an image sent with a repeated request would belong to no
     # choice, and no erasure would remove it.
     _add_images(session, blobs, items, list(pending.values()), now)
@@ -130,15 +132,7 @@ def _add_images(
 ) -> None:
     """Store the bytes and rows of new images of `choices`; refuse unknown ones."""
     given = {sha256: image for _, images in items for sha256, image in images.items()}
-    named = sorted(
-        {
-            sha256
-            for choice in choices
-            for sha256 in (*choice.passed_over, choice.liked)
-            if sha256 is not None
-        }
-    )
-    for part in parts(named, _MAX_VALUES):
+    for part in parts(_named(choices), _MAX_VALUES):
         query = select(ImageRow.sha256).where(ImageRow.sha256.in_(part))
         missing = sorted(set(part) - set(session.scalars(query)))
         unknown = [sha256 for sha256 in missing if sha256 not in given]
@@ -151,6 +145,12 @@ def _add_images(
         if missing:
             rows = [_image_row(given[sha256][0], now) for sha256 in missing]
             session.execute(insert_into(session, ImageRow).on_conflict_do_nothing(), rows)
+
+
+def _named(choices: Iterable[Choice]) -> list[str]:
+    """The images that choices name, each once, in order."""
+    named = {sha256 for choice in choices for sha256 in (*choice.passed_over, choice.liked)}
+    return sorted(sha256 for sha256 in named if sha256 is not None)
 
 
 def _image_row(facts: ImageFacts, now: datetime) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy.orm import aliased
 
 from storage.database import Database
 from storage.rules import check_limit
@@ -52,7 +53,7 @@ class ListedUser:
 
     Attributes:
         user_id: of the user.
-        revision: number of choices ever stored.
+        revision: as of `storage.records.History`.
         last_choice_at: time of the last choice, UTC; None if there is none.
         signed_revision: of the history that the signature was computed from; None: no signature.
         signed_at: when the signature was stored, UTC.
@@ -201,8 +202,16 @@ def _by_prefix(prefix: str, model_version: str, window: Window) -> Select[*tuple
 
 def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
     """Users with their last choice and their signature, if any."""
-    # A user's revision is that of the newest choice, so the index on revisions finds it.
-    newest = and_(ChoiceRow.user_id == UserRow.user_id, ChoiceRow.revision == UserRow.revision)
+    # Not the user's own revision, which a takedown raises without a choice. By the index on both.
+    choice = aliased(ChoiceRow)
+    last = (
+        select(func.max(choice.revision))
+        .where(choice.user_id == UserRow.user_id)
+        .correlate(UserRow)
+    )
+    newest = and_(
+        ChoiceRow.user_id == UserRow.user_id, ChoiceRow.revision == last.scalar_subquery()
+    )
     signed = and_(
         SignatureRow.user_id == UserRow.user_id, SignatureRow.model_version == model_version
     )
@@ -215,6 +224,7 @@ def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
             SignatureRow.created_at,
             SignatureRow.sequence,
         )
+        .select_from(UserRow)
         .outerjoin(ChoiceRow, newest)
         .outerjoin(SignatureRow, signed)
     )

@@ -70,7 +70,7 @@ def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:
     num_choices = _remove(session, ChoiceRow, user_id)
     _remove(session, UserRow, user_id)
     forget_pairs(session, named)
-    gone = _remove_unnamed(session, named)
+    gone = remove_unnamed(session, named)
     return Erased(num_choices, num_signatures, len(gone), sum(gone.values())), list(gone)
 
 
@@ -114,7 +114,7 @@ def _remove(
     return int(getattr(removed, "rowcount", 0))
 
 
-def _remove_unnamed(session: Session, sha256s: Iterable[str]) -> dict[str, int]:
+def remove_unnamed(session: Session, sha256s: Iterable[str]) -> dict[str, int]:
     """Delete the rows of images that no choice names any more; return sizes in bytes by digest."""
     liked = select(ChoiceRow.choice_id).where(ChoiceRow.liked == ImageRow.sha256).exists()
     passed = select(PassedOverRow.choice_id).where(PassedOverRow.sha256 == ImageRow.sha256).exists()

@@ -7,6 +7,7 @@ StorageError
 │   └── AlreadyErased no such user, because the user was erased before
 ├── UserErased        a choice of somebody who was erased and must not come back
 ├── IdentityKeyMissing  a secret key that tells who was erased is not given
+├── ImageBlocked      a choice that shows an image that was taken down and must not come back
 ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
 ├── UnknownCluster    no such run of clusters, or no such cluster in it (also a LookupError)
 ├── SchemaMismatch    a database older or newer than the code
@@ -51,6 +52,19 @@ class UserErased(StorageError):
 
 class IdentityKeyMissing(StorageError):
     """A secret key that is needed to tell who was erased is not given; the message names it."""
+
+
+class ImageBlocked(StorageError):
+    """A choice that shows an image that was taken down and must not come back.
+
+    Args:
+        message: what must hold, what arrived and what to do.
+        sha256s: which, of the images that were to be stored.
+    """
+
+    def __init__(self, message: str, *, sha256s: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.sha256s = sha256s
 
 
 class UnknownImage(StorageError, LookupError):

@@ -66,6 +66,7 @@ class HistoryStore:
             InvalidRecord: if a choice breaks a rule, or an image does not match its facts.
             UnknownImage: if a choice names an image that is neither given nor stored.
             UserErased: if a choice is of a user who was erased.
+            ImageBlocked: if a choice shows an image that was taken down and is blocked.
             IdentityKeyMissing: if nobody can tell, because a key is not given.
             StorageFull: if there is no room left.
         """
@@ -106,7 +107,7 @@ class HistoryStore:
         return History(user_id, revision, choices)
 
     def revision(self, user_id: str) -> int:
-        """Number of choices ever stored for a user; 0 for an unknown one."""
+        """A user's revision, as of `History`; 0 for an unknown one."""
         check_user_id(user_id)
         with self.database.session() as session:
             return _revision(session, user_id)

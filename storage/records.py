@@ -96,7 +96,8 @@ class History:
 
     Attributes:
         user_id: whose.
-        revision: grows by one with each choice ever stored; 0 for an unknown user.
+        revision: grows by one with each choice ever stored, and when an image of the history is
+            taken down; 0 for an unknown user.
         choices: the newest `limit` choices asked for, oldest first.
     """
 
@@ -138,6 +139,50 @@ class Tombstone:
 
     erased_at: datetime
     erased_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Takedown:
+    """How much went when an image was taken down.
+
+    Attributes:
+        num_choices: choices that were removed: those that liked it, and those that showed nothing
+            else.
+        num_shortened: choices that passed it over, and stand without it.
+        num_images: the image, if it was stored, and those that stood in removed choices alone.
+        num_bytes: size of these images, encoded.
+    """
+
+    num_choices: int = 0
+    num_shortened: int = 0
+    num_images: int = 0
+    num_bytes: int = 0
+
+    def __add__(self, other: "Takedown") -> "Takedown":
+        """What went in two parts."""
+        return Takedown(
+            self.num_choices + other.num_choices,
+            self.num_shortened + other.num_shortened,
+            self.num_images + other.num_images,
+            self.num_bytes + other.num_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedImage:
+    """An image that was taken down and is accepted nowhere again.
+
+    Attributes:
+        sha256: digest of its encoded bytes.
+        blocked_at: when, UTC.
+        blocked_by: who asked for it; "rpc" for a caller of the service.
+        reason: why; may be empty.
+    """
+
+    sha256: str
+    blocked_at: datetime
+    blocked_by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,8 @@ from storage.errors import UnknownImage
 from storage.records import VersionSummary
 
 COUNTS_FOR_S = 20
+THUMBNAILS_FOR_S = 600
+"""No page asks for one of an image that was taken down, but memory may hold it for so long."""
 
 _opening = threading.Lock()
 
@@ -91,7 +93,7 @@ def newest_liked(runtime: Runtime, user_id: str, limit: int) -> list[tuple[str, 
     return list(liked.items())[:limit]
 
 
-@st.cache_data(max_entries=4000, show_spinner=False)
+@st.cache_data(ttl=THUMBNAILS_FOR_S, max_entries=4000, show_spinner=False)
 def _address(_runtime: Runtime, sha256: str) -> str | None:
     try:
         data = _runtime.store.image(sha256)

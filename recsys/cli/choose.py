@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recsys.cli.images import read_images
 from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.named_images import read_images
 from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json
 from recsys.recording import NewChoice, check_new_choice

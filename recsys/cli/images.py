@@ -1,58 +1,130 @@
-"""Images named on a command line: a file, or the SHA-256 of a stored image."""
+"""`recsys images`: take images down, and keep them out."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from recsys.errors import InvalidRequest, NotFound
-from recsys.recording import ImageSource
-from storage.rules import is_sha256
+import click
+
+from recsys.cli.confirmation import confirm, system_user
+from recsys.cli.invocation import read_settings
+from recsys.cli.named_images import digest_of
+from recsys.cli.options import JSON
+from recsys.cli.output import printable, show_json, show_table
+from recsys.counts import counted
+from recsys.runtime import Runtime
+
+if TYPE_CHECKING:
+    from storage.records import BlockedImage, Takedown
+
+IMAGE = click.argument("image")
+YES = click.option("--yes", "is_sure", is_flag=True, help="Remove without asking for confirmation.")
+_AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class NamedImage:
-    """An image as a person named it; exactly one of `data` and `sha256` is given.
+@click.group("images")
+def command() -> None:
+    """Take images down, and keep them out.
 
-    Attributes:
-        name: what was typed.
-        data: encoded bytes of a file, unchecked; never more than the limit and one byte.
-        sha256: of a stored image.
+    An IMAGE is a file, or the SHA-256 of its bytes.
     """
 
-    name: str
-    data: bytes | None = field(default=None, repr=False)
-    sha256: str | None = None
 
-    @property
-    def source(self) -> ImageSource:
-        """Its bytes, or the SHA-256 by which it is stored."""
-        if self.data is not None:
-            return self.data
-        assert self.sha256 is not None  # one of both is given
-        return self.sha256
+@command.command("remove")
+@IMAGE
+@YES
+@JSON
+def remove(image: str, is_sure: bool, is_json: bool) -> None:
+    """Remove IMAGE from storage, choices, first questions and clusters.
 
-
-def read_images(names: tuple[str, ...], *, max_bytes: int) -> list[NamedImage]:
-    """Read the files that a person named.
-
-    Args:
-        max_bytes: what an image may have; of a longer file no more than a byte above is read.
-
-    Raises:
-        InvalidRequest: if a name is given twice.
-        NotFound: if a name is neither a file nor a SHA-256.
+    A choice that liked it is removed; from one that passed it over, it is taken out. It may be
+    stored again: `recsys images block` keeps it out as well.
     """
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise InvalidRequest(f"each image must be given once, got {repeated} twice")
-    return [_read(name, max_bytes) for name in names]
+    sha256 = digest_of(image)
+    with Runtime(read_settings()) as runtime:
+        takedowns = runtime.takedowns
+        if not is_sure:
+            _ask("Remove", sha256)
+        _tell_removed(sha256, takedowns.remove(sha256), is_json=is_json)
 
 
-def _read(name: str, max_bytes: int) -> NamedImage:
-    path = Path(name)
-    if path.is_file():
-        with path.open("rb") as file:
-            return NamedImage(name, data=file.read(max_bytes + 1))
-    if is_sha256(name) and not path.exists():
-        return NamedImage(name, sha256=name)
-    arrived = "a folder" if path.is_dir() else "nothing there"
-    raise NotFound(f"{name} must be an image file or a stored image's SHA-256, got {arrived}")
+@command.command("block")
+@IMAGE
+@click.option("--reason", default="", help="Why it is blocked, at most 1,000 characters.")
+@click.option("--by", help="Who asks for it, kept with the date; the system's user by default.")
+@YES
+@JSON
+def block(image: str, reason: str, by: str | None, is_sure: bool, is_json: bool) -> None:
+    """Remove IMAGE, if it is stored, and accept it nowhere again.
+
+    Imports leave rows with it out and count them, a choice that shows it is refused, and in a
+    ranking it gets no score.
+    """
+    sha256 = digest_of(image)
+    with Runtime(read_settings(), creates=True) as runtime:
+        takedowns = runtime.takedowns
+        if not is_sure:
+            _ask("Remove and block", sha256)
+        removed = takedowns.block(sha256, by=by or system_user(), reason=reason)
+    _tell_removed(sha256, removed, is_json=is_json, is_blocked=True)
+
+
+@command.command("unblock")
+@IMAGE
+@JSON
+def unblock(image: str, is_json: bool) -> None:
+    """Accept IMAGE again; what was removed stays removed."""
+    sha256 = digest_of(image)
+    with Runtime(read_settings()) as runtime:
+        was = runtime.takedowns.unblock(sha256)
+    if is_json:
+        show_json(_blocked_json(was))
+        return
+    click.echo(
+        f"image {sha256}, blocked on {was.blocked_at:%Y-%m-%d at %H:%M} UTC by"
+        f" {printable(was.blocked_by or 'nobody named')}, may be stored again"
+    )
+
+
+@command.command("blocked")
+@JSON
+def blocked(is_json: bool) -> None:
+    """List the blocked images, with when, by whom and why."""
+    images: list[BlockedImage] = []
+    with Runtime(read_settings()) as runtime:
+        while page := runtime.takedowns.list_blocked(
+            after=images[-1].sha256 if images else "", limit=_AT_ONCE
+        ):
+            images += page
+    if is_json:
+        show_json([_blocked_json(each) for each in images])
+        return
+    rows = [(i.sha256, f"{i.blocked_at:%Y-%m-%d %H:%M}", i.blocked_by, i.reason) for i in images]
+    show_table(["SHA-256", "blocked (UTC)", "by", "reason"], rows)
+
+
+def _ask(verb: str, sha256: str) -> None:
+    question = f"{verb} image {sha256} from every choice that shows it? This cannot be undone."
+    confirm(question, undone="nothing was removed")
+
+
+def _tell_removed(
+    sha256: str, removed: "Takedown", *, is_json: bool, is_blocked: bool = False
+) -> None:
+    if is_json:
+        show_json({"sha256": sha256, "is_blocked": is_blocked, **asdict(removed)})
+        return
+    click.echo(
+        f"image {sha256} is removed{' and blocked' if is_blocked else ''}:"
+        f" {counted(removed.num_choices, 'choice')} and {counted(removed.num_images, 'image')}"
+        f" ({counted(removed.num_bytes, 'byte')}) are gone, and it was taken out of"
+        f" {counted(removed.num_shortened, 'other choice')}"
+    )
+
+
+def _blocked_json(image: "BlockedImage") -> dict[str, str]:
+    return {
+        "sha256": image.sha256,
+        "blocked_at": image.blocked_at.isoformat(),
+        "blocked_by": image.blocked_by,
+        "reason": image.reason,
+    }

@@ -21,6 +21,7 @@ COMMANDS = {
         "Record which image a user liked and which were passed over.",
     ),
     "users": ("recsys.cli.users", "Show what is stored of a user; erase or restore a user."),
+    "images": ("recsys.cli.images", "Take images down, and keep them out."),
     "import": ("recsys.cli.imports", "Import choices from files into storage."),
     "backfill": (
         "recsys.cli.backfill",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.failures import ExitCode
-from recsys.cli.images import NamedImage, read_images
 from recsys.cli.invocation import opened_client, read_settings
+from recsys.cli.named_images import NamedImage, read_images
 from recsys.cli.options import JSON
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting

@@ -1,7 +1,5 @@
 """`recsys users`: show what is stored of a user, erase it, and let an erased user come back."""
 
-import getpass
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from recsys.cli.failures import ExitCode, Failure
+from recsys.cli.confirmation import confirm, system_user
 from recsys.cli.invocation import opened_client, read_settings
 from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json, show_table
@@ -67,7 +65,9 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
         raise click.UsageError("--by cannot go with --server: a server writes that it was called")
     with _opened(server, by or "") as users:
         if not is_sure:
-            _ask(user, users.get(user).num_choices)
+            choices = counted(users.get(user).num_choices, "choice")
+            question = f"Erase {printable(user)} and {choices}? This cannot be undone."
+            confirm(question, undone="nothing was erased")
         erased = users.erase(user)
     if is_json:
         show_json(
@@ -125,28 +125,7 @@ def _opened(server: str | None, by: str = "") -> Iterator[_Users]:
     if server is None:
         with Runtime(settings) as runtime:
             store = runtime.store
-            yield _Users(store.user, partial(store.erase, by=by or _system_user()), store.restore)
+            yield _Users(store.user, partial(store.erase, by=by or system_user()), store.restore)
     else:
         with opened_client(settings) as client:
             yield _Users(client.get_user, client.erase_user, client.restore_user)
-
-
-def _system_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
-        return f"uid {os.getuid()}"
-
-
-def _ask(user: str, num_choices: int) -> None:
-    question = (
-        f"Erase {printable(user)} and {counted(num_choices, 'choice')}? This cannot be undone."
-    )
-    try:
-        is_sure = click.confirm(question, err=True)
-    except click.Abort as error:  # Ctrl-C, or no terminal to answer at
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise Failure("stopped by Ctrl-C: nothing was erased", ExitCode.INTERRUPTED) from error
-        is_sure = False
-    if not is_sure:
-        raise Failure("nothing was erased: answer y, or pass --yes")

@@ -54,8 +54,9 @@ class FeedbackServiceServicer(object):
 
         INVALID_ARGUMENT     a field breaks its rule or an image is not accepted; BadRequest names it
         NOT_FOUND            an image given by SHA-256 is not stored: send its bytes
-        FAILED_PRECONDITION  the user was erased (USER_ERASED): drop the choice; or the server lacks the
-        key that tells who was erased (IDENTITY_KEY_MISSING): tell its operator
+        FAILED_PRECONDITION  the user was erased (USER_ERASED), or an image was taken down and is blocked
+        (IMAGE_BLOCKED): drop the choice; or the server lacks the key that tells who
+        was erased (IDENTITY_KEY_MISSING): tell its operator
         RESOURCE_EXHAUSTED   too many requests, or no room left to store; RetryInfo tells when to retry
         UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
         """

@@ -93,6 +93,7 @@ TABLE = (
     Meaning(storage_errors.UnknownImage, StatusCode.NOT_FOUND, (Reason.IMAGE_NOT_FOUND,)),
     Meaning(storage_errors.UnknownCluster, StatusCode.NOT_FOUND, (Reason.CLUSTER_NOT_FOUND,)),
     Meaning(storage_errors.UserErased, StatusCode.FAILED_PRECONDITION, (Reason.USER_ERASED,)),
+    Meaning(storage_errors.ImageBlocked, StatusCode.FAILED_PRECONDITION, (Reason.IMAGE_BLOCKED,)),
     Meaning(
         storage_errors.IdentityKeyMissing,
         StatusCode.FAILED_PRECONDITION,

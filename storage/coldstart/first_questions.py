@@ -1,10 +1,10 @@
-"""First questions, stored as JSON, and how an erasure removes them.
+"""First questions, stored as JSON, and how an erasure or a takedown removes them.
 
 A pair is kept as long as a stored choice names each of its images together with its prompt.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 
 from sqlalchemy import select, true
@@ -40,20 +40,31 @@ def forget_pairs(session: Session, images: Collection[str]) -> None:
     Args:
         images: SHA-256 of each; pairs of other images are not checked.
     """
+    _keep(session, images, lambda pair: _is_supported(session, pair))
+
+
+def forget_image(session: Session, sha256: str) -> None:
+    """Remove pairs that show an image, whatever supports them."""
+    _keep(session, {sha256}, lambda pair: not _shows_any(pair, {sha256}))
+
+
+def _keep(
+    session: Session, images: Collection[str], is_kept: Callable[[FirstQuestion], bool]
+) -> None:
+    """Look through the questions that show any of these images."""
     rows = session.execute(select(ColdStartRow.model_version, ColdStartRow.first_questions)).all()
     for model_version, text in rows:
         questions = from_json(text)
-        if questions is None or not _names_any(questions, images):
+        if questions is None or not any(_shows_any(pair, images) for pair in questions.pairs):
             continue
-        left = living(session, questions)
+        left = replace(questions, pairs=tuple(filter(is_kept, questions.pairs)))
         if left != questions:
             row = session.get_one(ColdStartRow, model_version)
             row.first_questions = to_json(left)
 
 
-def _names_any(questions: FirstQuestions, images: Collection[str]) -> bool:
-    pairs = questions.pairs
-    return any(pair.first_sha256 in images or pair.second_sha256 in images for pair in pairs)
+def _shows_any(pair: FirstQuestion, images: Collection[str]) -> bool:
+    return pair.first_sha256 in images or pair.second_sha256 in images
 
 
 def _is_supported(session: Session, pair: FirstQuestion) -> bool:

@@ -11,6 +11,9 @@ from storage.records import ImageFacts, InspectImage
 MAX_FILE_BYTES = 256 * 2**20
 """A file above this is not read to be judged; far above what any image limit lets pass."""
 
+IMAGE_BLOCKED = "the image is blocked"
+"""Why a row is left out that shows an image which was taken down."""
+
 MAX_REMEMBERED = 1000
 """Images whose facts are kept: some 350 bytes each."""
 

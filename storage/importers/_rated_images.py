@@ -1,9 +1,15 @@
 """What people like and dislike, by their mean ratings, among images that can be used."""
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from storage.importers._image_folder import ImageFolder, check_image, read_image_file
+from storage.importers._image_folder import (
+    IMAGE_BLOCKED,
+    ImageFolder,
+    check_image,
+    read_image_file,
+)
 from storage.importers._rating_table import RatedItem, RatingTable
 from storage.importers.report import Refusal, Skipped
 from storage.records import InspectImage
@@ -20,6 +26,7 @@ class RatedImages:
         liked_min: from this mean rating up an image is liked.
         disliked_max: up to this mean rating an image is disliked; below `liked_min`.
         inspect: checks images.
+        blocked_among: tells which of some images were taken down, by SHA-256.
     """
 
     def __init__(
@@ -30,12 +37,14 @@ class RatedImages:
         liked_min: float,
         disliked_max: float,
         inspect: InspectImage,
+        blocked_among: Callable[[Sequence[str]], Collection[str]],
     ) -> None:
         self._folder = ImageFolder(images)
         self._table = table
         self._liked_min = liked_min
         self._disliked_max = disliked_max
         self._inspect = inspect
+        self._blocked_among = blocked_among
 
     def of(self, user_id: str) -> tuple[list[RatedItem], list[RatedItem], list[Skipped]]:
         """One person's liked and disliked items, each with a path, and what is left out."""
@@ -68,7 +77,9 @@ class RatedImages:
             raise Refusal(item.reason, item.detail or "")
         try:
             path = self._folder.find_any(item.image_id, _SUFFIXES)
-            check_image(read_image_file(path), self._inspect, name=path.name)
+            facts = check_image(read_image_file(path), self._inspect, name=path.name)
+            if self._blocked_among([facts.sha256]):
+                raise Refusal(IMAGE_BLOCKED, path.name)
         except Refusal as refusal:
             self._table.refused(item.image_id, refusal)
             raise

@@ -1,11 +1,12 @@
 """Drafts -> stored choices, in transactions of a bounded number of rows and bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from storage.errors import InvalidRecord, InvalidSource, UserErased
+from storage.errors import ImageBlocked, InvalidRecord, InvalidSource, UserErased
 from storage.histories import HistoryStore
 from storage.importers._drafts import Draft, DraftImage, content_id
-from storage.importers._image_folder import check_image, read_image_file
+from storage.importers._image_folder import IMAGE_BLOCKED, check_image, read_image_file
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped
 from storage.records import Appended, Choice, InspectImage, NewImages
 from storage.rules import check_choice, check_user_id
@@ -45,7 +46,7 @@ class ChoiceWriter:
     def write(self, rows: Iterable[Draft | Skipped]) -> ImportReport:
         """Store all drafts and count all that is left out.
 
-        Rows of users who were erased are left out too.
+        Rows of users who were erased, or that show a blocked image, are left out too.
 
         Raises:
             InvalidSource: as the rows raise it; all rows before it are stored.
@@ -132,15 +133,26 @@ class ChoiceWriter:
         self._progress(self._report.num_read)
 
     def _append(self) -> list[Appended]:
-        """Store what is gathered, but for rows of erased users, which are counted."""
+        """Store what is gathered, but for rows that must not be stored, which are counted."""
         while self._items:
             try:
                 return self._store.append_many([(each, images) for _, each, images in self._items])
             except UserErased as error:
-                erased = set(error.user_ids)
-                for draft, choice, _ in self._items:
-                    if choice.user_id in erased:
-                        skipped = Skipped(draft.where, USER_ERASED, num_rows=draft.num_rows)
-                        self._report.skip(skipped)
-                self._items = [each for each in self._items if each[1].user_id not in erased]
+                self._leave_out(USER_ERASED, partial(_is_by_any, set(error.user_ids)))
+            except ImageBlocked as error:
+                self._leave_out(IMAGE_BLOCKED, partial(_shows_any, set(error.sha256s)))
         return []
+
+    def _leave_out(self, reason: str, is_left_out: Callable[[Choice], bool]) -> None:
+        for draft, choice, _ in self._items:
+            if is_left_out(choice):
+                self._report.skip(Skipped(draft.where, reason, num_rows=draft.num_rows))
+        self._items = [each for each in self._items if not is_left_out(each[1])]
+
+
+def _is_by_any(user_ids: set[str], choice: Choice) -> bool:
+    return choice.user_id in user_ids
+
+
+def _shows_any(images: set[str], choice: Choice) -> bool:
+    return not images.isdisjoint((choice.liked, *choice.passed_over))

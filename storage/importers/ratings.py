@@ -26,6 +26,7 @@ from storage.importers._text_rows import count_lines, csv_records
 from storage.importers._writer import ChoiceWriter
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
 from storage.records import InspectImage
+from storage.takedowns import ImageTakedowns
 
 _NAMES = ("items.csv", "ratings.csv")
 ITEM_COLUMNS = ("image_id", "prompt")
@@ -83,6 +84,7 @@ def import_ratings(
             liked_min=liked_min,
             disliked_max=disliked_max,
             inspect=check,
+            blocked_among=ImageTakedowns(store.database, store.blobs).blocked_among,
         )
 
         def rows() -> Iterator[Draft | Skipped]:

@@ -111,7 +111,7 @@ def test_a_crash_before_the_rows_go_loses_nothing(store, choose, whole, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("storage.erasing._remove_unnamed", crash)
+        patch.setattr("storage.erasing.remove_unnamed", crash)
         with pytest.raises(KeyboardInterrupt):
             store.erase("ann")
     assert whole(store) == before

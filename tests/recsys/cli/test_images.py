@@ -1,41 +1,95 @@
-"""Images named on a command line."""
+"""`recsys images`."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from recsys.cli.images import read_images
-from recsys.errors import InvalidRequest, NotFound
 
-SHA = "ab" * 32
-
-
-def test_files_and_digests_are_told_apart(home: Path) -> None:
-    (home / "a.png").write_bytes(b"12345")
-    found = read_images(("a.png", SHA), max_bytes=10)
-    assert [(each.name, each.data, each.sha256) for each in found] == [
-        ("a.png", b"12345", None),
-        (SHA, None, SHA),
-    ]
+@pytest.fixture
+def sha(home: Path, run, picture) -> str:
+    """The image a.png, which ann liked and bob passed over."""
+    for seed, name in enumerate(["a.png", "b.png"]):
+        (home / name).write_bytes(picture(seed))
+    run("choose", "--user", "ann", "--liked", "a.png", "--passed-over", "b.png")
+    run("choose", "--user", "bob", "--liked", "b.png", "--passed-over", "a.png")
+    return hashlib.sha256(picture(0)).hexdigest()
 
 
-def test_a_file_named_like_a_digest_is_a_file(home: Path) -> None:
-    (home / SHA).write_bytes(b"1")
-    assert read_images((SHA,), max_bytes=10)[0].data == b"1"
+@pytest.mark.parametrize("named", ["file", "digest"])
+def test_remove_tells_what_went(run, store, sha: str, named: str) -> None:
+    name = "a.png" if named == "file" else sha
+    removed = json.loads(run("images", "remove", name, "--yes", "--json").stdout)
+    assert removed.pop("num_bytes") > 0
+    assert removed == {
+        "sha256": sha,
+        "is_blocked": False,
+        "num_choices": 1,
+        "num_shortened": 1,
+        "num_images": 1,
+    }
+    assert [store.user(user).num_choices for user in ("ann", "bob")] == [0, 1]
+    again = run("images", "remove", sha, "--yes")
+    assert again.exit_code == 3
+    assert "nothing to remove" in again.stderr
+    assert run("choose", "--user", "ann", "--liked", "a.png").exit_code == 0
 
 
-def test_no_more_is_read_than_is_needed_to_refuse(home: Path) -> None:
-    (home / "a.png").write_bytes(bytes(1000))
-    assert len(read_images(("a.png",), max_bytes=10)[0].data) == 11
+@pytest.mark.parametrize("verb", ["remove", "block"])
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_without_a_yes_nothing_is_removed(run, store, sha: str, verb: str, answer: str) -> None:
+    result = run("images", verb, sha, input=answer)
+    assert result.exit_code == 1
+    assert "nothing was removed" in result.stderr
+    assert store.image(sha)
+    assert json.loads(run("images", "blocked", "--json").stdout) == []
 
 
-@pytest.mark.parametrize("name", ["none.png", ".", SHA[:-1], SHA.upper(), "a\0b"])
-def test_what_is_not_there_is_told(home: Path, name: str) -> None:
-    with pytest.raises(NotFound, match="must be an image file"):
-        read_images((name,), max_bytes=10)
+def test_a_blocked_image_is_refused_until_it_is_unblocked(
+    run, sha: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "an operator")
+    result = run("images", "block", "a.png", "--reason", "a face", input="y\n")
+    assert result.exit_code == 0
+    assert f"image {sha} is removed and blocked: 1 choice and 1 image (" in result.stdout
+    assert "it was taken out of 1 other choice\n" in result.stdout
+    refused = run("choose", "--user", "ann", "--liked", "a.png")
+    assert refused.exit_code == 1
+    assert "taken down" in refused.stderr
+    (blocked,) = json.loads(run("images", "blocked", "--json").stdout)
+    assert (blocked["sha256"], blocked["blocked_by"], blocked["reason"]) == (
+        sha,
+        "an operator",
+        "a face",
+    )
+    table = run("images", "blocked").stdout
+    assert sha in table
+    assert "a face" in table
+    assert "by an operator, may be stored again" in run("images", "unblock", sha).stdout
+    assert run("choose", "--user", "ann", "--liked", "a.png").exit_code == 0
+    assert run("images", "unblock", "a.png").exit_code == 3
 
 
-def test_twice_the_same_is_refused(home: Path) -> None:
-    (home / "a.png").write_bytes(b"1")
-    with pytest.raises(InvalidRequest, match=r"a\.png twice"):
-        read_images(("a.png", "a.png"), max_bytes=10)
+def test_an_image_is_blocked_before_anything_is_stored(home: Path, run, picture) -> None:
+    (home / "a.png").write_bytes(picture(0))
+    result = run("images", "block", "a.png", "--yes", "--by", "a clerk", "--json")
+    assert json.loads(result.stdout)["num_images"] == 0
+    unblocked = json.loads(run("images", "unblock", "a.png", "--json").stdout)
+    assert unblocked["blocked_by"] == "a clerk"
+
+
+@pytest.mark.parametrize("verb", [["remove"], ["block"], ["unblock"]])
+@pytest.mark.parametrize("name", ["nowhere.png", "ab", "."])
+def test_what_names_no_image_is_not_found(run, sha: str, verb: list[str], name: str) -> None:
+    result = run("images", *verb, name)
+    assert result.exit_code == 3
+    assert "must be an image file or a stored image's SHA-256" in result.stderr
+
+
+@pytest.mark.parametrize("call", [["remove", "ab" * 32], ["unblock", "ab" * 32], ["blocked"]])
+def test_before_anything_is_stored_nothing_is_created(home: Path, run, call: list[str]) -> None:
+    result = run("images", *call)
+    assert result.exit_code == 3
+    assert "nothing is stored yet" in result.stderr
+    assert list(home.iterdir()) == []

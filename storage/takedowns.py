@@ -1,0 +1,281 @@
+"""Take an image down: out of all choices, first questions and clusters, its bytes with it.
+
+A choice that liked the image is removed; from one that passed it over, the image is taken out, and
+the choice is removed if nothing is left of it. The histories' revisions grow, so that signatures
+read from them become stale; who has no pair left loses their signatures.
+
+All of it goes in transactions of a bounded number of choices. One that is interrupted has done a
+part, and the same call does the rest. `block` first keeps every new choice of the image out.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from storage.blobs import BlobStore
+from storage.coldstart.first_questions import forget_image, forget_pairs
+from storage.database import Database
+from storage.erasing import lock_blobs, remove_blobs, remove_unnamed
+from storage.errors import ImageBlocked, UnknownImage
+from storage.records import BlockedImage, Takedown
+from storage.rules import check_limit, check_sha256, check_text
+from storage.statements import hold_revisions, insert_into, parts
+from storage.tables import (
+    BlockedImageRow,
+    ChoiceRow,
+    ClusterImageRow,
+    ImageRow,
+    PassedOverRow,
+    SignatureRow,
+    UserRow,
+)
+
+MAX_BY_CHARS = 256
+MAX_REASON_CHARS = 1000
+CHOICES_AT_ONCE = 200
+_NUM_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMark:
+    """What tells that an image was blocked since: it is another one then.
+
+    Attributes:
+        num_blocked: how many there are.
+        newest_at: when the last of them was blocked, UTC; None where there is none.
+    """
+
+    num_blocked: int
+    newest_at: datetime | None
+
+
+class ImageTakedowns:
+    """Takes images down, and keeps the list of those that are accepted nowhere again.
+
+    Args:
+        database: with a current schema.
+        blobs: where image bytes are.
+    """
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self.database = database
+        self.blobs = blobs
+
+    def remove(self, sha256: str) -> Takedown:
+        """Remove an image, and what is stored of it, from everywhere; it may be stored again.
+
+        Images that stood in removed choices alone go with it.
+
+        Raises:
+            InvalidRecord: if it is no SHA-256.
+            UnknownImage: if no stored image has it.
+        """
+        check_sha256("sha256", sha256)
+        if not self._is_stored(sha256):
+            raise UnknownImage(f"no image {sha256} is stored: there is nothing to remove")
+        return self._take_down(sha256)
+
+    def block(self, sha256: str, *, by: str = "", reason: str = "") -> Takedown:
+        """Remove an image that may be stored, and accept it nowhere again before `unblock`.
+
+        One that is blocked already stays so, with what was said of it then.
+
+        Args:
+            sha256: of the image.
+            by: who asks for it, at most 256 characters.
+            reason: why, at most 1,000 characters.
+
+        Raises:
+            InvalidRecord: if an argument breaks its rule.
+        """
+        check_sha256("sha256", sha256)
+        check_text("by", by, at_most=MAX_BY_CHARS)
+        check_text("reason", reason, at_most=MAX_REASON_CHARS)
+        now = datetime.now(UTC)
+        row = {"sha256": sha256, "blocked_at": now, "blocked_by": by, "reason": reason}
+        with self.database.writing() as session:
+            # Choices that are being appended are stored before it, or see it.
+            lock_blobs(session, exclusive=True)
+            session.execute(insert_into(session, BlockedImageRow).on_conflict_do_nothing(), row)
+        return self._take_down(sha256)
+
+    def unblock(self, sha256: str) -> BlockedImage:
+        """Accept an image again; what was removed stays removed.
+
+        Returns:
+            What was said of it.
+
+        Raises:
+            InvalidRecord: if it is no SHA-256.
+            UnknownImage: if it is not blocked.
+        """
+        check_sha256("sha256", sha256)
+        with self.database.writing() as session:
+            row = session.get(BlockedImageRow, sha256)
+            if row is None:
+                raise UnknownImage(f"image {sha256} is not blocked: there is nothing to unblock")
+            session.delete(row)
+            return _record(row)
+
+    def list_blocked(self, *, after: str = "", limit: int = 1000) -> list[BlockedImage]:
+        """A page of blocked images after a SHA-256, in its order.
+
+        Raises:
+            ValueError: if the limit is less than 1.
+        """
+        row = BlockedImageRow
+        page = select(row).where(row.sha256 > after).order_by(row.sha256).limit(check_limit(limit))
+        with self.database.session() as session:
+            return [_record(each) for each in session.scalars(page)]
+
+    def blocked_among(self, sha256s: Iterable[str]) -> frozenset[str]:
+        """Those of these images that are blocked.
+
+        Args:
+            sha256s: read only if any image is blocked, for digests take time to compute.
+        """
+        first = select(BlockedImageRow.sha256).limit(1)
+        with self.database.glance() as connection:
+            if connection.scalar(first) is None:
+                return frozenset()
+        asked = list(sha256s)
+        with self.database.session() as session:
+            return _blocked_among(session, asked)
+
+    def mark(self) -> BlockMark:
+        """Read the mark as it is now."""
+        query = select(func.count(), func.max(BlockedImageRow.blocked_at))
+        with self.database.session() as session:
+            num_blocked, newest_at = session.execute(query).one()
+        return BlockMark(num_blocked, newest_at)
+
+    def _is_stored(self, sha256: str) -> bool:
+        with self.database.session() as session:
+            if session.get(ImageRow, sha256) is not None:
+                return True
+        return self.blobs.exists(sha256)  # a takedown may have been interrupted
+
+    def _take_down(self, sha256: str) -> Takedown:
+        taken, is_over = Takedown(), False
+        while not is_over:
+            with self.database.writing() as session:
+                lock_blobs(session, exclusive=True)
+                part, images, is_over = _take_part_down(session, sha256)
+            remove_blobs(self.database, self.blobs, images)
+            taken += part
+        remove_blobs(self.database, self.blobs, [sha256])
+        return taken
+
+
+def refuse_blocked(session: Session, sha256s: Sequence[str]) -> None:
+    """Pass only when none of these images is blocked.
+
+    Args:
+        session: of a writing transaction that has locked the blobs.
+        sha256s: what is to be stored.
+
+    Raises:
+        ImageBlocked: if some are; names them.
+    """
+    blocked = sorted(_blocked_among(session, sha256s))
+    if blocked:
+        named = ", ".join(blocked[:_NUM_NAMED])
+        more = f" and {len(blocked) - _NUM_NAMED} more" if len(blocked) > _NUM_NAMED else ""
+        raise ImageBlocked(
+            f"images that were taken down are not stored, got {named}{more}: leave the choice out,"
+            " or run `recsys images unblock`",
+            sha256s=tuple(blocked),
+        )
+
+
+def _blocked_among(session: Session, sha256s: Sequence[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for part in parts(sha256s):
+        query = select(BlockedImageRow.sha256).where(BlockedImageRow.sha256.in_(part))
+        found |= set(session.scalars(query))
+    return frozenset(found)
+
+
+def _take_part_down(session: Session, sha256: str) -> tuple[Takedown, list[str], bool]:
+    """Take an image out of some of the choices that show it.
+
+    Returns:
+        What went, the digests of images whose rows went, and whether no choice shows it any more.
+    """
+    liked = _liking(session, sha256)
+    passed = _passing_over(session, sha256)
+    user_ids = sorted({*liked.values(), *passed.values()})
+    hold_revisions(session, user_ids)
+    is_in = PassedOverRow.choice_id.in_(list(passed))
+    session.execute(delete(PassedOverRow).where(is_in, PassedOverRow.sha256 == sha256))
+    emptied = _emptied(session, list(passed))
+    others = _remove_choices(session, [*liked, *emptied])
+    _outdate(session, user_ids)
+    session.execute(delete(ClusterImageRow).where(ClusterImageRow.sha256 == sha256))
+    forget_image(session, sha256)
+    forget_pairs(session, others)
+    gone = remove_unnamed(session, {sha256, *others})
+    part = Takedown(
+        num_choices=len(liked) + len(emptied),
+        num_shortened=len(passed) - len(emptied),
+        num_images=len(gone),
+        num_bytes=sum(gone.values()),
+    )
+    return part, list(gone), max(len(liked), len(passed)) < CHOICES_AT_ONCE
+
+
+def _liking(session: Session, sha256: str) -> dict[int, str]:
+    """Some choices that like an image, and whose they are."""
+    query = select(ChoiceRow.choice_id, ChoiceRow.user_id).where(ChoiceRow.liked == sha256)
+    rows = session.execute(query.limit(CHOICES_AT_ONCE))
+    return {choice_id: user_id for choice_id, user_id in rows}  # noqa: C416
+
+
+def _passing_over(session: Session, sha256: str) -> dict[int, str]:
+    """Some choices that pass an image over, and whose they are."""
+    query = (
+        select(ChoiceRow.choice_id, ChoiceRow.user_id)
+        .join(PassedOverRow, PassedOverRow.choice_id == ChoiceRow.choice_id)
+        .where(PassedOverRow.sha256 == sha256)
+    )
+    rows = session.execute(query.limit(CHOICES_AT_ONCE))
+    return {choice_id: user_id for choice_id, user_id in rows}  # noqa: C416
+
+
+def _emptied(session: Session, choice_ids: Sequence[int]) -> list[int]:
+    """Those of these choices that neither like nor pass over an image any more."""
+    is_left = select(PassedOverRow.sha256).where(PassedOverRow.choice_id == ChoiceRow.choice_id)
+    query = select(ChoiceRow.choice_id).where(
+        ChoiceRow.choice_id.in_(choice_ids), ChoiceRow.liked.is_(None), ~is_left.exists()
+    )
+    return list(session.scalars(query))
+
+
+def _remove_choices(session: Session, choice_ids: Sequence[int]) -> set[str]:
+    """Remove choices; return the images that they passed over."""
+    theirs = PassedOverRow.choice_id.in_(choice_ids)
+    images = set(session.scalars(select(PassedOverRow.sha256).where(theirs)))
+    session.execute(delete(PassedOverRow).where(theirs))
+    session.execute(delete(ChoiceRow).where(ChoiceRow.choice_id.in_(choice_ids)))
+    return images
+
+
+def _outdate(session: Session, user_ids: Sequence[str]) -> None:
+    """Make signatures of these users stale; remove those that could not be read anew."""
+    theirs = UserRow.user_id.in_(user_ids)
+    session.execute(update(UserRow).where(theirs).values(revision=UserRow.revision + 1))
+    has_pair = (
+        select(ChoiceRow.choice_id)
+        .join(PassedOverRow, PassedOverRow.choice_id == ChoiceRow.choice_id)
+        .where(ChoiceRow.user_id == SignatureRow.user_id, ChoiceRow.liked.is_not(None))
+    )
+    session.execute(
+        delete(SignatureRow).where(SignatureRow.user_id.in_(user_ids), ~has_pair.exists())
+    )
+
+
+def _record(row: BlockedImageRow) -> BlockedImage:
+    return BlockedImage(row.sha256, row.blocked_at, row.blocked_by, row.reason)
