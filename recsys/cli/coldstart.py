@@ -12,6 +12,7 @@ from recsys.cli.invocation import read_settings
 from recsys.cli.options import CHECKPOINT, JSON
 from recsys.cli.output import show_json, show_table
 from recsys.cli.progress import waiting
+from recsys.counts import counted
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
         "blends": [[round(float(value), 4) for value in row] for row in learned.blends],
     }
     _show(facts, is_json=is_json)
+    _warn_of_few(report.num_users)
 
 
 @command.command("show")
@@ -175,6 +177,18 @@ def remove(checkpoint: str | None) -> None:
     with Runtime(settings) as runtime:
         was_there = runtime.cold_starts.remove(runtime.model_version)
     click.echo("the fit is removed" if was_there else "there is no fit to remove")
+
+
+def _warn_of_few(num_users: int) -> None:
+    from recsys.coldstart.fit import ENOUGH_USERS
+
+    if num_users < ENOUGH_USERS:
+        click.echo(
+            f"warning: classes learned from {counted(num_users, 'user')} say little about others"
+            f" and may make rankings worse: fit again with at least {ENOUGH_USERS} users (import"
+            " more choices, or raise --users), or remove the fit by `recsys coldstart remove`",
+            err=True,
+        )
 
 
 def _write_images(store: "HistoryStore", pairs: "Sequence[FirstQuestion]", folder: Path) -> None:

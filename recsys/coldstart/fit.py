@@ -26,6 +26,9 @@ NUM_CLASSES = (1, 2, 4, 8, 16, 32)
 HELD_OUT = 0.2
 MAX_JUDGES = 200
 USERS_A_CLASS = 15
+ENOUGH_USERS = 100
+"""Of fewer, less than 20 are held out: they decide by chance, and classes say little of others."""
+
 MAX_IMAGES = 5000
 AT_ONCE = 64
 _ASKED = 8

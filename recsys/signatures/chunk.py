@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys.counts import counted
 from recsys.errors import Unavailable
 from recsys.signatures.definition import SignatureModel
 from recsys.signatures.inputs import NO_PAIR, ReadReferences, SignatureInput
@@ -109,8 +110,9 @@ def _sign(
         newest = user.pairs[-1]
         return _failed(
             user,
-            f"none of the {len(user.pairs)} references has two images that can be read, the newest"
-            f" is of {newest.liked} and {newest.disliked}",
+            "a signature needs a choice whose liked and passed-over image can be read, and there is"
+            f" none among {counted(len(user.pairs), 'reference')}, the newest of {newest.liked} and"
+            f" {newest.disliked}: restore the images",
         )
     vector = model.read(readable)
     if not np.isfinite(vector).all():

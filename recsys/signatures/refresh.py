@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from recsys.counts import counted
 from recsys.errors import PreconditionFailed, Unavailable
 from recsys.fields import check_user_id
 from recsys.history import SIGNATURE_REFERENCES, HistoryReader
@@ -124,8 +125,9 @@ class CurrentSignatures:
         readable = self.references(user.pairs)
         if not readable:
             raise PreconditionFailed(
-                f"a signature needs images that can be read, and none of the {len(user.pairs)}"
-                f" references of user {user.user_id!r} has two: record another choice",
+                "a signature needs a choice whose liked and passed-over image can be read, and user"
+                f" {user.user_id!r} has none among {counted(len(user.pairs), 'reference')}:"
+                " restore the images, or record another choice",
                 reason=Reason.NO_REFERENCES,
             )
         vector = self.compute(readable)

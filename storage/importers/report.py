@@ -56,7 +56,8 @@ class ImportReport:
         num_unpaired: of the choices stored, those with a like alone or a dislike alone: they are
             kept, and form no pair.
         skipped: rows left out, by reason.
-        examples: for each reason the first few, with where they stand.
+        examples: for each reason the first few, with where they stand; details that are equal
+            are told once, with the first of them.
     """
 
     num_read: int = 0
@@ -73,7 +74,9 @@ class ImportReport:
         self.skipped[row.reason] = self.skipped.get(row.reason, 0) + row.num_rows
         examples = self.examples.setdefault(row.reason, [])
         if len(examples) < MAX_EXAMPLES:
-            text = f"{row.where}: {row.detail}" if row.detail else row.where
+            detail = f": {row.detail}" if row.detail else ""
+            is_repeated = any(each.endswith(detail) for each in examples)
+            text = row.where if is_repeated else row.where + detail
             cut = text if len(text) <= _MAX_EXAMPLE else text[: _MAX_EXAMPLE - 1] + "…"
             examples.append(cut)
 

@@ -1,4 +1,4 @@
-"""`recsys coldstart suggest` after a fit: what it prints, the images, and what it says before."""
+"""`recsys coldstart`: what a fit warns of; what suggest prints, its images, what it says before."""
 
 import hashlib
 import json
@@ -44,6 +44,19 @@ def test_pairs_and_their_images(run, home: Path, fitted: list[str]) -> None:
     bits = [pair["information_bits"] for pair in told["pairs"]]
     assert bits == sorted(bits)
     assert bits[0] >= 0
+
+
+def test_a_fit_to_few_users_warns_that_it_says_little(
+    run, people, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = ["coldstart", "fit", "--json", "--checkpoint", str(checkpoint)]
+    few = run(*fit)
+    assert few.exit_code == 0
+    assert json.loads(few.stdout)["num_users"] == 6
+    assert "classes learned from 6 users say little about others" in few.stderr
+    assert "fit again with at least 100 users" in few.stderr
+    monkeypatch.setattr("recsys.coldstart.fit.ENOUGH_USERS", 6)
+    assert run(*fit).stderr == ""
 
 
 def test_a_table_of_four_by_default(run, fitted: list[str]) -> None:

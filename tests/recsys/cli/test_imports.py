@@ -87,6 +87,24 @@ def test_what_is_left_out_is_told(run, write_pairs) -> None:
     assert sum(report["skipped"].values()) == 2
 
 
+def test_a_column_that_no_row_has_is_told_once(home: Path, run) -> None:
+    for name, text in {
+        "comma/pairs.csv": "user_id,liked_image,prompt\nann,a.png,\nbob,b.png,\n",
+        "rated/items.csv": "image_id\na\n",
+        "rated/ratings.csv": "user_id,image_id,rating_1to5\nann,a,5\n",
+        "lines/pairs.jsonl": '{"disliked_image": "a"}\n' * 3,
+    }.items():
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text(text)
+    missing = {("pairs", "comma"): "disliked_image", ("ratings", "rated"): "prompt"}
+    for (kind, folder), column in missing.items():
+        result = run("import", kind, folder)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert result.stderr.count(f"must have the column {column}, got") == 1
+    assert run("import", "pairs", "lines").stdout.count("user_id must not be empty") == 1
+
+
 @pytest.mark.parametrize("kind", ["pairs", "ratings", "pickapic"])
 def test_what_is_not_there_is_told(home: Path, run, kind: str) -> None:
     result = run("import", kind, "none")

@@ -118,7 +118,7 @@ def test_without_a_pair_there_is_none(make, storage):
 
 
 def test_without_a_readable_image_there_is_none(make):
-    with pytest.raises(PreconditionFailed, match="none of the 1 references"):
+    with pytest.raises(PreconditionFailed, match="has none among 1 reference: restore"):
         make(references=lambda pairs: []).of("ann")
 
 

@@ -217,6 +217,20 @@ def test_a_whole_number_is_a_user_id_other_types_are_not(folder, store, inspect)
     assert report.skipped == {"user_id is not text": 2, "liked_image is not text": 1}
 
 
+def test_examples_tell_equal_details_once(folder, store, inspect):
+    images = {"liked_image": "a.png", "disliked_image": "b.png"}
+    lines = [images, images, images | {"user_id": "u" * 257}]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+    (first, second, third) = import_pairs(folder, store, inspect=inspect).examples[
+        "user_id cannot be stored"
+    ]
+
+    assert first.startswith("pairs.jsonl line 1: user_id must not be empty")
+    assert second == "pairs.jsonl line 2"
+    assert third.startswith("pairs.jsonl line 3: user_id must")
+
+
 def test_examples_are_few_and_short(folder, store, inspect):
     write_csv(folder, [("ann", "n" * 5000, "b.png", "", "")] * 10)
 
