@@ -16,6 +16,7 @@ from recsys.loading import LoadedModel, loaded_model
 
 if TYPE_CHECKING:
     from recsys.engine.engine import ScoringEngine
+    from recsys.erasure.eraser import Eraser
     from recsys.identity import IdentityKeyFile
     from recsys.images.decode import ImageLimits
     from recsys.ranking.loader import ImageLoader
@@ -172,6 +173,13 @@ class Runtime:
         from storage.coldstart.populations import ColdStartStore
 
         return ColdStartStore(self.store.database)
+
+    @cached_property
+    def eraser(self) -> "Eraser":
+        """Erases users from storage and from the files of this machine; raises as `store`."""
+        from recsys.erasure.eraser import Eraser
+
+        return Eraser(self.store, index_folder=Path(self.settings.index_folder))
 
     @cached_property
     def browser(self) -> "Browser":

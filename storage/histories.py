@@ -3,7 +3,7 @@
 `storage.erasing` explains in which order an image's row and bytes are written and removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from sqlalchemy import func, select
@@ -160,6 +160,15 @@ class HistoryStore:
         with self.database.session() as session:
             _known_user(session, user_id)
             return _stored(session, session.scalars(page).all())
+
+    def stored_ids(self, choice_ids: Collection[int]) -> set[int]:
+        """Those of some choices' ids whose choice is stored; ids are never given twice."""
+        known: set[int] = set()
+        with self.database.session() as session:
+            for part in parts(sorted(choice_ids)):
+                query = select(ChoiceRow.choice_id).where(ChoiceRow.choice_id.in_(part))
+                known.update(session.scalars(query))
+        return known
 
     def user_ids(self, *, after: str = "", limit: int = 1000) -> list[str]:
         """A page of user ids after `after`, in code point order."""

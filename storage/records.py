@@ -120,12 +120,21 @@ class UserSummary:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """How much went when a user was erased."""
+    """How much went when a user was erased, and what could not go with it.
+
+    Attributes:
+        num_choices: of the user.
+        num_signatures: of the user.
+        num_images: that no other user's choices name.
+        num_bytes: of these images, encoded.
+        remnants: what still holds something of the user, a text for people each.
+    """
 
     num_choices: int
     num_signatures: int
     num_images: int
     num_bytes: int
+    remnants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,9 +57,10 @@ def show(user: str, server: str | None, is_json: bool) -> None:
 def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json: bool) -> None:
     """Erase USER: choices, signatures, and images that no other user refers to.
 
+    Snapshots of the index go, too. What still holds something of USER is told, a line each.
+
     USER is not stored again, neither by an import nor by a product, before `recsys users restore`.
-    A running server may still hold computed values of the user in memory: while one runs, erase
-    through it, with --server.
+    A running server drops within seconds what it holds of USER in memory; with --server, at once.
     """
     if by is not None and server is not None:
         raise click.UsageError("--by cannot go with --server: a server writes that it was called")
@@ -77,6 +78,7 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
                 "num_signatures": erased.num_signatures,
                 "num_images": erased.num_images,
                 "num_bytes": erased.num_bytes,
+                "remnants": erased.remnants,
             }
         )
         return
@@ -85,6 +87,8 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
         f" {counted(erased.num_signatures, 'signature')} and"
         f" {counted(erased.num_images, 'image')} ({counted(erased.num_bytes, 'byte')})"
     )
+    for remnant in erased.remnants:
+        click.echo(f"still holds something of {printable(user)}: {printable(remnant)}", err=True)
 
 
 @command.command("restore")
@@ -125,7 +129,8 @@ def _opened(server: str | None, by: str = "") -> Iterator[_Users]:
     if server is None:
         with Runtime(settings) as runtime:
             store = runtime.store
-            yield _Users(store.user, partial(store.erase, by=by or system_user()), store.restore)
+            erase = partial(runtime.eraser.erase, by=by or system_user())
+            yield _Users(store.user, erase, store.restore)
     else:
         with opened_client(settings) as client:
             yield _Users(client.get_user, client.erase_user, client.restore_user)

@@ -5,10 +5,11 @@ older one, which is not asked for again.
 """
 
 import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 
 @runtime_checkable
@@ -80,7 +81,7 @@ class PrefixCache:
 
     @property
     def num_forgotten(self) -> int:
-        """How often `forget` was called: grows with every erasure."""
+        """How often `forget` or `forget_gone` was called: grows with every erasure."""
         return self._num_forgotten
 
     def __contains__(self, key: PrefixKey) -> bool:
@@ -131,6 +132,33 @@ class PrefixCache:
             for place in places:
                 del self._entries[place]
             return len(places)
+
+    def forget_gone(self, stored: Callable[[Collection[int]], Collection[int]]) -> int:
+        """Remove entries of histories that are gone, and whatever is being computed now.
+
+        Args:
+            stored: called with revisions, returns those whose history is there; may block, for
+                the cache goes on meanwhile.
+
+        Returns:
+            How many were removed.
+
+        Raises:
+            Exception: whatever `stored` raised; nothing is removed then.
+        """
+        with self._lock:
+            self._num_forgotten += 1
+            asked = {self._revision_at(place) for place in self._entries}
+        gone = asked - set(stored(asked))
+        with self._lock:
+            places = [place for place in self._entries if self._revision_at(place) in gone]
+            for place in places:
+                del self._entries[place]
+            return len(places)
+
+    def _revision_at(self, place: tuple[str, str]) -> int:
+        # Not as LRUCache looks up, for whom each entry looked at is a used one.
+        return Cache.__getitem__(self._entries, place).revision
 
     def stats(self) -> CacheStats:
         """Count what has happened so far."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ class _Counts:
 
 
 class ScoringEngine:
-    """Scores candidates for many users with one model; all but `forget` runs on one event loop.
+    """Scores candidates for many users with one model; all but forgetting runs on one event loop.
 
     Args:
         scorer: the model; called on one thread of its own.
@@ -188,6 +188,17 @@ class ScoringEngine:
     def forget(self, user_key: str) -> None:
         """Drop all that is kept of a user, what is being computed now included; any thread."""
         self._cache.forget(user_key)
+
+    def forget_gone(self, stored: Callable[[Collection[int]], Collection[int]]) -> int:
+        """Drop the prefixes of histories that are gone, as `PrefixCache.forget_gone`; any thread.
+
+        Args:
+            stored: of some revisions, as `score` was given them, those whose history is there.
+
+        Returns:
+            How many were dropped.
+        """
+        return self._cache.forget_gone(stored)
 
     def compute(self, function: Callable[..., Computed], *args: Any) -> Computed:
         """Run another computation of the model between requests, and wait; from any other thread.

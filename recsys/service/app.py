@@ -16,6 +16,7 @@ from recsys.runtime import Runtime
 from recsys.service import health
 from recsys.service._served import Served, ServedModel
 from recsys.service._threads import in_thread
+from recsys.service.erasures import Erasures
 from recsys.service.interceptors.access_log import AccessLog
 from recsys.service.interceptors.admission import Admission
 from recsys.service.interceptors.calls import CallInterceptor
@@ -27,6 +28,7 @@ from recsys.service.servicers.ranking import RankingServicer
 from recsys.service.servicers.similarity import SimilarityServicer
 from recsys.service.servicers.users import UserServicer
 from recsys.service.similarity import Similarity
+from recsys.service.watch import EVERY_S, Watch
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,
@@ -61,12 +63,15 @@ class Service:
     Args:
         runtime: what is served, and the settings; closed by the caller after `drain`.
         health_every_s: how often the engine is asked whether it is ready, seconds.
+        watch_every_s: how often storage is asked whether others have erased somebody, seconds.
 
     Raises:
         NotFound, SchemaMismatch: as `Runtime.store`.
     """
 
-    def __init__(self, runtime: Runtime, *, health_every_s: float = 1.0) -> None:
+    def __init__(
+        self, runtime: Runtime, *, health_every_s: float = 1.0, watch_every_s: float = EVERY_S
+    ) -> None:
         self.metrics = ServiceMetrics()
         self._runtime = runtime
         self._health_every_s = health_every_s
@@ -78,7 +83,9 @@ class Service:
             runtime, self._served, metrics=self.metrics, threads=self._threads
         )
         self._server: grpc.aio.Server | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._erasures = Erasures(runtime.store, self._served)
+        self._watch = Watch([self._erasures.check], every_s=watch_every_s)
 
     async def start(self) -> str:
         """Listen and answer UNAVAILABLE; health is NOT_SERVING.
@@ -109,6 +116,7 @@ class Service:
         await in_thread(self._threads, lambda: self._runtime.model)
         engine = self._runtime.engine()
         model = ServedModel(engine, self._runtime.ranker(engine), self._new_similarity(engine))
+        await in_thread(self._threads, self._erasures.begin)
         await engine.start()
         self._served.hold(model)
         if model.similarity is not None:
@@ -116,7 +124,8 @@ class Service:
         self.metrics.watch(engine)
         self._admission.open()
         await self._health.set_serving(True)
-        self._watch = asyncio.create_task(self._follow(engine), name="recsys-health")
+        self._following = asyncio.create_task(self._follow(engine), name="recsys-health")
+        self._watch.start()
 
     async def drain(self, timeout_s: float, *, hurry: asyncio.Event | None = None) -> None:
         """Stop: health first, then new calls, then those that are in, then the rest.
@@ -126,8 +135,9 @@ class Service:
                 then are answered UNAVAILABLE, all others are cancelled.
             hurry: ends that time when set.
         """
-        if self._watch is not None:
-            self._watch.cancel()
+        self._watch.close()
+        if self._following is not None:
+            self._following.cancel()
         await self._health.set_serving(False)
         self._admission.close()
         await self._until_idle(timeout_s, hurry or asyncio.Event())
@@ -165,7 +175,8 @@ class Service:
             FeedbackServicer(runtime, self._threads), server
         )
         user_service_pb2_grpc.add_UserServiceServicer_to_server(
-            UserServicer(runtime, self._served, self._threads), server
+            UserServicer(runtime, self._served, self._threads, on_erased=self._watch.wake),
+            server,
         )
         similarity_service_pb2_grpc.add_SimilarityServiceServicer_to_server(
             self._similarity, server

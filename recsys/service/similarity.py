@@ -71,6 +71,15 @@ class Similarity:
                 reason=Reason.INDEX_BUILDING,
             ) from error
 
+    def drop_erased(self) -> None:
+        """Have an index that is open drop who was erased, as `SignatureIndex.drop_erased`."""
+        with self._lock:
+            opening = self._opening
+        if opening is None or not opening.done() or opening.cancelled():
+            return  # it will be opened without them
+        if opening.exception() is None:
+            opening.result().drop_erased()
+
     def close(self) -> None:
         """End the thread; an opening that runs ends by itself."""
         self._builder.shutdown(wait=False, cancel_futures=True)

@@ -63,16 +63,18 @@ class EraseUserRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ...) -> None: ...
 
 class EraseUserResponse(_message.Message):
-    __slots__ = ("num_choices", "num_signatures", "num_images", "num_bytes")
+    __slots__ = ("num_choices", "num_signatures", "num_images", "num_bytes", "remnants")
     NUM_CHOICES_FIELD_NUMBER: _ClassVar[int]
     NUM_SIGNATURES_FIELD_NUMBER: _ClassVar[int]
     NUM_IMAGES_FIELD_NUMBER: _ClassVar[int]
     NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REMNANTS_FIELD_NUMBER: _ClassVar[int]
     num_choices: int
     num_signatures: int
     num_images: int
     num_bytes: int
-    def __init__(self, num_choices: _Optional[int] = ..., num_signatures: _Optional[int] = ..., num_images: _Optional[int] = ..., num_bytes: _Optional[int] = ...) -> None: ...
+    remnants: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, num_choices: _Optional[int] = ..., num_signatures: _Optional[int] = ..., num_images: _Optional[int] = ..., num_bytes: _Optional[int] = ..., remnants: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RestoreUserRequest(_message.Message):
     __slots__ = ("user_id",)

@@ -87,7 +87,8 @@ class UserServiceServicer(object):
 
     def EraseUser(self, request, context):
         """Erases a user: choices, signatures, and the images that no other user's choices refer to, in
-        storage and in memory. It cannot be undone; the user is unknown afterwards, and their choices are
+        storage, in the files of the server's machine and in memory. Other servers drop what they hold in
+        memory within seconds. It cannot be undone; the user is unknown afterwards, and their choices are
         refused before RestoreUser. NOT_FOUND for a user who was erased before tells when.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -31,22 +31,24 @@ def user_from_wire(user: pb2.User) -> UserSummary:
 
 
 def erased_to_wire(erased: Erased) -> pb2.EraseUserResponse:
-    """Write how much went."""
+    """Write how much went, and what did not."""
     return pb2.EraseUserResponse(
         num_choices=erased.num_choices,
         num_signatures=erased.num_signatures,
         num_images=erased.num_images,
         num_bytes=erased.num_bytes,
+        remnants=erased.remnants,
     )
 
 
 def erased_from_wire(response: pb2.EraseUserResponse) -> Erased:
-    """Read how much went."""
+    """Read how much went, and what did not."""
     return Erased(
         num_choices=response.num_choices,
         num_signatures=response.num_signatures,
         num_images=response.num_images,
         num_bytes=response.num_bytes,
+        remnants=tuple(response.remnants),
     )
 
 

@@ -1,5 +1,6 @@
 """UserService of recsys.v1."""
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 from recsys.fields import check_user_id
@@ -24,12 +25,17 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         runtime: whose storage is read.
         served: the model that forgets who is erased.
         threads: to block in.
+        on_erased: called after each erasure, to drop what else memory holds.
     """
 
-    def __init__(self, runtime: Runtime, served: Served, threads: Executor) -> None:
+    def __init__(
+        self, runtime: Runtime, served: Served, threads: Executor, *, on_erased: Callable[[], None]
+    ) -> None:
         self._store = runtime.store
+        self._eraser = runtime.eraser
         self._served = served
         self._threads = threads
+        self._on_erased = on_erased
 
     async def GetUser(
         self, request: pb2.GetUserRequest, context: CallContext
@@ -76,10 +82,11 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         # In the thread and whatever happens: the caller may be gone when storage is done, and
         # memory must not outlive it.
         try:
-            return self._store.erase(user_id, by=BY)
+            return self._eraser.erase(user_id, by=BY)
         finally:
             if self._served.is_loaded:
                 self._served.model.engine.forget(user_id)
+            self._on_erased()
 
 
 def _query(user_id: str) -> tuple[str, str]:

@@ -134,3 +134,24 @@ def test_without_the_key_nothing_is_stored_and_what_to_set_is_told(home: Path, r
     refused = run("choose", "--user", "bob", "--liked", "a.png")
     assert refused.exit_code == 1
     assert "identity_key" in refused.stderr
+
+
+@pytest.mark.usefixtures("ann")
+def test_snapshots_of_the_index_go_and_one_that_cannot_is_told(
+    home: Path, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = home / "data" / "recsys" / "index" / "v1-3-0badcafe"
+    snapshot.mkdir(parents=True)
+    run("choose", "--user", "bob", "--liked", "a.png")
+    assert run("users", "erase", "ann", "--yes").stderr == ""
+    assert not snapshot.exists()
+
+    def refused(path: Path) -> None:
+        raise PermissionError(f"{path.name} is not ours")
+
+    snapshot.mkdir()
+    monkeypatch.setattr("shutil.rmtree", refused)
+    result = run("users", "erase", "bob", "--yes")
+    assert result.exit_code == 0
+    assert "still holds something of bob: a snapshot of the index" in result.stderr
+    assert "v1-3-0badcafe is not ours" in result.stderr

@@ -122,3 +122,31 @@ def test_it_keeps_what_a_naive_lru_keeps(max_bytes: int, puts: list[tuple[str, i
     kept = {user: (key(user, revision) in cache) for user, (revision, _) in naive.items()}
     assert all(kept.values())
     assert cache.stats().num_entries == len(naive)
+
+
+def test_histories_that_are_gone_are_forgotten_and_the_others_keep_their_turn() -> None:
+    cache = PrefixCache(30)
+    keys = [key(user, number) for number, user in enumerate(("ann", "bob", "cat"))]
+    for each in keys:
+        keep(cache, each)
+    cache.get(keys[0])
+    before = cache.num_forgotten
+    assert cache.forget_gone(lambda revisions: sorted(revisions - {1})) == 1
+    assert cache.num_forgotten == before + 1
+    assert not cache.put(key("dan"), Sized(10), since=before)
+    keep(cache, key("eve"), 20)
+    assert [each.user_key for each in keys if each in cache] == ["ann"]
+
+
+def test_where_storage_fails_nothing_is_forgotten_but_what_is_being_computed() -> None:
+    cache = PrefixCache(30)
+    keep(cache, key("ann"))
+    before = cache.num_forgotten
+
+    def failing(revisions: object) -> list[int]:
+        raise OSError("storage does not answer")
+
+    with pytest.raises(OSError, match="does not answer"):
+        cache.forget_gone(failing)
+    assert key("ann") in cache
+    assert cache.num_forgotten == before + 1

@@ -140,7 +140,13 @@ def make_live(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., Li
     """Start services with the settings given; they listen and have no model yet."""
     closers: list[Callable[[], None]] = []
 
-    def make(*, health_every_s: float = 0.01, load: LoadModel | None = None, **values: Any) -> Live:
+    def make(
+        *,
+        health_every_s: float = 0.01,
+        watch_every_s: float = 0.01,
+        load: LoadModel | None = None,
+        **values: Any,
+    ) -> Live:
         path = tmp_path / f"recsys-{len(closers)}.db"
         shutil.copy(empty_database, path)
         runtime = Runtime(
@@ -159,7 +165,7 @@ def make_live(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., Li
         thread.start()
 
         async def build() -> tuple[Service, str]:
-            service = Service(runtime, health_every_s=health_every_s)
+            service = Service(runtime, health_every_s=health_every_s, watch_every_s=watch_every_s)
             return service, await service.start()
 
         service, address = asyncio.run_coroutine_threadsafe(build(), loop).result(GIVE_UP_S)

@@ -66,7 +66,7 @@ CHOICE = st.builds(
 )
 STORED = st.builds(StoredChoice, COUNT, COUNT, CHOICE)
 USER = st.builds(UserSummary, TEXT, COUNT, COUNT, COUNT, INSTANT, st.none() | INSTANT)
-ERASED = st.builds(Erased, COUNT, COUNT, COUNT, COUNT)
+ERASED = st.builds(Erased, COUNT, COUNT, COUNT, COUNT, st.lists(TEXT).map(tuple))
 
 
 def through_bytes(message):

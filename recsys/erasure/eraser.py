@@ -1,0 +1,57 @@
+"""The one way to erase a user: for the command, and for the server's EraseUser."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from recsys.similarity.snapshot import remove_snapshots
+from storage.errors import AlreadyErased
+from storage.histories import HistoryStore
+from storage.records import Erased
+
+
+class Eraser:
+    """Erases users from storage, and from the files that were made from it.
+
+    Args:
+        store: of the choices.
+        index_folder: of the index's snapshots; need not be there.
+    """
+
+    def __init__(self, store: HistoryStore, *, index_folder: Path) -> None:
+        self._store = store
+        self._index_folder = index_folder
+
+    def erase(self, user_id: str, *, by: str) -> Erased:
+        """Erase a user from storage, then from the files.
+
+        Where an earlier erasure was stopped between the two, the files follow before AlreadyErased
+        is raised.
+
+        Args:
+            user_id: who.
+            by: who asks for it, at most 256 characters.
+
+        Returns:
+            How much went, and what still holds something of the user.
+
+        Raises:
+            UnknownUser, AlreadyErased, IdentityKeyMissing, InvalidRecord: as `HistoryStore.erase`.
+            StorageError: if storage does not answer.
+        """
+        try:
+            erased = self._store.erase(user_id, by=by)
+        except AlreadyErased:
+            self._leave_files()
+            raise
+        return replace(erased, remnants=self._leave_files())
+
+    def _leave_files(self) -> tuple[str, ...]:
+        return tuple(self._leave_snapshots())
+
+    def _leave_snapshots(self) -> Iterator[str]:
+        """Remove all snapshots: whoever needs one makes it anew from storage."""
+        try:
+            remove_snapshots(self._index_folder)
+        except OSError as error:
+            yield f"a snapshot of the index in {self._index_folder}: {error}"
