@@ -296,6 +296,7 @@ class Runtime:
             self.images,
             num_references=self.model.num_references,
             max_candidates=self.settings.max_candidates,
+            blocked_among=self.takedowns.blocked_among,
         )
 
     def current_signatures(self, compute: "ComputeVector | None" = None) -> "CurrentSignatures":

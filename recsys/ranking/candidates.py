@@ -1,5 +1,6 @@
 """The values of a ranking, and the rules for a request. No tensors here."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -26,6 +27,7 @@ class CandidateStatus(Enum):
     RANKED = "RANKED"
     INVALID_IMAGE = "INVALID_IMAGE"
     IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND"
+    BLOCKED = "BLOCKED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,14 @@ class Candidate:
     prompt: str
     image: bytes | None = field(default=None, repr=False)
     sha256: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its encoded bytes, whichever way it is given; takes time for long bytes."""
+        if self.image is not None:
+            return hashlib.sha256(self.image).hexdigest()
+        assert self.sha256 is not None, "check_request has seen to it"
+        return self.sha256
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,10 +19,17 @@ from recsys.ranking.candidates import (
     check_request,
 )
 from recsys.ranking.loader import ImageLoader
+from recsys.reasons import Reason
 from recsys.scorer.model import CandidateImage
+from storage.records import History
 
 NOBODY = ""
 """The user key of the prefix without references; no user id is empty."""
+
+FindBlocked = Callable[[Iterable[str]], Collection[str]]
+"""Tells which of some images were taken down, by SHA-256; blocks."""
+
+_PAST_REVISIONS = 2**63
 
 
 @runtime_checkable
@@ -65,6 +72,7 @@ class Ranker:
         max_candidates: in one request; at least 1.
         max_candidates_at_once: in all requests that are being ranked, for decoded images are
             large; at least `max_candidates`. None: four full requests.
+        blocked_among: candidates that it names are not scored; by default none.
         clock: the engine's: seconds that never go back; deadlines are instants on it.
 
     Raises:
@@ -80,6 +88,7 @@ class Ranker:
         num_references: int = 8,
         max_candidates: int = 256,
         max_candidates_at_once: int | None = None,
+        blocked_among: FindBlocked = lambda _: (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_candidates_at_once is None:
@@ -95,6 +104,7 @@ class Ranker:
         self._num_references = num_references
         self._max_candidates = max_candidates
         self._max_candidates_at_once = max_candidates_at_once
+        self._blocked_among = blocked_among
         self._clock = clock
         self._num_candidates = 0
 
@@ -131,9 +141,7 @@ class Ranker:
             if not images:
                 return self._ranking(user_id, candidates, seen, Scored((), len(pairs)))
             # Users without references share one prefix, which holds nothing of a person.
-            # The newest choice's number stands for the history: numbers are never given twice,
-            # while revisions begin anew when an erased user returns.
-            user_key, revision = (user_id, history.choices[-1].choice_id) if pairs else (NOBODY, 0)
+            user_key, revision = (user_id, _number_of(history)) if pairs else (NOBODY, 0)
             scored = await self._engine.score(
                 user_key,
                 revision,
@@ -166,8 +174,11 @@ class Ranker:
         self, candidates: Sequence[Candidate], deadline: float | None
     ) -> list[CandidateImage | RankedCandidate]:
         """Decode each candidate, or say why it cannot be ranked."""
+        blocked = await self._images.run(self._find_blocked, candidates)
         jobs = [
-            asyncio.ensure_future(self._images.run(self._see, candidate, deadline))
+            asyncio.ensure_future(
+                self._images.run(self._see, candidate, candidate.id in blocked, deadline)
+            )
             for candidate in candidates
         ]
         try:
@@ -176,10 +187,26 @@ class Ranker:
             for job in jobs:
                 job.cancel()  # those not begun yet, when one has raised
 
+    def _find_blocked(self, candidates: Sequence[Candidate]) -> set[str]:
+        """Ids of the candidates whose image was taken down."""
+        digests: dict[str, str] = {}
+
+        def computed() -> Iterator[str]:
+            for candidate in candidates:
+                digests[candidate.id] = candidate.digest
+                yield digests[candidate.id]
+
+        blocked = self._blocked_among(computed())
+        return {candidate_id for candidate_id, digest in digests.items() if digest in blocked}
+
     def _see(
-        self, candidate: Candidate, deadline: float | None
+        self, candidate: Candidate, is_blocked: bool, deadline: float | None
     ) -> CandidateImage | RankedCandidate:
         self._check_time(deadline)
+        if is_blocked:
+            message = "the image was taken down and is accepted nowhere: show it to nobody"
+            status, reason = CandidateStatus.BLOCKED, Reason.IMAGE_BLOCKED
+            return RankedCandidate(candidate.id, None, None, status, message, reason)
         return self._images.read_candidate(candidate)
 
     def _ranking(
@@ -206,6 +233,15 @@ class Ranker:
             return Personalization.COLD_START
         is_full = num_references >= self._num_references
         return Personalization.WARM if is_full else Personalization.PARTIAL
+
+
+def _number_of(history: History) -> int:
+    """Number a history that is not empty: no other one of its user ever has the same.
+
+    The newest choice's number is never given twice, while revisions begin anew when an erased user
+    returns. But an image may be taken out of older choices, and only the revision tells that.
+    """
+    return history.choices[-1].choice_id * _PAST_REVISIONS + history.revision
 
 
 def order_candidates(ids: Sequence[str], scores: Sequence[float]) -> list[RankedCandidate]:

@@ -14,6 +14,7 @@ class CandidateStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CANDIDATE_STATUS_RANKED: _ClassVar[CandidateStatus]
     CANDIDATE_STATUS_INVALID_IMAGE: _ClassVar[CandidateStatus]
     CANDIDATE_STATUS_IMAGE_NOT_FOUND: _ClassVar[CandidateStatus]
+    CANDIDATE_STATUS_BLOCKED: _ClassVar[CandidateStatus]
 
 class Personalization(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -25,6 +26,7 @@ CANDIDATE_STATUS_UNSPECIFIED: CandidateStatus
 CANDIDATE_STATUS_RANKED: CandidateStatus
 CANDIDATE_STATUS_INVALID_IMAGE: CandidateStatus
 CANDIDATE_STATUS_IMAGE_NOT_FOUND: CandidateStatus
+CANDIDATE_STATUS_BLOCKED: CandidateStatus
 PERSONALIZATION_UNSPECIFIED: Personalization
 PERSONALIZATION_COLD_START: Personalization
 PERSONALIZATION_PARTIAL: Personalization

@@ -48,7 +48,9 @@ async def test_the_engine_learns_whose_which_and_since_when(
     store.choose(store.add(255), store.add(0))
     await ranker.rank("ann", [sent("a", 51)], deadline=2000.0)
     call = engine.calls[0]
-    assert (call["user_key"], call["revision"], call["since"]) == ("ann", 1, 7)
+    of_choice_1_at_revision_1 = 1 * 2**63 + 1
+    assert (call["user_key"], call["revision"]) == ("ann", of_choice_1_at_revision_1)
+    assert call["since"] == 7
     assert (call["deadline"], len(call["pairs"])) == (2000.0, 1)
     (reference,) = call["loaded"]
     assert (float(reference.liked.mean()), float(reference.disliked.mean())) == (1.0, 0.0)

@@ -5,8 +5,10 @@ import zlib
 
 import pytest
 
-from recsys.errors import InvalidRequest
+from recsys.errors import InvalidRequest, PreconditionFailed
 from recsys.ranking.candidates import Candidate, CandidateStatus, Personalization
+from recsys.reasons import Reason
+from storage.takedowns import ImageTakedowns
 
 
 def order(ranking):
@@ -120,6 +122,26 @@ def test_bad_candidates_do_not_fail_the_good_ones(client, candidate):
     assert {each.reason for each in ranking.candidates[:2]} == {""}
     assert "50,000 × 50,000" in failed[1].message
     assert unknown in failed[3].message
+
+
+def test_a_blocked_image_is_not_scored_and_not_recorded(live, client, candidate, png):
+    """Whoever has blocked it: each call asks the database."""
+    stored = client.record_choice("ann", liked=png(250), passed_over=[png(3)]).stored.choice
+    ImageTakedowns(live.store.database, live.store.blobs).block(stored.liked)
+
+    ranking = client.rank(
+        "ann",
+        [candidate("sent", 250), candidate("a", 10), Candidate("known", "", sha256=stored.liked)],
+    )
+
+    assert order(ranking) == ["a", "sent", "known"]
+    assert [each.status for each in ranking.candidates[1:]] == [CandidateStatus.BLOCKED] * 2
+    assert {each.reason for each in ranking.candidates[1:]} == {"IMAGE_BLOCKED"}
+    assert ranking.num_references == 0
+    for image in (png(250), stored.liked):
+        with pytest.raises(PreconditionFailed, match="taken down") as refused:
+            client.record_choice("bob", liked=image)
+        assert refused.value.reason == Reason.IMAGE_BLOCKED
 
 
 def test_nothing_but_bad_candidates_is_an_answer(client):
