@@ -101,8 +101,10 @@ def _draw_card(page: Page, run: ClusterRun, cluster: Cluster) -> None:
     liked = [
         _shown(page, image, Opinion.LIKED, is_noted=False) for image in cluster.liked_images[:5]
     ]
+    pictures = liked or _typical_likes(page, cluster, 5)
+    note = "Standing out" if liked else "Newest likes of typical members"
     words = markup.chips([word.word for word in cluster.words[:5]], style="quiet")
-    st.html(f"{head}{markup.gallery(liked, size='s')}{words}")
+    st.html(f"{head}{markup.note(note)}{markup.gallery(pictures, size='s')}{words}")
     link(
         "Open",
         ViewName.CLUSTERS,
@@ -125,22 +127,36 @@ def _draw_one(page: Page, run: ClusterRun, cluster: Cluster) -> None:
             ]
         )
     )
-    left, right = st.columns(2)
-    with left:
-        st.html(markup.section("Liked more than by other users", below="Most distinctive first."))
-        _draw_images(page, cluster.liked_images, Opinion.LIKED)
-    with right:
-        st.html(markup.section("Liked less than by other users", below="Most distinctive first."))
-        _draw_images(page, cluster.disliked_images, Opinion.PASSED_OVER)
-    _draw_words(cluster)
+    _draw_highlights(page, cluster)
     _draw_members(page, cluster)
     _download_members(page, run, cluster)
 
 
-def _draw_images(page: Page, images: tuple[ClusterImage, ...], opinion: Opinion) -> None:
-    if not images:
-        st.caption("None is distinctive.")
+def _draw_highlights(page: Page, cluster: Cluster) -> None:
+    """Draw what stands out from all other users, or that nothing does."""
+    st.html(
+        markup.section(
+            "What stands out",
+            below="Images and words in which the members differ from all other users by more than"
+            " chance explains, after correction for all comparisons of the run (q at most 0.05).",
+        )
+    )
+    if not (cluster.liked_images or cluster.disliked_images or cluster.words):
+        st.info("Nothing stands out.", icon=":material/balance:")
         return
+    _draw_images(page, "Liked more than by other users", cluster.liked_images, Opinion.LIKED)
+    _draw_images(
+        page, "Liked less than by other users", cluster.disliked_images, Opinion.PASSED_OVER
+    )
+    _draw_words(cluster)
+
+
+def _draw_images(
+    page: Page, heading: str, images: tuple[ClusterImage, ...], opinion: Opinion
+) -> None:
+    if not images:
+        return
+    st.html(markup.section(heading, below="The clearest first."))
     st.html(markup.gallery((_shown(page, each, opinion) for each in images[:12]), size="m"))
 
 
@@ -190,8 +206,17 @@ def _download_members(page: Page, run: ClusterRun, cluster: Cluster) -> None:
 def _shown(
     page: Page, image: ClusterImage, opinion: Opinion, *, is_noted: bool = True
 ) -> ShownImage:
-    note = f"{image.num_likes} of {image.num_likes + image.num_passes} liked it"
+    seen = image.num_likes + image.num_passes
+    note = f"liked in {image.num_likes} of {counted(seen, 'choice')}, all {image.overall_rate:.0%}"
     return shown(page.runtime, image.sha256, opinion, text=note, note=note if is_noted else "")
+
+
+def _typical_likes(page: Page, cluster: Cluster, limit: int) -> list[ShownImage]:
+    """The newest like of each typical member, each image once."""
+    likes: dict[str, str] = {}
+    for user_id in cluster.typical_members[:limit]:
+        likes |= newest_liked(page.runtime, user_id, 1)
+    return [shown(page.runtime, sha256, Opinion.LIKED, text=text) for sha256, text in likes.items()]
 
 
 def _drift(drift: Drift | None) -> tuple[str, str]:

@@ -100,6 +100,11 @@ def title_line(text: str, note: str) -> str:
     return f"<div class='rs-card-head'><b>{escape(text)}</b><span>{escape(note)}</span></div>"
 
 
+def note(text: str) -> str:
+    """A small line that says what follows."""
+    return f"<p class='rs-over'>{escape(text)}</p>"
+
+
 def section(text: str, *, below: str = "") -> str:
     """A heading within a view."""
     lead = f"<p class='rs-lead'>{escape(below)}</p>" if below else ""

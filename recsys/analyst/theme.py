@@ -56,6 +56,7 @@ header[data-testid="stHeader"], #MainMenu, footer, [data-testid="stDecoration"],
   margin: 0; padding: 0; overflow-wrap: anywhere; }
 .rs-over { margin: 0 0 .2rem; font-size: .74rem; font-weight: 600; letter-spacing: .07em;
   text-transform: uppercase; color: #6b7080; }
+.rs-card-head + .rs-over { margin-top: .55rem; }
 .rs-lead { margin: .35rem 0 0; color: #5a6070; font-size: .95rem; line-height: 1.5;
   max-width: 46rem; }
 .rs-section { margin: 1.4rem 0 .1rem; }
@@ -108,6 +109,7 @@ header[data-testid="stHeader"], #MainMenu, footer, [data-testid="stDecoration"],
   background: #eef0fa; color: #2c3f94; white-space: nowrap; }
 .rs-chip.quiet { background: #f1efeb; color: #4b5060; }
 .rs-chip.warn { background: #fdf0de; color: #8a4b06; }
+.rs-over + .rs-gallery { margin-top: .35rem; }
 .rs-card-head + .rs-gallery, .rs-gallery + .rs-chips { margin-top: .7rem; }
 [class*="st-key-card"] .stButton button { min-height: 2rem; padding: .1rem .7rem;
   font-size: .86rem; }

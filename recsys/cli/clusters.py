@@ -18,11 +18,12 @@ from recsys.runtime import Runtime
 if TYPE_CHECKING:
     from storage.clusters.records import Cluster, ClusterImage, ClusterRun
     from storage.histories import HistoryStore
-    from storage.records import VersionSummary
+    from storage.records import Choice, VersionSummary
     from storage.signatures import SignatureStore
 
 _SHORT = 12  # digits of a SHA-256, or of a model version, in a table
 _NUM_WORDS = 6  # of a cluster, in a list
+_NUM_LIKES = 3  # of a typical member
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 RUN = click.option(
@@ -38,7 +39,7 @@ def command() -> None:
     recsys backfill                          # a signature for every user
     recsys clusters build                    # groups of similar signatures
     recsys clusters list
-    recsys clusters show 3 --images liked/   # its favourite images, too
+    recsys clusters show 3 --images liked/   # with images
     recsys clusters export --format parquet clusters/
     """
 
@@ -140,23 +141,28 @@ def list_clusters(run_name: str | None, is_of_runs: bool, is_json: bool) -> None
     "folder",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write the cluster's favourite images to this folder, the most distinctive first.",
+    help="Write the images that stand out as liked to this folder, and the newest that each typical"
+    " member liked.",
 )
 @JSON
 def show(cluster_id: int, run_name: str | None, folder: Path | None, is_json: bool) -> None:
-    """Show what sets CLUSTER apart: words, images by SHA-256, typical members, drift.
+    """Show what sets CLUSTER apart: images by SHA-256, words of prompts, typical members, drift.
 
-    z is the difference from all other users in standard errors; near 0 means no difference.
+    Only what stands out is shown: every image and word is tested in every cluster against all other
+    users, by users (Fisher's exact test), and all tests of a run are corrected together
+    (Benjamini-Hochberg). q is the rate of false discoveries at which it still stands out, at most
+    0.05; z is the difference of choices in standard errors.
     """
     with Runtime(read_settings()) as runtime:
         run = runtime.clusters.run(run_name)
         cluster = runtime.clusters.cluster(run.run_id, cluster_id)
+        likes = _newest_likes(runtime.store, cluster)
         if folder is not None:
-            _write_images(runtime.store, cluster, folder)
+            _write_images(runtime.store, cluster, likes, folder)
     if is_json:
         show_json({"run": run.name} | asdict(cluster))
     else:
-        _show_cluster(cluster)
+        _show_cluster(cluster, likes)
 
 
 @command.command("export")
@@ -239,7 +245,7 @@ def _summary(cluster: "Cluster") -> tuple[object, ...]:
     return (cluster.cluster_id, cluster.size, cluster.cohesion, cluster.medoid or "-", words)
 
 
-def _show_cluster(cluster: "Cluster") -> None:
+def _show_cluster(cluster: "Cluster", likes: "dict[str, list[Choice]]") -> None:
     drift = cluster.drift
     facts: list[tuple[str, str]] = [
         ("cluster", str(cluster.cluster_id)),
@@ -255,16 +261,11 @@ def _show_cluster(cluster: "Cluster") -> None:
     show_table(["property", "value"], facts)
     _show_images("liked more than by other users", cluster.liked_images)
     _show_images("liked less than by other users", cluster.disliked_images)
-    words = [
-        (word.word, f"{word.rate:.1%}", f"{word.overall_rate:.1%}", f"{word.z:.1f}")
-        for word in cluster.words
-    ]
-    if words:
-        show_table(["word", "of its choices", "of everyone's", "z"], words)
-    else:
-        click.echo("no word of its prompts is distinctive\n")
-    members = [(user_id,) for user_id in cluster.typical_members]
-    show_table(["typical members, the medoid first"], members)
+    _show_words(cluster)
+    if not (cluster.liked_images or cluster.disliked_images or cluster.words):
+        click.echo("nothing stands out: no image or word differs by more than chance explains\n")
+    rows = [(user_id, _prompts(likes[user_id])) for user_id in cluster.typical_members]
+    show_table(["typical members, the medoid first", "newest likes, by prompt"], rows)
 
 
 def _show_images(title: str, images: "tuple[ClusterImage, ...]") -> None:
@@ -275,15 +276,55 @@ def _show_images(title: str, images: "tuple[ClusterImage, ...]") -> None:
             image.num_passes,
             f"{image.overall_rate:.0%}",
             f"{image.z:.1f}",
+            _rate(image.q),
         )
         for image in images
     ]
-    show_table([title, "liked", "passed over", "everyone likes", "z"], rows)
+    if rows:
+        show_table([title, "liked", "passed over", "everyone likes", "z", "q"], rows)
 
 
-def _write_images(store: "HistoryStore", cluster: "Cluster", folder: Path) -> None:
+def _show_words(cluster: "Cluster") -> None:
+    rows = [
+        (
+            word.word,
+            f"{word.rate:.1%}",
+            f"{word.overall_rate:.1%}",
+            f"{word.z:.1f}",
+            _rate(word.q),
+        )
+        for word in cluster.words
+    ]
+    if rows:
+        show_table(["word", "of its choices", "of everyone's", "z", "q"], rows)
+
+
+def _prompts(choices: "list[Choice]") -> str:
+    return "; ".join(choice.prompt for choice in choices if choice.prompt)
+
+
+def _rate(q: float | None) -> str:
+    return "" if q is None else f"{q:.1g}"
+
+
+def _newest_likes(store: "HistoryStore", cluster: "Cluster") -> "dict[str, list[Choice]]":
+    """The newest choices of each typical member that liked an image."""
+    read = {user_id: store.read(user_id, limit=_NUM_LIKES) for user_id in cluster.typical_members}
+    return {
+        user_id: [each.choice for each in history.choices[::-1] if each.choice.liked is not None]
+        for user_id, history in read.items()
+    }
+
+
+def _write_images(
+    store: "HistoryStore", cluster: "Cluster", likes: "dict[str, list[Choice]]", folder: Path
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(cluster.liked_images, start=1):
-        suffix = _SUFFIXES.get(store.image_facts(image.sha256).media_type, "")
-        name = f"{number:02}-{image.sha256[:_SHORT]}{suffix}"
-        (folder / name).write_bytes(store.image(image.sha256))
+    clearest = [image.sha256 for image in cluster.liked_images]
+    newest = dict.fromkeys(choices[0].liked for choices in likes.values() if choices)
+    typical = [sha256 for sha256 in newest if sha256 is not None and sha256 not in clearest]
+    for prefix, images in (("", clearest), ("typical-", typical)):
+        for number, sha256 in enumerate(images, start=1):
+            suffix = _SUFFIXES.get(store.image_facts(sha256).media_type, "")
+            name = f"{prefix}{number:02}-{sha256[:_SHORT]}{suffix}"
+            (folder / name).write_bytes(store.image(sha256))

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from recsys.clusters.facts import image_facts, word_facts
+from recsys.clusters.facts import cluster_facts
 from recsys.clusters.group import UNCLUSTERED, Grouping, group, read_signatures
 from storage.clusters.building import ClusterBuilder
 from storage.clusters.opinions import count_opinions, image_opinions, prompt_uses
@@ -23,9 +23,9 @@ def build_clusters(
     num_clusters: int | None = None,
     min_size: int | None = None,
 ) -> ClusterRun:
-    """Cluster all users who have a signature, and store what is characteristic of each cluster.
+    """Cluster all users who have a signature, and store what stands out in each cluster.
 
-    Memory holds the vectors and a few images and words of each cluster, but no histories.
+    Memory holds the vectors, and the images and words that may stand out, but no histories.
 
     Args:
         database: with a current schema.
@@ -73,20 +73,20 @@ def _add_members(
 
 def _drafts(database: Database, run_id: int, grouping: Grouping) -> list[ClusterDraft]:
     likes, passes = count_opinions(database)
-    images = image_facts(
+    facts = cluster_facts(
         image_opinions(database, run_id),
+        lambda: prompt_uses(database, run_id),
         grouping.num_clusters,
         like_rate=(likes + 1) / (likes + passes + 2),
     )
-    words = word_facts(lambda: prompt_uses(database, run_id), grouping.num_clusters)
     return [
         ClusterDraft(
             place=place,
             cohesion=float(grouping.similarity[grouping.labels == place].mean()),
             centroid=grouping.centroids[place],
-            liked_images=images[place].liked,
-            disliked_images=images[place].disliked,
-            words=words[place],
+            liked_images=facts[place].liked,
+            disliked_images=facts[place].disliked,
+            words=facts[place].words,
         )
         for place in range(grouping.num_clusters)
     ]

@@ -29,6 +29,7 @@ _MIN_SIZE = 5
 _MAX_BY_DEFAULT = 64  # nobody reads more clusters than this
 _ROWS_AT_ONCE = 10_000
 _SMALLEST_NORM = 1e-12
+_DECIMALS = 6
 
 UnitVectors = Float32[np.ndarray, "N E"]
 Labels = Int64[np.ndarray, " N"]
@@ -217,7 +218,9 @@ def _grouping(
     for place in range(len(numbers)):
         members = renamed == place
         centroids[place] = _of_length_one(vectors[members].mean(axis=0, dtype=np.float64)[None])[0]
-        similarity[members] = np.clip(vectors[members] @ centroids[place], -1, 1)
+        cosines = vectors[members].astype(np.float64) @ centroids[place]
+        # Rounded, so that equal ones are equal on every machine and the id decides.
+        similarity[members] = np.clip(np.round(cosines, _DECIMALS), -1, 1)
     return Grouping(renamed, centroids, similarity, method, parameters)
 
 

@@ -1,9 +1,9 @@
-"""What the clusters of a run liked, passed over and wrote, counted in SQL and streamed."""
+"""What the clusters of a run liked and passed over, and what users wrote: counted by SQL."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Integer, Select, and_, func, literal, select, union_all
+from sqlalchemy import Integer, Select, and_, case, func, literal, select, union_all
 
 from storage.clusters.records import ImageOpinion, PromptUse
 from storage.database import Database
@@ -31,15 +31,29 @@ def image_opinions(database: Database, run_id: int) -> Iterator[ImageOpinion]:
         PassedOverRow.sha256, ChoiceRow.user_id, literal(0, Integer).label("likes")
     ).join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
     seen = union_all(liked, passed).subquery()
-    place = func.coalesce(ClusterMemberRow.place, NO_CLUSTER).label("place")
-    query = (
-        select(seen.c.sha256, place, func.sum(seen.c.likes), func.count())
-        .outerjoin(ClusterMemberRow, _is_member(run_id, seen.c.user_id))
-        .group_by(seen.c.sha256, place)
-        .order_by(seen.c.sha256)
+    likes, times = func.sum(seen.c.likes).label("likes"), func.count().label("times")
+    by_user = (
+        select(seen.c.sha256, seen.c.user_id, likes, times)
+        .group_by(seen.c.sha256, seen.c.user_id)
+        .subquery()
     )
-    for sha256, at, num_likes, num_seen in _streamed(database, query):
-        yield ImageOpinion(sha256, at, int(num_likes), int(num_seen) - int(num_likes))
+    place = func.coalesce(ClusterMemberRow.place, NO_CLUSTER).label("place")
+    is_liker = case((2 * by_user.c.likes > by_user.c.times, 1), else_=0)
+    query = (
+        select(
+            by_user.c.sha256,
+            place,
+            func.sum(by_user.c.likes),
+            func.sum(by_user.c.times - by_user.c.likes),
+            func.count(),
+            func.sum(is_liker),
+        )
+        .outerjoin(ClusterMemberRow, _is_member(run_id, by_user.c.user_id))
+        .group_by(by_user.c.sha256, place)
+        .order_by(by_user.c.sha256)
+    )
+    for sha256, at, *counts in _streamed(database, query):
+        yield ImageOpinion(sha256, at, *(int(count) for count in counts))
 
 
 def count_opinions(database: Database) -> tuple[int, int]:
@@ -51,7 +65,7 @@ def count_opinions(database: Database) -> tuple[int, int]:
 
 
 def prompt_uses(database: Database, run_id: int) -> Iterator[PromptUse]:
-    """Count how often each cluster used each prompt that is not empty.
+    """Count how often each user used each prompt that is not empty, grouped by user.
 
     Args:
         database: with a current schema.
@@ -59,19 +73,14 @@ def prompt_uses(database: Database, run_id: int) -> Iterator[PromptUse]:
     """
     place = func.coalesce(ClusterMemberRow.place, NO_CLUSTER).label("place")
     query = (
-        select(
-            ChoiceRow.prompt,
-            place,
-            func.count(),
-            func.min(ChoiceRow.user_id),
-            func.max(ChoiceRow.user_id),
-        )
+        select(ChoiceRow.prompt, place, ChoiceRow.user_id, func.count())
         .outerjoin(ClusterMemberRow, _is_member(run_id, ChoiceRow.user_id))
         .where(ChoiceRow.prompt != "")
-        .group_by(ChoiceRow.prompt, place)
+        .group_by(ChoiceRow.user_id, place, ChoiceRow.prompt)
+        .order_by(ChoiceRow.user_id)
     )
-    for prompt, at, num_choices, first, last in _streamed(database, query):
-        yield PromptUse(prompt, at, num_choices, first, last)
+    for row in _streamed(database, query):
+        yield PromptUse(*row)
 
 
 def _is_member(run_id: int, user_id: Any) -> Any:

@@ -67,6 +67,8 @@ class ClusterImage:
         num_passes: choices of members that passed it over.
         overall_rate: of all choices that show it, the share that liked it, 0 to 1.
         z: log-odds ratio of likes against everyone else, in standard errors; above 0: liked more.
+        num_users: who saw it, members or not; None where it is not told.
+        q: the false discovery rate at which it stands out, 0 to 1; None where it is not told.
     """
 
     sha256: str
@@ -74,6 +76,8 @@ class ClusterImage:
     num_passes: int
     overall_rate: float
     z: float
+    num_users: int | None = None
+    q: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +89,14 @@ class ClusterWord:
         rate: of members' choices with a prompt, the share that contains it, 0 to 1.
         overall_rate: of everyone's choices with a prompt, likewise.
         z: log-odds ratio against everyone else, in standard errors; 2 or more.
+        q: the false discovery rate at which it stands out, 0 to 1; None where it is not told.
     """
 
     word: str
     rate: float
     overall_rate: float
     z: float
+    q: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +125,9 @@ class Cluster:
         cohesion: mean cosine of members to the centroid, -1 to 1, when it was built.
         medoid: the member with the highest mean cosine to all members; None once all are erased.
         typical_members: user ids nearest the centroid, the nearest first; the medoid is the first.
-        liked_images: liked more than by everyone else, the clearest first.
-        disliked_images: liked less than by everyone else, the clearest first.
-        words: in members' prompts more often than in everyone else's, the clearest first.
+        liked_images: that stand out as liked more than by everyone else, the clearest first.
+        disliked_images: that stand out as liked less than by everyone else, the clearest first.
+        words: that stand out as more frequent in members' prompts, the clearest first.
         drift: since the previous run; None for a new cluster.
     """
 
@@ -166,28 +172,30 @@ class ImageOpinion:
         place: of the cluster within its run; -1 for users in no cluster.
         num_likes: choices that liked it.
         num_passes: choices that passed it over.
+        num_users: who saw it, each once.
+        num_likers: of them, those who liked it more often than they passed it over.
     """
 
     sha256: str
     place: int
     num_likes: int
     num_passes: int
+    num_users: int
+    num_likers: int
 
 
 @dataclass(frozen=True, slots=True)
 class PromptUse:
-    """How often one cluster used one prompt.
+    """How often one user used one prompt.
 
     Attributes:
         prompt: not empty.
-        place: of the cluster within its run; -1 for users in no cluster.
+        place: of the user's cluster within its run; -1 for none.
+        user_id: of the user.
         num_choices: with this prompt.
-        first_user: of the users who used it, the first by id.
-        last_user: the last by id; the same if there is only one.
     """
 
     prompt: str
     place: int
+    user_id: str
     num_choices: int
-    first_user: str
-    last_user: str

@@ -211,7 +211,10 @@ def _images(
     if place is not None:
         query = query.where(row.place == place)
     return {
-        at: [ClusterImage(i.sha256, i.num_likes, i.num_passes, i.overall_rate, i.z) for i in rows]
+        at: [
+            ClusterImage(i.sha256, i.num_likes, i.num_passes, i.overall_rate, i.z, i.num_users, i.q)
+            for i in rows
+        ]
         for at, rows in groupby(session.scalars(query), key=lambda image: image.place)
     }
 

@@ -101,8 +101,8 @@ def _fill(store: HistoryStore, version: str) -> None:
 
 
 def _choose(store: HistoryStore, number: int, group: int, turn: int) -> None:
-    # Images are shared within a group, so that clusters have opinions of them.
-    images = [picture(group, 10 * group + turn), picture((group + 1) % 3, 100 + 10 * group + turn)]
+    # What one group likes another passes over, so that clusters differ in their opinions.
+    images = [picture(each, 10 * each + turn) for each in (group, (group + 1) % 3)]
     facts = [inspect(data) for data in images]
     choice = Choice(
         user_id=user_name(number),

@@ -117,6 +117,17 @@ def test_an_unknown_cluster_is_a_sentence(page, storage):
     assert "no cluster" in info.value
 
 
+def test_of_a_cluster_without_highlights_it_says_so(page, storage):
+    _execute(storage, "DELETE FROM cluster_images")
+    assert "Newest likes of typical members" in _html(page(view="clusters"))
+    assert "red" in _html(page(view="clusters", cluster="1")), "a word still stands out"
+    _execute(storage, "UPDATE clusters SET words = '[]'")
+
+    app = page(view="clusters", cluster="1")
+
+    assert [info.value for info in app.info] == ["Nothing stands out."]
+
+
 def test_a_window_leaves_out_who_chose_at_another_time(page, storage):
     app = page()
     app.session_state["chosen_from"] = None

@@ -167,7 +167,9 @@ def test_a_cluster_is_opened(visit):
 
     assert window.locator(".rs-gallery.rs-m .rs-liked img").count() > 0
     assert window.locator(".rs-gallery.rs-m .rs-passed img").count() > 0
-    assert window.locator(".rs-bar").count() > 0, "words of their prompts"
+    words = window.locator(".rs-bar span").all_inner_texts()
+    assert len(words) == 1, "the colour alone: everyone writes of a house"
+    assert words[0] in ("red", "green", "blue")
     members = _downloaded(window, "members as CSV")
     assert len({int(row["user_id"][-2:]) % 3 for row in members}) == 1
 

@@ -82,6 +82,9 @@ def test_build_list_and_show(run, signatures) -> None:
     assert shown["drift"] is None
     table = run("clusters", "show", str(fox_lovers)).stdout
     assert all(text in table for text in ["fox", signatures["fox"], shown["medoid"], "cohesion"])
+    assert "nothing stands out" not in table
+    assert all(fact["q"] < 0.05 for fact in [*shown["liked_images"], *shown["words"]])
+    assert shown["liked_images"][0]["num_users"] == NUM_USERS
     assert "spring" in run("clusters", "list").stdout
     assert "hdbscan" in run("clusters", "list", "--runs").stdout
     assert json.loads(run("clusters", "list", "--runs", "--json").stdout) == [built]
@@ -111,6 +114,25 @@ def test_images_liked_most_are_written(run, home: Path, store, signatures) -> No
     (path,) = (home / "liked").iterdir()
     assert path.name == f"01-{signatures['fox'][:12]}.png"
     assert path.read_bytes() == store.image(signatures["fox"])
+
+
+def test_what_chance_explains_does_not_stand_out(run, home: Path, store, picture) -> None:
+    """In both clusters, half of the members like the fox and half the castle."""
+    data = {name: picture(seed) for seed, name in enumerate(["fox", "castle"])}
+    facts = {name: inspect(each) for name, each in data.items()}
+    given = {facts[name].sha256: (facts[name], each) for name, each in data.items()}
+    for number, user_id in enumerate(USERS):
+        liked, passed = ("fox", "castle") if number // 2 % 2 else ("castle", "fox")
+        more = {"prompt": f"a {liked} in snow", "chosen_at": AT, "source": "test"}
+        store.append(Choice(user_id, facts[liked].sha256, (facts[passed].sha256,), **more), given)
+    put_signatures(store, USERS)
+    run("clusters", "build")
+    shown = run("clusters", "show", "1", "--images", "liked").stdout
+    assert "nothing stands out" in shown
+    assert "liked more" not in shown
+    assert "a fox in snow" in shown, "what typical members like is told instead"
+    names = sorted(path.name for path in (home / "liked").iterdir())
+    assert [name[:10] for name in names] == ["typical-01", "typical-02"]
 
 
 @pytest.mark.usefixtures("signatures")

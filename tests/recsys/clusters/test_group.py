@@ -54,6 +54,14 @@ def test_centroids_are_means_of_length_one() -> None:
         )
 
 
+def test_two_members_are_equally_near_to_their_centroid() -> None:
+    """As they are by definition, whatever the rounding of a machine."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        found = group(unit(rng.normal(size=(2, 64))), method="kmeans", num_clusters=1)
+        assert found.similarity[0] == found.similarity[1]
+
+
 def test_the_nearest_to_the_centroid_is_the_medoid() -> None:
     """The one with the highest mean cosine to all members, by definition and by brute force."""
     vectors, _ = mixture(40, spread=0.5)

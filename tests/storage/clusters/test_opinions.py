@@ -40,8 +40,11 @@ def choices(store):
 
 def test_images_are_counted_by_cluster(store, run_id: int, monkeypatch) -> None:
     monkeypatch.setattr(opinions, "_ROWS_AT_ONCE", 2)
-    likes, passes = Counter(), Counter()
+    likes, passes, balance = Counter(), Counter(), Counter()
     for place, choice in choices(store):
+        shown = [(choice.liked, 1)] if choice.liked else []
+        for sha256, liked in [*shown, *((sha256, -1) for sha256 in choice.passed_over)]:
+            balance[sha256, place, choice.user_id] += liked
         likes.update([(choice.liked, place)] if choice.liked else [])
         passes.update((sha256, place) for sha256 in choice.passed_over)
     found = list(image_opinions(store.database, run_id))
@@ -50,21 +53,22 @@ def test_images_are_counted_by_cluster(store, run_id: int, monkeypatch) -> None:
     for each in found:
         assert each.num_likes == likes[each.sha256, each.place]
         assert each.num_passes == passes[each.sha256, each.place]
+        of_users = [n for (*key, _), n in balance.items() if key == [each.sha256, each.place]]
+        assert each.num_users == len(of_users)
+        assert each.num_likers == sum(n > 0 for n in of_users)
     digests = [each.sha256 for each in found]
     assert digests == sorted(digests)  # all of an image's together
     assert count_opinions(store.database) == (likes.total(), passes.total())
 
 
-def test_prompts_are_counted_by_cluster(store, run_id: int) -> None:
-    uses, users = Counter(), {}
-    for place, choice in choices(store):
-        if choice.prompt:
-            uses[choice.prompt, place] += 1
-            users.setdefault((choice.prompt, place), set()).add(choice.user_id)
-    found = {(each.prompt, each.place): each for each in prompt_uses(store.database, run_id)}
-    assert {key: each.num_choices for key, each in found.items()} == uses
-    for key, each in found.items():
-        assert (each.first_user, each.last_user) == (min(users[key]), max(users[key]))
+def test_prompts_are_counted_by_user(store, run_id: int) -> None:
+    uses = Counter(
+        (choice.prompt, place, choice.user_id) for place, choice in choices(store) if choice.prompt
+    )
+    found = list(prompt_uses(store.database, run_id))
+    assert {(each.prompt, each.place, each.user_id): each.num_choices for each in found} == uses
+    users = [each.user_id for each in found]
+    assert users == sorted(users)  # all of a user's together
 
 
 def test_nothing_is_counted_where_nothing_is(database) -> None:

@@ -72,12 +72,12 @@ def by_id(clusters: ClusterStore, name: str) -> dict[int, set[str]]:
 
 def test_a_run_comes_back_as_it_was_built(clusters, build, people, digest) -> None:
     images = [
-        ClusterImage(digest("u00"), 3, 0, 0.5, 2.5),
+        ClusterImage(digest("u00"), 3, 0, 0.5, 2.5, 9, 0.01),
         ClusterImage(digest("u01"), 2, 0, 0.5, 3.5),
         ClusterImage(digest("common"), 0, 4, 0.5, -1.5),
         ClusterImage(digest("never stored"), 9, 0, 0.5, 9.5),
     ]
-    words = (ClusterWord("fox", 0.5, 0.25, 2.0),)
+    words = (ClusterWord("fox", 0.5, 0.25, 2.0, 0.04),)
     given = [draft(0, images=images, words=words), draft(1, 0, 1)]
     build(people[:7], people[7:10], name="spring", drafts=given)
     run = clusters.run()
