@@ -102,7 +102,7 @@ tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: under t
 	@$(in_world) world create --users $(USERS) --seed 1
 	@$(in_world) world create --users $(JUDGES) --seed 2
 	@$(in_world) pretrain $(RUN) --threads 1
-	@$(in_world) train tiny --only 's1-*' --base $(RUN)/base --out $(RUN) --threads 1
+	@$(in_world) train tiny --synthetic --only 's1-*' --base $(RUN)/base --out $(RUN) --threads 1
 	@$(in_world) evaluate $(RUN)/final --out $(RUN)/report
 	@$(PY) -m training.fitting.card $(RUN) $(RUN)/report/report.json recsys/checkpoints/tiny
 
@@ -117,7 +117,7 @@ change_tokens5 := --set scorer.num_preference_tokens=5
 change_tokens20 := --set scorer.num_preference_tokens=20
 
 ablations: $(STAMP) ## Train the variants of Tab. 5 and 6 on the base of `make tiny`, and compare them
-	@$(foreach variant,$(VARIANTS),$(in_world) train tiny --only 's1-*' --base $(RUN)/base \
+	@$(foreach variant,$(VARIANTS),$(in_world) train tiny --synthetic --only 's1-*' --base $(RUN)/base \
 		--out $(RUN)/ablations/$(variant) --set first.plan.num_steps=$(STEPS) --set second.plan.num_steps=50 $(change_$(variant)) --threads 1;)
 	@$(in_world) evaluate $(RUN)/ablations/full/final --out $(RUN)/ablations/report --no-baselines \
 		$(foreach variant,$(filter-out full,$(VARIANTS)),--against $(variant)=$(RUN)/ablations/$(variant)/final)

@@ -55,8 +55,9 @@ class Settings(BaseSettings):
     )
     identity_key: SecretStr | None = Field(
         None,
-        description="secret keys, separated by commas, that tell who was erased: the current one"
-        " first, then older ones; none: the key in identity.key beside the default database",
+        description="secret keys, separated by commas, that tell who was erased and whom a"
+        " checkpoint learned from: the current one first, then older ones; none: the key in"
+        " identity.key beside the default database",
     )
     checkpoint: str = Field(
         "tiny", description="the scorer's checkpoint: a folder, or the name of a shipped one"

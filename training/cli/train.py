@@ -44,6 +44,12 @@ if TYPE_CHECKING:
     help="Skip stage 1 and start stage 2 from this checkpoint, trained on the same choices.",
 )
 @click.option(
+    "--synthetic",
+    "is_synthetic",
+    is_flag=True,
+    help="The users do not exist: trained_on.json gets digests of them that need no identity key.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Estimate parameters, memory and time, and train nothing."
 )
 @THREADS
@@ -56,6 +62,7 @@ def train(
     device: str,
     workers: int,
     stage1: Path | None,
+    is_synthetic: bool,
     dry_run: bool,
     threads: int | None,
 ) -> None:
@@ -64,6 +71,9 @@ def train(
     Training has the paper's two stages: first the adapter with the preference tokens, then the
     preference tokens alone. To resume, run the same command again. Under `accelerate launch` it
     runs in several processes.
+
+    The database keeps where the run is, and trained_on.json there whom it learned from, as digests:
+    so that an evaluation leaves these users out, and an erasure tells what learned from a user.
     """
     from rich.console import Console
 
@@ -91,6 +101,7 @@ def train(
         device=device,
         workers=workers,
         stage1=stage1,
+        is_synthetic=is_synthetic,
         threads=threads,
     )
 
@@ -104,6 +115,7 @@ def _train(
     device: str,
     workers: int,
     stage1: Path | None,
+    is_synthetic: bool,
     threads: int | None,
 ) -> None:
     from fnmatch import fnmatchcase
@@ -130,6 +142,7 @@ def _train(
             users=users,
             limits=runtime.image_limits,
             stage1=stage1,
+            is_synthetic=is_synthetic,
         )
         checkpoint = training.run()
     click.echo(f"checkpoint: {checkpoint}")

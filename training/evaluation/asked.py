@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recsys.history import Pair, select
+from recsys.scorer.trained_on import TrainedOn
 from training.data.samples import PairTable, Sample, images_of
-from training.data.trained_on import TrainedOn
 from training.evaluation.questions import (
     OneOfFour,
     Opposed,

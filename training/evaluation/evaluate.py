@@ -7,10 +7,11 @@ from pathlib import Path
 from recsys.counts import counted
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
+from recsys.scorer.trained_on import TrainedOn, read_trained_on
 from storage.histories import HistoryStore
 from training.data.features import ImageFeatures, stored_images
 from training.data.samples import read_pair_table
-from training.data.trained_on import histories_digest, read_trained_on
+from training.data.trained_on import histories_digest
 from training.evaluation.asked import Asked, NamedPairs, ask
 from training.evaluation.judge import Judge
 from training.evaluation.results import Results
@@ -38,7 +39,7 @@ def evaluate(
 
     Args:
         checkpoint: folder, or the name of a shipped one.
-        store: the users' choices.
+        store: the users' choices, and the keys that tell whom the checkpoint learned from.
         tell: called with what is being measured.
         num_pairs: pairs asked of each user, at most.
         most_users: so many unseen and seen users, drawn by the seed; all by default.
@@ -60,9 +61,10 @@ def evaluate(
     scorer = load_scorer(folder)
     tell("reading choices")
     table = read_pair_table(store)
+    record = read_trained_on(folder, store.keys.known())
     asked = ask(
         table,
-        read_trained_on(folder),
+        record if record is not None and record.can_tell else None,
         seed=seed,
         num_references=scorer.config.num_references,
         num_pairs=num_pairs,
@@ -92,12 +94,18 @@ def evaluate(
         seed=seed,
         num_references=scorer.config.num_references,
         by_table={each.name: each.measure(judge) for each in TABLES if each.name not in without},
-        notes=tuple(_notes(asked)),
+        notes=tuple(_notes(asked, record)),
     )
 
 
-def _notes(asked: Asked) -> Iterator[str]:
-    if not asked.is_certain:
+def _notes(asked: Asked, record: TrainedOn | None) -> Iterator[str]:
+    if record is not None and not record.can_tell:
+        yield (
+            f"The checkpoint says whom it learned from under the identity key {record.key_id}, "
+            "which is not among those given (identity_key): everybody is counted as unseen, which "
+            "flatters it if some were learned from."
+        )
+    elif not asked.is_certain:
         yield (
             "The checkpoint does not say whom it learned from: everybody is counted as unseen, "
             "which flatters it if some were learned from."

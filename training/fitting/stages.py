@@ -11,12 +11,14 @@ from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import read_preference_tokens, save_scorer
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
+from recsys.scorer.trained_on import TrainedOn, read_trained_on, write_trained_on
 from storage.histories import HistoryStore
+from storage.trainings import TrainingStore
 from training.data.batches import Batches, batches, without_rows
 from training.data.encoding import Encoder, Fresh, Upcoming, encode_all
 from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.splits import Split, prompt_weights, split, write_split
-from training.data.trained_on import read_trained_on, trained_on, write_trained_on
+from training.data.trained_on import trained_on
 from training.fitting.assembly import (
     base_of,
     build_scorer,
@@ -42,7 +44,8 @@ class Training:
         recipe: all that decides the run, beside base and choices.
         base: folder or hub id of the base model.
         store: the choices learned from.
-        folder: receives states, logs, run.json, split.json and the checkpoints stage1/ and final/.
+        folder: receives states, logs, run.json, split.json and the checkpoints stage1/ and final/,
+            and, like these, trained_on.json. The database keeps where it is.
         console: where progress is shown.
         device: where the model is trained.
         processes: those that share the work.
@@ -51,6 +54,8 @@ class Training:
         limits: of each image, bytes and pixels.
         stage1: a checkpoint whose adapter and preference tokens stage 2 begins with, in place of
             a stage 1 of this run; it must have learned from the same choices.
+        is_synthetic: the users do not exist, so trained_on.json has plain digests of them, which
+            everybody can check. Of others they are made under the store's identity key.
     """
 
     recipe: Recipe
@@ -64,6 +69,7 @@ class Training:
     users: Sequence[str] | None = None
     limits: ImageLimits = DEFAULT_LIMITS
     stage1: Path | None = None
+    is_synthetic: bool = False
 
     def run(self) -> Path:
         """Run both stages, resuming an interrupted run, and save a checkpoint after each.
@@ -74,6 +80,7 @@ class Training:
         Raises:
             CheckpointRefused: if the base or an adapter cannot be loaded.
             Leakage, ValueError: if the choices are too few for the parts of the split.
+            IdentityKeyMissing: if there is no key for trained_on.json.
             LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `stream_images` raise.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,14 +88,18 @@ class Training:
         parts = split(table, self.recipe.split)
         SignatureFit(self.recipe, self.store, parts.train).check()
         identity = run_identity(self.recipe, self.base, parts, stage1=self.stage1)
+        learned = self._record(parts)
         if self.processes.is_main:
+            # Before the first state is saved: it holds something of those learned from, too.
+            write_trained_on(learned, self.folder)
+            TrainingStore(self.store.database).record(str(self.folder.resolve()))
             write_split(parts, self.folder / "split.json")
             write_run(self.recipe, parts, self.folder, identity, num_processes=self.processes.count)
         scorer = self._initial_scorer(parts)
         encoder = self._encoder(scorer, parts)
         if self.stage1 is None:
             self._stage(self.recipe.first, scorer, parts, encoder, identity)
-            self._save(scorer, parts, self.folder / "stage1")
+            self._save(scorer, learned, self.folder / "stage1")
         if self.recipe.second.plan.num_steps and second_parameters(scorer):
             scorer = self._for_second_stage(scorer)
             self._stage(self.recipe.second, scorer, parts, encoder.of(scorer), identity)
@@ -96,8 +107,19 @@ class Training:
         calibrate(scorer, encoder, draw_validation(self.recipe, parts, encoder.bad))
         signing = SignatureFit(self.recipe, self.store, without_rows(parts.train, encoder.bad))
         write_signature = signing.writer(scorer, encoder, self.console)
-        self._save(scorer, parts, self.folder / "final", write_signature)
+        self._save(scorer, learned, self.folder / "final", write_signature)
+        if self.processes.is_main:
+            folder = str(self.folder.resolve())
+            TrainingStore(self.store.database).record(folder, scorer.model_version)
         return self.folder / "final"
+
+    def _record(self, parts: Split) -> TrainedOn:
+        return trained_on(
+            parts.train,
+            validation=[u for u in parts.whole.pairs if self.recipe.split.holds_user(u)],
+            parts=parts.digests,
+            key=None if self.is_synthetic else self.store.keys.needed().current,
+        )
 
     def _initial_scorer(self, parts: Split) -> PreferenceScorer:
         """The scorer that this run begins with."""
@@ -219,7 +241,7 @@ class Training:
     def _save(
         self,
         scorer: PreferenceScorer,
-        parts: Split,
+        learned: TrainedOn,
         folder: Path,
         write_more: Callable[[Path], None] = lambda folder: None,
     ) -> None:
@@ -233,11 +255,6 @@ class Training:
             tokenizer=load_tokenizer(self.base, revision=self.recipe.base.revision),
             base_files=Path(self.base) if travels else None,
             write_more=write_more,
-        )
-        learned = trained_on(
-            parts.train,
-            validation=[u for u in parts.whole.pairs if self.recipe.split.holds_user(u)],
-            parts=parts.digests,
         )
         write_trained_on(learned, folder)
 

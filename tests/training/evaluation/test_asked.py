@@ -1,22 +1,23 @@
 """Who may be asked about what, given whom a checkpoint learned from."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from recsys.history import Pair
+from recsys.scorer.checkpoint import find_checkpoint
+from recsys.scorer.trained_on import read_trained_on, user_digest, write_trained_on
+from storage.errors import IdentityKeyMissing
+from storage.identity_keys import IdentityKeys
 from training.data.samples import PairTable, images_of
-from training.data.trained_on import (
-    histories_digest,
-    read_trained_on,
-    trained_on,
-    user_digest,
-    write_trained_on,
-)
+from training.data.trained_on import histories_digest, trained_on
 from training.evaluation.asked import Asked, ask, read_pairs, read_users
 
 NUM_PAIRS = 12
+KEYS = IdentityKeys.of(["a key for the tests"])
+KEY = KEYS.current
 
 
 def chain(first: int, count: int = NUM_PAIRS) -> tuple[Pair, ...]:
@@ -40,7 +41,7 @@ def asked(**options) -> Asked:
 def learned(until: int, *users: str):
     """A record of having learned from the first `until` pairs of each user."""
     kept = {user: histories().pairs[user][:until] for user in users}
-    return trained_on(PairTable(kept, histories().images), parts={})
+    return trained_on(PairTable(kept, histories().images), parts={}, key=KEY)
 
 
 def test_without_a_record_everybody_is_unseen_and_it_is_said() -> None:
@@ -64,7 +65,7 @@ def test_a_user_learned_from_to_the_end_is_not_asked() -> None:
 
 
 def test_users_validated_on_are_asked_nothing() -> None:
-    record = trained_on(PairTable({}, ()), validation=["u2"], parts={})
+    record = trained_on(PairTable({}, ()), validation=["u2"], parts={}, key=KEY)
     assert set(asked(trained=record).unseen) == {"u0", "u1", "u3"}
 
 
@@ -74,7 +75,7 @@ def test_an_image_validated_on_is_asked_of_nobody() -> None:
     pairs = known.pairs | {
         "u1": (*known.pairs["u1"], replace(shared, chosen_at=50.0, choice=NUM_PAIRS))
     }
-    record = trained_on(PairTable({}, ()), validation=["u2"], parts={})
+    record = trained_on(PairTable({}, ()), validation=["u2"], parts={}, key=KEY)
     for seed in range(5):
         found = asked(table=PairTable(pairs, known.images), trained=record, num_pairs=99, seed=seed)
         assert not images_of(found.unseen["u1"].pairs) & images_of([shared])
@@ -84,7 +85,7 @@ def test_an_image_validated_on_is_asked_of_nobody() -> None:
 def test_users_learned_from_are_asked_about_prompts_that_were_held_out() -> None:
     known = histories()
     kept = tuple(pair for pair in known.pairs["u0"] if pair.prompt != "p5")
-    record = trained_on(PairTable({"u0": kept}, known.images), parts={})
+    record = trained_on(PairTable({"u0": kept}, known.images), parts={}, key=KEY)
     found = asked(trained=record)
     assert [pair.prompt for pair in found.seen["u0"].pairs] == ["p5"]
 
@@ -174,11 +175,52 @@ def test_a_file_without_users_is_refused(tmp_path: Path) -> None:
 def test_the_record_of_training_names_no_user(tmp_path: Path) -> None:
     record = learned(8, "u0")
     write_trained_on(record, tmp_path)
-    assert read_trained_on(tmp_path) == record
-    assert "u0" not in (tmp_path / "trained_on.json").read_text()
+    text = (tmp_path / "trained_on.json").read_text()
+    assert read_trained_on(tmp_path, KEYS) == record
+    for told in ("u0", "p3", KEY.secret.decode(), KEY.secret.hex()):
+        assert told not in text
+    for tried in ("u0", "p3"):  # whoever has the file alone can try all ids and prompts
+        assert user_digest(None, tried) not in text
     assert record.until("u0") == 7.0
     assert record.until("u1") is None
-    assert user_digest("u0") != user_digest("u1")
+    assert (record.holds("u0"), record.holds("u1")) == (True, False)
+    assert user_digest(KEY, "u0") != user_digest(KEY, "u1")
+
+
+def test_without_its_key_a_record_tells_nothing_of_users(tmp_path: Path) -> None:
+    write_trained_on(learned(8, "u0"), tmp_path)
+    for keys in (IdentityKeys(), IdentityKeys.of(["another key for the tests"])):
+        record = read_trained_on(tmp_path, keys)
+        assert not record.can_tell
+        assert record.parts == {}
+        with pytest.raises(IdentityKeyMissing, match=KEY.key_id):
+            record.holds("u0")
+    older = IdentityKeys.of(["another key for the tests", "a key for the tests"])
+    assert read_trained_on(tmp_path, older).holds("u0")
+
+
+def test_a_synthetic_worlds_record_can_be_checked_by_everybody(tmp_path: Path) -> None:
+    kept = {"u0": histories().pairs["u0"][:8]}
+    record = trained_on(PairTable(kept, histories().images), validation=["u2"], parts={}, key=None)
+    write_trained_on(record, tmp_path)
+    found = read_trained_on(tmp_path)
+    assert found == record
+    assert [found.holds(user) for user in ("u0", "u1", "u2")] == [True, False, True]
+
+
+def test_a_record_of_the_first_version_is_read() -> None:
+    """As the shipped checkpoint has it: plain digests of a drawn world's users."""
+    folder = find_checkpoint("tiny")
+    assert "format" not in json.loads((folder / "trained_on.json").read_text())
+    record = read_trained_on(folder)
+    assert record.can_tell
+    assert record.holds("s1-u00000") != record.holds("s2-u00000")
+
+
+def test_a_record_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trained_on.json").write_text('{"format": 3}')
+    with pytest.raises(ValueError, match=r"later version.*got 3"):
+        read_trained_on(tmp_path)
 
 
 def test_no_record_and_a_damaged_one(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
+from storage.identity_keys import IdentityKeys
 from training.data.splits import SplitRule
 from training.fitting.assembly import build_scorer
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
@@ -23,6 +24,7 @@ from training.fitting.stages import Training
 from training.world.population import create_world
 
 QUIET = Console(quiet=True)
+KEYS = IdentityKeys.of(["a key for the tests"])
 SHAPE = TinyShape(
     image_px=16,
     vision_width=64,
@@ -70,7 +72,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save_pretrained(folder / "base")
     database = Database(f"sqlite:///{folder / 'recsys.db'}")
     upgrade(database)
-    store = HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"))
+    store = HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"), KEYS)
     create_world(
         store,
         num_users=8,

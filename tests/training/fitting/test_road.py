@@ -11,14 +11,18 @@ from rich.console import Console
 
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import Reference
+from recsys.scorer.trained_on import read_trained_on
 from recsys.signatures.files import has_signature, load_signature_reader
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
+from storage.identity_keys import IdentityKeys
+from storage.trainings import TrainingStore
 from training.data.splits import SplitRule
 from training.evaluation.evaluate import evaluate
 from training.evaluation.report import write_report
 from training.evaluation.results import Results, as_json
+from training.evaluation.tables.registry import TABLES
 from training.fitting.pretraining.pretrain import pretrain
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.pretraining.tiny_base import TinyShape
@@ -29,6 +33,7 @@ from training.world.population import create_world
 from training.world.truth import read_truth
 
 QUIET = Console(quiet=True)
+KEYS = IdentityKeys.of(["a key for the tests"])
 SHAPE = TinyShape(
     image_px=16,
     vision_width=16,
@@ -100,7 +105,7 @@ def learn(store: HistoryStore, base: Path, folder: Path, **changes) -> Path:
 def open_store(folder: Path) -> HistoryStore:
     database = Database(f"sqlite:///{folder / 'recsys.db'}")
     upgrade(database)
-    return HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"))
+    return HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"), KEYS)
 
 
 def test_the_second_stage_moves_the_preference_tokens_alone(road) -> None:
@@ -114,6 +119,29 @@ def test_the_second_stage_moves_the_preference_tokens_alone(road) -> None:
 def test_the_first_stage_trains_adapter_and_preference_tokens(road) -> None:
     trained = dict(load_scorer(road / "run/stage1").named_parameters())
     assert any(p.abs().sum() > 0 for n, p in trained.items() if "lora_B" in n)
+
+
+def test_a_run_says_whom_it_learned_from_to_who_has_the_key(road) -> None:
+    store = open_store(road)
+    (run,) = [run for run in TrainingStore(store.database).all() if run.folder.endswith("/run")]
+    store.database.dispose()
+    assert run.model_version == load_scorer(road / "run/final").model_version
+    for name in ("", "stage1", "final"):
+        folder = Path(run.folder) / name
+        record = read_trained_on(folder, KEYS)
+        held = [record.holds(f"s3-u{n:05d}") for n in range(17)]
+        assert sum(held[:12]) > 6
+        assert not any(held[12:])
+        assert not read_trained_on(folder).can_tell
+
+
+def test_who_lacks_the_key_is_told_that_the_figures_may_flatter(road) -> None:
+    store = open_store(road)
+    store.keys = IdentityKeys.of(["another key for the tests"])
+    without = [table.name for table in TABLES]
+    results = evaluate(road / "run/final", store, most_users=2, without=without)
+    store.database.dispose()
+    assert any(f"identity key {KEYS.current.key_id}" in note for note in results.notes)
 
 
 def test_a_run_says_how_to_repeat_it(road) -> None:
