@@ -141,7 +141,7 @@ class Ranker:
             if not images:
                 return self._ranking(user_id, candidates, seen, Scored((), len(pairs)))
             # Users without references share one prefix, which holds nothing of a person.
-            user_key, revision = (user_id, _number_of(history)) if pairs else (NOBODY, 0)
+            user_key, revision = (user_id, history_number(history)) if pairs else (NOBODY, 0)
             scored = await self._engine.score(
                 user_key,
                 revision,
@@ -235,13 +235,18 @@ class Ranker:
         return Personalization.WARM if is_full else Personalization.PARTIAL
 
 
-def _number_of(history: History) -> int:
+def history_number(history: History) -> int:
     """Number a history that is not empty: no other one of its user ever has the same.
 
     The newest choice's number is never given twice, while revisions begin anew when an erased user
     returns. But an image may be taken out of older choices, and only the revision tells that.
     """
     return history.choices[-1].choice_id * _PAST_REVISIONS + history.revision
+
+
+def newest_choice_of(number: int) -> int:
+    """Return the id of the newest choice of the history that `history_number` numbered."""
+    return number // _PAST_REVISIONS
 
 
 def order_candidates(ids: Sequence[str], scores: Sequence[float]) -> list[RankedCandidate]:

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Collection
 
+from recsys.ranking.ranker import newest_choice_of
 from recsys.service._served import Served
 from storage.histories import HistoryStore
 from storage.tombstones import NOBODY_ERASED, erasure_mark
 
 logger = logging.getLogger(__name__)
 
-_NOBODYS_REVISION = 0
+_NOBODYS_CHOICE = 0
 """Of the prefix without references, which holds nothing of a person."""
 
 
@@ -49,5 +50,6 @@ class Erasures:
             model.similarity.drop_erased()
 
     def _stored(self, revisions: Collection[int]) -> Collection[int]:
-        # A prefix is kept under the number of its history's newest choice.
-        return self._store.stored_ids(revisions) | {_NOBODYS_REVISION}
+        choices = {number: newest_choice_of(number) for number in revisions}
+        stored = self._store.stored_ids(list(choices.values())) | {_NOBODYS_CHOICE}
+        return {number for number, choice_id in choices.items() if choice_id in stored}
