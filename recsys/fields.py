@@ -54,7 +54,7 @@ def check_sha256(field: str, sha256: str) -> None:
 
 
 def check_chosen_at(chosen_at: datetime) -> None:
-    """Refuse what cannot be the instant of a choice: with a time zone, in the years 2 to 9998.
+    """Refuse what cannot be the instant of a choice: with a time zone, and not in the future.
 
     Raises:
         InvalidRequest: naming `chosen_at`, the rule and what arrived.

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from storage.errors import InvalidRecord
 from storage.records import Choice, ImageFacts, Signature
@@ -12,6 +12,7 @@ MAX_REQUEST_ID_CHARS = 128
 MAX_SOURCE_CHARS = 64
 MAX_PROMPT_CHARS = 10_000
 MAX_MODEL_VERSION_CHARS = 64
+MAX_CLOCK_SKEW = timedelta(days=1)
 MAX_LIMIT = 2**31 - 1  # PostgreSQL is sent limits in 32 bits
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -68,16 +69,31 @@ def check_sha256(name: str, text: str) -> None:
         raise InvalidRecord(f"{name} must be 64 lower-case hex digits, got {text[:80]!r}")
 
 
-def check_chosen_at(chosen_at: datetime) -> None:
-    """Check that an instant has a time zone, and a year that fits every database and time zone.
+def check_chosen_at(
+    chosen_at: datetime, *, name: str = "chosen_at", now: datetime | None = None
+) -> None:
+    """Check that an instant has a time zone, fits every database, and does not lie in the future.
+
+    A choice of the future would stay the newest of its user for ever.
+
+    Args:
+        chosen_at: any; clocks may differ by `MAX_CLOCK_SKEW`.
+        name: of the field, for the message.
+        now: with a time zone; None for this machine's clock.
 
     Raises:
         InvalidRecord: otherwise.
     """
     if chosen_at.tzinfo is None:
-        raise InvalidRecord("chosen_at must have a time zone: pass UTC")
+        raise InvalidRecord(f"{name} must have a time zone: pass UTC")
     if chosen_at.year not in _YEARS:
-        raise InvalidRecord(f"chosen_at must be in years 2 to 9998, got {chosen_at.year}")
+        raise InvalidRecord(f"{name} must be in years 2 to 9998, got {chosen_at.year}")
+    now = now or datetime.now(UTC)
+    if chosen_at > now + MAX_CLOCK_SKEW:
+        raise InvalidRecord(
+            f"{name} must be at most a day ahead of now, {now.isoformat(timespec='seconds')}, got"
+            f" {chosen_at.isoformat(timespec='seconds')}: check the clock that it was read from"
+        )
 
 
 def check_limit(limit: int | None) -> int | None:

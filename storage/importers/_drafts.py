@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from storage.errors import InvalidRecord
 from storage.importers.report import Refusal, Skipped
+from storage.rules import check_chosen_at
 
 DraftImage = bytes | Path
 """An encoded image, or the file that holds it."""
@@ -104,16 +106,21 @@ def moment_of(value: Any, column: str) -> datetime | None:
         None if it is absent or empty.
 
     Raises:
-        Refusal: if it is anything else.
+        Refusal: if it is anything else, or a moment that cannot be stored, such as one to come.
     """
     if value is None or value == "":
         return None
     try:
         text = value.isoformat() if isinstance(value, date) else value  # a datetime is a date
         moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
         raise Refusal(f"{column} is not a moment in ISO 8601", f"got {value!r}") from error
+    try:
+        check_chosen_at(moment, name=column)
+    except InvalidRecord as error:
+        raise Refusal(f"{column} cannot be stored", str(error)) from error
+    return moment
 
 
 def moment_of_row(number: int) -> datetime:

@@ -56,8 +56,8 @@ def test_instants_come_back_in_utc(store, choose) -> None:
     assert abs(summary.created_at - datetime.now(UTC)) < timedelta(hours=1)
 
 
-@pytest.mark.parametrize("year", [2, 1969, 9998])
-def test_instants_of_all_years_come_back(store, choose, year: int) -> None:
+@pytest.mark.parametrize("year", [2, 1969, 2026])
+def test_instants_of_all_past_years_come_back(store, choose, year: int) -> None:
     chosen_at = datetime(year, 1, 1, tzinfo=timezone(timedelta(hours=-12)))
     store.append(*choose(chosen_at=chosen_at))
     assert store.read("ann").choices[0].choice.chosen_at == chosen_at

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from storage.errors import InvalidRecord, StorageError
-from storage.rules import check_choice, check_user_id
+from storage.rules import check_choice, check_chosen_at, check_user_id
 
 LAST_WEST = timezone(-timedelta(hours=23, minutes=59))
 ALLOWED_PROMPTS = [
@@ -86,6 +86,7 @@ def test_two_request_ids_that_differ_in_case_are_two(store, choose) -> None:
         ({"chosen_at": datetime(2026, 1, 1)}, "time zone"),
         ({"chosen_at": datetime.min.replace(tzinfo=UTC)}, "years 2 to 9998, got 1"),
         ({"chosen_at": datetime.max.replace(tzinfo=LAST_WEST)}, "years 2 to 9998, got 9999"),
+        ({"chosen_at": datetime(2350, 1, 1, tzinfo=UTC)}, "at most a day ahead of now, 2"),
     ],
 )
 def test_choices_that_are_refused(store, choose, more: dict, says: str) -> None:
@@ -93,6 +94,14 @@ def test_choices_that_are_refused(store, choose, more: dict, says: str) -> None:
     with pytest.raises(InvalidRecord, match=says):
         store.append(choice, images)
     assert store.user_ids() == []
+
+
+def test_clocks_may_differ_by_a_day() -> None:
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    east = timezone(timedelta(hours=14))
+    check_chosen_at((now + timedelta(days=1)).astimezone(east), now=now)
+    with pytest.raises(InvalidRecord, match=r"2026-03-01T12:00:00\+00:00, got 2026-03-03T02:00:01"):
+        check_chosen_at((now + timedelta(days=1, seconds=1)).astimezone(east), now=now)
 
 
 @pytest.mark.parametrize("image", ["", "a" * 63, "A" * 64, "../.." + "a" * 59, "a" * 64 + "\n"])

@@ -22,6 +22,9 @@ from training.world.truth import DIGEST_BYTES, WorldTruth, write_truth
 SOURCE = "world"
 FEWEST_SHOWN, MOST_SHOWN = 2, 4
 FIRST_CHOICE_AT = datetime(2026, 1, 1, tzinfo=UTC)
+_LONGEST_PAUSE_S = 36 * 3600
+_CHOICES_SINCE = 100
+"""Longer histories begin earlier, so that none ends in the future, which storage refuses."""
 
 _TASTE_STREAM, _PROMPT_STREAM, _CHOICE_STREAM = 22, 23, 24
 _PEOPLE_A_TRANSACTION = 20
@@ -183,11 +186,12 @@ def _choices_of(
 ) -> list[tuple[Choice, NewImages]]:
     """All choices of one person, oldest first, each with the images that storage may not have."""
     order = np.random.default_rng([seed, _PROMPT_STREAM, person]).permutation(len(gallery.prompts))
-    chosen_at = FIRST_CHOICE_AT
+    num_earlier = max(0, num_choices - _CHOICES_SINCE)
+    chosen_at = FIRST_CHOICE_AT - timedelta(seconds=num_earlier * _LONGEST_PAUSE_S)
     items: list[tuple[Choice, NewImages]] = []
     for number, prompt in enumerate(order[:num_choices].tolist()):
         rng = np.random.default_rng([seed, _CHOICE_STREAM, person, number])
-        chosen_at += timedelta(seconds=int(rng.integers(60, 36 * 3600)))
+        chosen_at += timedelta(seconds=int(rng.integers(60, _LONGEST_PAUSE_S)))
         num_shown = int(rng.integers(FEWEST_SHOWN, MOST_SHOWN + 1))
         shown = rng.permutation(gallery.digests.shape[1])[:num_shown].tolist()
         best = choose(

@@ -147,6 +147,10 @@ BAD_ROWS = {
         ("ann", "a.png", "b.png", "nul \x00", ""),
     ],
     "created_at is not a moment in ISO 8601": [("ann", "a.png", "b.png", "", "yesterday")],
+    "created_at cannot be stored": [
+        ("ann", "a.png", "b.png", "", "2350-01-01"),
+        ("ann", "a.png", "b.png", "", "0001-06-01"),
+    ],
     "neither a liked nor a disliked image is named": [("ann", "", "", "a prompt", "")],
     "the liked and the disliked image are the same": [
         ("ann", "a.png", "a.png", "", ""),

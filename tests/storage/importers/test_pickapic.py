@@ -65,6 +65,7 @@ LEFT_OUT = [
     ("the liked and the disliked image are the same", {"jpg_0": b"image x", "jpg_1": b"image x"}),
     ("user_id or ranking_id is missing", {"user_id": None}),
     ("user_id or ranking_id is missing", {"ranking_id": None}),
+    ("created_at cannot be stored", {"created_at": 5 * NANOSECONDS}),
     ("the choice breaks a rule", {"caption": "x" * 10_001}),
     ("the choice breaks a rule", {"caption": "a\x00b"}),
 ]

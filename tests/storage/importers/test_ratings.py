@@ -169,6 +169,7 @@ def test_bad_ratings_are_left_out_alone(make, store, inspect, names):
         ],
         "the image is not in items.csv": [("ann", "nothing", "appeal", 5, NO_TIME)],
         "rated_at is not a moment in ISO 8601": [("ann", "a", "appeal", 1, "yesterday")],
+        "rated_at cannot be stored": [("ann", "a", "appeal", 1, "2350-01-01 00:00:00 000000")],
         "user_id is empty": [("", "a", "appeal", 5, NO_TIME)],
         "image_id is empty": [("ann", "", "appeal", 5, NO_TIME)],
         "the line is malformed": [("ann", "a", "appeal")],

@@ -1,5 +1,5 @@
 import hashlib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -63,6 +63,21 @@ def test_everybody_chooses_among_two_to_four_images_of_different_prompts(store, 
             assert len({choice.liked, *choice.passed_over}) == 1 + len(choice.passed_over)
             assert choice.source == "world"
             assert choice.request_id is not None
+
+
+def test_long_histories_end_before_now_too(store, truth_path):
+    create_world(
+        store,
+        num_users=1,
+        seed=7,
+        num_choices=400,
+        images_per_prompt=4,
+        size_px=16,
+        truth_path=truth_path,
+    )
+    (choices,) = choices_of(store).values()
+    assert len(choices) == 400
+    assert choices[-1].chosen_at < datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def test_images_are_in_storage_and_their_truth_beside_it(store, truth_path):

@@ -124,8 +124,8 @@ BAD = [
     (choice(request_id="a\0b"), "request_id", Reason.REQUEST_ID_INVALID),
     *(
         (choice(chosen_at=Timestamp(seconds=seconds)), "chosen_at", Reason.CHOSEN_AT_INVALID)
-        # Year 1, year 9999, and neither.
-        for seconds in (-62_135_596_800, 253_402_300_799, -(10**12), 10**12)
+        # Year 1, year 9999, neither, and year 2350.
+        for seconds in (-62_135_596_800, 253_402_300_799, -(10**12), 10**12, 11_991_628_800)
     ),
     (choice(chosen_at=Timestamp(nanos=-1)), "chosen_at", Reason.CHOSEN_AT_INVALID),
     (GetUserRequest(), "user_id", Reason.USER_ID_INVALID),
