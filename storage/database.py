@@ -217,16 +217,18 @@ def downgrade(database: Database, revision: str) -> None:
         command.downgrade(_config(connection), revision)
 
 
-def healthy(database: Database) -> bool:
-    """Whether the database exists and answers a query."""
+def answers(database: Database) -> bool:
+    """Whether the database is there, has a schema and answers a query; blocks as long as it does.
+
+    A SQLite file that was moved away answers no more, although connections to it are still open.
+    """
     if not _exists(database):
         return False
     try:
         with database.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            return connection.execute(text("SELECT 1 FROM alembic_version")).first() is not None
     except SQLAlchemyError:
         return False
-    return True
 
 
 def _exists(database: Database) -> bool:

@@ -16,6 +16,7 @@ from recsys.runtime import Runtime
 from recsys.service import health
 from recsys.service._served import Served, ServedModel
 from recsys.service._threads import in_thread
+from recsys.service.database_watch import DatabaseWatch
 from recsys.service.erasures import Erasures
 from recsys.service.interceptors.access_log import AccessLog
 from recsys.service.interceptors.admission import Admission
@@ -39,6 +40,7 @@ from recsys.v1 import (
     user_service_pb2,
     user_service_pb2_grpc,
 )
+from storage.database import answers
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,8 @@ class Service:
     Args:
         runtime: what is served, and the settings; closed by the caller after `drain`.
         health_every_s: how often the engine is asked whether it is ready, seconds.
-        watch_every_s: how often storage is asked whether others have erased somebody, seconds.
+        watch_every_s: how often storage is asked whether it answers, and whether others have erased
+            somebody, seconds.
 
     Raises:
         NotFound, SchemaMismatch: as `Runtime.store`.
@@ -82,6 +85,7 @@ class Service:
         self._similarity = SimilarityServicer(
             runtime, self._served, metrics=self.metrics, threads=self._threads
         )
+        self._database = DatabaseWatch(partial(answers, runtime.database), every_s=watch_every_s)
         self._server: grpc.aio.Server | None = None
         self._following: asyncio.Task[None] | None = None
         self._erasures = Erasures(runtime.store, self._served)
@@ -121,7 +125,8 @@ class Service:
         self._served.hold(model)
         if model.similarity is not None:
             model.similarity.prepare()
-        self.metrics.watch(engine)
+        self._database.start()
+        self.metrics.watch(engine, self._database)
         self._admission.open()
         await self._health.set_serving(True)
         self._following = asyncio.create_task(self._follow(engine), name="recsys-health")
@@ -136,6 +141,7 @@ class Service:
             hurry: ends that time when set.
         """
         self._watch.close()
+        self._database.close()
         if self._following is not None:
             self._following.cancel()
         await self._health.set_serving(False)
@@ -196,14 +202,14 @@ class Service:
         )
 
     async def _follow(self, engine: ScoringEngine) -> None:
-        """Let health say what the engine says, as long as it lives."""
+        """Let health say what engine and database say: no method answers without both."""
         was_ready = True
         while True:
             await asyncio.sleep(self._health_every_s)
             if engine.ready != was_ready:
                 was_ready = not was_ready
                 logger.warning("the model is %s", "well again" if was_ready else "failing")
-                await self._health.set_serving(was_ready)
+            await self._health.set_serving(was_ready and self._database.answers)
 
     async def _until_idle(self, timeout_s: float, hurry: asyncio.Event) -> None:
         waits = {

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from recsys.addresses import host_and_port
 from recsys.engine.engine import EngineStats, ScoringEngine
 from recsys.ranking.candidates import Ranking
+from recsys.service.database_watch import DatabaseWatch
 
 _DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -122,9 +123,11 @@ class ServiceMetrics:
         """Count a signature that was requested, by whether it is stale."""
         self._signatures.labels("stale" if is_stale else "fresh").inc()
 
-    def watch(self, engine: ScoringEngine) -> None:
-        """Report an engine's statistics from now on."""
+    def watch(self, engine: ScoringEngine, database: DatabaseWatch) -> None:
+        """Report an engine's statistics, and whether the database answers, from now on."""
         self.registry.register(_EngineCollector(engine))
+        up = Gauge("recsys_database_up", "1 when the database answers.", registry=self.registry)
+        up.set_function(lambda: float(database.answers))
 
     def serve(self, address: str) -> tuple[str, Callable[[], None]]:
         """Answer http://ADDRESS/metrics on a thread.

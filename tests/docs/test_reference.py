@@ -18,6 +18,7 @@ from prometheus_client.core import Metric
 
 from recsys.cli.main import cli
 from recsys.engine.engine import EngineStats, ScoringEngine
+from recsys.service.database_watch import DatabaseWatch
 from recsys.service.metrics import ServiceMetrics
 from recsys.settings import Settings, load_settings
 from recsys.wire.statuses import INTERNAL, RETRY_AFTER_S, TABLE
@@ -171,7 +172,8 @@ def metrics() -> dict[str, Metric]:
     """Every metric that the service reports, by the name that Prometheus shows."""
     service = ServiceMetrics()
     nothing_yet = Mock(**dict.fromkeys(EngineStats.__dataclass_fields__, 0))
-    service.watch(Mock(spec=ScoringEngine, stats=nothing_yet, ready=True, model_version="v"))
+    engine = Mock(spec=ScoringEngine, stats=nothing_yet, ready=True, model_version="v")
+    service.watch(engine, Mock(spec=DatabaseWatch, answers=True))
     return {
         metric.name + ("_total" if metric.type == "counter" else ""): metric
         for metric in service.registry.collect()

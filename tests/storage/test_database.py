@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from storage.database import Database, check, healthy, upgrade
+from storage.database import Database, answers, check, upgrade
 from storage.errors import NotADatabase, StorageUnavailable
 from storage.tables import UserRow
 
@@ -58,16 +58,16 @@ def test_the_password_is_never_shown() -> None:
         assert SECRET not in str(refused.value)
 
 
-def test_a_server_that_is_not_there_is_not_healthy() -> None:
+def test_a_server_that_is_not_there_does_not_answer() -> None:
     database = Database("postgresql://ann@127.0.0.1:1/x")
-    assert not healthy(database)
+    assert not answers(database)
     with pytest.raises(OperationalError):
         check(database)
     database.dispose()
 
 
-def test_a_database_that_answers_is_healthy(database) -> None:
-    assert healthy(database)
+def test_a_database_with_a_schema_answers(database) -> None:
+    assert answers(database)
 
 
 def test_a_connection_that_was_glanced_through_holds_transactions_as_before(database) -> None:

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import event, inspect, text
 
-from storage.database import Database, check, downgrade, healthy, require_current, upgrade
+from storage.database import Database, answers, check, downgrade, require_current, upgrade
 from storage.errors import SchemaMismatch, StorageFull
 from storage.signatures import SignatureStore
 from storage.tables import Table
@@ -183,7 +183,7 @@ def test_a_schema_that_finds_no_room_is_not_half_made(sqlite_url: str) -> None:
 
 def test_looking_creates_nothing(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/a/b/recsys.db")
-    assert not healthy(database)
+    assert not answers(database)
     assert check(database).current is None
     with pytest.raises(SchemaMismatch):
         require_current(database)

@@ -1,8 +1,9 @@
 """RankingService of recsys.v1."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 
 from recsys.coldstart.first_questions import checked_num_pairs, learned_first_questions
 from recsys.fields import check_request_id
@@ -14,6 +15,12 @@ from recsys.service.metrics import ServiceMetrics
 from recsys.v1 import ranking_service_pb2 as pb2
 from recsys.v1 import ranking_service_pb2_grpc
 from recsys.wire.ranking import candidates_from_wire, first_questions_to_wire, ranking_to_wire
+from storage.errors import StorageUnavailable
+
+_NOTHING_IS_LEFT = (
+    "the database does not answer or is busy, and no ranking can do without the user's history:"
+    " show the default order, and call again later"
+)
 
 
 class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
@@ -48,11 +55,12 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         """Order candidates for a user, within the caller's deadline."""
         check_request_id(request.request_id)
         time_left_s = context.time_remaining()
-        ranking = await self._served.model.ranker.rank(
-            request.user_id,
-            candidates_from_wire(request),
-            deadline=None if time_left_s is None else self._clock() + time_left_s,
-        )
+        with _naming_what_is_left():
+            ranking = await self._served.model.ranker.rank(
+                request.user_id,
+                candidates_from_wire(request),
+                deadline=None if time_left_s is None else self._clock() + time_left_s,
+            )
         self._metrics.observe_ranking(ranking)
         return ranking_to_wire(ranking)
 
@@ -66,3 +74,12 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
             self._threads, learned_first_questions, self._cold_starts, version
         )
         return first_questions_to_wire(questions, num_pairs=num_pairs)
+
+
+@contextmanager
+def _naming_what_is_left() -> Iterator[None]:
+    """Say of a database that does not answer what that means to whoever waits for a ranking."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        raise StorageUnavailable(_NOTHING_IS_LEFT) from error

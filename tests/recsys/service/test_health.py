@@ -7,8 +7,10 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, Unavailable
 from recsys.loading import LoadedModel
+from recsys.reasons import Reason
+from storage.errors import StorageUnavailable
 
 GIVE_UP_S = 60.0
 SERVING = HealthCheckResponse.SERVING
@@ -80,6 +82,36 @@ def test_a_failing_model_turns_health_red_and_a_well_one_green(live, connect, cl
     live.scorer.is_broken = False
     live.run(live.engine.probe())
     assert next(statuses) == SERVING
+
+
+def test_a_database_that_is_gone_turns_every_service_red_until_it_is_back(
+    live, connect, client, candidate, tmp_path
+):
+    channel = connect(live.address)
+    watched = [watch(channel, name)[0] for name in NAMES]
+    assert [next(statuses) for statuses in watched] == [SERVING] * len(NAMES)
+    path = live.store.database.path
+
+    path.rename(tmp_path / "elsewhere.db")
+    assert [next(statuses) for statuses in watched] == [NOT_SERVING] * len(NAMES)
+    assert live.service.metrics.registry.get_sample_value("recsys_database_up") == 0
+
+    (tmp_path / "elsewhere.db").rename(path)
+    assert [next(statuses) for statuses in watched] == [SERVING] * len(NAMES)
+    assert live.service.metrics.registry.get_sample_value("recsys_database_up") == 1
+    assert client.rank("ann", [candidate("a", 1)]).candidates[0].rank == 1
+
+
+def test_a_ranking_without_a_database_says_what_is_left(live, client, candidate, monkeypatch):
+    def read(*_: object, **__: object) -> None:
+        raise StorageUnavailable("no answer")
+
+    monkeypatch.setattr(live.ranker._histories, "read", read)
+
+    with pytest.raises(Unavailable, match="show the default order") as refused:
+        client.rank("ann", [candidate("a", 1)])
+    assert refused.value.reason == Reason.STORAGE_UNAVAILABLE
+    assert refused.value.retry_after_s == 5.0
 
 
 def test_a_watcher_that_leaves_does_not_make_others_deaf(make_live, connect):
