@@ -262,7 +262,7 @@ def _known_user(session: Session, user_id: str) -> UserRow:
     row = session.get(UserRow, user_id)
     if row is None:
         raise UnknownUser(
-            f"no user {user_id!r} is stored: check the id, which is stored with a first choice"
+            f"there is no user {user_id!r}: check the id; a user is stored with their first choice"
         )
     return row
 

@@ -97,8 +97,8 @@ def refuse_erased(session: Session, user_ids: Sequence[str], keys: IdentityKeys)
         named = ", ".join(map(repr, erased[:_NUM_NAMED]))
         more = f" and {len(erased) - _NUM_NAMED} more" if len(erased) > _NUM_NAMED else ""
         raise UserErased(
-            f"choices of erased users are not stored, got some of {named}{more}: to let a user"
-            " come back run `recsys users restore`",
+            f"choices of erased users are not stored, got {named}{more}: to let a user come back"
+            " run `recsys users restore`",
             user_ids=tuple(erased),
         )
 

@@ -11,7 +11,7 @@ from recsys.analyst.navigation import ViewName, go, parameter
 from recsys.analyst.page import Page
 from recsys.analyst.sources import newest_liked, shown
 from recsys.analyst.theme import INK, PALETTE
-from recsys.errors import CheckpointRefused
+from recsys.errors import CheckpointRefused, NotFound
 from storage.errors import UnknownImage
 
 NUM_CANDIDATES = 4
@@ -38,7 +38,7 @@ def draw_comparison(page: Page) -> None:
     candidate = _choose_candidate(page, candidates)
     try:
         _draw_maps(page, (first, second), *candidate)
-    except (CheckpointRefused, UnknownImage) as error:
+    except (CheckpointRefused, NotFound, UnknownImage) as error:
         st.info(str(error))
 
 

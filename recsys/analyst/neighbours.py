@@ -12,7 +12,7 @@ from recsys.analyst.markup import Opinion
 from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, newest_liked, shown
-from recsys.errors import CheckpointRefused
+from recsys.errors import CheckpointRefused, NotFound
 from recsys.runtime import Runtime
 from recsys.similarity.index import SignatureIndex
 from recsys.similarity.rows import Neighbour
@@ -111,7 +111,7 @@ def _explain(
         for each in neighbours:
             theirs = attention.maps_of(page.runtime, each.user_id, sha256, prompt, num_orders=1)[0]
             reasons[each.user_id].html(_reason(attention.shared_tokens(mine, theirs, average)))
-    except (CheckpointRefused, UnknownImage) as error:
+    except (CheckpointRefused, NotFound, UnknownImage) as error:
         st.caption(f"The reasons cannot be computed: {error}")
         return
     st.caption(

@@ -27,9 +27,9 @@ def command(ctx: click.Context, address: str, opens_browser: bool, checkpoint: s
     """Serve the analyst's page of users and clusters.
 
     It also shows neighbours, a map, comparisons and the freshness of signatures. It is read-only,
-    and has no authentication: leave it on this machine, or put it behind a proxy that has. Stop it
-    by SIGTERM or Ctrl-C. --checkpoint names the scorer whose attention explains why two users are
-    neighbours.
+    and has no authentication: leave it on this machine, or put it behind a proxy that provides it.
+    Stop it by SIGTERM or Ctrl-C. --checkpoint names the scorer whose attention explains why two
+    users are neighbours.
     """
     read_settings(checkpoint=checkpoint)
     flags = dict(ctx.find_root().obj or {})

@@ -281,7 +281,7 @@ def _show_images(title: str, images: "tuple[ClusterImage, ...]") -> None:
         for image in images
     ]
     if rows:
-        show_table([title, "liked", "passed over", "everyone likes", "z", "q"], rows)
+        show_table([title, "liked", "passed over", "liked by all", "z", "q"], rows)
 
 
 def _show_words(cluster: "Cluster") -> None:

@@ -17,7 +17,7 @@ def command(address: str | None, checkpoint: str | None, device: str | None) -> 
     """Serve rankings over gRPC.
 
     On SIGTERM or Ctrl-C it finishes the requests that it has begun, and stops. It has no
-    authentication and no TLS: put it behind a proxy that has.
+    authentication and no TLS: put it behind a proxy that provides both.
     """
     settings = read_settings(address=address, checkpoint=checkpoint, device=device)
     require_free(settings.address, setting="address")

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from recsys.errors import CheckpointRefused
+from recsys.errors import CheckpointRefused, NotFound
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone, Quantization
 from recsys.scorer.devices import require_device
@@ -146,13 +146,16 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
     """A checkpoint's folder, by path or by the name of a shipped one.
 
     Raises:
-        CheckpointRefused: if there is none.
+        NotFound: if there is no such folder.
+        CheckpointRefused: if there is one that is no checkpoint.
     """
     for folder in (Path(checkpoint), _SHIPPED / str(checkpoint)):
         if (folder / "scorer.json").is_file():
             return folder
+    if not Path(checkpoint).is_dir():
+        raise NotFound(f"there is no checkpoint {checkpoint}: give its folder or a shipped name")
     raise CheckpointRefused(
-        f"{checkpoint} must be a checkpoint folder or a shipped name, and has no scorer.json"
+        f"a checkpoint has a scorer.json, {checkpoint} has none: give another folder"
     )
 
 

@@ -38,6 +38,7 @@ def serve(settings: Settings, *, creates: bool = False, load: LoadModel | None =
         CheckpointRefused: if there is no fit model.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     with Runtime(settings, creates=creates, load=load) as runtime:
         if not creates:
             require_current(runtime.database)

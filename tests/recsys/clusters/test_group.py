@@ -135,6 +135,14 @@ def test_as_many_clusters_as_users() -> None:
     assert found.labels.max() + 1 == found.num_clusters <= E
 
 
+def test_users_as_near_to_the_centroid_as_each_other_are_ties() -> None:
+    one = np.random.default_rng(0).normal(size=(40, 2, E))
+    vectors = (one / np.linalg.norm(one, axis=2, keepdims=True)).astype(np.float32)
+    for pair in vectors:
+        similarity = group(pair, method="kmeans", num_clusters=1).similarity
+        assert similarity[0] == similarity[1]
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from recsys.errors import CheckpointRefused
+from recsys.errors import CheckpointRefused, NotFound
 from recsys.scorer.adapter import LoraShape, add_adapter
 from recsys.scorer.checkpoint import BaseModel, load_scorer, model_version, save_scorer
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup, load_model
@@ -172,9 +172,11 @@ def test_pickled_weights_are_never_read(checkpoint) -> None:
         load_scorer(checkpoint)
 
 
-def test_an_unknown_name_is_refused(tmp_path) -> None:
-    with pytest.raises(CheckpointRefused, match="no-such-scorer"):
+def test_an_unknown_name_is_not_found_and_another_folder_is_refused(tmp_path) -> None:
+    with pytest.raises(NotFound, match="there is no checkpoint no-such-scorer"):
         load_scorer("no-such-scorer")
+    with pytest.raises(CheckpointRefused, match=r"a checkpoint has a scorer\.json"):
+        load_scorer(tmp_path)
 
 
 def test_saving_over_a_checkpoint_leaves_one_whole(checkpoint, adapted, base, tokenizer) -> None:
