@@ -74,5 +74,5 @@ def _read(name: str, max_bytes: int) -> NamedImage:
 
 
 def _not_there(name: str) -> NotFound:
-    arrived = "a folder" if Path(name).is_dir() else "nothing there"
-    return NotFound(f"{name} must be an image file or a stored image's SHA-256, got {arrived}")
+    state = "is a folder" if Path(name).is_dir() else "does not exist"
+    return NotFound(f"{name} {state}: give an image file or a stored image's SHA-256")

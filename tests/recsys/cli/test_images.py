@@ -84,7 +84,7 @@ def test_an_image_is_blocked_before_anything_is_stored(home: Path, run, picture)
 def test_what_names_no_image_is_not_found(run, sha: str, verb: list[str], name: str) -> None:
     result = run("images", *verb, name)
     assert result.exit_code == 3
-    assert "must be an image file or a stored image's SHA-256" in result.stderr
+    assert "give an image file or a stored image's SHA-256" in result.stderr
 
 
 @pytest.mark.parametrize("call", [["remove", "ab" * 32], ["unblock", "ab" * 32], ["blocked"]])

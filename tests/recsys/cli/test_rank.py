@@ -128,8 +128,8 @@ def test_a_prompt_of_emoji_and_ten_thousand_characters_is_fine(run) -> None:
 
 def test_a_missing_checkpoint_is_told(run) -> None:
     result = run("--set", "checkpoint=no/such", "rank", "--local", "--user", "ann", "a.png")
-    assert result.exit_code == 1
-    assert "no/such must be a checkpoint" in result.stderr
+    assert result.exit_code == 3
+    assert "there is no checkpoint no/such" in result.stderr
 
 
 def test_a_limit_on_bytes_holds(run) -> None:

@@ -109,7 +109,7 @@ def test_an_address_in_use_is_one_sentence_before_anything_is_loaded_or_created(
     ("arguments", "code", "says"),
     [
         (["--address", "nowhere"], 2, "HOST:PORT"),
-        (["--checkpoint", "no/such"], 1, "no/such"),
+        (["--checkpoint", "no/such"], 3, "no/such"),
     ],
 )
 def test_a_server_that_cannot_start_tells_why(
