@@ -217,9 +217,11 @@ def _grouping(
     similarity = np.zeros(len(vectors), dtype=np.float32)
     for place in range(len(numbers)):
         members = renamed == place
-        centroids[place] = _of_length_one(vectors[members].mean(axis=0, dtype=np.float64)[None])[0]
-        cosines = vectors[members].astype(np.float64) @ centroids[place]
-        # Rounded, so that equal ones are equal on every machine and the id decides.
+        # In float64, and rounded: equal cosines are equal on every machine, and the id decides.
+        units = _of_length_one(vectors[members].astype(np.float64))
+        centroid = _of_length_one(units.mean(axis=0, keepdims=True))[0]
+        centroids[place] = centroid
+        cosines = units @ centroid
         similarity[members] = np.clip(np.round(cosines, _DECIMALS), -1, 1)
     return Grouping(renamed, centroids, similarity, method, parameters)
 
@@ -251,4 +253,4 @@ def _grown(vectors: Any, num_rows: int, dimension: int) -> Any:
 
 def _of_length_one(vectors: Any) -> Any:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(norms, _SMALLEST_NORM)).astype(np.float32)
+    return vectors / np.maximum(norms, _SMALLEST_NORM)
