@@ -192,11 +192,11 @@ def refuse_blocked(session: Session, sha256s: Sequence[str]) -> None:
 
 
 def _blocked_among(session: Session, sha256s: Sequence[str]) -> frozenset[str]:
-    found: set[str] = set()
+    blocked: set[str] = set()
     for part in parts(sha256s):
         query = select(BlockedImageRow.sha256).where(BlockedImageRow.sha256.in_(part))
-        found |= set(session.scalars(query))
-    return frozenset(found)
+        blocked |= set(session.scalars(query))
+    return frozenset(blocked)
 
 
 def _take_part_down(session: Session, sha256: str) -> tuple[Takedown, list[str], bool]:

@@ -66,7 +66,7 @@ def draw_map(page: Page) -> None:
             config={"scrollZoom": True, "displaylogo": False, "displayModeBar": False},
             theme=None,
         )
-    st.caption(_told(page, len(points), step, method, kept))
+    st.caption(_caption(page, len(points), step, method, kept))
     _draw_clicked(page, _clicked(event), points)
     download(
         "map",
@@ -227,7 +227,7 @@ def _draw_clicked(page: Page, user_id: str | None, points: Sequence[Point]) -> N
                 )
 
 
-def _told(page: Page, shown_points: int, step: int, method: Method, kept: float) -> str:
+def _caption(page: Page, shown_points: int, step: int, method: Method, kept: float) -> str:
     summary = page.summary
     total = summary.num_signatures if summary else shown_points
     if step == 1:

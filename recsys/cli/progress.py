@@ -92,14 +92,14 @@ def waiting(what: str) -> Iterator[None]:
 
 
 def _lines(what: str, total: int, began: float) -> Callable[[int], None]:
-    told_at = began
+    printed_at = began
 
     def tell(done: int) -> None:
-        nonlocal told_at
+        nonlocal printed_at
         now = time.monotonic()
-        if now - told_at < LINE_EVERY_S:
+        if now - printed_at < LINE_EVERY_S:
             return
-        told_at = now
+        printed_at = now
         left = max(0, total - done) * (now - began) / done
         rate = _rate(what, done, began)
         click.echo(

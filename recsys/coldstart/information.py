@@ -121,10 +121,10 @@ class _Answers:
     ) -> Float[np.ndarray, " P"]:
         weighted = self.joint * shares  # (J, K)
         first, second = preferred @ weighted.T, (1 - preferred) @ weighted.T  # (P, J) each
-        told = _entropy(np.concatenate([first, second], axis=1), axis=1)
+        revealed = _entropy(np.concatenate([first, second], axis=1), axis=1)
         own = _entropy(np.stack([preferred, 1 - preferred]), axis=0) + self.entropy  # (P, K)
         # Rounding alone could make it negative.
-        return np.asarray(np.maximum(told - own @ shares, 0.0))
+        return np.asarray(np.maximum(revealed - own @ shares, 0.0))
 
 
 _NOTHING_ASKED = _Answers(np.ones((1, 1)), np.zeros(1))

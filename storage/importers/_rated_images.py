@@ -81,7 +81,7 @@ class RatedImages:
             if self._blocked_among([facts.sha256]):
                 raise Refusal(IMAGE_BLOCKED, path.name)
         except Refusal as refusal:
-            self._table.refused(item.image_id, refusal)
+            self._table.set_refusal(item.image_id, refusal)
             raise
-        self._table.found(item.image_id, path)
+        self._table.set_path(item.image_id, path)
         return replace(item, path=str(path))

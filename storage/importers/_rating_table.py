@@ -106,13 +106,13 @@ class RatingTable:
         )
         return [_item(dict(row)) for row in rows]
 
-    def found(self, image_id: str, path: Path) -> None:
+    def set_path(self, image_id: str, path: Path) -> None:
         """Remember where an image is."""
         self._connection.execute(
             "UPDATE items SET path = ? WHERE image_id = ?", (str(path), image_id)
         )
 
-    def refused(self, image_id: str, refusal: Refusal) -> None:
+    def set_refusal(self, image_id: str, refusal: Refusal) -> None:
         """Remember why an image cannot be used."""
         self._connection.execute(
             "UPDATE items SET reason = ?, detail = ? WHERE image_id = ?",

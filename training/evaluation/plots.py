@@ -53,8 +53,8 @@ def difference_plot(rows: Sequence[tuple[str, Figure]]) -> str:
         rows: name and figure, a difference of two shares, at least one.
     """
     canvas, axes = _canvas(0.32 * len(rows) + 0.9)
-    told = [f"{100 * figure.value:+.1f}" for _, figure in rows]
-    _dots(axes, rows, [ORANGE] * len(rows), told)
+    labels = [f"{100 * figure.value:+.1f}" for _, figure in rows]
+    _dots(axes, rows, [ORANGE] * len(rows), labels)
     axes.axvline(0.0, color=GREY, linestyle=":", linewidth=1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1, symbol=""))
     axes.set_xlabel("percentage points")
@@ -145,10 +145,10 @@ def _canvas(height_in: float) -> tuple[Canvas, Axes]:
 
 
 def _dots(
-    axes: Axes, rows: Sequence[tuple[str, Figure]], colours: Sequence[str], told: Sequence[str]
+    axes: Axes, rows: Sequence[tuple[str, Figure]], colours: Sequence[str], labels: Sequence[str]
 ) -> None:
     places = [float(place) for place in reversed(range(len(rows)))]
-    for place, (_, figure), colour, text in zip(places, rows, colours, told, strict=True):
+    for place, (_, figure), colour, text in zip(places, rows, colours, labels, strict=True):
         _interval(axes, figure, place, colour)
         axes.annotate(text, (1.0, place), xycoords=("axes fraction", "data"), va="center")
     axes.set_yticks(places, [name for name, _ in rows])
@@ -162,10 +162,10 @@ def _interval(axes: Axes, figure: Figure, place: float, colour: str) -> None:
 
 def _curve(axes: Axes, figures: Mapping[str, Figure], colour: str, marker: str, label: str) -> None:
     counts = [int(count) for count in figures]
-    told = list(figures.values())
-    axes.plot(counts, [f.value for f in told], color=colour, marker=marker, label=label)
+    values = list(figures.values())
+    axes.plot(counts, [f.value for f in values], color=colour, marker=marker, label=label)
     axes.fill_between(
-        counts, [f.low for f in told], [f.high for f in told], color=colour, alpha=0.15
+        counts, [f.low for f in values], [f.high for f in values], color=colour, alpha=0.15
     )
 
 

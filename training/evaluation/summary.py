@@ -102,19 +102,19 @@ def _best_baseline(results: Results) -> Iterator[str]:
 
 
 def _own_history(results: Results) -> Iterator[str]:
-    told = results.of(controls.TABLE)
-    if told is not None and is_known(told.personal):
+    control = results.of(controls.TABLE)
+    if control is not None and is_known(control.personal):
         yield (
-            f"A person's own history is worth {_points(told.personal)}: behind another person's it"
-            f" is {percent(told.shuffled_history.value)}."
+            f"A person's own history is worth {_points(control.personal)}: behind another person's it"
+            f" is {percent(control.shuffled_history.value)}."
         )
 
 
 def _signatures(results: Results) -> Iterator[str]:
-    told = results.of(signatures.TABLE)
-    if told is None or isinstance(told, signatures.NotMeasured):
+    judged = results.of(signatures.TABLE)
+    if judged is None or isinstance(judged, signatures.NotMeasured):
         return
-    own = told.rivals["shipped"]
+    own = judged.rivals["shipped"]
     if own.taste is not None and is_known(own.taste):
         yield (
             "On a scale from 0 (random users) to 1 (the users whose tastes are truly nearest),"
@@ -123,15 +123,15 @@ def _signatures(results: Results) -> Iterator[str]:
     elif own.mrr is not None and is_known(own.mrr):
         yield (
             "The signature of one half of a history finds the other half with a mean reciprocal"
-            f" rank of {number(own.mrr.value, 3)} ({number(told.chance_mrr, 3)} by chance)."
+            f" rank of {number(own.mrr.value, 3)} ({number(judged.chance_mrr, 3)} by chance)."
         )
 
 
 def _cold_start(results: Results) -> Iterator[str]:
-    told = results.of(cold_start.TABLE)
-    if told is None:
+    figures = results.of(cold_start.TABLE)
+    if figures is None:
         return
-    gains = {int(count): each.gain for count, each in told.by_references.items()}
+    gains = {int(count): each.gain for count, each in figures.by_references.items()}
     parts = [
         f"{_points(gains[count])}{'' if _is_certain(gains[count]) else ', perhaps nothing,'}"
         f" for people with {'no choice' if count == 0 else f'{count} choices'} of their own"

@@ -75,8 +75,8 @@ def main(run: Path, figures: Path, out: Path, duration: str) -> None:
     """Copy the final checkpoint of RUN to OUT and write its card from the report FIGURES."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(run / "final", out)
-    told = json.loads(figures.read_text())
-    (out / "MODEL_CARD.md").write_text(model_card(run, out, told, duration=duration))
+    report = json.loads(figures.read_text())
+    (out / "MODEL_CARD.md").write_text(model_card(run, out, report, duration=duration))
     click.echo(f"{out}: {sum(p.stat().st_size for p in out.rglob('*')) / 2**20:.1f} MiB")
 
 
@@ -91,9 +91,9 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
     """
     from training.fitting.pretraining.recipe import PretrainRecipe
 
-    told = json.loads((run / "run.json").read_text())
+    record = json.loads((run / "run.json").read_text())
     scorer = json.loads((checkpoint / "scorer.json").read_text())
-    recipe, base = told["recipe"], PretrainRecipe()
+    recipe, base = record["recipe"], PretrainRecipe()
     judged = figures["unseen"]["top1"]
     return _CARD.format(
         version=scorer["model_version"],
@@ -108,11 +108,11 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
         second_steps=recipe["second"]["plan"]["num_steps"],
         rank=recipe["lora"]["rank"],
         temperature=scorer["scorer"]["temperature"],
-        num_users=told["num_users"],
+        num_users=record["num_users"],
         base_seed=base.seed,
         first_seed=recipe["first"]["plan"]["seed"],
         second_seed=recipe["second"]["plan"]["seed"],
-        commit=told["commit"],
+        commit=record["commit"],
         duration=duration,
         users=judged["n_users"],
         pairs=judged["n_pairs"],

@@ -19,13 +19,13 @@ def measure(judge: Judge) -> Calibration | None:
 
 def section(result: Calibration) -> Section:
     """The expected calibration errors, and both curves."""
-    told = (
+    sentence = (
         f"The expected calibration error is {percent(result.ece)}, and {percent(result.ece_scaled)}"
         f" at the checkpoint's temperature {number(result.temperature)}."
     )
     caption = "Larger marks stand for more images; on the diagonal Q means what it says."
     plot = Plot(lambda: reliability_plot(result.bins, result.bins_scaled), caption)
-    return Section("Calibration", [told, plot])
+    return Section("Calibration", [sentence, plot])
 
 
 TABLE = ReportTable("calibration", measure, section)

@@ -115,7 +115,7 @@ def measure(judge: Judge) -> ColdStartFigures | None:
 
 def section(result: ColdStartFigures) -> Section:
     """A row a way, a column a number of own references."""
-    told = (
+    sentence = (
         f"The model alone, beside what {counted(result.num_lent_pairs, 'pair')} of"
         f" {counted(result.num_lenders, 'other person', 'other people')} add:"
         f" {counted(result.num_classes, 'class', 'classes')} of taste."
@@ -135,7 +135,7 @@ def section(result: ColdStartFigures) -> Section:
     ]
     caption = "Pairs ranked correctly, in %: mean over users and 95 % interval."
     grid = Grid(("own references", *result.by_references), rows, caption)
-    return Section("Cold start", [told, grid])
+    return Section("Cold start", [sentence, grid])
 
 
 def layout(result: ColdStartFigures | None) -> Mapping[str, Any]:

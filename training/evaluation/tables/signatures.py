@@ -201,9 +201,9 @@ def section(result: Signatures | NotMeasured) -> Section:
         "Dots are means, bars 95 % intervals, the dotted line is random users."
     )
     plots = [Plot(lambda: signature_plot(rows), caption)] if rows else []
-    told = [_agreement(result.communities)] if result.communities else []
+    agreements = [_agreement(result.communities)] if result.communities else []
     return Section(
-        "Signatures", [_protocol(result), *plots, _rivals(result), _settled(result), *told]
+        "Signatures", [_protocol(result), *plots, _rivals(result), _settled(result), *agreements]
     )
 
 
@@ -221,12 +221,12 @@ def _protocol(result: Signatures) -> str:
 
 def _rivals(result: Signatures) -> Grid:
     rows: list[tuple[Cell, ...]] = [
-        (NAMES[name], _told(row.taste), _share(row.of_ceiling), _told(row.mrr))
+        (NAMES[name], _thousandths(row.taste), _share(row.of_ceiling), _thousandths(row.mrr))
         for name, row in result.rivals.items()
     ]
     less = result.shipped_minus
     name = "shipped less image difference, paired by user"
-    rows.append((name, _told(less.taste), NOTHING, _told(less.mrr)))
+    rows.append((name, _thousandths(less.taste), NOTHING, _thousandths(less.mrr)))
     caption = (
         "Taste: mean cosine of true taste to the 10 nearest neighbours, 0 for random users and 1"
         " for the true nearest. Other half: mean reciprocal rank of a user's second half among"
@@ -237,7 +237,7 @@ def _rivals(result: Signatures) -> Grid:
 
 def _settled(result: Signatures) -> Grid:
     rows = [
-        (name, _told(figure), figure.n_users)
+        (name, _thousandths(figure), figure.n_users)
         for name, figure in [
             ("same references in other orders", result.stability),
             *((f"{count} references", figure) for count, figure in result.drift.items()),
@@ -260,7 +260,7 @@ def _agreement(communities: Agreement) -> str:
     )
 
 
-def _told(figure: Figure | None) -> str:
+def _thousandths(figure: Figure | None) -> str:
     return with_interval(figure, lambda value: number(value, 3))
 
 
