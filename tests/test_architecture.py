@@ -349,8 +349,8 @@ def shared_names(sources: Mapping[str, str]) -> list[str]:
         for node in tree.body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 aliases.setdefault(node.targets[0].id, []).append(f"{path}:{node.lineno}")
-    places = {name: [*found, *aliases.get(name, [])] for name, found in classes.items()}
-    return [f"{name}: {', '.join(found)}" for name, found in places.items() if len(found) > 1]
+    places = {name: [*modules, *aliases.get(name, [])] for name, modules in classes.items()}
+    return [f"{name}: {', '.join(modules)}" for name, modules in places.items() if len(modules) > 1]
 
 
 def test_no_two_classes_have_one_name():

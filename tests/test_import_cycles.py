@@ -39,8 +39,8 @@ def package_cycle(sources: Mapping[str, str]) -> list[str]:
         steps = imports.setdefault(package(module), {})
         for other in sorted(imported_modules(module, sources, ast.walk)):
             steps.setdefault(package(other), f"{module} imports {other}")
-    found = cycle({name: steps.keys() - {name} for name, steps in imports.items()})
-    return [imports[importer][other] for importer, other in pairwise(reversed(found))]
+    names = cycle({name: steps.keys() - {name} for name, steps in imports.items()})
+    return [imports[importer][other] for importer, other in pairwise(reversed(names))]
 
 
 def package(module: str) -> str:

@@ -136,14 +136,14 @@ def test_no_file_names_a_path_of_one_machine():
     assert tracked.returncode == 0, tracked.stderr
     paths = [ROOT / name for name in tracked.stdout.split("\0") if name]
 
-    found = {
+    result = {
         str(path.relative_to(ROOT)): machine_paths(path.read_bytes().decode("utf-8", "replace"))
         for path in paths
         if path.is_file() and path.relative_to(ROOT).parts[0] != "tests"
         if b"\0" not in path.read_bytes()[:8192]
     }
 
-    assert {name: lines for name, lines in found.items() if lines} == {}
+    assert {name: lines for name, lines in result.items() if lines} == {}
 
 
 @pytest.mark.parametrize("text", ["/tmp/x", "file:///tmp/x", "(/root/.cache)", "x = '/work/main'"])

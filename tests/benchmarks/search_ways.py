@@ -132,10 +132,10 @@ def with_recsys(vectors: Vectors, threads: int) -> tuple[Way, MainPart]:
     return Way("recsys", note, took, size, search), main
 
 
-def recall(vectors: Vectors, queries: Vectors, found: list[npt.NDArray[np.int64]]) -> float:
+def recall(vectors: Vectors, queries: Vectors, rows: list[npt.NDArray[np.int64]]) -> float:
     """The share of the true `K` nearest that were found."""
     truth = exact_nearest(vectors, queries, K)
-    return recall_of(vectors, queries, np.stack(found), truth)
+    return recall_of(vectors, queries, np.stack(rows), truth)
 
 
 def with_recall(made: Tunable, vectors: Vectors, queries: Vectors) -> Way:

@@ -137,10 +137,10 @@ def measure(way: Way, vectors: Vectors, queries: Vectors, drawn: str) -> Measure
     """Recall and time of one query at a time."""
     asked = queries[:NUM_SLOW_QUERIES] if way.name in SLOW else queries
     way.search(queries[-1])
-    found, times, cpu_times = [], [], []
+    rows, times, cpu_times = [], [], []
     for query in asked:
         began, cpu_began = time.perf_counter(), time.process_time()
-        found.append(way.search(query))
+        rows.append(way.search(query))
         times.append(time.perf_counter() - began)
         cpu_times.append(time.process_time() - cpu_began)
     return Measured(
@@ -151,7 +151,7 @@ def measure(way: Way, vectors: Vectors, queries: Vectors, drawn: str) -> Measure
         note=way.note,
         build_cpu_s=way.build_s,
         bytes_per_user=way.num_bytes / len(vectors),
-        recall=recall(vectors, asked, found),
+        recall=recall(vectors, asked, rows),
         p50_ms=float(np.median(times)) * 1e3,
         p99_ms=float(np.quantile(times, 0.99)) * 1e3,
         cpu_p50_ms=float(np.median(cpu_times)) * 1e3,

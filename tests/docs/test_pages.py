@@ -105,8 +105,8 @@ def is_shown(shown: str, printed: str) -> bool:
             pattern += {"...": r".*?", " ": r"\s*"}.get(piece, re.escape(piece))
     match = re.fullmatch(rf"\s*{pattern}\s*", _plain(printed), re.DOTALL)
     return match is not None and all(
-        abs(float(found) - told) <= TOLERANCE
-        for found, told in zip(match.groups(), decimals, strict=True)
+        abs(float(actual) - documented) <= TOLERANCE
+        for actual, documented in zip(match.groups(), decimals, strict=True)
     )
 
 

@@ -226,17 +226,17 @@ def test_each_reason_is_documented_with_its_code() -> None:
     assert {name: cells[0] for name, cells in documented.items()} == {
         str(reason): each.code.name for each in (*TABLE, INTERNAL) for reason in each.reasons
     }
-    told = {name: cells[1:] for name, cells in documented.items()}
-    assert [name for name, cells in told.items() if not all(map(is_sentence, cells))] == []
+    sentences = {name: cells[1:] for name, cells in documented.items()}
+    assert [name for name, cells in sentences.items() if not all(map(is_sentence, cells))] == []
 
 
 def test_the_page_tells_when_to_come_back() -> None:
     documented = rows("reference/errors.md")
 
-    told = {
+    waits = {
         name: re.search(r"RetryInfo says (\d+) s", cells[2]) for name, cells in documented.items()
     }
-    assert {name: float(match[1]) for name, match in told.items() if match} == RETRY_AFTER_S
+    assert {name: float(match[1]) for name, match in waits.items() if match} == RETRY_AFTER_S
 
 
 # Python.

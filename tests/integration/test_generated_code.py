@@ -32,7 +32,7 @@ def lowest(name: str) -> Version:
 
 def numbers(pattern: str) -> set[Version]:
     texts = [text.decode() for text in generated_files(ROOT / "recsys/v1").values()]
-    return {Version(found) for text in texts for found in re.findall(pattern, text)}
+    return {Version(version) for text in texts for version in re.findall(pattern, text)}
 
 
 def test_generated_code_is_fresh(tmp_path):

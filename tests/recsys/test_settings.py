@@ -66,9 +66,9 @@ def test_every_setting_can_be_set_by_its_variable(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(f"RECSYS_{name.upper()}", value)
     loaded = load_settings()
     for name, value in values.items():
-        found = getattr(loaded.settings, name)
-        found = found.get_secret_value() if isinstance(found, SecretStr) else found
-        assert str(found).removesuffix(".0") == value
+        actual = getattr(loaded.settings, name)
+        actual = actual.get_secret_value() if isinstance(actual, SecretStr) else actual
+        assert str(actual).removesuffix(".0") == value
         assert loaded.origins[name] == f"environment RECSYS_{name.upper()}"
 
 

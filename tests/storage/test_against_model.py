@@ -77,8 +77,8 @@ def step(store: HistoryStore, model: Model, choose, name: str, argument) -> None
             assert set(refused.value.user_ids) == erased
             return
         answers = store.append_many(items)
-        found = [(answer.stored.revision, answer.repeated) for answer in answers]
-        assert found == [model.append(choice) for choice, _ in items]
+        results = [(answer.stored.revision, answer.repeated) for answer in answers]
+        assert results == [model.append(choice) for choice, _ in items]
     elif name == "restore" and argument in model.erased:
         store.restore(argument)
         model.erased.remove(argument)

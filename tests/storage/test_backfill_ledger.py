@@ -32,13 +32,13 @@ def test_what_was_recorded_comes_back(store, ledger, choose) -> None:
     assert ledger.entries("v1", ["ann", "bob", "cyd"]) == {}
     ledger.record([entry("ann", DONE, error=""), entry("bob")])
     ledger.record([])
-    found = ledger.entries("v1", ["ann", "bob", "cyd"])
-    assert sorted(found) == ["ann", "bob"]
-    ann = found["ann"]
+    entries = ledger.entries("v1", ["ann", "bob", "cyd"])
+    assert sorted(entries) == ["ann", "bob"]
+    ann = entries["ann"]
     assert (ann.revision, ann.job, ann.state, ann.error) == (1, "job", DONE, "")
     assert ann.updated_at is not None
     assert ann.updated_at.utcoffset().total_seconds() == 0
-    assert (found["bob"].state, found["bob"].error) == (FAILED, "why")
+    assert (entries["bob"].state, entries["bob"].error) == (FAILED, "why")
     assert ledger.entries("v2", ["ann"]) == {}
 
 
@@ -52,8 +52,8 @@ def test_the_newest_revision_stands_and_the_last_word_about_it(store, ledger, ch
         (5, FAILED, (5, FAILED)),
     ]:
         ledger.record([entry("ann", state, revision)])
-        found = ledger.entries("v1", ["ann"])["ann"]
-        assert (found.revision, found.state) == stands
+        row = ledger.entries("v1", ["ann"])["ann"]
+        assert (row.revision, row.state) == stands
 
 
 def test_who_is_gone_or_came_again_is_left_out(store, ledger, choose) -> None:
@@ -151,9 +151,9 @@ def test_many_record_at_once(store, ledger, stores, together, choose) -> None:
         for step in (1, -1)
     ]
     together(works)
-    found = ledger.entries("v1", users)
-    assert {each.revision for each in found.values()} == {4}
-    assert len(found) == 20
+    entries = ledger.entries("v1", users)
+    assert {each.revision for each in entries.values()} == {4}
+    assert len(entries) == 20
 
 
 def test_the_migration_goes_back_and_forth(store, ledger, choose) -> None:

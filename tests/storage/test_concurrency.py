@@ -54,8 +54,8 @@ def test_twenty_writers_on_one_user_lose_and_duplicate_nothing(
     answers = together([partial(write, stores(), writer) for writer in range(NUM_WRITERS)])
     stored = [answer.stored for each in answers for answer in each]
     assert sorted(each.revision for each in stored) == list(range(1, NUM_WRITERS * NUM_EACH + 1))
-    found = {each.revision: each for each in store.read("ann").choices}
-    assert found == {each.revision: each for each in stored}
+    choices = {each.revision: each for each in store.read("ann").choices}
+    assert choices == {each.revision: each for each in stored}
     assert len(whole(store)["ann"]) == NUM_WRITERS * NUM_EACH
 
 

@@ -99,11 +99,11 @@ def test_sqlite_is_told_what_it_must_hold(sqlite_url: str) -> None:
     # A migration runs without foreign keys: its connection must not come back so. Then a new one.
     for _ in range(2):
         with database.session() as session:
-            found = {
+            result = {
                 name: session.execute(text(f"PRAGMA {name}")).scalar()
                 for name in ("journal_mode", "foreign_keys", "busy_timeout")
             }
-        assert found == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 30_000}
+        assert result == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 30_000}
         database.engine.dispose()
     database.dispose()
 

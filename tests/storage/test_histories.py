@@ -46,9 +46,9 @@ def test_instants_come_back_in_utc(store, choose) -> None:
     chosen_at = datetime(2026, 3, 1, 0, 30, 0, 123456, timezone(timedelta(hours=5, minutes=45)))
     choice, images = choose(chosen_at=chosen_at)
     store.append(choice, images)
-    found = store.read("ann").choices[0].choice.chosen_at
-    assert found == chosen_at
-    assert found.utcoffset() == timedelta(0)
+    instant = store.read("ann").choices[0].choice.chosen_at
+    assert instant == chosen_at
+    assert instant.utcoffset() == timedelta(0)
     summary = store.user("ann")
     assert summary.created_at.utcoffset() == timedelta(0)
     assert summary.last_choice_at == chosen_at

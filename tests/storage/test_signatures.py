@@ -26,11 +26,11 @@ def test_a_vector_comes_back_bit_for_bit(signatures) -> None:
     extreme = [0.0, -0.0, 1e-45, np.finfo(np.float32).max, np.finfo(np.float32).min]
     vector = np.concatenate([rng.normal(size=507), extreme]).astype(np.float32)
     signatures.put(Signature("ann", "v1", 3, vector))
-    found = signatures.get("ann", "v1")
-    assert (found.user_id, found.model_version, found.revision) == ("ann", "v1", 3)
-    assert found.vector.dtype == np.float32
-    assert found.vector.tobytes() == vector.tobytes()
-    found.vector[0] = 1  # the caller's own
+    signature = signatures.get("ann", "v1")
+    assert (signature.user_id, signature.model_version, signature.revision) == ("ann", "v1", 3)
+    assert signature.vector.dtype == np.float32
+    assert signature.vector.tobytes() == vector.tobytes()
+    signature.vector[0] = 1  # the caller's own
 
 
 @pytest.mark.parametrize("dtype", [">f4", "f8", "f2"])
@@ -43,8 +43,8 @@ def test_other_layouts_are_stored_as_the_same_numbers(signatures, dtype: str) ->
 def test_the_newest_stands(signatures) -> None:
     for revision, stands in [(2, 2), (4, 4), (3, 4), (0, 4), (5, 5)]:
         signatures.put(of(revision))
-        found = signatures.get("ann", "v1")
-        assert (found.revision, found.vector.tolist()) == (stands, [stands])
+        signature = signatures.get("ann", "v1")
+        assert (signature.revision, signature.vector.tolist()) == (stands, [stands])
     # Computed again, as after a repair: the later word counts.
     signatures.put(of(5, 7.0))
     assert signatures.get("ann", "v1").vector.tolist() == [7.0]

@@ -105,8 +105,8 @@ def _own_history(results: Results) -> Iterator[str]:
     control = results.of(controls.TABLE)
     if control is not None and is_known(control.personal):
         yield (
-            f"A person's own history is worth {_points(control.personal)}: behind another person's it"
-            f" is {percent(control.shuffled_history.value)}."
+            f"A person's own history is worth {_points(control.personal)}: behind another person's"
+            f" it is {percent(control.shuffled_history.value)}."
         )
 
 

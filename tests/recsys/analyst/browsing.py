@@ -27,8 +27,8 @@ READY = """() => {
 
 def chromium() -> str | None:
     """The system's Chromium at its usual path; None if there is none."""
-    found = (path for path in PATHS if os.access(path, os.X_OK))
-    return next(found, None) or shutil.which("chromium") or shutil.which("google-chrome")
+    paths = (path for path in PATHS if os.access(path, os.X_OK))
+    return next(paths, None) or shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @contextmanager

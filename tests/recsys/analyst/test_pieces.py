@@ -113,12 +113,12 @@ def test_a_kept_layout_comes_back_and_a_cut_one_does_not(tmp_path):
     layout = Layout(np.array([3, 5]), np.array([[0, 1], [2, 3]], np.float32), 0.5)
 
     keep_layout(tmp_path, "name", layout)
-    found = cached_layout(tmp_path, "name")
+    again = cached_layout(tmp_path, "name")
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
 
-    assert found.sequences.tolist() == [3, 5]
-    np.testing.assert_array_equal(found.points, layout.points)
+    assert again.sequences.tolist() == [3, 5]
+    np.testing.assert_array_equal(again.points, layout.points)
     assert cached_layout(tmp_path, "name") is None
     assert cached_layout(tmp_path, "another") is None
 

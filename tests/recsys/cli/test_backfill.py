@@ -80,7 +80,7 @@ def break_images(store, user: str) -> None:
     file.write_bytes(b"no image")
 
 
-def told(run, *arguments: str, code: int = 0) -> dict:
+def summary_of(run, *arguments: str, code: int = 0) -> dict:
     result = run("backfill", "--json", *arguments)
     assert result.exit_code == code, result.output
     return json.loads(result.stdout)
@@ -88,12 +88,12 @@ def told(run, *arguments: str, code: int = 0) -> dict:
 
 def test_it_brings_everybody_up_to_date(run, people, store) -> None:
     people("ann", "bob")
-    summary = told(run)
+    summary = summary_of(run)
     assert (summary["num_up_to_date"], summary["num_failed"]) == (2, 0)
     assert summary["model_version"] == "v1"
     assert summary["users_per_second"] > 0
     assert SignatureStore(store.database).count("v1") == 2
-    assert told(run)["num_up_to_date"] == 0
+    assert summary_of(run)["num_up_to_date"] == 0
     again = run("backfill")
     assert again.exit_code == 0
     assert "up to date" in again.stdout
@@ -112,12 +112,12 @@ def test_it_says_what_happened_to_whom(run, people, store, caplog) -> None:
     assert any(line[:1] == ["bob"] for line in lines)
     assert "users/s" in result.stdout
     assert caplog.text == ""
-    summary = told(run, code=5)
+    summary = summary_of(run, code=5)
     assert (summary["num_skipped_before"], summary["num_failed_before"]) == (1, 1)
     (failure,) = summary["failures"]
     assert (failure["user_id"], failure["revision"]) == ("bob", 1)
-    assert "none of the 1 references" in failure["error"]
-    assert told(run, "--retry-failed", code=5)["num_failed"] == 1
+    assert "there is none among 1 reference, the newest of" in failure["error"]
+    assert summary_of(run, "--retry-failed", code=5)["num_failed"] == 1
 
 
 def test_all_failures_are_listed_on_request(run, people, store) -> None:
@@ -145,10 +145,10 @@ def test_more_failures_than_are_shown(run, people, store, monkeypatch) -> None:
 def test_one_user(run, people, store) -> None:
     people("ann", "bob")
     break_images(store, "bob")
-    assert told(run, "--user", "ann")["num_up_to_date"] == 1
-    assert told(run, "--user", "ann")["num_up_to_date"] == 0
+    assert summary_of(run, "--user", "ann")["num_up_to_date"] == 1
+    assert summary_of(run, "--user", "ann")["num_up_to_date"] == 0
     assert "the signature of ann" in run("backfill", "--user", "ann").stdout
-    (failure,) = told(run, "--user", "bob", code=5)["failures"]
+    (failure,) = summary_of(run, "--user", "bob", code=5)["failures"]
     assert failure["user_id"] == "bob"
     stranger = run("backfill", "--user", "cyd")
     assert stranger.exit_code == 3
@@ -163,9 +163,9 @@ def test_a_store_of_images_that_does_not_answer(run, people, store, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr("storage.blobs.BlobStore.get", fail)
-        (failure,) = told(run, code=5)["failures"]
+        (failure,) = summary_of(run, code=5)["failures"]
     assert "the disk does not answer" in failure["error"]
-    assert told(run)["num_up_to_date"] == 1  # nobody had to ask for it
+    assert summary_of(run)["num_up_to_date"] == 1  # nobody had to ask for it
 
 
 def test_ctrl_c_keeps_what_is_stored(run, people, store, reader: Reader) -> None:
@@ -182,7 +182,7 @@ def test_ctrl_c_keeps_what_is_stored(run, people, store, reader: Reader) -> None
     assert result.exit_code == 130
     assert "run the same command again" in result.stderr
     assert SignatureStore(store.database).count("v1") == 2
-    assert told(run)["num_up_to_date"] == 1
+    assert summary_of(run)["num_up_to_date"] == 1
 
 
 def test_with_nothing_stored_it_says_what_to_run(run) -> None:
@@ -217,15 +217,15 @@ def test_a_real_reader_signs_what_the_choices_show(
     model = LoadedModel(scorer, 2, scorer.geometry, reader)
     monkeypatch.setattr(runtime, "load_model", lambda _: model)
     people("ann", "bob")
-    assert told(run)["num_up_to_date"] == 2
+    assert summary_of(run)["num_up_to_date"] == 2
     signatures = SignatureStore(store.database)
-    found = [signatures.get(user, reader.model_version).vector for user in ("ann", "bob")]
-    assert [np.linalg.norm(vector) for vector in found] == pytest.approx([1.0, 1.0])
-    assert not np.allclose(*found)
+    vectors = [signatures.get(user, reader.model_version).vector for user in ("ann", "bob")]
+    assert [np.linalg.norm(vector) for vector in vectors] == pytest.approx([1.0, 1.0])
+    assert not np.allclose(*vectors)
     (stored,) = store.read("ann").choices
     images = [
         decode(store.image(sha), ImageLimits()).float() / 255
         for sha in (stored.choice.liked, *stored.choice.passed_over)
     ]
     expected = reader.read([Reference(*images, stored.choice.prompt)])
-    assert found[0] == pytest.approx(expected, abs=1e-5)
+    assert vectors[0] == pytest.approx(expected, abs=1e-5)

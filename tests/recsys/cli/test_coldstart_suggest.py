@@ -31,17 +31,17 @@ def fitted(run, people, checkpoint: Path) -> list[str]:
 
 def test_pairs_and_their_images(run, home: Path, fitted: list[str]) -> None:
     arguments = ["coldstart", "suggest", "-k", "3", "--images", "shown", "--json", *fitted]
-    told = json.loads(run(*arguments).stdout)
+    answer = json.loads(run(*arguments).stdout)
     shown = json.loads(run("coldstart", "show", "--json", *fitted).stdout)
-    assert told["population_version"] == shown["population_version"]
-    assert len(told["pairs"]) == 3
+    assert answer["population_version"] == shown["population_version"]
+    assert len(answer["pairs"]) == 3
     written = sorted(path.name for path in (home / "shown").iterdir())
     assert written == ["1a.png", "1b.png", "2a.png", "2b.png", "3a.png", "3b.png"]
-    for place, pair in enumerate(told["pairs"], start=1):
+    for place, pair in enumerate(answer["pairs"], start=1):
         for letter, name in (("a", "first_sha256"), ("b", "second_sha256")):
             data = (home / "shown" / f"{place}{letter}.png").read_bytes()
             assert hashlib.sha256(data).hexdigest() == pair[name]
-    bits = [pair["information_bits"] for pair in told["pairs"]]
+    bits = [pair["information_bits"] for pair in answer["pairs"]]
     assert bits == sorted(bits)
     assert bits[0] >= 0
 

@@ -43,8 +43,8 @@ def entries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "gone": "no_such_package:gone",
         "rank": "fine_package:fine",
     }
-    found = EntryPoints(EntryPoint(n, v, module.ENTRY_POINTS) for n, v in values.items())
-    monkeypatch.setattr(module, "entry_points", lambda **wanted: found.select(**wanted))
+    points = EntryPoints(EntryPoint(n, v, module.ENTRY_POINTS) for n, v in values.items())
+    monkeypatch.setattr(module, "entry_points", lambda **wanted: points.select(**wanted))
     return tmp_path
 
 

@@ -12,8 +12,8 @@ SHA = "ab" * 32
 
 def test_files_and_digests_are_told_apart(home: Path) -> None:
     (home / "a.png").write_bytes(b"12345")
-    found = read_images(("a.png", SHA), max_bytes=10)
-    assert [(each.name, each.data, each.sha256) for each in found] == [
+    images = read_images(("a.png", SHA), max_bytes=10)
+    assert [(each.name, each.data, each.sha256) for each in images] == [
         ("a.png", b"12345", None),
         (SHA, None, SHA),
     ]

@@ -25,8 +25,8 @@ def ranked(run, *arguments: str, code: int = 0) -> dict:
 def test_json_is_the_ranking_of_a_stranger_on_an_empty_machine(run, checkpoint: Path) -> None:
     ranking = ranked(run, "--user", "ann", "a.png", "b.png", "c.png", "--prompt", "a hat")
     lent = ["num_references", "num_borrowed_references", "num_neighbours"]
-    told = ["user_id", "model_version", "personalization", *lent, "population_version"]
-    assert list(ranking) == [*told, "candidates"]
+    facts = ["user_id", "model_version", "personalization", *lent, "population_version"]
+    assert list(ranking) == [*facts, "candidates"]
     assert [ranking[name] for name in lent] == [0, 0, 0]
     assert ranking["user_id"] == "ann"
     signed = json.loads((checkpoint / "scorer.json").read_text())["model_version"]

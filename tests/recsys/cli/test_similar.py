@@ -121,16 +121,16 @@ def expected(store: Any, user: str) -> list[str]:
 
 @pytest.mark.usefixtures("people")
 def test_the_nearest_are_told_with_what_both_like(run, store) -> None:
-    found = json.loads(run("similar", "--user", "ann", "--json").stdout)
+    answer = json.loads(run("similar", "--user", "ann", "--json").stdout)
 
-    assert (found["user_id"], found["revision"], found["is_stale"]) == ("ann", 2, False)
-    assert found["model_version"] == "v1"
-    assert [each["user_id"] for each in found["users"]] == expected(store, "ann")
-    assert [each["rank"] for each in found["users"]] == [1, 2, 3]
-    by_user = {each["user_id"]: each for each in found["users"]}
+    assert (answer["user_id"], answer["revision"], answer["is_stale"]) == ("ann", 2, False)
+    assert answer["model_version"] == "v1"
+    assert [each["user_id"] for each in answer["users"]] == expected(store, "ann")
+    assert [each["rank"] for each in answer["users"]] == [1, 2, 3]
+    by_user = {each["user_id"]: each for each in answer["users"]}
     assert by_user["cid"]["shared_prompts"] == ["a fox"]
     assert [by_user["bob"]["num_choices"], by_user["cid"]["num_choices"]] == [3, 2]
-    similarities = [each["similarity"] for each in found["users"]]
+    similarities = [each["similarity"] for each in answer["users"]]
     assert similarities == sorted(similarities, reverse=True)
 
 
@@ -152,8 +152,8 @@ def test_a_server_tells_the_same(run, server: str) -> None:
 
     assert there.exit_code == 0
     there, here = json.loads(there.stdout), json.loads(here.stdout)
-    for told in (there, here):
-        for each in told["users"]:
+    for answer in (there, here):
+        for each in answer["users"]:
             each["similarity"] = pytest.approx(each["similarity"], abs=1e-6)
     assert there == here
 
@@ -168,10 +168,10 @@ def test_a_server_tells_an_unknown_user(run, server: str) -> None:
 def test_a_new_user_needs_no_backfill(run, people, like, store) -> None:
     like("eve", "a fox")
 
-    found = json.loads(run("similar", "--user", "eve", "-k", "10000", "--json").stdout)
+    answer = json.loads(run("similar", "--user", "eve", "-k", "10000", "--json").stdout)
 
-    assert [each["user_id"] for each in found["users"]] == expected(store, "eve")
-    assert len(found["users"]) == 4
+    assert [each["user_id"] for each in answer["users"]] == expected(store, "eve")
+    assert len(answer["users"]) == 4
 
 
 def test_alone_one_is_told_what_to_run(run, like) -> None:
@@ -199,12 +199,12 @@ def test_a_stale_signature_is_told(run, like, monkeypatch) -> None:
     monkeypatch.setattr("storage.blobs.BlobStore.get", away)
 
     shown = run("similar", "--user", "ann")
-    told = json.loads(run("similar", "--user", "ann", "--json").stdout)
+    answer = json.loads(run("similar", "--user", "ann", "--json").stdout)
 
     assert shown.exit_code == 0
     assert "revision 2, which is stale" in shown.stdout
-    assert told["is_stale"] is True
-    assert len(told["users"]) == 3
+    assert answer["is_stale"] is True
+    assert len(answer["users"]) == 3
 
 
 def away(blobs: Any, sha256: str) -> bytes:
@@ -275,11 +275,11 @@ def test_a_real_checkpoint_finds_near_users(
     with_it = ("--set", f"checkpoint={signing_checkpoint}")
     assert run(*with_it, "backfill").exit_code == 0
 
-    found = json.loads(run(*with_it, "similar", "--user", "ann", "--json").stdout)
+    answer = json.loads(run(*with_it, "similar", "--user", "ann", "--json").stdout)
 
-    assert found["model_version"] == load_scorer(signing_checkpoint).model_version
-    assert sorted(each["user_id"] for each in found["users"]) == ["bob", "cid"]
-    first, last = (each["similarity"] for each in found["users"])
+    assert answer["model_version"] == load_scorer(signing_checkpoint).model_version
+    assert sorted(each["user_id"] for each in answer["users"]) == ["bob", "cid"]
+    first, last = (each["similarity"] for each in answer["users"])
     assert 1 >= first >= last >= -1
 
 

@@ -70,12 +70,12 @@ def test_parquet_holds_what_is_stored(clusters: ClusterStore, tmp_path: Path) ->
 
 
 def test_csv_holds_the_same(clusters: ClusterStore, tmp_path: Path) -> None:
-    members, found = export_run(clusters, clusters.run().run_id, tmp_path / "out", format="csv")
+    members, facts = export_run(clusters, clusters.run().run_id, tmp_path / "out", format="csv")
     with members.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["user_id"] for row in rows) == sorted([*NAMES[:-1], "'=1+1"])
     assert {row["user_id"]: float(row["similarity"]) for row in rows}["ann"] == 0.5
-    with found.open(encoding="utf-8", newline="") as file:
+    with facts.open(encoding="utf-8", newline="") as file:
         first = next(csv.DictReader(file))
     assert json.loads(first["typical_members"]) == ['c"d', "bob, the second", "ann"]
     assert first["distance"] == ""

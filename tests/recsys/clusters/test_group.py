@@ -30,27 +30,29 @@ def same_partition(labels: np.ndarray, truth: np.ndarray) -> bool:
 @pytest.mark.parametrize("how", [{"method": "hdbscan"}, {"method": "kmeans", "num_clusters": 3}])
 def test_groups_that_stand_apart_are_found(how: dict) -> None:
     vectors, truth = mixture(80, 50, 20)
-    found = group(vectors, **how)
-    assert found.method == how["method"]
-    assert found.num_clusters == 3
-    clustered = found.labels != UNCLUSTERED
+    groups = group(vectors, **how)
+    assert groups.method == how["method"]
+    assert groups.num_clusters == 3
+    clustered = groups.labels != UNCLUSTERED
     assert clustered.mean() > 0.9
-    assert same_partition(found.labels[clustered], truth[clustered])
-    sizes = np.bincount(found.labels[clustered])
+    assert same_partition(groups.labels[clustered], truth[clustered])
+    sizes = np.bincount(groups.labels[clustered])
     assert sizes.tolist() == sorted(sizes, reverse=True)
     again = group(vectors, **how)
-    assert again.labels.tolist() == found.labels.tolist()
+    assert again.labels.tolist() == groups.labels.tolist()
 
 
 def test_centroids_are_means_of_length_one() -> None:
     vectors, _ = mixture(30, 20)
-    found = group(vectors, method="kmeans", num_clusters=2)
+    groups = group(vectors, method="kmeans", num_clusters=2)
     for place in range(2):
-        members = vectors[found.labels == place]
+        members = vectors[groups.labels == place]
         mean = members.mean(axis=0)
-        np.testing.assert_allclose(found.centroids[place], mean / np.linalg.norm(mean), atol=1e-5)
+        np.testing.assert_allclose(groups.centroids[place], mean / np.linalg.norm(mean), atol=1e-5)
         np.testing.assert_allclose(
-            found.similarity[found.labels == place], members @ found.centroids[place], atol=1e-5
+            groups.similarity[groups.labels == place],
+            members @ groups.centroids[place],
+            atol=1e-5,
         )
 
 
@@ -58,24 +60,24 @@ def test_two_members_are_equally_near_to_their_centroid() -> None:
     """As they are by definition, whatever the rounding of a machine."""
     rng = np.random.default_rng(0)
     for _ in range(50):
-        found = group(unit(rng.normal(size=(2, 64))), method="kmeans", num_clusters=1)
-        assert found.similarity[0] == found.similarity[1]
+        grouping = group(unit(rng.normal(size=(2, 64))), method="kmeans", num_clusters=1)
+        assert grouping.similarity[0] == grouping.similarity[1]
 
 
 def test_the_nearest_to_the_centroid_is_the_medoid() -> None:
     """The one with the highest mean cosine to all members, by definition and by brute force."""
     vectors, _ = mixture(40, spread=0.5)
-    found = group(vectors, method="kmeans", num_clusters=1)
-    assert (vectors @ vectors.T).mean(axis=1).argmax() == found.similarity.argmax()
+    groups = group(vectors, method="kmeans", num_clusters=1)
+    assert (vectors @ vectors.T).mean(axis=1).argmax() == groups.similarity.argmax()
 
 
 def test_who_is_near_none_is_left_out() -> None:
     vectors, _ = mixture(60, 60, spread=0.02)
     lonely = unit(np.eye(E)[10:11])
-    found = group(np.concatenate([vectors, lonely]), method="hdbscan")
-    assert found.labels[-1] == UNCLUSTERED
-    assert found.similarity[-1] == 0
-    assert found.num_clusters == 2
+    groups = group(np.concatenate([vectors, lonely]), method="hdbscan")
+    assert groups.labels[-1] == UNCLUSTERED
+    assert groups.similarity[-1] == 0
+    assert groups.num_clusters == 2
 
 
 def test_auto_takes_what_fits_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,10 +90,10 @@ def test_auto_takes_what_fits_and_says_why(monkeypatch: pytest.MonkeyPatch) -> N
         "asked for",
     )
     nothing_stands_out = unit(np.random.default_rng(0).normal(size=(200, E)))
-    found = group(nothing_stands_out)
-    assert found.method == "kmeans"
-    assert "in no cluster" in str(found.parameters["reason"])
-    assert (found.labels != UNCLUSTERED).all()
+    groups = group(nothing_stands_out)
+    assert groups.method == "kmeans"
+    assert "in no cluster" in str(groups.parameters["reason"])
+    assert (groups.labels != UNCLUSTERED).all()
     monkeypatch.setattr(clusters, "FEW_USERS", 50)
     many = group(apart)
     assert (many.method, many.parameters["reason"]) == ("kmeans", "more than 50 users")
@@ -99,25 +101,25 @@ def test_auto_takes_what_fits_and_says_why(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_small_groups_are_no_clusters() -> None:
     vectors, truth = mixture(50, 30, 8)
-    found = group(vectors, method="kmeans", num_clusters=3, min_size=10)
-    assert found.num_clusters == 2
-    assert (found.labels[truth == 2] == UNCLUSTERED).all()
+    groups = group(vectors, method="kmeans", num_clusters=3, min_size=10)
+    assert groups.num_clusters == 2
+    assert (groups.labels[truth == 2] == UNCLUSTERED).all()
 
 
 @pytest.mark.parametrize("method", ["auto", "hdbscan", "kmeans"])
 def test_ten_thousand_identical_users_are_one_cluster(method: str) -> None:
     vectors = unit(np.ones((10_000, E)))
-    found = group(vectors, method=method)
-    assert found.num_clusters == 1
-    assert (found.labels == 0).all()
-    np.testing.assert_allclose(found.similarity, 1, atol=1e-5)
+    groups = group(vectors, method=method)
+    assert groups.num_clusters == 1
+    assert (groups.labels == 0).all()
+    np.testing.assert_allclose(groups.similarity, 1, atol=1e-5)
 
 
 def test_identical_users_among_others() -> None:
     vectors, _ = mixture(50, 50)
     vectors[:30] = vectors[0]
-    found = group(vectors, method="hdbscan")
-    assert len(set(found.labels[:30].tolist())) == 1
+    groups = group(vectors, method="hdbscan")
+    assert len(set(groups.labels[:30].tolist())) == 1
 
 
 def test_one_user() -> None:
@@ -131,8 +133,8 @@ def test_one_user() -> None:
 
 def test_as_many_clusters_as_users() -> None:
     vectors, _ = mixture(*[1] * E, spread=0.0)
-    found = group(vectors, method="kmeans", num_clusters=E)
-    assert found.labels.max() + 1 == found.num_clusters <= E
+    groups = group(vectors, method="kmeans", num_clusters=E)
+    assert groups.labels.max() + 1 == groups.num_clusters <= E
 
 
 def test_users_as_near_to_the_centroid_as_each_other_are_ties() -> None:
@@ -185,11 +187,13 @@ def page(first: int, *users: str, value: float) -> SignatureBatch:
 
 def test_signatures_are_read_page_by_page_each_user_once() -> None:
     pages = [page(1, "a", "b", value=0.0), page(3, "c", value=0.0), page(9, "a", value=3.0)]
-    found = read_signatures(Pages(pages), "v1")
-    assert found.user_ids == ("a", "b", "c")
-    np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-6)
-    assert found.vectors[0].tolist() == pytest.approx((np.array([1, 3, 3, 3]) / 28**0.5).tolist())
-    assert found.vectors[1].tolist() == [1, 0, 0, 0]
+    signatures = read_signatures(Pages(pages), "v1")
+    assert signatures.user_ids == ("a", "b", "c")
+    np.testing.assert_allclose(np.linalg.norm(signatures.vectors, axis=1), 1, atol=1e-6)
+    assert signatures.vectors[0].tolist() == pytest.approx(
+        (np.array([1, 3, 3, 3]) / 28**0.5).tolist()
+    )
+    assert signatures.vectors[1].tolist() == [1, 0, 0, 0]
 
 
 def test_no_signatures_tells_what_to_run() -> None:

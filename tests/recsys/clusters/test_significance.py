@@ -49,10 +49,10 @@ def test_q_values_are_those_of_all_tests(small: list[float], num_others: int) ->
     left_out = [p for p in small if p > MAX_Q] + [1.0] * num_others
     everything = np.array([*kept, *left_out])
     expected = false_discovery_control(everything)[: len(kept)] if len(everything) else kept
-    found = q_values(kept, len(everything))
-    told = expected <= MAX_Q
-    assert ((found <= MAX_Q) == told).all()
-    np.testing.assert_allclose(found[told], expected[told])
+    values = q_values(kept, len(everything))
+    stands_out = expected <= MAX_Q
+    assert ((values <= MAX_Q) == stands_out).all()
+    np.testing.assert_allclose(values[stands_out], expected[stands_out])
 
 
 def test_more_p_values_than_tests_are_refused() -> None:

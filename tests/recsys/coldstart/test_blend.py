@@ -101,8 +101,8 @@ def test_a_score_is_the_sigmoid_of_what_is_written(
         taste = features @ learned.classes.taste(liked - disliked)
         own = torch.logit(own_scores(scorer, given, candidates).double()).numpy()
         logits = of_others * taste + of_own * own + of_nobody * nobody
-        found = borrowing.score(borrowing.prefix(given), candidates)
-        assert found.numpy() == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-5)
+        scores = borrowing.score(borrowing.prefix(given), candidates)
+        assert scores.numpy() == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-5)
 
 
 def test_by_hand_a_blend() -> None:

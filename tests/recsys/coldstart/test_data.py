@@ -112,19 +112,19 @@ def test_nobody_at_all() -> None:
 
 
 def test_rows_are_read_as_the_model_sees_the_images(scorer) -> None:
-    store, pixels, told = MemoryStore(), {}, []
+    store, pixels, counts = MemoryStore(), {}, []
     for name in "abc":
         pixels[name] = np.random.default_rng(ord(name)).integers(0, 256, (12, 10, 3), np.uint8)
         file = io.BytesIO()
         Image.fromarray(pixels[name]).save(file, "PNG")
         store.images[digest(name)] = file.getvalue()
     reader = ImageReader(store, ImageLimits())
-    read = token_reader(scorer, reader, [digest(name) for name in "abc"], told.append)
+    read = token_reader(scorer, reader, [digest(name) for name in "abc"], counts.append)
     wanted = [torch.from_numpy(pixels[name]).permute(2, 0, 1).float() / 255 for name in "cab"]
     tokens = read([2, 0, 1])
     assert torch.allclose(tokens, scorer.image_features(wanted), atol=1e-6)
     assert not tokens.requires_grad
-    assert told == [3]
+    assert counts == [3]
 
 
 def test_pairs_are_looked_for_behind_choices_that_form_none() -> None:

@@ -29,8 +29,8 @@ def margins_of(*, others: float, own: float, nobody: float, num_pairs: int = 400
 
 
 def test_a_blend_finds_the_weights_that_choices_were_made_by() -> None:
-    found = fit_blend(margins_of(others=0.9, own=0.7, nobody=-0.3))
-    assert found == pytest.approx([0.9, 0.7, -0.3], abs=0.12)
+    weights = fit_blend(margins_of(others=0.9, own=0.7, nobody=-0.3))
+    assert weights == pytest.approx([0.9, 0.7, -0.3], abs=0.12)
 
 
 def test_where_the_model_is_useless_the_classes_are_trusted() -> None:
@@ -65,9 +65,9 @@ def test_few_pairs_move_it_less_than_many() -> None:
 def test_margins_that_saturate_do_not_throw_it_off() -> None:
     # A model that is sure and wrong: a whole Newton step from b = 1 would leap far over the best.
     margins = np.array([[1.0, -60.0, 0.0]] * 300 + [[1.0, 60.0, 0.0]] * 300)
-    found = fit_blend(margins)
-    assert found[0] > 2
-    assert found[1] == pytest.approx(0, abs=0.1)
+    weights = fit_blend(margins)
+    assert weights[0] > 2
+    assert weights[1] == pytest.approx(0, abs=0.1)
 
 
 @pytest.fixture
@@ -126,8 +126,8 @@ def test_two_tastes_are_two_classes_and_help_from_the_first_pair_on(fit, populat
 def test_coin_tosses_lend_next_to_nothing(fit, population) -> None:
     learned, _ = fit(population(80, sure=0.0))
     trust = np.abs(learned.blends[:, 0] * np.linalg.norm(learned.classes.tastes, axis=1).max())
-    told, _ = fit(population(80, num_tastes=1))
-    sure = np.abs(told.blends[:, 0] * np.linalg.norm(told.classes.tastes, axis=1).max())
+    fitted, _ = fit(population(80, num_tastes=1))
+    sure = np.abs(fitted.blends[:, 0] * np.linalg.norm(fitted.classes.tastes, axis=1).max())
     assert trust.max() < sure.min() / 5
 
 

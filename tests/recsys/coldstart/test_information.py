@@ -39,9 +39,9 @@ def naive_bits(classes: LatentClasses, differences: np.ndarray) -> float:
             )
             for taste in classes.tastes
         ]
-        told = sum(share * p for share, p in zip(classes.shares, given_class, strict=True))
+        chance = sum(share * p for share, p in zip(classes.shares, given_class, strict=True))
         bits += sum(
-            share * p * np.log2(p / told)
+            share * p * np.log2(p / chance)
             for share, p in zip(classes.shares, given_class, strict=True)
             if p > 0
         )
@@ -56,8 +56,8 @@ def apart(num_pairs: int) -> np.ndarray:
 @given(SEED, st.integers(1, 5), st.integers(1, 4))
 def test_information_is_that_of_the_naive_twin(seed: int, num_pairs: int, num_classes: int) -> None:
     classes, differences = drawn(seed, num_pairs=num_pairs, num_classes=num_classes)
-    found = expected_information(classes, differences)
-    assert found == pytest.approx(naive_bits(classes, differences), abs=1e-9)
+    bits = expected_information(classes, differences)
+    assert bits == pytest.approx(naive_bits(classes, differences), abs=1e-9)
 
 
 @settings(deadline=None, max_examples=25)

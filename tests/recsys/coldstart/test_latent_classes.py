@@ -60,18 +60,18 @@ def population() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_planted_classes_are_found(population) -> None:
-    found = fit_classes(*population, num_classes=3, ridge=1.0)
-    cosine = (found.tastes @ PLANTED.T) / np.outer(
-        np.linalg.norm(found.tastes, axis=1), np.linalg.norm(PLANTED, axis=1)
+    fitted = fit_classes(*population, num_classes=3, ridge=1.0)
+    cosine = (fitted.tastes @ PLANTED.T) / np.outer(
+        np.linalg.norm(fitted.tastes, axis=1), np.linalg.norm(PLANTED, axis=1)
     )
     place = cosine.argmax(axis=0)  # of each planted class, the found one
     assert sorted(place) == [0, 1, 2]
     assert cosine[place, range(3)].min() > 0.95
-    assert found.num_users[place] == pytest.approx([60, 30, 30], abs=3)
-    assert found.num_pairs == pytest.approx(20 * found.num_users)
-    assert found.shares == pytest.approx((found.num_users + 1) / (120 + 3), abs=0.01)
+    assert fitted.num_users[place] == pytest.approx([60, 30, 30], abs=3)
+    assert fitted.num_pairs == pytest.approx(20 * fitted.num_users)
+    assert fitted.shares == pytest.approx((fitted.num_users + 1) / (120 + 3), abs=0.01)
     differences, users = population
-    guessed = [found.belonging(differences[users == user]).argmax() for user in range(120)]
+    guessed = [fitted.belonging(differences[users == user]).argmax() for user in range(120)]
     assert np.mean(np.array(guessed) == place[OF]) > 0.95
 
 
@@ -81,12 +81,12 @@ def test_one_class_is_plain_logistic_regression(population) -> None:
     everybody = best_taste(differences, np.ones(len(differences)), none, 30.0)
     # Everybody's, and a class that is all of everybody, drawn towards it.
     expected = best_taste(differences, np.ones(len(differences)), everybody, 30.0)
-    found = fit_classes(differences, users, num_classes=1, ridge=30.0)
-    assert found.tastes[0] == pytest.approx(expected, abs=1e-5)
-    assert found.shares.tolist() == [1.0]
-    assert found.num_users.tolist() == [120]
-    assert found.num_pairs.tolist() == [2400]
-    assert found.belonging(differences[:7]).tolist() == [1.0]
+    fitted = fit_classes(differences, users, num_classes=1, ridge=30.0)
+    assert fitted.tastes[0] == pytest.approx(expected, abs=1e-5)
+    assert fitted.shares.tolist() == [1.0]
+    assert fitted.num_users.tolist() == [120]
+    assert fitted.num_pairs.tolist() == [2400]
+    assert fitted.belonging(differences[:7]).tolist() == [1.0]
 
 
 def test_a_rare_opposite_taste_is_found_too() -> None:
@@ -94,11 +94,11 @@ def test_a_rare_opposite_taste_is_found_too() -> None:
     # step leaps over the best taste and back again.
     differences = np.concatenate([np.full((9900, 1), 3.0), np.full((100, 1), -3.0)])
     users = np.repeat(np.arange(1000), 10)
-    found = fit_classes(differences, users, num_classes=2)
+    fitted = fit_classes(differences, users, num_classes=2)
     everybody = best_taste(differences, np.ones(10_000), np.zeros(1), 30.0)
     rare = best_taste(differences[9900:], np.ones(100), everybody, 30.0)
-    assert found.tastes.min() == pytest.approx(rare[0], abs=0.02)
-    assert sorted(found.num_users) == pytest.approx([10, 990], abs=0.1)
+    assert fitted.tastes.min() == pytest.approx(rare[0], abs=0.02)
+    assert sorted(fitted.num_users) == pytest.approx([10, 990], abs=0.1)
 
 
 def test_likelihood_with_its_pulls_never_falls_from_round_to_round(population) -> None:
@@ -108,14 +108,14 @@ def test_likelihood_with_its_pulls_never_falls_from_round_to_round(population) -
     everybody = best_taste(differences, np.ones(len(differences)), np.zeros(3), 5.0)
 
     def reached(num_rounds: int) -> float:
-        found = fit_classes(differences, users, num_classes=4, ridge=5.0, num_rounds=num_rounds)
-        pull = 5.0 / 2 * ((found.tastes - everybody) ** 2).sum()
-        return 120 * log_likelihood(found, mine) - pull + np.log(found.shares).sum()
+        fitted = fit_classes(differences, users, num_classes=4, ridge=5.0, num_rounds=num_rounds)
+        pull = 5.0 / 2 * ((fitted.tastes - everybody) ** 2).sum()
+        return 120 * log_likelihood(fitted, mine) - pull + np.log(fitted.shares).sum()
 
-    told = [reached(num_rounds) for num_rounds in range(7)]
+    values = [reached(num_rounds) for num_rounds in range(7)]
     # Pairs of next to no weight are left out, which costs next to nothing.
-    assert all(later > earlier - 0.05 for earlier, later in pairwise(told))
-    assert told[-1] > told[0]
+    assert all(later > earlier - 0.05 for earlier, later in pairwise(values))
+    assert values[-1] > values[0]
 
 
 @settings(deadline=None, max_examples=25)
@@ -124,11 +124,11 @@ def test_belonging_is_bayes(seed: int, num_classes: int) -> None:
     classes, differences = drawn(seed, num_classes=num_classes)
     likely = 1 / (1 + np.exp(-classes.tastes @ differences.T))  # (K, N)
     expected = classes.shares * likely.prod(axis=1)
-    found = classes.belonging(differences)
-    assert found == pytest.approx(expected / expected.sum())
-    assert found.sum() == pytest.approx(1)
-    assert classes.taste(differences) == pytest.approx(found @ classes.tastes)
-    assert classes.belonging(differences[::-1]) == pytest.approx(found)
+    belonging = classes.belonging(differences)
+    assert belonging == pytest.approx(expected / expected.sum())
+    assert belonging.sum() == pytest.approx(1)
+    assert classes.taste(differences) == pytest.approx(belonging @ classes.tastes)
+    assert classes.belonging(differences[::-1]) == pytest.approx(belonging)
 
 
 @settings(deadline=None, max_examples=10)
@@ -157,9 +157,9 @@ def test_without_references_it_is_the_shares() -> None:
 def test_extreme_pairs_leave_belonging_finite() -> None:
     classes, differences = drawn(4)
     for huge in (1e6 * differences, np.repeat(differences, 10_000, axis=0)):
-        found = classes.belonging(huge)
-        assert np.isfinite(found).all()
-        assert found.sum() == pytest.approx(1)
+        belonging = classes.belonging(huge)
+        assert np.isfinite(belonging).all()
+        assert belonging.sum() == pytest.approx(1)
 
 
 @settings(deadline=None, max_examples=10)
@@ -168,13 +168,13 @@ def test_any_population_gives_shares_that_sum_to_one(
     seed: int, num_users: int, num_classes: int
 ) -> None:
     tastes = np.random.default_rng(seed).normal(0, 2, (num_users, 2))
-    found = fit_classes(*choose(tastes, num_pairs=3, seed=seed), num_classes=num_classes)
-    assert len(found.shares) == min(num_classes, num_users)
-    assert found.shares.sum() == pytest.approx(1)
-    assert found.shares.min() > 0
-    assert found.num_users.sum() == pytest.approx(num_users)
-    assert found.num_pairs.sum() == pytest.approx(3 * num_users)
-    assert np.isfinite(found.tastes).all()
+    fitted = fit_classes(*choose(tastes, num_pairs=3, seed=seed), num_classes=num_classes)
+    assert len(fitted.shares) == min(num_classes, num_users)
+    assert fitted.shares.sum() == pytest.approx(1)
+    assert fitted.shares.min() > 0
+    assert fitted.num_users.sum() == pytest.approx(num_users)
+    assert fitted.num_pairs.sum() == pytest.approx(3 * num_users)
+    assert np.isfinite(fitted.tastes).all()
 
 
 def test_the_same_again_with_the_same_seed(population) -> None:
@@ -185,16 +185,16 @@ def test_the_same_again_with_the_same_seed(population) -> None:
 
 def test_identical_histories_are_one_taste() -> None:
     differences = np.tile([[1.0, 0.5], [0.2, -1.0]], (50, 1))
-    found = fit_classes(differences, np.repeat(np.arange(50), 2), num_classes=4)
-    assert found.shares.sum() == pytest.approx(1)
-    tastes = [found.taste(differences[:count]) for count in range(3)]
+    fitted = fit_classes(differences, np.repeat(np.arange(50), 2), num_classes=4)
+    assert fitted.shares.sum() == pytest.approx(1)
+    tastes = [fitted.taste(differences[:count]) for count in range(3)]
     assert all(each == pytest.approx(tastes[0], abs=0.3) for each in tastes)
     assert (differences @ tastes[0])[0] > 0
 
 
 def test_images_that_do_not_differ_tell_nothing() -> None:
-    found = fit_classes(np.zeros((6, 2)), np.arange(6), num_classes=2)
-    assert not found.tastes.any()
+    fitted = fit_classes(np.zeros((6, 2)), np.arange(6), num_classes=2)
+    assert not fitted.tastes.any()
 
 
 @pytest.mark.parametrize(

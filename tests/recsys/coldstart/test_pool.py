@@ -37,14 +37,14 @@ def test_what_several_people_chose_from_comes_first() -> None:
 
 def test_few_images_of_each_prompt_are_paired_with_any() -> None:
     pool = draw_pool([[Pair(0, 1, "a hill"), Pair(2, 3, "a cat")]])
-    told = {
+    prompts = {
         frozenset(images): prompt
         for images, prompt in zip(pool.images.tolist(), pool.prompts, strict=True)
     }
-    assert told.pop(frozenset({0, 1})) == "a hill"
-    assert told.pop(frozenset({2, 3})) == "a cat"
-    assert len(told) == 4
-    assert set(told.values()) == {""}
+    assert prompts.pop(frozenset({0, 1})) == "a hill"
+    assert prompts.pop(frozenset({2, 3})) == "a cat"
+    assert len(prompts) == 4
+    assert set(prompts.values()) == {""}
 
 
 def test_one_prompt_for_all_is_room_enough() -> None:
@@ -74,17 +74,19 @@ def test_the_chosen_pairs_carry_digests_prompts_and_bits() -> None:
         return tokens[list(rows)]
 
     histories = histories_of(50, 4)
-    found = choose_first_questions(
+    questions = choose_first_questions(
         cold_start, histories, [f"{n:064x}" for n in range(200)], features
     )
     assert sorted(row for rows in reads for row in rows) == list(range(200))
-    assert found.population_version == cold_start.version
-    rows = [(int(p.first_sha256, 16), int(p.second_sha256, 16)) for p in found.pairs]
+    assert questions.population_version == cold_start.version
+    rows = [(int(p.first_sha256, 16), int(p.second_sha256, 16)) for p in questions.pairs]
     assert len(set(np.ravel(rows))) == 16
-    assert all(p.prompt == f"prompt {a // 4}" for p, (a, _) in zip(found.pairs, rows, strict=True))
+    assert all(
+        p.prompt == f"prompt {a // 4}" for p, (a, _) in zip(questions.pairs, rows, strict=True)
+    )
     read = cold_start.features(tokens)
     differences = np.array([read[a] - read[b] for a, b in rows])
-    for count, each in enumerate(found.pairs, start=1):
+    for count, each in enumerate(questions.pairs, start=1):
         expected = expected_information(classes, differences[:count])
         assert each.information_bits == pytest.approx(expected)
     pool = draw_pool(histories)
@@ -92,4 +94,4 @@ def test_the_chosen_pairs_carry_digests_prompts_and_bits() -> None:
         expected_information(classes, each[None])
         for each in differences_of(pool, cold_start, lambda rows: tokens[list(rows)])
     )
-    assert found.pairs[0].information_bits == pytest.approx(best)
+    assert questions.pairs[0].information_bits == pytest.approx(best)

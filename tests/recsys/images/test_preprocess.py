@@ -50,9 +50,9 @@ def test_equals_the_library_within_two_grey_levels(
 ) -> None:
     image = noisy(height, width) if is_noisy else np.array(draw(width, height))
     expected = reference([image])[0][0]
-    found = normalise(resize(unit(image), ImageGeometry()))
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() * 0.5 <= 2 / 255
+    pixels = normalise(resize(unit(image), ImageGeometry()))
+    assert pixels.shape == expected.shape
+    assert (pixels - expected).abs().max() * 0.5 <= 2 / 255
 
 
 @settings(deadline=None, max_examples=300)
@@ -72,9 +72,9 @@ def test_size_rule_is_the_librarys(height: int, width: int) -> None:
 def test_other_edges_are_the_librarys_too() -> None:
     image = noisy(700, 300)
     expected = reference([image], size={"shortest_edge": 40, "longest_edge": 448})[0][0]
-    found = normalise(resize(unit(image), ImageGeometry(40, 448)))
-    assert found.shape == expected.shape == (3, 448, 192)
-    assert (found - expected).abs().max() * 0.5 <= 2 / 255
+    pixels = normalise(resize(unit(image), ImageGeometry(40, 448)))
+    assert pixels.shape == expected.shape == (3, 448, 192)
+    assert (pixels - expected).abs().max() * 0.5 <= 2 / 255
 
 
 def test_batch_is_padded_and_masked_as_the_library_does() -> None:
@@ -99,17 +99,17 @@ def test_padding_changes_no_image_and_an_empty_batch_is_refused() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (1, 1), (300, 20), (20, 300)])
 def test_square_geometry_ignores_the_aspect(height: int, width: int) -> None:
-    found = resize(torch.rand(3, height, width), ImageGeometry(square_px=64))
-    assert found.shape == (3, 64, 64)
-    assert found.min() >= 0
-    assert found.max() <= 1
+    pixels = resize(torch.rand(3, height, width), ImageGeometry(square_px=64))
+    assert pixels.shape == (3, 64, 64)
+    assert pixels.min() >= 0
+    assert pixels.max() <= 1
 
 
 def test_an_image_of_the_right_size_is_only_normalised() -> None:
     image = torch.rand(3, 64, 64, dtype=torch.float64)
-    found = resize(image, ImageGeometry(square_px=64))
-    assert torch.equal(found, image)
-    assert torch.equal(normalise(found), (image - 0.5) / 0.5)
+    pixels = resize(image, ImageGeometry(square_px=64))
+    assert torch.equal(pixels, image)
+    assert torch.equal(normalise(pixels), (image - 0.5) / 0.5)
 
 
 @pytest.mark.parametrize(

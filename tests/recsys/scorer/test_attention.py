@@ -67,10 +67,10 @@ def test_the_log_ratio_is_the_log_of_eq_6_less_its_mean(scorer, references, cand
     logs = record.stacked()[..., num_tokens:, :].log()
     with record_preference_attention(num_tokens, normalisation="log_ratio") as record:
         scorer.logits(packed, features)
-    found = record.stacked()[..., num_tokens:, :]
-    assert torch.allclose(found, logs - logs.mean(dim=-1, keepdim=True), atol=1e-5)
-    assert torch.allclose(found.sum(dim=-1), torch.zeros(()), atol=1e-5)
-    assert found.std() > 1e-3
+    maps = record.stacked()[..., num_tokens:, :]
+    assert torch.allclose(maps, logs - logs.mean(dim=-1, keepdim=True), atol=1e-5)
+    assert torch.allclose(maps.sum(dim=-1), torch.zeros(()), atol=1e-5)
+    assert maps.std() > 1e-3
 
 
 def test_the_log_ratio_still_tells_apart_where_the_softmax_has_saturated(

@@ -128,10 +128,13 @@ def test_details_hold_though_a_proxy_has_changed_the_message(serve, message):
     servicer, address = serve(grpc.StatusCode.INVALID_ARGUMENT)
     servicer.message = message
     servicer.details = [("grpc-status-details-bin", sent(refused))]
-    with RecsysClient(address, timeout_s=GIVE_UP_S) as client, pytest.raises(ImageRefused) as told:
+    with (
+        RecsysClient(address, timeout_s=GIVE_UP_S) as client,
+        pytest.raises(ImageRefused) as error,
+    ):
         client.rank("ann", SMALL)
-    assert told.value.field == "candidates[0].image"
-    assert str(told.value) == (message or "it must be an image")
+    assert error.value.field == "candidates[0].image"
+    assert str(error.value) == (message or "it must be an image")
 
 
 def test_details_are_found_behind_others_and_damage_to_one_spares_the_rest(serve):
@@ -144,9 +147,9 @@ def test_details_are_found_behind_others_and_damage_to_one_spares_the_rest(serve
         ("grpc-status-details-bin", Status(code=3).SerializeToString()),
         ("grpc-status-details-bin", damaged.SerializeToString()),
     ]
-    with RecsysClient(address, timeout_s=GIVE_UP_S) as client, pytest.raises(Overloaded) as told:
+    with RecsysClient(address, timeout_s=GIVE_UP_S) as client, pytest.raises(Overloaded) as error:
         client.rank("ann", SMALL)
-    assert told.value.retry_after_s == 2.5
+    assert error.value.retry_after_s == 2.5
 
 
 def sent(error):

@@ -42,22 +42,22 @@ def black_hole():
 def test_a_closed_port_is_told_as_refused(closed, timeout_s):
     with (
         RecsysClient(closed, timeout_s=timeout_s) as client,
-        pytest.raises(Unavailable, match="Connection refused") as told,
+        pytest.raises(Unavailable, match="Connection refused") as raised,
     ):
         client.rank("ann", SMALL)
 
-    assert told.value.reason == Reason.UNREACHABLE
+    assert raised.value.reason == Reason.UNREACHABLE
 
 
 @pytest.mark.parametrize("wait_for_ready", [False, True])
 def test_a_black_hole_is_told_as_no_connection(black_hole, wait_for_ready):
     with (
         RecsysClient(black_hole, timeout_s=SHORT_S, wait_for_ready=wait_for_ready) as client,
-        pytest.raises(Unavailable, match=f"no connection to {black_hole} within 0.5 s") as told,
+        pytest.raises(Unavailable, match=f"no connection to {black_hole} within 0.5 s") as raised,
     ):
         client.rank("ann", SMALL)
 
-    assert told.value.reason == Reason.UNREACHABLE
+    assert raised.value.reason == Reason.UNREACHABLE
 
 
 def test_a_name_that_is_none_is_told():

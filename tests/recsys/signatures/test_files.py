@@ -37,8 +37,8 @@ def png(image) -> bytes:
 @pytest.fixture
 def projections(projection) -> dict[str, Projection]:
     """Of both readouts, with numbers that float32 holds."""
-    found = {"scores": projection(5), "attention": projection(6, HEADS)}
-    return {name: in_float32(made) for name, made in found.items()}
+    both = {"scores": projection(5), "attention": projection(6, HEADS)}
+    return {name: in_float32(made) for name, made in both.items()}
 
 
 def in_float32(made: Projection) -> Projection:

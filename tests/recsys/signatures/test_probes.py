@@ -56,24 +56,24 @@ def attention_alone(scorer, user, candidates, normalisation):
 
 
 def test_packed_scores_are_those_of_single_passes(scorer, users, candidates, probes) -> None:
-    found = probe_scores(scorer, *asked(scorer, users), probes)
+    scores = probe_scores(scorer, *asked(scorer, users), probes)
     with torch.no_grad():
         expected = [[score_alone(scorer, user, each) for each in candidates] for user in users]
-    assert found.shape == (3, 5)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, expected, **CLOSE)
-    assert found.std(axis=0).min() > 1e-4, "who reads must matter"
+    assert scores.shape == (3, 5)
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, expected, **CLOSE)
+    assert scores.std(axis=0).min() > 1e-4, "who reads must matter"
 
 
 @pytest.mark.parametrize("normalisation", ["preference", "full", "log_ratio"])
 def test_packed_attention_is_the_mean_over_the_tokens_of_single_passes(
     scorer, users, candidates, probes, normalisation
 ) -> None:
-    found = probe_attention(scorer, *asked(scorer, users), probes, normalisation=normalisation)
+    attention = probe_attention(scorer, *asked(scorer, users), probes, normalisation=normalisation)
     with torch.no_grad():
         expected = [attention_alone(scorer, user, candidates, normalisation) for user in users]
-    assert found.shape == (3, 2, 4, 3)
-    np.testing.assert_allclose(found, expected, **CLOSE)
+    assert attention.shape == (3, 2, 4, 3)
+    np.testing.assert_allclose(attention, expected, **CLOSE)
 
 
 def test_each_user_reads_as_if_alone_whatever_the_order(scorer, users, probes) -> None:
@@ -102,9 +102,9 @@ def test_the_first_layer_shows_no_more_of_a_reader_than_where_the_probes_stand(
     """Its queries come from the probes alone; what was read enters with the second layer."""
     one, other = person(1, 3), person(4, 3)  # the same prompts with other images
     assert [each.prompt for each in one] == [each.prompt for each in other]
-    found = probe_attention(scorer, *asked(scorer, [one, other]), probes)
-    np.testing.assert_allclose(found[0, 0], found[1, 0], atol=1e-6)
-    assert np.abs(found[0, 1] - found[1, 1]).max() > 1e-4
+    attention = probe_attention(scorer, *asked(scorer, [one, other]), probes)
+    np.testing.assert_allclose(attention[0, 0], attention[1, 0], atol=1e-6)
+    assert np.abs(attention[0, 1] - attention[1, 1]).max() > 1e-4
 
 
 def test_a_probe_more_changes_no_other_probes_score(scorer, users, probes) -> None:
@@ -117,11 +117,11 @@ def test_a_probe_more_changes_no_other_probes_score(scorer, users, probes) -> No
 
 def test_gradients_reach_the_preference_tokens(scorer, users, probes) -> None:
     scorer.preference_tokens.requires_grad_(True)
-    found = mean_attention(scorer, *asked(scorer, users), probes, normalisation="log_ratio")
-    found.square().sum().backward()
+    attention = mean_attention(scorer, *asked(scorer, users), probes, normalisation="log_ratio")
+    attention.square().sum().backward()
     assert scorer.preference_tokens.grad.abs().sum() > 0
     read = probe_attention(scorer, *asked(scorer, users), probes, normalisation="log_ratio")
-    np.testing.assert_array_equal(read, found.detach().double().numpy())
+    np.testing.assert_array_equal(read, attention.detach().double().numpy())
 
 
 def test_probes_are_encoded_as_any_image(scorer, candidates) -> None:

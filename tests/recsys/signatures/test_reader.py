@@ -36,9 +36,9 @@ def tokens(scorer, references):
 def test_the_projection_is_what_its_docstring_says() -> None:
     project = Projection(np.array([1.0, 2.0]), np.array([2.0, 0.5]), np.diag([3.0, 1.0]))
     # ((5 - 1) / 2, (6 - 2) / 0.5) = (2, 8); by the matrix (6, 8); of length 10.
-    found = project(np.array([5.0, 6.0]))
-    np.testing.assert_allclose(found, [0.6, 0.8], rtol=1e-6)
-    assert found.dtype == np.float32
+    projected = project(np.array([5.0, 6.0]))
+    np.testing.assert_allclose(projected, [0.6, 0.8], rtol=1e-6)
+    assert projected.dtype == np.float32
     assert project.dimension == 2
 
 
@@ -56,9 +56,9 @@ numbers = st.floats(-1e6, 1e6, allow_subnormal=False)
 def test_all_that_is_projected_is_of_length_one(rows) -> None:
     rng = np.random.default_rng(0)
     project = Projection(rng.normal(size=3), np.array([1e-3, 1.0, 50.0]), rng.normal(size=(3, 2)))
-    found = project(np.array(rows))
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
-    for row, expected in zip(rows, found, strict=True):
+    projected = project(np.array(rows))
+    np.testing.assert_allclose(np.linalg.norm(projected, axis=1), 1, rtol=1e-5)
+    for row, expected in zip(rows, projected, strict=True):
         np.testing.assert_allclose(project(np.array(row)), expected, atol=1e-6)
 
 
@@ -66,10 +66,10 @@ def test_all_that_is_projected_is_of_length_one(rows) -> None:
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
 def test_a_signature_is_a_unit_vector(request, readout, person, count) -> None:
     read = request.getfixturevalue(readout)
-    found = read.read(person(1, count))
-    assert found.shape == (3,) == (read.dimension,)
-    assert found.dtype == np.float32
-    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
+    signature = read.read(person(1, count))
+    assert signature.shape == (3,) == (read.dimension,)
+    assert signature.dtype == np.float32
+    assert np.linalg.norm(signature) == pytest.approx(1, abs=1e-6)
 
 
 def test_people_differ_and_a_second_reading_does_not(reader, attentive, person) -> None:
@@ -111,8 +111,8 @@ def test_attention_is_read_from_the_projections_heads_as_it_says(
 def test_a_long_history_is_the_mean_of_its_parts(reader, scorer, person) -> None:
     references = person(6, 6)  # the model reads 4 at once
     halves = [reader.reading(*tokens(scorer, part)) for part in (references[:3], references[3:])]
-    found = reader.reading(*tokens(scorer, references))
-    np.testing.assert_allclose(found, np.mean(halves, axis=0), rtol=1e-4, atol=1e-5)
+    reading = reader.reading(*tokens(scorer, references))
+    np.testing.assert_allclose(reading, np.mean(halves, axis=0), rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_newest_references_are_read(reader, scorer, person) -> None:
@@ -151,18 +151,18 @@ def test_vectors_of_two_readouts_never_meet(scorer, reader, attentive) -> None:
 
 def test_heads_stand_side_by_side_in_the_order_given() -> None:
     attention = np.arange(2 * 2 * 3 * 4.0).reshape(2, 2, 3, 4)  # (N, layers, H, K)
-    found = attention_reading(attention, [(1, 0), (0, 2)])
-    np.testing.assert_array_equal(found[1], [*attention[1, 1, 0], *attention[1, 0, 2]])
-    np.testing.assert_array_equal(attention_reading(attention[1], [(1, 0), (0, 2)]), found[1])
+    reading = attention_reading(attention, [(1, 0), (0, 2)])
+    np.testing.assert_array_equal(reading[1], [*attention[1, 1, 0], *attention[1, 0, 2]])
+    np.testing.assert_array_equal(attention_reading(attention[1], [(1, 0), (0, 2)]), reading[1])
 
 
 @given(num_references=st.integers(1, 100), size=st.integers(1, 40))
 def test_parts_cover_the_newest_once_and_evenly(num_references, size) -> None:
-    found = parts(num_references, size)
+    sizes = parts(num_references, size)
     count = min(num_references, SIGNATURE_REFERENCES)
-    covered = [place for part in found for place in part]
+    covered = [place for part in sizes for place in part]
     assert covered == list(range(num_references - count, num_references))
-    lengths = [len(part) for part in found]
+    lengths = [len(part) for part in sizes]
     assert 1 <= min(lengths) <= max(lengths) <= size
     assert max(lengths) - min(lengths) <= 1
-    assert len(found) == -(-count // size)
+    assert len(sizes) == -(-count // size)

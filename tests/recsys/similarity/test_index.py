@@ -28,11 +28,11 @@ def truth(store: SignatureStore, query: np.ndarray, k: int, version: str = "v1")
     return [Neighbour(*row) for row in sorted(rows, key=lambda row: (-row[1], row[0]))[:k]]
 
 
-def same(found: list[Neighbour], expected: list[Neighbour]) -> bool:
-    assert [each.similarity for each in found] == pytest.approx(
+def same(result: list[Neighbour], expected: list[Neighbour]) -> bool:
+    assert [each.similarity for each in result] == pytest.approx(
         [each.similarity for each in expected], abs=1e-6
     )
-    return [replace(each, similarity=0.0) for each in found] == [
+    return [replace(each, similarity=0.0) for each in result] == [
         replace(each, similarity=0.0) for each in expected
     ]
 
@@ -93,10 +93,10 @@ def test_an_erased_user_is_not_found_from_that_moment(signatures, put, erase) ->
     for signature in given[:39]:
         assert index.search(signature.vector, 1)[0].user_id == signature.user_id
         erase(signature.user_id)
-        found = [each.user_id for each in index.search(signature.vector, 40)]
-        assert signature.user_id not in found
-        assert len(found) == index.size
-    assert found == [given[39].user_id]
+        names = [each.user_id for each in index.search(signature.vector, 40)]
+        assert signature.user_id not in names
+        assert len(names) == index.size
+    assert names == [given[39].user_id]
 
 
 def test_an_erased_user_who_comes_again_is_found_as_they_are_now(signatures, put, erase) -> None:
@@ -107,8 +107,8 @@ def test_an_erased_user_who_comes_again_is_found_as_they_are_now(signatures, put
     assert "user 00003" not in [each.user_id for each in index.search(old, 3)]
     put(["user 00003"], [new])
     index.sync()
-    (found,) = index.search(new, 1)
-    assert (found.user_id, found.similarity) == ("user 00003", pytest.approx(1.0))
+    (neighbour,) = index.search(new, 1)
+    assert (neighbour.user_id, neighbour.similarity) == ("user 00003", pytest.approx(1.0))
     assert same(index.search(old, 40), truth(signatures, old, 40))
 
 
@@ -170,11 +170,11 @@ def test_a_large_index_with_changes_agrees_with_sql(signatures, put, erase) -> N
     current = {each.user_id: each.sequence for each in truth(signatures, unit(3)[0], 5000)}
     hits = []
     for query in unit(3, 60):
-        found, expected = index.search(query, 10), truth(signatures, query, 10)
-        assert len(found) == 10
-        hits.append(len({each.user_id for each in [*found, *expected]}))
-        assert all(current[each.user_id] == each.sequence for each in found)
-        assert found == sorted(found, key=lambda each: (-each.similarity, each.user_id))
+        neighbours, expected = index.search(query, 10), truth(signatures, query, 10)
+        assert len(neighbours) == 10
+        hits.append(len({each.user_id for each in [*neighbours, *expected]}))
+        assert all(current[each.user_id] == each.sequence for each in neighbours)
+        assert neighbours == sorted(neighbours, key=lambda each: (-each.similarity, each.user_id))
     assert np.mean(hits) < 10.2  # 10 where all are the same
 
 
@@ -192,13 +192,13 @@ def test_ten_thousand_equal_vectors(signatures, put) -> None:
     for options in ({}, LARGE):
         index = SignatureIndex(signatures, "v1", **options)
         began = time.perf_counter()
-        found = index.search(vector, 10)
-        assert [each.similarity for each in found] == pytest.approx([1.0] * 10)
-        assert len({each.user_id for each in found}) == 10
+        neighbours = index.search(vector, 10)
+        assert [each.similarity for each in neighbours] == pytest.approx([1.0] * 10)
+        assert len({each.user_id for each in neighbours}) == 10
         everybody = index.search(vector, 10_001)
         assert time.perf_counter() - began < 20
         assert [each.user_id for each in everybody] == [*ids(10_000), "other"]
-    assert [each.user_id for each in found] == sorted(each.user_id for each in found)
+    assert [each.user_id for each in neighbours] == sorted(each.user_id for each in neighbours)
 
 
 def test_a_search_goes_on_behind_many_who_are_erased(signatures, put, database) -> None:
@@ -250,9 +250,9 @@ def test_threads_search_while_others_put_and_erase(signatures, put, erase) -> No
         while not is_over.is_set():
             gone = set(erased)
             query = unit(int(rng.integers(1000)))[0]
-            found = [each.user_id for each in index.search(query, 20)]
-            if len(set(found)) != 20 or gone & set(found):
-                failures.append(found)
+            names = [each.user_id for each in index.search(query, 20)]
+            if len(set(names)) != 20 or gone & set(names):
+                failures.append(names)
 
     threads = [threading.Thread(target=look) for _ in range(3)]
     for thread in threads:

@@ -33,8 +33,8 @@ def scattered(number: int, dimension: int, *, seed: int = 0) -> np.ndarray:
 
 
 def recall(made, vectors: np.ndarray, queries: np.ndarray, k: int = 10) -> float:
-    found = nearest_of(vectors, queries, made.nearest(queries, k), k)
-    return recall_of(vectors, queries, found, exact_nearest(vectors, queries, k))
+    rows = nearest_of(vectors, queries, made.nearest(queries, k), k)
+    return recall_of(vectors, queries, rows, exact_nearest(vectors, queries, k))
 
 
 def test_few_vectors_need_no_index() -> None:
@@ -106,16 +106,16 @@ def test_tune_takes_the_cheapest_settings_that_will_do() -> None:
 @pytest.mark.parametrize("build", [inverted_file, graph])
 def test_equal_vectors_are_all_as_good(build) -> None:
     vectors = np.repeat(scattered(1, 16), 3000, axis=0)
-    found = tune(build(vectors), vectors)
-    assert found is not None
-    assert found.recall == 1.0
+    tuned = tune(build(vectors), vectors)
+    assert tuned is not None
+    assert tuned.recall == 1.0
 
 
 def test_recall_counts_what_was_found() -> None:
     vectors = unit(np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]]))
     truth = np.array([[0, 1]])
-    for found, expected in [([0, 1], 1.0), ([1, 2], 0.5), ([2, 3], 0.0), ([0, -1], 0.5)]:
-        assert recall_of(vectors, vectors[:1], np.array([found]), truth) == expected
+    for rows, expected in [([0, 1], 1.0), ([1, 2], 0.5), ([2, 3], 0.0), ([0, -1], 0.5)]:
+        assert recall_of(vectors, vectors[:1], np.array([rows]), truth) == expected
 
 
 class FakeGpus:

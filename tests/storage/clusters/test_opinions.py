@@ -47,16 +47,16 @@ def test_images_are_counted_by_cluster(store, run_id: int, monkeypatch) -> None:
             balance[sha256, place, choice.user_id] += liked
         likes.update([(choice.liked, place)] if choice.liked else [])
         passes.update((sha256, place) for sha256 in choice.passed_over)
-    found = list(image_opinions(store.database, run_id))
-    assert {(each.sha256, each.place) for each in found} == set(likes) | set(passes)
-    assert len(found) == len(set(likes) | set(passes))
-    for each in found:
+    counts = list(image_opinions(store.database, run_id))
+    assert {(each.sha256, each.place) for each in counts} == set(likes) | set(passes)
+    assert len(counts) == len(set(likes) | set(passes))
+    for each in counts:
         assert each.num_likes == likes[each.sha256, each.place]
         assert each.num_passes == passes[each.sha256, each.place]
         of_users = [n for (*key, _), n in balance.items() if key == [each.sha256, each.place]]
         assert each.num_users == len(of_users)
         assert each.num_likers == sum(n > 0 for n in of_users)
-    digests = [each.sha256 for each in found]
+    digests = [each.sha256 for each in counts]
     assert digests == sorted(digests)  # all of an image's together
     assert count_opinions(store.database) == (likes.total(), passes.total())
 
@@ -65,9 +65,9 @@ def test_prompts_are_counted_by_user(store, run_id: int) -> None:
     uses = Counter(
         (choice.prompt, place, choice.user_id) for place, choice in choices(store) if choice.prompt
     )
-    found = list(prompt_uses(store.database, run_id))
-    assert {(each.prompt, each.place, each.user_id): each.num_choices for each in found} == uses
-    users = [each.user_id for each in found]
+    counts = list(prompt_uses(store.database, run_id))
+    assert {(each.prompt, each.place, each.user_id): each.num_choices for each in counts} == uses
+    users = [each.user_id for each in counts]
     assert users == sorted(users)  # all of a user's together
 
 

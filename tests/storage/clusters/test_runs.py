@@ -64,10 +64,10 @@ def build(builder) -> Build:
 
 def by_id(clusters: ClusterStore, name: str) -> dict[int, set[str]]:
     run_id = clusters.run(name).run_id
-    found: dict[int, set[str]] = {each.cluster_id: set() for each in clusters.clusters(run_id)}
+    members: dict[int, set[str]] = {each.cluster_id: set() for each in clusters.clusters(run_id)}
     for member in clusters.members(run_id):
-        found[member.cluster_id].add(member.user_id)
-    return found
+        members[member.cluster_id].add(member.user_id)
+    return members
 
 
 def test_a_run_comes_back_as_it_was_built(clusters, build, people, digest) -> None:

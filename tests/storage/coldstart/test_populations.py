@@ -44,11 +44,11 @@ def test_what_is_put_is_read(store, cold_starts, choose, learned, pair) -> None:
     store.append(*choose())
     questions = learned(pair("a", "b"))
     assert cold_starts.first_questions("v1") == questions
-    found = cold_starts.get("v1")
-    assert found is not None
-    assert found.created_at is not None
-    assert (found.num_users, found.num_pairs, found.data) == (3, 7, b"numbers")
-    assert found.first_questions == questions
+    stored = cold_starts.get("v1")
+    assert stored is not None
+    assert stored.created_at is not None
+    assert (stored.num_users, stored.num_pairs, stored.data) == (3, 7, b"numbers")
+    assert stored.first_questions == questions
     assert cold_starts.first_questions("v2") is None
     assert cold_starts.get("v2") is None
     assert cold_starts.remove("v1")
@@ -76,9 +76,9 @@ def test_the_newest_replaces_what_was_there_for_its_model_version_only(
 def test_no_pairs_were_chosen(cold_starts) -> None:
     cold_starts.put(StoredColdStart("v1", 3, 7, b"numbers"))
     assert cold_starts.first_questions("v1") is None
-    found = cold_starts.get("v1")
-    assert found is not None
-    assert found.first_questions is None
+    stored = cold_starts.get("v1")
+    assert stored is not None
+    assert stored.first_questions is None
 
 
 def test_an_erased_image_takes_its_pair_along_from_that_very_moment(

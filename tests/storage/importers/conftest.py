@@ -54,7 +54,7 @@ def snapshot() -> Callable[[HistoryStore], Snapshot]:
 
     def snapshot(store: HistoryStore) -> Snapshot:
         histories = {user_id: store.read(user_id) for user_id in store.user_ids()}
-        found = {}
+        result = {}
         for user_id, history in histories.items():
             choices = [stored.choice for stored in history.choices]
             assert [stored.revision for stored in history.choices] == list(
@@ -63,7 +63,7 @@ def snapshot() -> Callable[[HistoryStore], Snapshot]:
             for choice in choices:
                 for sha256 in (*choice.passed_over, *filter(None, [choice.liked])):
                     assert hashlib.sha256(store.image(sha256)).hexdigest() == sha256
-            found[user_id] = [
+            result[user_id] = [
                 (
                     choice.liked,
                     choice.passed_over,
@@ -74,7 +74,7 @@ def snapshot() -> Callable[[HistoryStore], Snapshot]:
                 )
                 for choice in choices
             ]
-        return found
+        return result
 
     return snapshot
 

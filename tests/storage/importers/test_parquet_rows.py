@@ -27,13 +27,13 @@ MOMENTS = {
 def moments(path, cells):
     """Write cells as a column and read them as moments; a refusal stands for itself."""
     pq.write_table(pa.table({"at": cells}), path)
-    found = []
+    result = []
     for record in parquet_records(path, ["at"]):
         try:
-            found.append(moment_of(record.read("at"), "at"))
+            result.append(moment_of(record.read("at"), "at"))
         except Refusal as refusal:
-            found.append(refusal.reason)
-    return found
+            result.append(refusal.reason)
+    return result
 
 
 @pytest.mark.parametrize(("cells", "expected"), MOMENTS.values(), ids=MOMENTS)
@@ -46,6 +46,6 @@ def test_an_instant_is_the_same_however_it_is_written(cells, expected, tmp_path)
 def test_a_moment_out_of_reach_becomes_no_other_moment(zone, number, tmp_path):
     cells = pa.array([number, 5000], pa.timestamp("ms", zone))
 
-    found = moments(tmp_path / "a.parquet", cells)
+    result = moments(tmp_path / "a.parquet", cells)
 
-    assert found == ["at cannot be read", datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)]
+    assert result == ["at cannot be read", datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)]

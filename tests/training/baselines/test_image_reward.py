@@ -122,11 +122,15 @@ def test_the_published_dimensions_are_read_off_the_weights():
         "layer_norm_eps": 1e-12, "encoder_width": 768,
     }  # fmt: skip
 
-    found, read = vision_config(vision), text_config(med, text)
+    config, read = vision_config(vision), text_config(med, text)
 
-    assert (found.hidden_size, found.num_hidden_layers, found.num_attention_heads) == (1024, 24, 16)
-    assert found.layer_norm_eps == 1e-6
-    assert (found.image_size, found.patch_size, found.intermediate_size) == (224, 16, 4096)
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (
+        1024,
+        24,
+        16,
+    )
+    assert config.layer_norm_eps == 1e-6
+    assert (config.image_size, config.patch_size, config.intermediate_size) == (224, 16, 4096)
     assert (read.encoder_hidden_size, read.vocab_size, read.num_attention_heads) == (
         1024,
         30524,

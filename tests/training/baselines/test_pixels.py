@@ -30,12 +30,12 @@ def test_the_middle_is_pillows(height, width):
     wide = 16 if width <= height else int(16 * width / height)
     top, left = round((tall - 16) / 2), round((wide - 16) / 2)
 
-    found = crop_middle(image, 16)
+    pixels = crop_middle(image, 16)
 
     expected = with_pillow(image, tall, wide)[:, top : top + 16, left : left + 16]
-    assert found.shape == (3, 16, 16)
+    assert pixels.shape == (3, 16, 16)
     # One level of 255: the two round their filters' weights differently.
-    assert np.abs(found.numpy().astype(int) - expected).max() <= 1
+    assert np.abs(pixels.numpy().astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -46,9 +46,9 @@ def test_the_padded_is_pillows_between_black(height, width):
     expected = np.zeros((3, 16, 16), dtype=int)
     expected[:, top : top + tall, left : left + wide] = with_pillow(image, tall, wide)
 
-    found = pad_to_square(image, 16)
+    pixels = pad_to_square(image, 16)
 
-    assert np.abs(found.numpy().astype(int) - expected).max() <= 1
+    assert np.abs(pixels.numpy().astype(int) - expected).max() <= 1
 
 
 def test_an_image_of_the_right_size_is_left_alone():
@@ -61,11 +61,11 @@ def test_an_image_of_the_right_size_is_left_alone():
 def test_scales_each_channel_by_its_own_mean_and_deviation():
     image = torch.tensor([255, 0, 51]).to(torch.uint8).reshape(3, 1, 1)
 
-    found = CLIP_SCALE(image).flatten()
+    pixels = CLIP_SCALE(image).flatten()
 
     expected = [
         (1 - 0.48145466) / 0.26862954,
         (0 - 0.4578275) / 0.26130258,
         (0.2 - 0.40821073) / 0.27577711,
     ]
-    assert found.tolist() == pytest.approx(expected)
+    assert pixels.tolist() == pytest.approx(expected)

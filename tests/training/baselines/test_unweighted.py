@@ -75,30 +75,30 @@ def test_chance_belongs_to_seed_user_and_image() -> None:
 
 
 def test_most_liked_counts_other_people() -> None:
-    found = MostLiked(KNOWN).scores("x", [], candidates(0, 1, 7, 9))
-    np.testing.assert_array_equal(found, [3, 1, 1, 0])
+    scores = MostLiked(KNOWN).scores("x", [], candidates(0, 1, 7, 9))
+    np.testing.assert_array_equal(scores, [3, 1, 1, 0])
     np.testing.assert_array_equal(MostLiked(KNOWN).scores("a", [], candidates(0, 1)), [2, 1])
 
 
 def test_mean_rating_is_a_shrunk_share_of_comparisons_won() -> None:
-    found = MeanRating(KNOWN, prior=2.0).scores("x", [], candidates(0, 1, 9))
-    np.testing.assert_allclose(found, [(3 + 1) / (4 + 2), (1 + 1) / (4 + 2), 0.5])
+    scores = MeanRating(KNOWN, prior=2.0).scores("x", [], candidates(0, 1, 9))
+    np.testing.assert_allclose(scores, [(3 + 1) / (4 + 2), (1 + 1) / (4 + 2), 0.5])
     own = MeanRating(KNOWN, prior=2.0).scores("c", [], candidates(0))
     np.testing.assert_allclose(own, [(3 + 1) / (3 + 2)])
 
 
 def test_neighbours_who_agree_are_followed_and_others_turned_round() -> None:
-    found = UserNeighbours(KNOWN).scores("x", [pair(0, 1), pair(2, 3)], candidates(4, 5, 9))
+    scores = UserNeighbours(KNOWN).scores("x", [pair(0, 1), pair(2, 3)], candidates(4, 5, 9))
     # a and b agree on 4 images: weight 4 / (4 + 4); c disagrees on as many; d never saw 4 or 5.
-    np.testing.assert_allclose(found, [1.0, -1.0, 0.0])
+    np.testing.assert_allclose(scores, [1.0, -1.0, 0.0])
     turned = UserNeighbours(KNOWN).scores("x", [pair(1, 0), pair(3, 2)], candidates(4, 5))
     np.testing.assert_allclose(turned, [-1.0, 1.0])
 
 
 def test_a_user_is_no_neighbour_of_himself() -> None:
     known = histories(a=[pair(0, 1), pair(4, 5)], b=[pair(2, 3)])
-    found = UserNeighbours(known).scores("a", [pair(0, 1)], candidates(4, 5))
-    np.testing.assert_array_equal(found, [0.0, 0.0])
+    scores = UserNeighbours(known).scores("a", [pair(0, 1)], candidates(4, 5))
+    np.testing.assert_array_equal(scores, [0.0, 0.0])
 
 
 def test_factors_find_the_side_a_user_is_on() -> None:
@@ -106,11 +106,11 @@ def test_factors_find_the_side_a_user_is_on() -> None:
     right = [pair(n + 1, n) for n in range(0, 10, 2)]
     people = {f"l{n}": left for n in range(10)} | {f"r{n}": right for n in range(10)}
     model = MatrixFactorisation(histories(**people), num_factors=2)
-    found = model.scores("x", left[:3], candidates(8, 9, 11))
-    assert found[0] > found[1] + 0.1
-    assert found[2] == 0.0
+    scores = model.scores("x", left[:3], candidates(8, 9, 11))
+    assert scores[0] > scores[1] + 0.1
+    assert scores[2] == 0.0
     again = MatrixFactorisation(histories(**people), num_factors=2)
-    np.testing.assert_array_equal(found, again.scores("x", left[:3], candidates(8, 9, 11)))
+    np.testing.assert_array_equal(scores, again.scores("x", left[:3], candidates(8, 9, 11)))
 
 
 def test_a_linear_taste_follows_the_direction_of_the_references() -> None:
@@ -149,8 +149,8 @@ def test_neighbours_are_those_who_were_shown_the_image() -> None:
     near = {f"n{n}": [pair(0, 1), pair(2, 3)] for n in range(3)}
     known = histories(**near, far=[pair(0, 1), pair(6, 7)])
     model = UserNeighbours(known, num_neighbours=1)
-    found = model.scores("x", [pair(0, 1), pair(2, 3)], candidates(6, 7))
-    np.testing.assert_allclose(found, [1.0, -1.0])
+    scores = model.scores("x", [pair(0, 1), pair(2, 3)], candidates(6, 7))
+    np.testing.assert_allclose(scores, [1.0, -1.0])
 
 
 def test_factors_of_nobody_are_refused() -> None:

@@ -23,10 +23,10 @@ def run(tmp_path: Path, monkeypatch):
 
 
 def test_the_papers_recipe_can_be_counted_on_any_machine(run) -> None:
-    found = run("train", "idefics2_8b", "--dry-run")
-    assert found.exit_code == 0, found.output
+    result = run("train", "idefics2_8b", "--dry-run")
+    assert result.exit_code == 0, result.output
     for text in ("8,426,135,792", "417,792,240", "Missing on this machine"):
-        assert text in found.output
+        assert text in result.output
     frozen = run("train", "idefics2_8b", "--dry-run", "--set", "lora.whole=[]")
     assert frozen.exit_code == 0, frozen.output
 
@@ -42,16 +42,16 @@ def test_the_papers_recipe_can_be_counted_on_any_machine(run) -> None:
     ],
 )
 def test_a_slip_is_told_in_a_sentence(run, arguments: list[str], message: str) -> None:
-    found = run(*arguments)
-    assert found.exit_code != 0
-    assert message in " ".join(found.output.split())
+    result = run(*arguments)
+    assert result.exit_code != 0
+    assert message in " ".join(result.output.split())
 
 
 def test_an_evaluation_needs_people(run) -> None:
     assert run("world", "create", "--users", "1", "--choices", "3").exit_code == 0
-    found = run("evaluate", "tiny")
-    assert found.exit_code != 0
-    assert "at least two users" in " ".join(found.output.split())
+    result = run("evaluate", "tiny")
+    assert result.exit_code != 0
+    assert "at least two users" in " ".join(result.output.split())
 
 
 @pytest.mark.slow
@@ -60,8 +60,8 @@ def test_exactly_the_users_and_pairs_named_are_judged(run, tmp_path: Path) -> No
     users = tmp_path / "users.txt"
     users.write_text("s0-u00001\ns0-u00004\n")
     out = tmp_path / "report"
-    found = run("evaluate", "tiny", "--users", str(users), "--no-baselines", "--out", str(out))
-    assert found.exit_code == 0, found.output
+    result = run("evaluate", "tiny", "--users", str(users), "--no-baselines", "--out", str(out))
+    assert result.exit_code == 0, result.output
     assert json.loads((out / "report.json").read_text())["unseen"]["top1"]["n_users"] == 2
     assert (out / "report.html").exists()
     users.write_text("nobody\n")
@@ -81,6 +81,6 @@ def test_images_are_read_by_the_limits_of_the_settings(run, tmp_path: Path) -> N
         (["cross-validate", "tiny", "--out", out], "at most 1 % of images may be unreadable"),
         (["evaluate", "tiny"], "image must have at most 20 bytes"),
     ):
-        found = run("--set", "max_image_bytes=20", *arguments)
-        assert found.exit_code == 1, arguments
-        assert message in " ".join(found.output.split()), arguments
+        result = run("--set", "max_image_bytes=20", *arguments)
+        assert result.exit_code == 1, arguments
+        assert message in " ".join(result.output.split()), arguments

@@ -31,8 +31,8 @@ def test_seed_step_and_part_decide() -> None:
 def test_references_come_in_a_new_order_each_time() -> None:
     alone = replace(HISTORIES, pairs={"u0": PAIRS["u0"][:9]})
     recipe = replace(tiny(), fewer_references=0.0)
-    found = stage_batches(alone, recipe, recipe.first)
-    orders = {found.draw(step, 0)[0].references for step in range(20)}
+    batches = stage_batches(alone, recipe, recipe.first)
+    orders = {batches.draw(step, 0)[0].references for step in range(20)}
     assert len(orders) == 20
 
 

@@ -86,8 +86,8 @@ def test_batches_come_in_order(place: Place, num_workers: int) -> None:
     stream = stream_images(
         *place.urls, place.batches(5), count=count, limits=LIMITS, num_workers=num_workers
     )
-    found = [[int(image[0, 1, 1]) for image in batch.values()] for batch in stream]
-    assert found == [list(range(5)), list(range(5, 10)), [10, 11]]
+    values = [[int(image[0, 1, 1]) for image in batch.values()] for batch in stream]
+    assert values == [list(range(5)), list(range(5, 10)), [10, 11]]
     assert count.num_read == 12
     assert 0 <= count.waiting_share <= 1
 

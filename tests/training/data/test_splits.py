@@ -48,40 +48,40 @@ def rows(part: PairTable) -> set[int]:
 
 
 def test_every_part_has_somebody_and_shares_no_image_with_another() -> None:
-    found = dealt()
-    assert all(part.pairs for part in found.parts.values())
-    parts = [rows(part) for part in found.parts.values()]
+    result = dealt()
+    assert all(part.pairs for part in result.parts.values())
+    parts = [rows(part) for part in result.parts.values()]
     assert sum(map(len, parts)) == len(set.union(*parts))
 
 
 def test_validation_users_are_not_learned_from() -> None:
-    found = dealt()
-    assert not found.train.pairs.keys() & found.validation.pairs.keys()
-    assert found.held.pairs.keys() <= found.train.pairs.keys()
+    result = dealt()
+    assert not result.train.pairs.keys() & result.validation.pairs.keys()
+    assert result.held.pairs.keys() <= result.train.pairs.keys()
 
 
 def test_held_prompts_are_learned_from_nobody() -> None:
-    found = dealt()
-    learned = {p.prompt for pairs in found.train.pairs.values() for p in pairs}
+    result = dealt()
+    learned = {p.prompt for pairs in result.train.pairs.values() for p in pairs}
     assert learned
     assert not any(RULE.holds_prompt(prompt) for prompt in learned)
 
 
 def test_newest_choices_are_held_out() -> None:
-    found = dealt(replace(RULE, held_prompts=0.0))
-    for user, pairs in found.held.pairs.items():
+    result = dealt(replace(RULE, held_prompts=0.0))
+    for user, pairs in result.held.pairs.items():
         assert [pair.chosen_at for pair in pairs] == [18.0, 19.0]
-        assert max(pair.chosen_at for pair in found.train.pairs[user]) == 17.0
+        assert max(pair.chosen_at for pair in result.train.pairs[user]) == 17.0
 
 
 def test_pairs_of_one_choice_stay_together() -> None:
     pairs = [Pair(0, n, "p", float(n // 3)) for n in range(1, 10)]
     known = PairTable({"u": tuple(pairs)}, ("",) * 20)
-    found = split(known, SplitRule(newest=0.2, fewest_liked=1))
-    assert len(found.train.pairs["u"]) == 5
+    result = split(known, SplitRule(newest=0.2, fewest_liked=1))
+    assert len(result.train.pairs["u"]) == 5
     # Their shared liked image is learned from, so the held ones cannot be judged by.
-    assert found.held.pairs == {}
-    assert found.num_overlapping == 4
+    assert result.held.pairs == {}
+    assert result.num_overlapping == 4
 
 
 def test_users_and_prompts_keep_their_side_when_data_grow() -> None:
@@ -107,55 +107,57 @@ def leaked(**changes: PairTable) -> Split:
 
 
 def test_a_validation_user_in_training_is_found() -> None:
-    found = dealt()
-    user, pairs = next(iter(found.validation.pairs.items()))
-    train = replace(found.train, pairs={**found.train.pairs, user: pairs})
+    result = dealt()
+    user, pairs = next(iter(result.validation.pairs.items()))
+    train = replace(result.train, pairs={**result.train.pairs, user: pairs})
     with pytest.raises(Leakage, match=f"user {user} is both"):
         check_leakage(leaked(train=train))
 
 
 def test_a_held_prompt_in_training_is_found() -> None:
-    found = dealt()
+    result = dealt()
     prompt = next(
-        p.prompt for ps in found.held.pairs.values() for p in ps if RULE.holds_prompt(p.prompt)
+        p.prompt for ps in result.held.pairs.values() for p in ps if RULE.holds_prompt(p.prompt)
     )
-    train = replace(found.train, pairs={**found.train.pairs, "new": (Pair(0, 1, prompt, 0.0),)})
+    train = replace(result.train, pairs={**result.train.pairs, "new": (Pair(0, 1, prompt, 0.0),)})
     with pytest.raises(Leakage, match="held-out prompt"):
         check_leakage(leaked(train=train))
 
 
 def test_a_validation_image_in_training_is_found() -> None:
-    found = dealt()
-    row, other = sorted(rows(found.validation))[:2]
+    result = dealt()
+    row, other = sorted(rows(result.validation))[:2]
     free = next(f"q{n}" for n in range(99) if not RULE.holds_prompt(f"q{n}"))
-    train = replace(found.train, pairs={**found.train.pairs, "new": (Pair(row, other, free, 0.0),)})
+    train = replace(
+        result.train, pairs={**result.train.pairs, "new": (Pair(row, other, free, 0.0),)}
+    )
     with pytest.raises(Leakage, match="is learned from and in validation"):
         check_leakage(leaked(train=train))
 
 
 def test_a_held_choice_older_than_training_is_found() -> None:
-    found = dealt(replace(RULE, held_prompts=0.0))
-    user, pairs = next(iter(found.held.pairs.items()))
-    held = replace(found.held, pairs={user: (replace(pairs[0], chosen_at=0.0),)})
+    result = dealt(replace(RULE, held_prompts=0.0))
+    user, pairs = next(iter(result.held.pairs.items()))
+    held = replace(result.held, pairs={user: (replace(pairs[0], chosen_at=0.0),)})
     with pytest.raises(Leakage, match=f"choice of {user} that is held out is no newer"):
-        check_leakage(replace(found, held=held))
+        check_leakage(replace(result, held=held))
 
 
 def test_a_held_choice_of_the_same_instant_is_found() -> None:
-    found = dealt(replace(RULE, held_prompts=0.0))
-    user, pairs = next(iter(found.held.pairs.items()))
-    held = replace(found.held, pairs={user: (replace(pairs[0], chosen_at=17.0),)})
+    result = dealt(replace(RULE, held_prompts=0.0))
+    user, pairs = next(iter(result.held.pairs.items()))
+    held = replace(result.held, pairs={user: (replace(pairs[0], chosen_at=17.0),)})
     with pytest.raises(Leakage, match="no newer than one learned from"):
-        check_leakage(replace(found, held=held))
+        check_leakage(replace(result, held=held))
 
 
 def test_an_image_on_two_rows_is_one_image() -> None:
-    found = dealt()
-    images = list(found.train.images)
-    images[min(rows(found.validation))] = images[min(rows(found.train))]
-    parts = {name: replace(part, images=tuple(images)) for name, part in found.parts.items()}
+    result = dealt()
+    images = list(result.train.images)
+    images[min(rows(result.validation))] = images[min(rows(result.train))]
+    parts = {name: replace(part, images=tuple(images)) for name, part in result.parts.items()}
     with pytest.raises(Leakage, match="is learned from and in validation"):
-        check_leakage(replace(found, **parts))
+        check_leakage(replace(result, **parts))
 
 
 def test_a_user_with_held_prompts_alone_is_nobody_seen() -> None:
@@ -163,8 +165,8 @@ def test_a_user_with_held_prompts_alone_is_nobody_seen() -> None:
     held = next(f"q{n}" for n in range(99) if RULE.holds_prompt(f"q{n}"))
     user = next(user for user in known.pairs if not RULE.holds_user(user))
     known.pairs[user] = tuple(replace(pair, prompt=held) for pair in known.pairs[user])
-    found = split(known, RULE)
-    assert all(user not in part.pairs for part in found.parts.values())
+    result = split(known, RULE)
+    assert all(user not in part.pairs for part in result.parts.values())
 
 
 def test_validation_that_shares_all_images_is_refused() -> None:
@@ -190,13 +192,13 @@ def test_a_prompt_that_many_chose_for_counts_no_more() -> None:
 
 
 def test_an_image_validated_on_and_held_out_is_found() -> None:
-    found = dealt()
-    shared = next(iter(found.validation.pairs.values()))[0]
-    user, pairs = next(iter(found.held.pairs.items()))
+    result = dealt()
+    shared = next(iter(result.validation.pairs.values()))[0]
+    user, pairs = next(iter(result.held.pairs.items()))
     leak = replace(pairs[0], liked=shared.liked)
-    held = replace(found.held, pairs={**found.held.pairs, user: (*pairs, leak)})
+    held = replace(result.held, pairs={**result.held.pairs, user: (*pairs, leak)})
     with pytest.raises(Leakage, match="is validated on and held out"):
-        check_leakage(replace(found, held=held))
+        check_leakage(replace(result, held=held))
 
 
 def test_what_is_held_out_shows_no_image_validated_on() -> None:
@@ -208,6 +210,6 @@ def test_what_is_held_out_shows_no_image_validated_on() -> None:
         known.pairs[user] = (*known.pairs[user], Pair(0, 1, prompt, 5.0))
     first = next(user for user, pairs in known.pairs.items() if pairs[0].liked == 0)
     known.pairs[first] = known.pairs[first][1:] if first != validated else known.pairs[first]
-    found = split(known, RULE)
-    assert any(p.prompt == prompt for p in found.validation.pairs[validated])
-    assert not any(p.prompt == prompt for p in found.held.pairs[learner])
+    result = split(known, RULE)
+    assert any(p.prompt == prompt for p in result.validation.pairs[validated])
+    assert not any(p.prompt == prompt for p in result.held.pairs[learner])

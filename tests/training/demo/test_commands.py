@@ -64,9 +64,9 @@ def test_an_earlier_run_gives_way_and_nothing_else_does(storage, tmp_path) -> No
 
 def test_a_command_that_fails_is_told_and_survived(storage, console, capsys) -> None:
     assert not run(storage, console, "clusters", "list")
-    told = console.file.getvalue()
-    assert "$ recsys clusters list" in told
-    assert "recsys clusters build" in told  # what to do
+    output = console.file.getvalue()
+    assert "$ recsys clusters list" in output
+    assert "recsys clusters build" in output  # what to do
     assert run(storage, console, "settings")
     assert str(storage.folder) in capsys.readouterr().out
 
@@ -85,19 +85,19 @@ def test_a_checkpoint_without_signatures_is_told_in_a_sentence(
 ) -> None:
     monkeypatch.setattr("recsys.signatures.files.has_signature", lambda _: False)
     assert not learn(storage, console)
-    told = console.file.getvalue()
-    assert "must ship probes and a projection to read signatures by" in told
-    assert "Neighbours and clusters are left out." in told
-    assert "clusters build" not in told
-    assert "$ recsys coldstart fit" in told
+    output = console.file.getvalue()
+    assert "must ship probes and a projection to read signatures by" in output
+    assert "Neighbours and clusters are left out." in output
+    assert "clusters build" not in output
+    assert "$ recsys coldstart fit" in output
 
 
 def test_without_signatures_their_commands_are_not_named(storage, console) -> None:
     show_next(storage, console, user_id="an n", has_signatures=False)
-    told = console.file.getvalue()
-    assert "users show 'an n'" in told
-    assert "similar" not in told
-    assert "analyst" not in told
+    output = console.file.getvalue()
+    assert "users show 'an n'" in output
+    assert "similar" not in output
+    assert "analyst" not in output
     show_next(storage, console, user_id="an n", has_signatures=True)
     named = [shlex.split(line, comments=True)[1:] for line in console.file.getvalue().split("\n")]
     assert ["analyst"] in [words[:1] for words in named if words]

@@ -87,8 +87,8 @@ def test_an_unpaired_difference_needs_somebody_in_each_group() -> None:
 def test_top_of_four_by_rank_and_by_the_share_of_ties() -> None:
     question = OneOfFour((), CandidateRow(0, ""), tuple(CandidateRow(n, "") for n in (1, 2, 3)))
     second_best = Rule(lambda user, row: {0: 2.0, 1: 3.0}.get(row, 0.0))
-    found = top_of_four(second_best, {"a": question})
-    assert [found[f"top{n}"].value for n in (1, 2, 3)] == [0.0, 1.0, 1.0]
+    figure = top_of_four(second_best, {"a": question})
+    assert [figure[f"top{n}"].value for n in (1, 2, 3)] == [0.0, 1.0, 1.0]
     tied = top_of_four(Rule(lambda user, row: 0.0), {"a": question})
     assert [tied[f"top{n}"].value for n in (1, 2, 3)] == [0.25, 0.5, 0.75]
 

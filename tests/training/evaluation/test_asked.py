@@ -45,17 +45,17 @@ def learned(until: int, *users: str):
 
 
 def test_without_a_record_everybody_is_unseen_and_it_is_said() -> None:
-    found = asked()
-    assert set(found.unseen) == {"u0", "u1", "u2", "u3"}
-    assert not found.seen
-    assert not found.is_certain
+    result = asked()
+    assert set(result.unseen) == {"u0", "u1", "u2", "u3"}
+    assert not result.seen
+    assert not result.is_certain
 
 
 def test_users_learned_from_are_asked_about_newer_choices_alone() -> None:
-    found = asked(trained=learned(8, "u0", "u1"))
-    assert set(found.unseen) == {"u2", "u3"}
-    assert set(found.seen) == {"u0", "u1"}
-    for sample in found.seen.values():
+    result = asked(trained=learned(8, "u0", "u1"))
+    assert set(result.unseen) == {"u2", "u3"}
+    assert set(result.seen) == {"u0", "u1"}
+    for sample in result.seen.values():
         assert all(pair.chosen_at >= 8 for pair in sample.pairs)
         assert all(pair.chosen_at < 8 for pair in sample.references)
 
@@ -77,17 +77,19 @@ def test_an_image_validated_on_is_asked_of_nobody() -> None:
     }
     record = trained_on(PairTable({}, ()), validation=["u2"], parts={}, key=KEY)
     for seed in range(5):
-        found = asked(table=PairTable(pairs, known.images), trained=record, num_pairs=99, seed=seed)
-        assert not images_of(found.unseen["u1"].pairs) & images_of([shared])
-        assert found.num_overlapping == 1
+        result = asked(
+            table=PairTable(pairs, known.images), trained=record, num_pairs=99, seed=seed
+        )
+        assert not images_of(result.unseen["u1"].pairs) & images_of([shared])
+        assert result.num_overlapping == 1
 
 
 def test_users_learned_from_are_asked_about_prompts_that_were_held_out() -> None:
     known = histories()
     kept = tuple(pair for pair in known.pairs["u0"] if pair.prompt != "p5")
     record = trained_on(PairTable({"u0": kept}, known.images), parts={}, key=KEY)
-    found = asked(trained=record)
-    assert [pair.prompt for pair in found.seen["u0"].pairs] == ["p5"]
+    result = asked(trained=record)
+    assert [pair.prompt for pair in result.seen["u0"].pairs] == ["p5"]
 
 
 def test_an_image_learned_from_is_asked_of_nobody() -> None:
@@ -97,20 +99,20 @@ def test_an_image_learned_from_is_asked_of_nobody() -> None:
         "u1": (*known.pairs["u1"], Pair(shared.disliked, shared.liked, "p", 99.0, choice=NUM_PAIRS))
     }
     for seed in range(5):
-        found = asked(
+        result = asked(
             table=PairTable(pairs, known.images),
             trained=learned(8, "u0"),
             num_pairs=99,
             seed=seed,
         )
-        assert not images_of(found.unseen["u1"].pairs) & images_of([shared])
-        assert found.num_overlapping == 1
+        assert not images_of(result.unseen["u1"].pairs) & images_of([shared])
+        assert result.num_overlapping == 1
 
 
 def test_baselines_know_everything_but_what_is_asked_of_the_user() -> None:
-    found = asked()
-    known = found.known()
-    for user, sample in found.unseen.items():
+    result = asked()
+    known = result.known()
+    for user, sample in result.unseen.items():
         images = images_of(sample.pairs)
         assert all(not images & {p.liked, p.disliked} for p in known.pairs[user])
         assert set(sample.references) <= set(known.pairs[user])
@@ -125,10 +127,10 @@ def test_users_named_are_judged_alone() -> None:
 def test_pairs_named_are_judged_and_no_others() -> None:
     images = histories().images
     named = {"u1": [(images[100], images[101])], "u2": [(images[202], images[203])]}
-    found = asked(pairs=named)
-    assert [(p.liked, p.disliked) for p in found.unseen["u1"].pairs] == [(100, 101)]
-    assert [(p.liked, p.disliked) for p in found.unseen["u2"].pairs] == [(202, 203)]
-    assert not images_of(found.unseen["u1"].references) & {100, 101}
+    result = asked(pairs=named)
+    assert [(p.liked, p.disliked) for p in result.unseen["u1"].pairs] == [(100, 101)]
+    assert [(p.liked, p.disliked) for p in result.unseen["u2"].pairs] == [(202, 203)]
+    assert not images_of(result.unseen["u1"].references) & {100, 101}
 
 
 def test_a_pair_that_nobody_chose_is_refused() -> None:
@@ -177,8 +179,8 @@ def test_the_record_of_training_names_no_user(tmp_path: Path) -> None:
     write_trained_on(record, tmp_path)
     text = (tmp_path / "trained_on.json").read_text()
     assert read_trained_on(tmp_path, KEYS) == record
-    for told in ("u0", "p3", KEY.secret.decode(), KEY.secret.hex()):
-        assert told not in text
+    for secret in ("u0", "p3", KEY.secret.decode(), KEY.secret.hex()):
+        assert secret not in text
     for tried in ("u0", "p3"):  # whoever has the file alone can try all ids and prompts
         assert user_digest(None, tried) not in text
     assert record.until("u0") == 7.0
@@ -203,9 +205,9 @@ def test_a_synthetic_worlds_record_can_be_checked_by_everybody(tmp_path: Path) -
     kept = {"u0": histories().pairs["u0"][:8]}
     record = trained_on(PairTable(kept, histories().images), validation=["u2"], parts={}, key=None)
     write_trained_on(record, tmp_path)
-    found = read_trained_on(tmp_path)
-    assert found == record
-    assert [found.holds(user) for user in ("u0", "u1", "u2")] == [True, False, True]
+    result = read_trained_on(tmp_path)
+    assert result == record
+    assert [result.holds(user) for user in ("u0", "u1", "u2")] == [True, False, True]
 
 
 def test_a_record_of_the_first_version_is_read() -> None:

@@ -58,9 +58,9 @@ def test_who_knows_more_gets_more_right(world) -> None:
 
 def test_more_references_allow_more(world) -> None:
     truth, histories, samples = world
-    found = best_by_references(samples, histories, truth, (0, 8))
-    assert found["8"].value > found["0"].value
-    assert found["8"].n_pairs == NUM_USERS * (NUM_PAIRS - 8)
+    best = best_by_references(samples, histories, truth, (0, 8))
+    assert best["8"].value > best["0"].value
+    assert best["8"].n_pairs == NUM_USERS * (NUM_PAIRS - 8)
 
 
 def test_users_of_another_world_are_known_as_such(world) -> None:

@@ -67,10 +67,10 @@ def test_scaling_by_the_fitted_temperature_lowers_the_error() -> None:
     true = rng.normal(0, 1, 4000)
     liked = rng.random(4000) < 1 / (1 + np.exp(-true))
     logits = 4 * true
-    told = calibrate(logits[liked], logits[~liked], temperature=4.0)
-    assert told.ece > 0.15
-    assert told.ece_scaled < 0.04
-    assert sum(each.count for each in told.bins) == 4000
+    result = calibrate(logits[liked], logits[~liked], temperature=4.0)
+    assert result.ece > 0.15
+    assert result.ece_scaled < 0.04
+    assert sum(each.count for each in result.bins) == 4000
 
 
 def test_what_has_no_answer_is_refused_not_called_perfect() -> None:

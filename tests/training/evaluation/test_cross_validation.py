@@ -70,15 +70,15 @@ class Reader:
 
 
 def test_answers_are_pooled_over_folds() -> None:
-    found = cross_validate(
+    figures = cross_validate(
         folds(), lambda number, fold: [Beauty(), Reader()], compared_with="reader"
     )
-    assert found["reader"].top1.value == 1.0
-    assert found["reader"].opposed.value == 1.0
-    assert found["beauty"].top1.value == 0.5
-    assert found["beauty"].opposed.value == 0.5
-    assert found["beauty"].ours_minus.value == 0.5
-    assert found["reader"].top1.n_pairs == NUM_USERS * NUM_PROMPTS
+    assert figures["reader"].top1.value == 1.0
+    assert figures["reader"].opposed.value == 1.0
+    assert figures["beauty"].top1.value == 0.5
+    assert figures["beauty"].opposed.value == 0.5
+    assert figures["beauty"].ours_minus.value == 0.5
+    assert figures["reader"].top1.n_pairs == NUM_USERS * NUM_PROMPTS
 
 
 def test_more_folds_than_users_are_refused() -> None:

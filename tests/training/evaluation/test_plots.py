@@ -70,14 +70,14 @@ def test_no_date_is_in_a_plot(name: str) -> None:
 
 
 def test_accuracy_is_told_in_percent_and_names_as_they_are() -> None:
-    told = texts(PLOTS["accuracy"]())
-    assert {"70.0%", "50.0%", "ours & theirs", "<other>", "pairs ranked correctly"} <= set(told)
+    labels = texts(PLOTS["accuracy"]())
+    assert {"70.0%", "50.0%", "ours & theirs", "<other>", "pairs ranked correctly"} <= set(labels)
 
 
 def test_differences_are_told_in_points_with_their_sign() -> None:
-    told = texts(PLOTS["difference"]())
-    assert {"-2.0", "+1.0", "no <tokens>", "percentage points"} <= set(told)
-    assert not [each for each in told if "%" in each]
+    labels = texts(PLOTS["difference"]())
+    assert {"-2.0", "+1.0", "no <tokens>", "percentage points"} <= set(labels)
+    assert not [each for each in labels if "%" in each]
 
 
 def test_signatures_are_told_as_they_are() -> None:

@@ -59,8 +59,8 @@ def test_its_numbers_are_the_logits_of_the_served_scores(scorer, features) -> No
     ]
     targets = [CandidateImage(picture(c.row) / 255, c.prompt) for c in ASKED]
     served = scorer.score(scorer.prefix(references), targets)
-    found = torch.sigmoid(torch.from_numpy(ours.scores("u", REFERENCES, ASKED)))
-    torch.testing.assert_close(found.float(), served, rtol=1e-5, atol=1e-5)
+    scores = torch.sigmoid(torch.from_numpy(ours.scores("u", REFERENCES, ASKED)))
+    torch.testing.assert_close(scores.float(), served, rtol=1e-5, atol=1e-5)
 
 
 def test_of_more_references_than_it_was_trained_with_it_reads_what_is_served() -> None:

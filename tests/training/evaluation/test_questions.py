@@ -158,9 +158,9 @@ def test_one_of_four_needs_three_disliked_images() -> None:
 
 def test_opposed_pairs_are_those_on_which_two_disagree() -> None:
     known = histories(a=[pair(0, 1), pair(2, 3)], b=[pair(1, 0), pair(2, 3)], c=[pair(0, 1)])
-    found = find_opposed(known, known.pairs, seed=0)
-    assert {(each.first, each.second) for each in found} == {("a", "b"), ("b", "c")}
-    for each in found:
+    opposed = find_opposed(known, known.pairs, seed=0)
+    assert {(each.first, each.second) for each in opposed} == {("a", "b"), ("b", "c")}
+    for each in opposed:
         assert each.pair in known.pairs[each.first]
 
 

@@ -27,16 +27,16 @@ def share(scale, vectors) -> float:
 def test_the_nearest_are_those_of_a_sort(monkeypatch, rows_at_once: int) -> None:
     monkeypatch.setattr(retrieval, "_ROWS_AT_ONCE", rows_at_once)
     vectors = people(30)
-    for row, found in enumerate(nearest(vectors, 4)):
+    for row, neighbours in enumerate(nearest(vectors, 4)):
         own = cosines(np.tile(vectors[row], (30, 1)), vectors)
         own[row] = -2.0
-        assert set(found) == set(np.argsort(-own)[:4])
+        assert set(neighbours) == set(np.argsort(-own)[:4])
 
 
 def test_nobody_is_near_to_themself() -> None:
     alike = np.ones((12, 3))
-    assert all(row not in found for row, found in enumerate(nearest(alike)))
-    assert all(row not in found for row, found in enumerate(nearest(0.0 * alike)))
+    assert all(row not in neighbours for row, neighbours in enumerate(nearest(alike)))
+    assert all(row not in neighbours for row, neighbours in enumerate(nearest(0.0 * alike)))
 
 
 def test_too_few_users_are_refused() -> None:
@@ -83,13 +83,13 @@ def test_a_ratio_is_that_of_the_means_within_its_interval() -> None:
     rng = np.random.default_rng(0)
     below = rng.uniform(1.0, 2.0, 200)
     above = 0.3 * below + rng.normal(0.0, 0.1, 200)
-    found = ratio_of_means(above, below, n_pairs=5)
-    assert found.value == above.mean() / below.mean()
-    assert found.low < 0.3 < found.high
-    assert found.high - found.low < 0.05
-    assert (found.n_users, found.n_pairs) == (200, 5)
+    ratio = ratio_of_means(above, below, n_pairs=5)
+    assert ratio.value == above.mean() / below.mean()
+    assert ratio.low < 0.3 < ratio.high
+    assert ratio.high - ratio.low < 0.05
+    assert (ratio.n_users, ratio.n_pairs) == (200, 5)
 
 
 def test_nothing_to_be_found_is_no_number_and_no_warning() -> None:
-    found = ratio_of_means(np.zeros(5), np.zeros(5), n_pairs=0)
-    assert np.isnan([found.value, found.low, found.high]).all()
+    ratio = ratio_of_means(np.zeros(5), np.zeros(5), n_pairs=0)
+    assert np.isnan([ratio.value, ratio.low, ratio.high]).all()

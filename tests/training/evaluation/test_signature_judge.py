@@ -223,7 +223,7 @@ def test_a_history_is_cut_as_projections_are_fitted(scorer) -> None:
 
 def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -> None:
     histories = drawn_histories()
-    told: list[str] = []
+    messages: list[str] = []
     result = judge_signatures(
         scorer,
         folder,
@@ -231,7 +231,7 @@ def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -
         features,
         list(histories.pairs),
         truth=truth_of(histories),
-        tell=told.append,
+        tell=messages.append,
     )
     names = "shipped attention attention_eq6 attention_full attention_log_ratio probe_scores"
     names += " image_difference last_hidden posterior shipped_whole"
@@ -249,7 +249,7 @@ def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -
     assert 0.5 < result.stability.value < 1.0
     assert result.communities.num_clusters == 4
     assert (result.num_users, result.num_references, result.num_whole) == (NUM_USERS, R, 9)
-    assert any("first halves, 8 of" in each for each in told)
+    assert any("first halves, 8 of" in each for each in messages)
 
 
 def test_without_truth_the_other_half_is_still_looked_for(scorer, features, folder) -> None:

@@ -54,7 +54,7 @@ def cold_start(*gains: Figure) -> ColdStartFigures:
 
 
 def test_five_sentences_tell_the_whole() -> None:
-    told = summary(
+    sentences = summary(
         results(
             unseen=MAIN,
             seen=Seen(figure(0.71)),
@@ -65,7 +65,7 @@ def test_five_sentences_tell_the_whole() -> None:
             cold_start=cold_start(figure(0.03, 0.01), figure(0.0)),
         )
     )
-    assert told == [
+    assert sentences == [
         "The model was asked about 9,600 pairs of 1,200 people whom it never learned from and"
         " 9,600 pairs of 1,200 people whom it learned from: which of the two images did the person"
         " like?",
@@ -95,8 +95,8 @@ def test_only_what_was_measured_is_told() -> None:
 
 def test_a_difference_that_may_be_none_is_called_so() -> None:
     doubtful = Baselines({"linear": Compared(figure(0.69), figure(0.01))})
-    told = summary(results(unseen=MAIN, baselines=doubtful))[1]
-    assert "a difference of +1.0 points (-9.0 to +11.0), too near to tell them apart" in told
+    sentence = summary(results(unseen=MAIN, baselines=doubtful))[1]
+    assert "a difference of +1.0 points (-9.0 to +11.0), too near to tell them apart" in sentence
     better = Baselines({"linear": Compared(figure(0.8), figure(-0.1, 0.01))})
     assert summary(results(unseen=MAIN, baselines=better))[1].endswith(
         "80.0 %, a difference of -10.0 points (-11.0 to -9.0)."
@@ -116,8 +116,8 @@ def test_of_figures_without_a_number_nothing_is_told() -> None:
 
 
 def test_without_a_world_the_other_half_is_told() -> None:
-    told = replace(SIGNATURES, rivals={"shipped": Rival(mrr=figure(0.3))})
-    assert summary(results(signatures=told)) == [
+    judged = replace(SIGNATURES, rivals={"shipped": Rival(mrr=figure(0.3))})
+    assert summary(results(signatures=judged)) == [
         "The signature of one half of a history finds the other half with a mean reciprocal rank of"
         " 0.300 (0.012 by chance)."
     ]

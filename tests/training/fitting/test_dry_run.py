@@ -109,8 +109,8 @@ def test_the_tables_can_be_read(large, capsys) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_can_be_counted(name: str) -> None:
-    found = dry_run(RECIPES[name].build(), RECIPES[name].base_shape())
-    assert all(sum(stage.memory_bytes.values()) > 0 for stage in found.stages)
+    result = dry_run(RECIPES[name].build(), RECIPES[name].base_shape())
+    assert all(sum(stage.memory_bytes.values()) > 0 for stage in result.stages)
 
 
 def test_one_value_of_a_recipe_can_be_overridden() -> None:

@@ -47,6 +47,6 @@ def test_gpus_are_counted_and_measured(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: Small())
-    told = named(idefics2_8b(), num_devices=8)
-    assert "GPUs: the run needs 8, this machine has 1" in told
-    assert "memory: the run needs 1 GB on each GPU" in told
+    lines = named(idefics2_8b(), num_devices=8)
+    assert "GPUs: the run needs 8, this machine has 1" in lines
+    assert "memory: the run needs 1 GB on each GPU" in lines

@@ -18,12 +18,12 @@ pairs = st.lists(
 
 @given(history=pairs, seed=st.integers(0, 5), most=st.integers(2, 8))
 def test_halves_are_equal_share_nothing_and_are_of_the_history(history, seed, most) -> None:
-    found = halves(history, np.random.default_rng(seed), num_references=most)
+    halved = halves(history, np.random.default_rng(seed), num_references=most)
     num_liked = len({pair.liked for pair in history})
-    if found is None:
+    if halved is None:
         assert num_liked < 16
         return
-    one, other = found
+    one, other = halved
     assert 2 <= len(one) == len(other) <= most
     assert {*one, *other} <= set(history)
     assert not {pair.liked for pair in one} & {pair.liked for pair in other}
@@ -42,8 +42,8 @@ def test_a_choice_among_many_is_never_on_both_sides() -> None:
 @pytest.mark.parametrize(("num_pairs", "size"), [(0, None), (3, None), (4, 2), (5, 2), (40, 8)])
 def test_a_short_history_has_no_halves(num_pairs, size) -> None:
     history = [Pair(2 * n, 2 * n + 1, "") for n in range(num_pairs)]
-    found = halves(history, np.random.default_rng(0), num_references=8)
-    assert (found and len(found[0])) == size
+    halved = halves(history, np.random.default_rng(0), num_references=8)
+    assert (halved and len(halved[0])) == size
 
 
 @given(users=st.lists(pairs, max_size=4), num_probes=st.integers(1, 12), seed=st.integers(0, 5))
@@ -59,11 +59,11 @@ def test_probes_were_shown_and_are_of_many_prompts(users, num_probes, seed) -> N
         with pytest.raises(ValueError, match="among training images, got none"):
             choose_probes(shown, num_probes=num_probes, seed=seed)
         return
-    found = choose_probes(shown, num_probes=num_probes, seed=seed)
-    assert len(set(found)) == len(found) == min(num_probes, len(all_shown))
-    assert set(found) <= all_shown
+    chosen = choose_probes(shown, num_probes=num_probes, seed=seed)
+    assert len(set(chosen)) == len(chosen) == min(num_probes, len(all_shown))
+    assert set(chosen) <= all_shown
     num_prompts = len({each.prompt for each in all_shown})
-    assert len({probe.prompt for probe in found}) == min(len(found), num_prompts)
+    assert len({probe.prompt for probe in chosen}) == min(len(chosen), num_prompts)
 
 
 def test_probes_follow_the_seed_and_not_the_order_of_users() -> None:

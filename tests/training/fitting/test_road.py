@@ -172,17 +172,19 @@ def test_the_final_checkpoint_reads_signatures(road, readout) -> None:
     final = road / "run/final"
     reader = load_signature_reader(final, load_scorer(final), readout=readout)
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    found = reader.read([Reference(*images, "a fish")])
-    assert found.shape == (reader.dimension,)
-    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
+    signature = reader.read([Reference(*images, "a fish")])
+    assert signature.shape == (reader.dimension,)
+    assert np.linalg.norm(signature) == pytest.approx(1, abs=1e-6)
     if readout == "scores":
         other = reader.read([Reference(*images.flip(0), "a fish")])
-        assert np.abs(found - other).max() > 1e-5, "likes and dislikes change places"
+        assert np.abs(signature - other).max() > 1e-5, "likes and dislikes change places"
 
 
 def test_the_second_stage_descends_the_objective_too(road) -> None:
-    told = [json.loads(line) for line in (road / "run/stage2.log.jsonl").read_text().splitlines()]
-    figures = [each["split_half"] for each in told]
+    records = [
+        json.loads(line) for line in (road / "run/stage2.log.jsonl").read_text().splitlines()
+    ]
+    figures = [each["split_half"] for each in records]
     assert len(figures) == 3
     assert min(figures) >= 0, "a step in which too few have references enough costs nothing"
     assert max(figures) > 0
@@ -296,8 +298,8 @@ def test_bounds_are_in_order_of_what_they_know(figures) -> None:
 
 def test_the_report_is_written_for_programs_and_people(results, figures, tmp_path) -> None:
     write_report(results, tmp_path)
-    told = json.loads((tmp_path / "report.json").read_text())
-    assert told["unseen"]["top1"]["value"] == figures["unseen"]["top1"]["value"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["unseen"]["top1"]["value"] == figures["unseen"]["top1"]["value"]
     page = (tmp_path / "report.html").read_text()
     assert results.model_version in page
     assert page.count("<svg") >= 5

@@ -41,8 +41,8 @@ def test_tensorboard_reads_each_figure_of_each_step(tmp_path) -> None:
     events = EventAccumulator(str(tmp_path / "tensorboard" / "part"))
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"loss", "waiting", "learning_rate", "seconds"}
-    found = [(each.step, each.value) for each in events.Scalars("loss")]
-    assert found == [(0, 0.0), (1, 0.5), (2, 7.0)]
+    points = [(each.step, each.value) for each in events.Scalars("loss")]
+    assert points == [(0, 0.0), (1, 0.5), (2, 7.0)]
 
 
 def test_lines_of_steps_that_come_again_are_dropped_and_so_is_a_half_line(tmp_path) -> None:

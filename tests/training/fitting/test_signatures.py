@@ -61,12 +61,12 @@ def test_the_fit_is_that_of_a_naive_twin() -> None:
     rng = np.random.default_rng(0)
     mixed = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 6)) + 2.0
     first, second = halves_of(rng, mixed, noise=0.8)
-    found = fit_projection(first, second, dimension=4, ridge=0.1)
+    projection = fit_projection(first, second, dimension=4, ridge=0.1)
     expected = naive_projection(first, second, dimension=4, ridge=0.1)
-    signs = np.sign((found.matrix * expected).sum(axis=0))
-    np.testing.assert_allclose(found.matrix * signs, expected, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(found.mean, np.concatenate([first, second]).mean(axis=0))
-    np.testing.assert_allclose(found.scale, np.concatenate([first, second]).std(axis=0))
+    signs = np.sign((projection.matrix * expected).sum(axis=0))
+    np.testing.assert_allclose(projection.matrix * signs, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(projection.mean, np.concatenate([first, second]).mean(axis=0))
+    np.testing.assert_allclose(projection.scale, np.concatenate([first, second]).std(axis=0))
 
 
 def test_reliability_is_that_of_the_closed_form() -> None:
@@ -74,13 +74,13 @@ def test_reliability_is_that_of_the_closed_form() -> None:
     spread = 0.5
     person, chance = np.array([[1.0], [-1.0], [1.0], [-1.0]]), spread * np.ones((4, 1))
     chance[2:] *= -1
-    found = fit_projection(person + chance, person - chance, dimension=1, ridge=0.0)
+    projection = fit_projection(person + chance, person - chance, dimension=1, ridge=0.0)
     variance = 1 + spread**2  # of all eight numbers
     # Standardised: what is shared has (1 - s²) / v, what is not has 2 s² / v.
     shared, unshared = (1 - spread**2) / variance, 2 * spread**2 / variance
     ratio = shared / (unshared + 1e-6)
     expected = ratio / (1 + ratio) / np.sqrt(unshared + 1e-6)
-    assert abs(found.matrix[0, 0]) == pytest.approx(expected, rel=1e-9)
+    assert abs(projection.matrix[0, 0]) == pytest.approx(expected, rel=1e-9)
 
 
 def test_planted_people_are_found_and_noise_is_not() -> None:
@@ -89,15 +89,15 @@ def test_planted_people_are_found_and_noise_is_not() -> None:
     people = rng.normal(size=(4000, 2)) @ axes[:2]
     loud = 3.0 * np.einsum("hnk,kf->hnf", rng.normal(size=(2, 4000, 3)), axes[2:5])
     first, second = np.stack(halves_of(rng, people, noise=0.5)) + loud
-    found = fit_projection(first, second, dimension=4, ridge=0.0)
-    weights = np.linalg.norm(found.matrix, axis=0)
+    projection = fit_projection(first, second, dimension=4, ridge=0.0)
+    weights = np.linalg.norm(projection.matrix, axis=0)
     assert weights[2:].max() < 0.1 * weights[:2].min(), "two directions hold people, no more"
     seen = people + loud[0]
-    project = (seen - found.mean) / found.scale @ found.matrix[:, :2]
+    project = (seen - projection.mean) / projection.scale @ projection.matrix[:, :2]
     # A linear map of the two planted axes explains what is projected; of the loud ones, nothing.
     for basis, share in ((axes[:2], 0.95), (axes[2:5], 0.05)):
-        told = seen @ basis.T
-        fitted = told @ np.linalg.lstsq(told, project, rcond=None)[0]
+        planted = seen @ basis.T
+        fitted = planted @ np.linalg.lstsq(planted, project, rcond=None)[0]
         explained = 1 - ((project - fitted) ** 2).sum() / (project**2).sum()
         assert explained > share if share > 0.5 else explained < share
 
@@ -107,9 +107,9 @@ def test_signatures_of_two_halves_find_each_other() -> None:
     people = np.pad(rng.normal(size=(600, 8)), ((0, 0), (0, 20)))
     noise = np.repeat([0.3, 1.5], [8, 20])
     first, second = halves_of(rng, people, noise=noise)
-    found = fit_projection(first[:500], second[:500], dimension=8, ridge=0.03)
+    projection = fit_projection(first[:500], second[:500], dimension=8, ridge=0.03)
     own = np.arange(100)
-    one, other = found(first[500:]), found(second[500:])
+    one, other = projection(first[500:]), projection(second[500:])
     assert ((one @ other.T).argmax(axis=1) == own).mean() > 0.8
     raw_one, raw_other = (
         half[500:] / np.linalg.norm(half[500:], axis=1, keepdims=True) for half in (first, second)
@@ -127,17 +127,17 @@ def test_a_constant_column_is_no_number_that_is_not_one() -> None:
     rng = np.random.default_rng(4)
     first, second = halves_of(rng, rng.normal(size=(30, 3)), noise=0.3)
     first[:, 1] = second[:, 1] = 7.0
-    found = fit_projection(first, second, dimension=3, ridge=0.0)
-    assert np.isfinite(found.matrix).all()
-    assert found.scale[1] == 1.0
-    np.testing.assert_allclose(np.linalg.norm(found(first), axis=1), 1, rtol=1e-5)
+    projection = fit_projection(first, second, dimension=3, ridge=0.0)
+    assert np.isfinite(projection.matrix).all()
+    assert projection.scale[1] == 1.0
+    np.testing.assert_allclose(np.linalg.norm(projection(first), axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("error")
 def test_identical_users_have_a_defined_signature() -> None:
     same = np.ones((5, 3))
-    found = fit_projection(same, same, dimension=2, ridge=0.0)
-    np.testing.assert_array_equal(found(same), np.tile([1.0, 0.0], (5, 1)))
+    projection = fit_projection(same, same, dimension=2, ridge=0.0)
+    np.testing.assert_array_equal(projection(same), np.tile([1.0, 0.0], (5, 1)))
 
 
 def test_at_most_as_many_directions_as_numbers_are_kept() -> None:
@@ -231,9 +231,12 @@ HISTORIES = PairTable({f"u{n}": history(n, 6 if n else 3) for n in range(7)}, ()
 def test_what_is_fitted_on_is_what_is_served(scorer, features, probes, num_orders) -> None:
     """Many users at once, of different lengths, against each user's own pass."""
     users = [pairs[: 1 + n % 3] for n, pairs in enumerate(HISTORIES.pairs.values())] * 2
-    found = read_all(scorer, users, features, probes, num_orders=num_orders)
+    signatures = read_all(scorer, users, features, probes, num_orders=num_orders)
     heads = [(0, 1), (1, 0)]
-    kinds = {"scores": found.scores, "attention": attention_reading(found.attention, heads)}
+    kinds = {
+        "scores": signatures.scores,
+        "attention": attention_reading(signatures.attention, heads),
+    }
     for readout, readings in kinds.items():
         width = readings.shape[1]
         any_projection = Projection(
@@ -273,10 +276,10 @@ def fit(scorer, histories, features, probes) -> dict[str, Projection]:
 
 
 def test_each_readout_gets_a_projection_that_a_reader_takes(scorer, features, probes) -> None:
-    found = fit(scorer, HISTORIES, features, probes)
-    assert list(found) == ["scores", "attention"]
-    assert found["attention"].normalisation == "log_ratio"
-    for readout, made in found.items():
+    part = fit(scorer, HISTORIES, features, probes)
+    assert list(part) == ["scores", "attention"]
+    assert part["attention"].normalisation == "log_ratio"
+    for readout, made in part.items():
         reader = SignatureReader(scorer, probes, made, readout=readout)
         assert reader.dimension == 2
         vector = reader.read_tokens(["a fish"], features([3, 4]))

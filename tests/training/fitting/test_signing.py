@@ -47,10 +47,10 @@ def test_probes_that_can_be_read_stay_as_they_are() -> None:
 def test_probes_are_chosen_anew_until_all_can_be_read() -> None:
     unreadable = [probe.row for probe in probes_of(RECIPE, HISTORIES)]
     encoder = Reading(unreadable)
-    found = readable_probes(RECIPE, HISTORIES, encoder)
-    assert len(found) == 6
-    assert all(isinstance(probe, CandidateRow) for probe in found)
-    assert not {probe.row for probe in found} & set(unreadable)
+    readable = readable_probes(RECIPE, HISTORIES, encoder)
+    assert len(readable) == 6
+    assert all(isinstance(probe, CandidateRow) for probe in readable)
+    assert not {probe.row for probe in readable} & set(unreadable)
     assert len(encoder.asked) >= 2
 
 

@@ -30,8 +30,8 @@ ONE = torch.tensor(1.0)
 @given(num_users=st.integers(2, 9), scale=st.floats(0.125, 64.0, width=32))
 def test_equal_signatures_give_log_b(num_users, scale) -> None:
     same = torch.tensor([[0.3, -2.0, 5.0]]).repeat(num_users, 1)
-    found = split_half_loss(same, same, torch.tensor(scale)).item()
-    assert found == pytest.approx(math.log(num_users), rel=1e-5)
+    loss = split_half_loss(same, same, torch.tensor(scale)).item()
+    assert loss == pytest.approx(math.log(num_users), rel=1e-5)
 
 
 def test_the_loss_is_that_of_a_naive_twin() -> None:
@@ -46,8 +46,8 @@ def test_the_loss_is_that_of_a_naive_twin() -> None:
             ]
             weights = [math.exp(7.0 * cosine) for cosine in cosines]
             total -= math.log(weights[user] / sum(weights)) / 10
-    found = split_half_loss(torch.tensor(first), torch.tensor(second), torch.tensor(7.0).double())
-    assert found.item() == pytest.approx(total, rel=1e-9)
+    loss = split_half_loss(torch.tensor(first), torch.tensor(second), torch.tensor(7.0).double())
+    assert loss.item() == pytest.approx(total, rel=1e-9)
 
 
 def test_halves_that_find_each_other_cost_nothing_and_crossed_ones_the_scale() -> None:

@@ -98,8 +98,8 @@ def test_a_nan_loss_stops_the_run_and_the_last_state_stands(tmp_path) -> None:
         fit(step_loss, parameters, plan, run=Run(tmp_path, QUIET, identify=lambda *at: [*at]))
     assert all(torch.isfinite(parameter).all() for parameter in parameters.values())
     assert (tmp_path / "part.state.safetensors").exists()
-    told = json.loads((tmp_path / "part.bad_batch.json").read_text())
-    assert told["parts"] == [{"part": 1, "batch": [3, 1]}]
+    record = json.loads((tmp_path / "part.bad_batch.json").read_text())
+    assert record["parts"] == [{"part": 1, "batch": [3, 1]}]
 
 
 def test_a_nan_gradient_stops_the_run_before_the_weights_are_spoilt(tmp_path) -> None:

@@ -189,10 +189,10 @@ def test_people_choose_by_their_taste(store, truth_path):
 
 
 def test_progress_is_told_to_the_end(store, truth_path):
-    told = []
-    create_world(store, truth_path=truth_path, progress=lambda *step: told.append(step), **SMALL)
-    assert [step for step in told if step[0] == "images"][-1] == ("images", 64, 64)
-    assert told[-1] == ("people", 5, 5)
+    calls = []
+    create_world(store, truth_path=truth_path, progress=lambda *step: calls.append(step), **SMALL)
+    assert [step for step in calls if step[0] == "images"][-1] == ("images", 64, 64)
+    assert calls[-1] == ("people", 5, 5)
 
 
 @pytest.mark.parametrize(

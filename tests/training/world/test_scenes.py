@@ -129,8 +129,8 @@ def test_captions_tell_every_level_apart_and_repeat_themselves():
     assert caption(LOW) == caption(LOW)
     assert caption(LOW) == caption(replace(LOW, brightness=0.19))
     for name in (n for n in ATTRIBUTES if n not in ("nature", "count")):
-        told = [caption(replace(LOW, **{name: (step + 0.5) / 5})) for step in range(5)]
-        assert len(set(told)) == 5, name
+        captions = [caption(replace(LOW, **{name: (step + 0.5) / 5})) for step in range(5)]
+        assert len(set(captions)) == 5, name
     assert "five" in caption(HIGH)
     assert len({caption(replace(LOW, seed=seed)) for seed in range(30)}) > 5
 

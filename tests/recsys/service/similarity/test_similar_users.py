@@ -17,8 +17,8 @@ def test_the_nearest_come_first_and_the_user_is_not_among_them(calls, people):
     similar = calls.find_similar_users("ann", k=10)
 
     assert names(similar) == ["bob", "dan", "cid", "eve"]
-    told = [each.similarity for each in similar.users]
-    assert told == pytest.approx(np.cos(np.deg2rad([10, 20, 40, 80])), abs=1e-5)
+    similarities = [each.similarity for each in similar.users]
+    assert similarities == pytest.approx(np.cos(np.deg2rad([10, 20, 40, 80])), abs=1e-5)
     assert (similar.user_id, similar.model_version, similar.revision) == ("ann", VERSION, 1)
     assert not similar.is_stale
     assert not similar.has_more

@@ -78,8 +78,8 @@ class World:
         return Backfill(*stores, self.reader, **given)
 
     def revisions(self, *users: str) -> list[int | None]:
-        found = [self.signatures.get(each, VERSION) for each in users]
-        return [each.revision if each else None for each in found]
+        signatures = [self.signatures.get(each, VERSION) for each in users]
+        return [each.revision if each else None for each in signatures]
 
     def state(self, user_id: str) -> BackfillState:
         return self.ledger.entries(VERSION, [user_id])[user_id].state

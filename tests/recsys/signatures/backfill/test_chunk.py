@@ -29,15 +29,15 @@ def all_of(pairs: Sequence[ReferencePair]) -> Sequence[ReferencePair]:
 
 def test_a_chunk_is_its_users_signatures_and_nothing_else(reader, vector_of) -> None:
     users = [user("ann", pair("a")), user("bob", pair("b"), pair("c"))]
-    found = compute_chunk(users, reader, all_of)
-    assert found.left_out == ()
-    assert found.partly_read == frozenset()
-    for each, signature in zip(users, found.signatures, strict=True):
+    result = compute_chunk(users, reader, all_of)
+    assert result.left_out == ()
+    assert result.partly_read == frozenset()
+    for each, signature in zip(users, result.signatures, strict=True):
         assert (signature.user_id, signature.revision) == (each.user_id, 3)
         assert signature.model_version == VERSION
         assert signature.vector.tolist() == vector_of(each.pairs).tolist()
     again = compute_chunk(users[::-1], reader, all_of)
-    for first, second in zip(found.signatures, again.signatures[::-1], strict=True):
+    for first, second in zip(result.signatures, again.signatures[::-1], strict=True):
         assert first.vector.tolist() == second.vector.tolist()
     assert compute_chunk([], reader, all_of).signatures == ()
 
@@ -51,20 +51,20 @@ def test_who_fails_or_has_no_pair_does_not_stop_the_rest(reader, fail_for) -> No
         user("partly", pair("lost", "lost"), pair("a", "fine")),
         user("fine", pair("a", "fine")),
     ]
-    found = compute_chunk(
+    result = compute_chunk(
         users, reader, lambda pairs: [each for each in pairs if each.prompt != "lost"]
     )
-    assert [each.user_id for each in found.signatures] == ["partly", "fine"]
-    assert found.partly_read == {"partly"}
-    states = {each.user_id: (each.state, each.revision) for each in found.left_out}
+    assert [each.user_id for each in result.signatures] == ["partly", "fine"]
+    assert result.partly_read == {"partly"}
+    states = {each.user_id: (each.state, each.revision) for each in result.left_out}
     assert states == {
         "no pair": (BackfillState.SKIPPED, 3),
         "unreadable": (BackfillState.FAILED, 3),
         "broken": (BackfillState.FAILED, 3),
     }
-    errors = {each.user_id: each.error for each in found.left_out}
+    errors = {each.user_id: each.error for each in result.left_out}
     assert "likes an image and passes one over" in errors["no pair"]
-    assert "none of the 1 references" in errors["unreadable"]
+    assert "there is none among 1 reference, the newest of" in errors["unreadable"]
     assert "liked lost and disliked lost" in errors["unreadable"]
     assert errors["broken"] == "ValueError: no broken"
 

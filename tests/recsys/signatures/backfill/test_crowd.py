@@ -93,12 +93,12 @@ def test_memory_does_not_grow_with_the_number_of_users(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 64, 5000])
 def test_progress_counts_up_to_everybody(chunk_size: int) -> None:
-    crowd, told = Crowd(100), []
+    crowd, counts = Crowd(100), []
     run = Backfill(crowd, crowd, crowd, Quick(), all_of, chunk_size=chunk_size)
-    summary = run.run(told.append)
-    assert told == sorted(set(told))
-    assert told[-1] == summary.num_tried == 100
-    assert max(np.diff([0, *told])) == min(chunk_size, 100)
+    summary = run.run(counts.append)
+    assert counts == sorted(set(counts))
+    assert counts[-1] == summary.num_tried == 100
+    assert max(np.diff([0, *counts])) == min(chunk_size, 100)
     assert summary.users_per_second > 0
 
 
@@ -133,8 +133,8 @@ def test_what_is_read_of_a_user_is_what_the_whole_history_gives(num_references: 
             newest = choices[-limit:] if limit else choices
             return History(user_id, 100, newest if user_id == "ann" else ())
 
-    found = read_input(Histories(), "ann", num_references)
-    assert found is not None
-    assert found.pairs == references_of(History("ann", 100, choices), num_references)
-    assert (found.revision, found.newest_choice_id) == (100, 109)
+    user = read_input(Histories(), "ann", num_references)
+    assert user is not None
+    assert user.pairs == references_of(History("ann", 100, choices), num_references)
+    assert (user.revision, user.newest_choice_id) == (100, 109)
     assert read_input(Histories(), "bob", num_references) is None

@@ -65,10 +65,10 @@ def serves_what_sql_says() -> Callable[[SignatureStore, Path], None]:
         index = SignatureIndex(store, "v1", folder=folder, exact_max=100, rebuilds=False)
         batch = store.changes("v1", after=0, limit=100_000)
         expected = dict(zip(batch.user_ids, batch.sequences.tolist(), strict=True))
-        found = index.search(unit(2, 1)[0], 100_000)
-        assert {each.user_id: each.sequence for each in found} == expected
+        neighbours = index.search(unit(2, 1)[0], 100_000)
+        assert {each.user_id: each.sequence for each in neighbours} == expected
         near = dict(zip(batch.user_ids, batch.vectors @ unit(2, 1)[0], strict=True))
-        for each in found:
+        for each in neighbours:
             assert each.similarity == pytest.approx(near[each.user_id], abs=1e-5)
 
     return serves_what_sql_says

@@ -42,17 +42,17 @@ def main_of(number: int, sequence: int, *, exact_max: int = 100_000) -> MainPart
 def test_a_snapshot_comes_back_as_it_was(folder, exact_max: int) -> None:
     main = main_of(1500, 1700, exact_max=exact_max)
     save_snapshot(main, "v1", folder)
-    found = load_snapshot("v1", folder)
-    assert found.sequence == 1700
-    assert found.rows.names() == main.rows.names()
-    assert np.array_equal(found.rows.vectors, main.rows.vectors)
-    assert np.array_equal(found.rows.sequences, main.rows.sequences)
-    assert isinstance(found.rows.vectors.base, np.memmap)
+    loaded = load_snapshot("v1", folder)
+    assert loaded.sequence == 1700
+    assert loaded.rows.names() == main.rows.names()
+    assert np.array_equal(loaded.rows.vectors, main.rows.vectors)
+    assert np.array_equal(loaded.rows.sequences, main.rows.sequences)
+    assert isinstance(loaded.rows.vectors.base, np.memmap)
     if main.vector_index is not None:
-        assert found.vector_index.settings == main.vector_index.settings
+        assert loaded.vector_index.settings == main.vector_index.settings
         queries = unit(2, 20)
         assert np.array_equal(
-            found.vector_index.nearest(queries, 10), main.vector_index.nearest(queries, 10)
+            loaded.vector_index.nearest(queries, 10), main.vector_index.nearest(queries, 10)
         )
 
 

@@ -60,19 +60,19 @@ def judged(world, **other):
 
 
 def test_first_questions_tell_more_than_random_pairs(world) -> None:
-    found = judged(world)
-    assert found.num_images == 200
-    assert found.num_candidates == 300
-    assert found.unasked.value == pytest.approx(0.5, abs=0.05)
-    assert found.unasked.n_pairs == NUM_PEOPLE * NUM_PAIRS
-    assert set(found.by_answers) == {str(count) for count in COUNTS}
-    for count, row in found.by_answers.items():
+    figures = judged(world)
+    assert figures.num_images == 200
+    assert figures.num_candidates == 300
+    assert figures.unasked.value == pytest.approx(0.5, abs=0.05)
+    assert figures.unasked.n_pairs == NUM_PEOPLE * NUM_PAIRS
+    assert set(figures.by_answers) == {str(count) for count in COUNTS}
+    for count, row in figures.by_answers.items():
         gain = row.suggested.value - row.random.value
         assert row.gain.value == pytest.approx(gain)
-        bits = found.expected_bits[count]
+        bits = figures.expected_bits[count]
         assert bits.suggested > bits.random
-    assert found.by_answers["2"].gain.low > 0
-    assert found.by_answers["8"].suggested.value > 0.8
+    assert figures.by_answers["2"].gain.low > 0
+    assert figures.by_answers["8"].suggested.value > 0.8
 
 
 def test_the_same_seed_gives_the_same_figures(world) -> None:
