@@ -79,7 +79,7 @@ def borrowing(settings: "Settings", database: "Database", scorer: "PreferenceSco
     from storage.coldstart.populations import ColdStartStore
     from storage.database import check
 
-    if not settings.cold_start or not check(database).is_current:
+    if not settings.cold_start or not check(database).is_usable:
         return scorer  # a new database has nothing to lend
     stored = ColdStartStore(database).get(scorer.model_version)
     if stored is None:

@@ -123,10 +123,10 @@ class Runtime:
 
         Raises:
             NotFound: if nothing was ever stored, and `creates` is False.
-            SchemaMismatch: if the schema is older or newer than the code.
+            SchemaMismatch: if the schema is older than the code, or newer and no longer serves it.
         """
         from storage.blobs import BlobStore
-        from storage.database import require_current, upgrade
+        from storage.database import require_usable, upgrade
         from storage.histories import HistoryStore
 
         if self.is_new:
@@ -136,7 +136,7 @@ class Runtime:
                     " `recsys choose`"
                 )
             upgrade(self.database)
-        require_current(self.database)
+        require_usable(self.database)
         return HistoryStore(self.database, BlobStore(self.settings.blob_url), self.identity)
 
     @cached_property

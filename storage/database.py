@@ -1,6 +1,6 @@
 """A database by its URL: engine, sessions and the revision of its schema.
 
-Opening creates nothing: `upgrade` creates or migrates the schema, `require_current` checks it.
+Opening creates nothing: `upgrade` creates or migrates the schema, `require_usable` checks it.
 """
 
 import sqlite3
@@ -15,13 +15,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, create_engine, event, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
 from storage.errors import SchemaMismatch, StorageFull, StorageUnavailable
 from storage.sqlite import BUSY_TIMEOUT_S, is_new, prepare, prepare_reading, sqlite_file
+from storage.tables import CompatibilityRow
 
 _NO_ANSWER = "the database does not answer or is busy: try again later"
 CONNECT_TIMEOUT_S = 10
@@ -148,62 +149,84 @@ class SchemaStatus:
         current: of the database; None if it is empty.
         expected: revision of this code.
         is_newer: True when `current` is none that this code knows.
+        is_served: True when a newer database says that it still serves this code: its schema has
+            only grown since.
     """
 
     current: str | None
     expected: str
     is_newer: bool
+    is_served: bool = False
 
     @property
     def is_current(self) -> bool:
         """True when code and database agree."""
         return self.current == self.expected
 
+    @property
+    def is_usable(self) -> bool:
+        """True when this code may read and write the database as it is."""
+        return self.is_current or self.is_served
+
 
 def check(database: Database) -> SchemaStatus:
     """Compare the schema revisions of database and code; raises NotADatabase as `is_new`."""
     script = ScriptDirectory.from_config(_config())
-    current = None
-    if not is_new(database.path):
-        with database.engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
-    expected = str(script.get_current_head())
     known = {revision.revision for revision in script.walk_revisions()}
-    return SchemaStatus(current, expected, current is not None and current not in known)
+    expected = str(script.get_current_head())
+    if is_new(database.path):
+        return SchemaStatus(None, expected, is_newer=False)
+    with database.engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+        is_newer = current is not None and current not in known
+        # Revisions form a line: who knows the oldest one that is served is at it or past it.
+        is_served = is_newer and _oldest_served(connection) in known
+    return SchemaStatus(current, expected, is_newer, is_served)
 
 
-def require_current(database: Database) -> None:
-    """Pass only when code and database agree.
+def _oldest_served(connection: Connection) -> str | None:
+    """The oldest revision whose code the schema still serves; None where it does not tell."""
+    if not inspect(connection).has_table(CompatibilityRow.__tablename__):
+        return None
+    return connection.scalar(select(CompatibilityRow.oldest_revision))
+
+
+def require_usable(database: Database) -> None:
+    """Pass only at this code's revision, or at a later one that still serves this code.
 
     Raises:
-        SchemaMismatch: if the database is empty, older or newer.
+        SchemaMismatch: if the database is empty or older, or newer and no longer serves this code.
     """
     status = check(database)
+    if status.is_usable:
+        return
     if status.is_newer:
         raise SchemaMismatch(
-            f"the database is at {status.current}, which this code does not know "
+            f"the database is at {status.current}, which no longer serves this code "
             f"(it needs {status.expected}): upgrade the package"
         )
-    if not status.is_current:
-        raise SchemaMismatch(
-            f"the database is at {status.current or 'nothing'}, this code needs "
-            f"{status.expected}: run `recsys db upgrade`"
-        )
+    raise SchemaMismatch(
+        f"the database is at {status.current or 'nothing'}, this code needs "
+        f"{status.expected}: run `recsys db upgrade`"
+    )
 
 
 def upgrade(database: Database, revision: str = "head") -> str:
     """Migrate the schema to the code's revision; safe to repeat, and in two processes at once.
 
+    A newer schema that still serves this code is left as it is.
+
     Returns:
-        The new revision.
+        The schema's revision now.
 
     Raises:
-        SchemaMismatch: if the database is newer than the code.
+        SchemaMismatch: if the database is newer and no longer serves the code.
         StorageFull: if there is no room left; the schema is as it was.
     """
     status = check(database)
     if status.is_newer:
-        require_current(database)
+        require_usable(database)
+        return str(status.current)
     if database.path is not None:
         database.path.parent.mkdir(parents=True, exist_ok=True)
     with _translated_errors(), _exclusively(database) as connection:

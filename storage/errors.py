@@ -10,7 +10,7 @@ StorageError
 ├── ImageBlocked      a choice that shows an image that was taken down and must not come back
 ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
 ├── UnknownCluster    no such run of clusters, or no such cluster in it (also a LookupError)
-├── SchemaMismatch    a database older or newer than the code
+├── SchemaMismatch    a database older than the code, or newer and of no use to it
 ├── NotADatabase      a file that the URL of an embedded database names, and that is none
 ├── StorageFull       no room left on the device; nothing was half stored
 └── StorageUnavailable  the database does not answer or is busy; the same call may succeed later
@@ -76,7 +76,7 @@ class UnknownCluster(StorageError, LookupError):
 
 
 class SchemaMismatch(StorageError):
-    """A database older or newer than the code; the message names both revisions."""
+    """A database older than the code, or newer and of no use to it; the message names both."""
 
 
 class NotADatabase(StorageError):

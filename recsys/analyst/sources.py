@@ -30,7 +30,7 @@ def open_runtime() -> Runtime | None:
     Raises:
         SettingsRefused: if a setting is invalid.
         NotADatabase: if the file of an embedded database is no database.
-        SchemaMismatch: if its schema is older or newer than the code.
+        SchemaMismatch: if its schema is older than the code, or newer and no longer serves it.
         StorageUnavailable: if it is locked.
     """
     with _opening:

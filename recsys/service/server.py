@@ -13,7 +13,7 @@ from recsys.addresses import not_free
 from recsys.runtime import LoadModel, Runtime
 from recsys.service.app import Service
 from recsys.settings import Settings
-from storage.database import require_current
+from storage.database import require_usable
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def serve(settings: Settings, *, creates: bool = False, load: LoadModel | None =
         load: reads the model; None for the checkpoint of the settings.
 
     Raises:
-        SchemaMismatch: if the database is older or newer than the code.
+        SchemaMismatch: if the database is older than the code, or newer and no longer serves it.
         SettingsRefused: if an address cannot be taken.
         CheckpointRefused: if there is no fit model.
     """
@@ -41,7 +41,7 @@ def serve(settings: Settings, *, creates: bool = False, load: LoadModel | None =
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with Runtime(settings, creates=creates, load=load) as runtime:
         if not creates:
-            require_current(runtime.database)
+            require_usable(runtime.database)
         asyncio.run(_serve(runtime))
     _end_without_stragglers()
 

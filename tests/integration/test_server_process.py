@@ -17,6 +17,7 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from PIL import Image
+from sqlalchemy import text
 
 from recsys.client import RecsysClient
 from recsys.errors import Unavailable
@@ -254,6 +255,37 @@ def test_a_database_without_a_schema_is_refused(start, tmp_path):
     assert process.code() == 1
     assert "SchemaMismatch" in process.errors
     assert "recsys db upgrade" in process.errors
+
+
+def execute(url: str, *statements: str) -> None:
+    database = Database(url)
+    with database.engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    database.dispose()
+
+
+def test_a_server_runs_on_a_schema_that_a_newer_version_has_expanded(start, database_url):
+    execute(
+        database_url,
+        "ALTER TABLE users ADD COLUMN nickname TEXT",
+        "UPDATE alembic_version SET version_num = '9999'",
+    )
+    with RecsysClient(start().address(), timeout_s=GIVE_UP_S) as client:
+        client.record_choice("ann", liked=candidate().image)
+        assert client.get_user("ann").num_choices == 1
+        assert client.rank("ann", [candidate()]).candidates[0].rank == 1
+
+
+def test_a_server_is_turned_away_by_a_schema_that_no_longer_serves_it(start, database_url):
+    execute(
+        database_url,
+        "UPDATE alembic_version SET version_num = '9999'",
+        "UPDATE schema_compatibility SET oldest_revision = '9998'",
+    )
+    process = start()
+    assert process.code() == 1
+    assert "SchemaMismatch: the database is at 9999, which no longer serves" in process.errors
 
 
 @pytest.mark.slow

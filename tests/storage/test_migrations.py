@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import event, inspect, text
 
-from storage.database import Database, answers, check, downgrade, require_current, upgrade
+from storage.database import Database, answers, check, downgrade, require_usable, upgrade
 from storage.errors import SchemaMismatch, StorageFull
 from storage.signatures import SignatureStore
 from storage.tables import Table
@@ -42,9 +42,13 @@ def differences(database: Database) -> list:
         return compare_metadata(MigrationContext.configure(connection), Table.metadata)
 
 
-def set_revision(database: Database, revision: str) -> None:
+def set_revision(database: Database, revision: str, *, serves: str | None = None) -> None:
+    """Let a database say that a later version has upgraded it, and whom it still serves."""
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
+        connection.execute(
+            text("UPDATE schema_compatibility SET oldest_revision = :r"), {"r": serves or revision}
+        )
 
 
 @pytest.fixture
@@ -126,7 +130,7 @@ def test_processes_upgrade_at_once(empty: Database, database_url: str, tmp_path:
 
 def test_an_empty_database_is_refused_with_the_remedy(empty: Database) -> None:
     with pytest.raises(SchemaMismatch, match=r"at nothing.*needs .*run `recsys db upgrade`"):
-        require_current(empty)
+        require_usable(empty)
     assert not check(empty).is_current
 
 
@@ -134,15 +138,38 @@ def test_an_older_database_is_refused_with_the_remedy(database) -> None:
     downgrade(database, "0001")
     newest = check(database).expected
     with pytest.raises(SchemaMismatch, match=rf"at 0001.*needs {newest}.*run `recsys db upgrade`"):
-        require_current(database)
+        require_usable(database)
     assert not check(database).is_newer
     assert upgrade(database) == newest
 
 
+@pytest.mark.parametrize("serves", ["0001", "0005", "newest"])
+def test_a_newer_database_that_has_only_grown_serves_this_code(store, choose, serves) -> None:
+    database = store.database
+    newest = check(database).expected
+    with database.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE users ADD COLUMN nickname TEXT"))
+    set_revision(database, "9999_from_tomorrow", serves=newest if serves == "newest" else serves)
+    status = check(database)
+    assert (status.is_newer, status.is_current, status.is_usable) == (True, False, True)
+    require_usable(database)
+    assert upgrade(database) == "9999_from_tomorrow" == check(database).current
+    store.append(*choose())
+    assert len(store.read("ann").choices) == 1
+
+
+def test_a_newer_database_that_tells_nothing_is_refused(database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(text("DROP TABLE schema_compatibility"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999_from_tomorrow'"))
+    with pytest.raises(SchemaMismatch, match="no longer serves this code"):
+        require_usable(database)
+
+
 def test_a_newer_database_is_refused_and_left_alone(database) -> None:
-    set_revision(database, "9999_from_tomorrow")
+    set_revision(database, "9999_from_tomorrow", serves="9998_from_tomorrow")
     with pytest.raises(SchemaMismatch, match=r"9999_from_tomorrow.*upgrade the package"):
-        require_current(database)
+        require_usable(database)
     with pytest.raises(SchemaMismatch, match="upgrade the package"):
         upgrade(database)
     assert check(database).current == "9999_from_tomorrow"
@@ -186,7 +213,7 @@ def test_looking_creates_nothing(tmp_path: Path) -> None:
     assert not answers(database)
     assert check(database).current is None
     with pytest.raises(SchemaMismatch):
-        require_current(database)
+        require_usable(database)
     assert list(tmp_path.iterdir()) == []
     database.dispose()
 

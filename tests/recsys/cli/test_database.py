@@ -66,13 +66,31 @@ def test_another_schema_is_refused_and_left_alone(
         execute(path, "CREATE TABLE somebody_elses (id INTEGER)")
     else:
         run("db", "upgrade")
-        execute(path, f"UPDATE alembic_version SET version_num = '{revision}'")
+        execute(
+            path,
+            f"UPDATE alembic_version SET version_num = '{revision}'",
+            "UPDATE schema_compatibility SET oldest_revision = '9998'",
+        )
     before = dump(path)
     result = run(*arguments)
     assert result.exit_code == 1
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
     assert dump(path) == before
+
+
+def test_a_newer_schema_that_serves_this_version_is_used_and_named(run, path: Path) -> None:
+    run("db", "upgrade")
+    execute(path, "UPDATE alembic_version SET version_num = '9999'")
+    for arguments in (["db", "check"], ["db", "upgrade"]):
+        result = run(*arguments)
+        assert result.exit_code == 0
+        assert "at revision 9999, newer than the 0" in " ".join(result.stdout.split())
+        assert "and serves it" in " ".join(result.stdout.split())
+    checked = json.loads(run("db", "check", "--json").stdout)
+    assert (checked["current"], checked["is_current"]) == ("9999", False)
+    assert checked["is_usable"]
+    assert run("users", "show", "ann").exit_code == 3
 
 
 def test_a_file_that_is_no_database_is_refused(run, path: Path) -> None:
