@@ -28,12 +28,18 @@ from recsys.v1.user_service_pb2 import (
     GetUserRequest,
     ListChoicesRequest,
     RestoreUserRequest,
+    UpdateConsentRequest,
 )
 from recsys.wire.choices import choice_from_wire, new_choice_to_wire
 from recsys.wire.ranking import first_questions_from_wire, rank_request_to_wire, ranking_from_wire
-from recsys.wire.users import erased_from_wire, restored_from_wire, user_from_wire
+from recsys.wire.users import (
+    consent_from_wire,
+    erased_from_wire,
+    restored_from_wire,
+    user_from_wire,
+)
 from storage.coldstart.records import FirstQuestions
-from storage.records import Appended, Erased, StoredChoice, Tombstone, UserSummary
+from storage.records import Appended, Consent, Erased, StoredChoice, Tombstone, UserSummary
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
@@ -122,16 +128,18 @@ class RecsysClient:
         return ranking_from_wire(self._call(self._ranking.RankCandidates, request, timeout_s))
 
     def suggest_first_questions(
-        self, num_pairs: int = 0, *, timeout_s: float | None = None
+        self, num_pairs: int = 0, *, user_id: str = "", timeout_s: float | None = None
     ) -> FirstQuestions:
         """Return the first questions to a new user: pairs of images, the most informative first.
 
         Args:
             num_pairs: 1 to 8; 0 for the server's default, 4.
+            user_id: who is to be asked. PreconditionFailed (PERSONALIZATION_OFF) if they do not
+                want to be personalised, so that answers would change nothing; empty: not checked.
             timeout_s: for this call; None for the client's.
         """
         with _sendable():
-            request = SuggestOnboardingRequest(num_pairs=num_pairs)
+            request = SuggestOnboardingRequest(num_pairs=num_pairs, user_id=user_id)
         return first_questions_from_wire(
             self._call(self._ranking.SuggestOnboarding, request, timeout_s)
         )
@@ -218,6 +226,23 @@ class RecsysClient:
         with _sendable():
             request = RestoreUserRequest(user_id=user_id)
         return restored_from_wire(self._call(self._users.RestoreUser, request, timeout_s))
+
+    def update_consent(
+        self, user_id: str, *, personalize: bool | None = None, timeout_s: float | None = None
+    ) -> Consent:
+        """Change what a user allows, also before their first choice, and return all of it.
+
+        Args:
+            user_id: who.
+            personalize: rank by their choices, and read a signature from them; None: as it is.
+            timeout_s: for this call; None for the client's.
+        """
+        with _sendable():
+            request = UpdateConsentRequest(user_id=user_id)
+            if personalize is not None:
+                request.personalize = personalize
+        response = self._call(self._users.UpdateConsent, request, timeout_s)
+        return consent_from_wire(response.consent)
 
     def _checked_call(
         self,

@@ -4,7 +4,7 @@ Pure but for `read_history`; no tensors here.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -23,6 +23,10 @@ class HistoryReader(Protocol):
 
     def read(self, user_id: str, *, limit: int | None = None) -> History:
         """Return the newest `limit` choices, oldest first; revision 0 for an unknown user."""
+
+
+Personalizes = Callable[[str], bool]
+"""Whether a user lets rankings and signatures be made from their choices; blocks."""
 
 
 @runtime_checkable

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from storage.browsing import Browser
     from storage.clusters.runs import ClusterStore
     from storage.coldstart.populations import ColdStartStore
+    from storage.consents import ConsentStore
     from storage.database import Database
     from storage.histories import HistoryStore
     from storage.records import InspectImage
@@ -145,6 +146,13 @@ class Runtime:
         from storage.takedowns import ImageTakedowns
 
         return ImageTakedowns(self.store.database, self.store.blobs)
+
+    @cached_property
+    def consents(self) -> "ConsentStore":
+        """What users allow; raises as `store`."""
+        from storage.consents import ConsentStore
+
+        return ConsentStore(self.store.database, self.identity)
 
     @cached_property
     def signatures(self) -> "SignatureStore":
@@ -294,6 +302,7 @@ class Runtime:
             engine,
             self.store,
             self.images,
+            personalizes=self.consents.personalizes,
             num_references=self.model.num_references,
             max_candidates=self.settings.max_candidates,
             blocked_among=self.takedowns.blocked_among,
@@ -316,6 +325,7 @@ class Runtime:
             reader.model_version,
             compute or reader.read,
             self.read_references,
+            personalizes=self.consents.personalizes,
         )
 
     def backfill(self, *, chunk_size: int = 64, retry_failed: bool = False) -> "Backfill":
@@ -335,6 +345,7 @@ class Runtime:
             self.read_references,
             chunk_size=chunk_size,
             retry_failed=retry_failed,
+            personalizes=self.consents.personalizes,
         )
 
     def index(

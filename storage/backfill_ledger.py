@@ -14,7 +14,7 @@ from sqlalchemy import Select, and_, func, or_, select
 
 from storage.database import Database
 from storage.rules import check_limit
-from storage.statements import hold_revisions, parts, put_newer
+from storage.statements import MAY_BE_SIGNED, hold_revisions, parts, put_newer
 from storage.tables import BackfillRow, ChoiceRow, SignatureRow, UserRow
 
 MAX_ERROR = 500
@@ -73,7 +73,7 @@ class BackfillLedger:
         """Store entries in one transaction; none replaces an entry of a later revision.
 
         Entries are left out for users who were erased, also if they have returned: their revision
-        is then lower than the entry's.
+        is then lower than the entry's; and for users who do not want to be personalised.
 
         Args:
             entries: each user and model version once.
@@ -81,7 +81,9 @@ class BackfillLedger:
         if not entries:
             return
         with self.database.writing() as session:
-            revisions = hold_revisions(session, sorted({entry.user_id for entry in entries}))
+            revisions = hold_revisions(
+                session, sorted({entry.user_id for entry in entries}), is_personal=True
+            )
             kept = [
                 entry for entry in entries if entry.revision <= revisions.get(entry.user_id, -1)
             ]
@@ -165,7 +167,7 @@ def _stale(query: Select[Any], model_version: str) -> Select[Any]:
         query.select_from(UserRow)
         .outerjoin(SignatureRow, is_theirs)
         .where(
-            UserRow.revision > 0,
+            *MAY_BE_SIGNED,
             or_(SignatureRow.user_id.is_(None), SignatureRow.revision < UserRow.revision),
         )
     )

@@ -58,6 +58,7 @@ class ListedUser:
         signed_revision: of the history that the signature was computed from; None: no signature.
         signed_at: when the signature was stored, UTC.
         sequence: of the signature; each one stored under a model version gets a higher one.
+        is_personal: whether the user lets a signature be read from their choices.
     """
 
     user_id: str
@@ -66,6 +67,7 @@ class ListedUser:
     signed_revision: int | None
     signed_at: datetime | None
     sequence: int | None
+    is_personal: bool = True
 
     @property
     def is_fresh(self) -> bool:
@@ -223,6 +225,7 @@ def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
             SignatureRow.revision,
             SignatureRow.created_at,
             SignatureRow.sequence,
+            UserRow.personalize,
         )
         .select_from(UserRow)
         .outerjoin(ChoiceRow, newest)

@@ -65,7 +65,7 @@ def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:
     own = select(ChoiceRow.choice_id).where(ChoiceRow.user_id == user_id)
     session.execute(delete(PassedOverRow).where(PassedOverRow.choice_id.in_(own)))
     _remove(session, BackfillRow, user_id)
-    _leave_clusters(session, user_id)
+    leave_clusters(session, user_id)
     num_signatures = _remove(session, SignatureRow, user_id)
     num_choices = _remove(session, ChoiceRow, user_id)
     _remove(session, UserRow, user_id)
@@ -84,7 +84,8 @@ def remove_blobs(database: Database, blobs: BlobStore, sha256s: Sequence[str]) -
                 blobs.delete(sha256)
 
 
-def _leave_clusters(session: Session, user_id: str) -> None:
+def leave_clusters(session: Session, user_id: str) -> None:
+    """Remove a user from all clusters, whose sizes shrink."""
     is_theirs = (
         ClusterMemberRow.run_id == ClusterRow.run_id,
         ClusterMemberRow.place == ClusterRow.place,

@@ -6,6 +6,7 @@ StorageError
 ├── UnknownUser       no such user (also a LookupError)
 │   └── AlreadyErased no such user, because the user was erased before
 ├── UserErased        a choice of somebody who was erased and must not come back
+├── PersonalizationOff  a signature of somebody who does not want to be personalised
 ├── IdentityKeyMissing  a secret key that tells who was erased is not given
 ├── ImageBlocked      a choice that shows an image that was taken down and must not come back
 ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
@@ -48,6 +49,20 @@ class UserErased(StorageError):
     def __init__(self, message: str, *, user_ids: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.user_ids = user_ids
+
+
+class PersonalizationOff(StorageError):
+    """Something personal to a user who does not want to be personalised.
+
+    Args:
+        user_id: who.
+    """
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(
+            f"user {user_id!r} is not personalised, as they asked: treat them as a user without a"
+            " history, or see `recsys users consent`"
+        )
 
 
 class IdentityKeyMissing(StorageError):

@@ -18,6 +18,7 @@ from storage.identity_keys import NO_KEYS, KeySource
 from storage.records import (
     Appended,
     Choice,
+    Consent,
     Erased,
     History,
     ImageFacts,
@@ -131,7 +132,10 @@ class HistoryStore:
             row = _known_user(session, user_id)
             num_choices, last = session.execute(choices).one()
             num_pairs = session.scalar(pairs) or 0
-        return UserSummary(user_id, row.revision, num_choices, num_pairs, row.created_at, last)
+        consent = Consent(row.personalize, row.learn_from)
+        return UserSummary(
+            user_id, row.revision, num_choices, num_pairs, row.created_at, last, consent
+        )
 
     def list_choices(
         self, user_id: str, *, after_choice_id: int = 0, limit: int

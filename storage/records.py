@@ -107,8 +107,21 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Consent:
+    """What a user allows; everything, until they say otherwise.
+
+    Attributes:
+        personalize: rank by their choices, and read a signature from them.
+        learn_from: learn from their choices what others see.
+    """
+
+    personalize: bool = True
+    learn_from: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class UserSummary:
-    """What `GetUser` tells: counts and times of a user's history."""
+    """What `GetUser` tells: counts and times of a user's history, and what the user allows."""
 
     user_id: str
     revision: int
@@ -116,6 +129,7 @@ class UserSummary:
     num_pairs: int
     created_at: datetime
     last_choice_at: datetime | None
+    consent: Consent = Consent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +252,7 @@ class VersionSummary:
     Attributes:
         model_version: digest of all that decided the vectors.
         num_signatures: users with one.
-        num_stale: users whose newest choice it does not know, or who have none.
+        num_stale: users who need one, and have none or one that does not know their newest choice.
         newest_at: when the last one was put, UTC.
     """
 

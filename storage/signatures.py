@@ -9,10 +9,16 @@ from sqlalchemy import and_, func, select, text
 from sqlalchemy.orm import Session
 
 from storage.database import Database
-from storage.errors import InvalidRecord, UnknownUser
+from storage.errors import InvalidRecord, PersonalizationOff, UnknownUser
 from storage.records import Signature, SignatureBatch, VersionSummary
 from storage.rules import check_limit, check_signature, check_user_id
-from storage.statements import MAX_VALUES, hold_revisions, parts, put_newer
+from storage.statements import (
+    MAX_VALUES,
+    MAY_BE_SIGNED,
+    hold_revisions,
+    parts,
+    put_newer,
+)
 from storage.tables import SignatureCounterRow, SignatureRow, UserRow
 
 _FORMAT = np.dtype("<f4")
@@ -39,12 +45,16 @@ class SignatureStore:
                 its model version, or of a revision that the user has not reached, because it was
                 computed before the user was erased and returned.
             UnknownUser: if there is no such user.
+            PersonalizationOff: if the user does not want to be personalised.
         """
         check_signature(signature)
+        user_id = signature.user_id
         with self.database.writing() as session:
-            reached = hold_revisions(session, [signature.user_id]).get(signature.user_id)
+            reached = hold_revisions(session, [user_id], is_personal=True).get(user_id)
+            if reached is None and session.get(UserRow, user_id) is not None:
+                raise PersonalizationOff(user_id)
             if reached is None:
-                raise UnknownUser(f"no user {signature.user_id!r} is stored: record a choice first")
+                raise UnknownUser(f"no user {user_id!r} is stored: record a choice first")
             if not 0 <= signature.revision <= reached:
                 raise InvalidRecord(
                     f"the user is at revision {reached}, got a signature of {signature.revision}:"
@@ -59,7 +69,8 @@ class SignatureStore:
             signatures: each user once.
 
         Returns:
-            Users left out, because they were erased, or erased and returned, meanwhile.
+            Users left out, because they were erased, or erased and returned, meanwhile, or do not
+            want to be personalised.
 
         Raises:
             InvalidRecord: if one breaks a rule, or is of another dimension; none is stored.
@@ -73,7 +84,7 @@ class SignatureStore:
         if not signatures:
             return []
         with self.database.writing() as session:
-            reached = hold_revisions(session, sorted(by_user))
+            reached = hold_revisions(session, sorted(by_user), is_personal=True)
             fit = [s for s in signatures if 0 <= s.revision <= reached.get(s.user_id, -1)]
             _put_newer(session, fit)
         stored = {signature.user_id for signature in fit}
@@ -145,6 +156,8 @@ class SignatureStore:
     ) -> list[tuple[str, int]]:
         """Return users whose vector is missing or older than their newest choice: id and revision.
 
+        Users without a choice, and those who do not want to be personalised, need none.
+
         Args:
             model_version: of the vectors.
             after: only users after this id, by code point.
@@ -156,6 +169,7 @@ class SignatureStore:
             select(UserRow.user_id, UserRow.revision)
             .outerjoin(row, is_theirs)
             .where(UserRow.user_id > after, func.coalesce(row.revision, -1) < UserRow.revision)
+            .where(*MAY_BE_SIGNED)
             .order_by(UserRow.user_id)
             .limit(check_limit(limit))
         )
@@ -179,7 +193,8 @@ class SignatureStore:
             .order_by(func.max(row.created_at).desc(), row.model_version)
         )
         with self.database.session() as session:
-            num_users = session.scalar(select(func.count()).select_from(UserRow)) or 0
+            users = select(func.count()).select_from(UserRow).where(*MAY_BE_SIGNED)
+            num_users = session.scalar(users) or 0
             return [
                 VersionSummary(version, number, num_users - num_fresh, newest_at)
                 for version, number, newest_at, num_fresh in session.execute(query)

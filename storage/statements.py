@@ -7,7 +7,13 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from storage.tables import Table, UserRow
+from storage.tables import ChoiceRow, Table, UserRow
+
+MAY_BE_SIGNED = (
+    UserRow.personalize,
+    select(ChoiceRow.choice_id).where(ChoiceRow.user_id == UserRow.user_id).exists(),
+)
+"""Of users: those who need a signature, as they have chosen and want to be personalised."""
 
 T = TypeVar("T")
 MAX_VALUES = 500
@@ -26,12 +32,15 @@ def insert_into(session: Session, table: type[Table]) -> "sqlite.Insert | postgr
     return postgresql.insert(table)
 
 
-def hold_revisions(session: Session, user_ids: Sequence[str]) -> dict[str, int]:
+def hold_revisions(
+    session: Session, user_ids: Sequence[str], *, is_personal: bool = False
+) -> dict[str, int]:
     """Return the revisions of those users who exist; their rows are locked until the end.
 
     Args:
         session: of a writing transaction.
         user_ids: sorted, for all writers lock in the order of ids.
+        is_personal: leave out users who do not want to be personalised.
     """
     revisions: dict[str, int] = {}
     for part in parts(user_ids):
@@ -41,6 +50,8 @@ def hold_revisions(session: Session, user_ids: Sequence[str]) -> dict[str, int]:
             .order_by(UserRow.user_id)
             .with_for_update()
         )
+        if is_personal:
+            query = query.where(UserRow.personalize)
         revisions |= {user_id: revision for user_id, revision in session.execute(query)}  # noqa: C416
     return revisions
 

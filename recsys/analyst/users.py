@@ -69,8 +69,8 @@ def _draw_results(page: Page, prefix: str, *, is_short: bool = False) -> None:
             st.button(
                 f"{_plain(user.user_id)} · {user.revision:,}",
                 key=f"open {user.user_id}",
-                help=None if user.is_fresh else "Signature missing or stale",
-                icon=None if user.is_fresh else ":material/schedule:",
+                help=_hint(user) or None,
+                icon=None if not _hint(user) else ":material/schedule:",
                 on_click=_open,
                 args=(user.user_id,),
             )
@@ -87,7 +87,7 @@ def _draw_card_of(page: Page, user: ListedUser) -> None:
         shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
         for sha256, prompt in newest_liked(page.runtime, user.user_id, _NUM_IMAGES)
     ]
-    state = "" if user.is_fresh else " · stale"
+    state = "" if user.is_fresh else " · stale" if user.is_personal else " · not personalised"
     head = markup.title_line(user.user_id, f"{counted(user.revision, 'choice')}{state}")
     st.html(head + markup.gallery(pictures, size="s"))
     st.button("Open", key=f"open {user.user_id}", on_click=_open, args=(user.user_id,))
@@ -134,12 +134,14 @@ def _draw_user(page: Page, user: ListedUser) -> None:
                 ("Last choice", day(user.last_choice_at), ago(user.last_choice_at)),
                 ("Signature", *_freshness(user)),
                 ("Cluster", "–" if cluster is None else str(cluster), "of similar taste"),
+                ("Personalised", "yes" if user.is_personal else "no", "the user's consent"),
             ]
         )
     )
     _draw_choices(page, user)
     if user.signed_revision is None:
-        no_signatures()
+        if user.is_personal:
+            no_signatures()
         return
     from recsys.analyst.neighbours import draw_neighbours
 
@@ -212,12 +214,21 @@ def _download_users(page: Page, prefix: str) -> None:
 
 
 def _freshness(user: ListedUser) -> tuple[str, str]:
+    if not user.is_personal:
+        return "none", "the user does not want one"
     if user.signed_revision is None:
         return "none", "run recsys backfill"
     if user.is_fresh:
         return "fresh", f"made {ago(user.signed_at)}"
     behind = user.revision - user.signed_revision
     return "stale", f"{counted(behind, 'choice')} behind"
+
+
+def _hint(user: ListedUser) -> str:
+    """What a user's button says of their signature; nothing where it is as it should be."""
+    if not user.is_personal:
+        return "Not personalised, as the user asked"
+    return "" if user.is_fresh else "Signature missing or stale"
 
 
 def day(at: datetime | None) -> str:

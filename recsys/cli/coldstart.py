@@ -136,9 +136,14 @@ def show(checkpoint: str | None, is_json: bool) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the images to this folder, as 1a.png, 1b.png, 2a.png, ...",
 )
+@click.option(
+    "--user", help="Id of the user to ask; nothing is suggested if they are not personalised."
+)
 @CHECKPOINT
 @JSON
-def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json: bool) -> None:
+def suggest(
+    num_pairs: int, folder: Path | None, user: str | None, checkpoint: str | None, is_json: bool
+) -> None:
     """Suggest first questions to a new user: pairs of images to choose between.
 
     The most informative pairs come first. `recsys coldstart fit` picked them from images that users
@@ -148,6 +153,8 @@ def suggest(num_pairs: int, folder: Path | None, checkpoint: str | None, is_json
     with Runtime(settings) as runtime:
         from recsys.coldstart.first_questions import learned_first_questions
 
+        if user is not None:
+            runtime.consents.check(user)
         learned = learned_first_questions(runtime.cold_starts, runtime.model_version)
         pairs = learned.pairs[:num_pairs]
         if folder is not None:

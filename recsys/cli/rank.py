@@ -99,6 +99,7 @@ def as_json(ranking: "Ranking") -> dict[str, Any]:
         "num_borrowed_references": ranking.borrowed.num_references,
         "num_neighbours": ranking.borrowed.num_neighbours,
         "population_version": ranking.borrowed.population_version,
+        "is_opted_out": ranking.is_opted_out,
         "candidates": [_candidate_json(each) for each in ranking.candidates],
     }
 
@@ -132,6 +133,8 @@ def _named(ranking: "Ranking", pictures: list[NamedImage]) -> "Ranking":
 
 def _show(ranking: "Ranking") -> None:
     how = ranking.personalization.value.lower().replace("_", " ")
+    if ranking.is_opted_out:
+        how += " (not personalised, as the user asked)"
     borrowed = ranking.borrowed
     neighbours = counted(borrowed.num_neighbours, "person", "people")
     lent = f" and {borrowed.num_references:,} borrowed of {neighbours}"

@@ -1,4 +1,4 @@
-"""`recsys users`: show what is stored of a user, erase it, and let an erased user come back."""
+"""`recsys users`: show what is stored of a user, keep their consent, erase and restore them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ from recsys.counts import counted
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
-    from storage.records import Erased, Tombstone, UserSummary
+    from storage.records import Consent, Erased, Tombstone, UserSummary
 
 
 @click.group("users")
 def command() -> None:
-    """Show what is stored of a user; erase or restore a user."""
+    """Show what is stored of a user; keep their consent; erase or restore them."""
 
 
 @command.command("show")
@@ -39,6 +39,7 @@ def show(user: str, server: str | None, is_json: bool) -> None:
         "num_pairs": summary.num_pairs,
         "created_at": summary.created_at.isoformat(),
         "last_choice_at": last.isoformat() if last else None,
+        "personalize": summary.consent.personalize,
     }
     if is_json:
         show_json(shown)
@@ -109,12 +110,39 @@ def restore(user: str, server: str | None, is_json: bool) -> None:
     )
 
 
+@command.command("consent")
+@click.argument("user")
+@click.option(
+    "--personalize/--no-personalize",
+    default=None,
+    help="Whether to rank by the user's choices and read a signature from them.",
+)
+@SERVER
+@JSON
+def consent(user: str, personalize: bool | None, server: str | None, is_json: bool) -> None:
+    """Set what USER allows, also before a first choice; choices are kept.
+
+    A user who is not personalised is ranked as one without a history. Their signatures are removed,
+    and none is computed. A running server may still hold computed values of the user in memory, and
+    does not use them; set it through the server, with --server, to drop them.
+    """
+    if personalize is None:
+        raise click.UsageError("pass --personalize or --no-personalize")
+    with _opened(server) as users:
+        allowed = users.update_consent(user, personalize=personalize)
+    if is_json:
+        show_json({"user_id": user, "personalize": allowed.personalize})
+        return
+    click.echo(f"{printable(user)} is {'' if allowed.personalize else 'not '}personalised")
+
+
 class _Users(NamedTuple):
     """What can be done to a user, in storage or by a server."""
 
     get: "Callable[[str], UserSummary]"
     erase: "Callable[[str], Erased]"
     restore: "Callable[[str], Tombstone]"
+    update_consent: "Callable[..., Consent]"
 
 
 @contextmanager
@@ -130,7 +158,9 @@ def _opened(server: str | None, by: str = "") -> Iterator[_Users]:
         with Runtime(settings) as runtime:
             store = runtime.store
             erase = partial(runtime.eraser.erase, by=by or system_user())
-            yield _Users(store.user, erase, store.restore)
+            yield _Users(store.user, erase, store.restore, runtime.consents.update)
     else:
         with opened_client(settings) as client:
-            yield _Users(client.get_user, client.erase_user, client.restore_user)
+            yield _Users(
+                client.get_user, client.erase_user, client.restore_user, client.update_consent
+            )

@@ -89,6 +89,8 @@ class Ranking:
         candidates: best first, equal scores in the order of the request; then those that could not
             be scored, in the order of the request.
         borrowed: what of the scores is based on other users' choices.
+        is_opted_out: whether nothing of the user's history was read, because they do not want to
+            be personalised; then it is COLD_START.
     """
 
     user_id: str
@@ -97,6 +99,7 @@ class Ranking:
     num_references: int
     candidates: tuple[RankedCandidate, ...]
     borrowed: Borrowed = NOTHING_BORROWED
+    is_opted_out: bool = False
 
 
 def check_request(

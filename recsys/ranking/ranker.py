@@ -5,11 +5,18 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from recsys.engine.queue import Scored
 from recsys.errors import DeadlinePassed, Overloaded
-from recsys.history import HistoryReader, ReferencePair, read_history, references_of
+from recsys.history import (
+    HistoryReader,
+    Personalizes,
+    ReferencePair,
+    read_history,
+    references_of,
+)
 from recsys.ranking.candidates import (
     Candidate,
     CandidateStatus,
@@ -68,6 +75,7 @@ class Ranker:
         engine: scores; started.
         histories: what people chose.
         images: reads and decodes candidates.
+        personalizes: whether a user lets their history be read.
         num_references: how many references the model was trained with; at least 0.
         max_candidates: in one request; at least 1.
         max_candidates_at_once: in all requests that are being ranked, for decoded images are
@@ -85,6 +93,7 @@ class Ranker:
         histories: HistoryReader,
         images: ImageLoader,
         *,
+        personalizes: Personalizes,
         num_references: int = 8,
         max_candidates: int = 256,
         max_candidates_at_once: int | None = None,
@@ -101,6 +110,7 @@ class Ranker:
         self._engine = engine
         self._histories = histories
         self._images = images
+        self._personalizes = personalizes
         self._num_references = num_references
         self._max_candidates = max_candidates
         self._max_candidates_at_once = max_candidates_at_once
@@ -114,7 +124,8 @@ class Ranker:
         """Order candidates by how much the user would like them.
 
         A bad candidate gets a status of its own and the rest are ranked. An unknown user is
-        ranked without a history (COLD_START). A reference whose image cannot be read is
+        ranked without a history (COLD_START), and so is one who does not want to be personalised,
+        which `is_opted_out` tells. A reference whose image cannot be read is
         left out and shows in `num_references`.
 
         Args:
@@ -132,16 +143,17 @@ class Ranker:
         with self._places(len(candidates)):
             since = self._engine.num_forgotten  # before anything of the user is read
             self._check_time(deadline)
-            history = await self._images.run(
-                read_history, self._histories, user_id, self._num_references
-            )
-            pairs = references_of(history, self._num_references)
+            history = await self._images.run(self._history, user_id)
+            pairs = () if history is None else references_of(history, self._num_references)
+            ranking = partial(self._ranking, user_id, candidates, is_opted_out=history is None)
             seen = await self._see_all(candidates, deadline)
             images = [each for each in seen if isinstance(each, CandidateImage)]
             if not images:
-                return self._ranking(user_id, candidates, seen, Scored((), len(pairs)))
+                return ranking(seen, Scored((), len(pairs)))
             # Users without references share one prefix, which holds nothing of a person.
-            user_key, revision = (user_id, history_number(history)) if pairs else (NOBODY, 0)
+            user_key, revision = NOBODY, 0
+            if history is not None and pairs:
+                user_key, revision = user_id, history_number(history)
             scored = await self._engine.score(
                 user_key,
                 revision,
@@ -150,7 +162,13 @@ class Ranker:
                 deadline=deadline,
                 since=since,
             )
-            return self._ranking(user_id, candidates, seen, scored)
+            return ranking(seen, scored)
+
+    def _history(self, user_id: str) -> History | None:
+        """Read it; None, and nothing is read, if the user does not want that."""
+        if not self._personalizes(user_id):
+            return None
+        return read_history(self._histories, user_id, self._num_references)
 
     @contextmanager
     def _places(self, num_candidates: int) -> Iterator[None]:
@@ -215,6 +233,8 @@ class Ranker:
         candidates: Sequence[Candidate],
         seen: Sequence[CandidateImage | RankedCandidate],
         scored: Scored,
+        *,
+        is_opted_out: bool,
     ) -> Ranking:
         failed = [each for each in seen if isinstance(each, RankedCandidate)]
         is_seen = (isinstance(each, CandidateImage) for each in seen)
@@ -226,6 +246,7 @@ class Ranker:
             num_references=scored.num_references,
             candidates=(*order_candidates(ids, scored.scores), *failed),
             borrowed=scored.borrowed,
+            is_opted_out=is_opted_out,
         )
 
     def _personalization(self, num_references: int) -> Personalization:

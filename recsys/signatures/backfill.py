@@ -8,16 +8,16 @@ store nothing wrong, for no signature gives way to an older one.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
-from recsys.history import SIGNATURE_REFERENCES, HistoryReader
+from recsys.history import SIGNATURE_REFERENCES, HistoryReader, Personalizes
 from recsys.signatures.chunk import ChunkResult, compute_chunk
 from recsys.signatures.definition import SignatureModel
 from recsys.signatures.inputs import ReadReferences, SignatureInput, read_input
 from storage.backfill_ledger import FAILURES, BackfillState, LedgerEntry, final_states
-from storage.errors import UnknownUser
+from storage.errors import PersonalizationOff, UnknownUser
 from storage.records import Signature
 
 PAGE = 1000
@@ -65,7 +65,7 @@ class BackfillSummary:
         num_partly_read: of them, made without references whose images cannot be read.
         num_skipped: users whose history holds no pair.
         num_failed: users whose signature could not be computed.
-        num_erased: users who were erased while they were computed.
+        num_erased: users who were erased, or no longer wanted one, while it was computed.
         num_skipped_before: users without a pair as an earlier run had found, not tried again.
         num_failed_before: users who failed in an earlier run, not tried again.
         seconds: how long it took.
@@ -118,6 +118,7 @@ class Backfill:
         retry_failed: try those again who failed and have chosen nothing since. Those whom an
             outage made fail are tried again in any case.
         job: the run's name in the ledger.
+        personalizes: whether a user lets a signature be read.
     """
 
     histories: HistoryReader
@@ -129,6 +130,8 @@ class Backfill:
     chunk_size: int = 64
     retry_failed: bool = False
     job: str = field(default_factory=lambda: uuid4().hex)
+    _: KW_ONLY
+    personalizes: Personalizes
 
     def __post_init__(self) -> None:
         if self.chunk_size < 1 or self.num_references < 1:
@@ -139,6 +142,8 @@ class Backfill:
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> BackfillSummary:
         """Bring everybody's signature up to date, in the order of user ids.
+
+        But not of those who do not want to be personalised: `StaleSignatures` does not name them.
 
         Args:
             progress: called after each chunk with how many users were tried so far.
@@ -163,9 +168,12 @@ class Backfill:
 
         Raises:
             UnknownUser: if there is no such user.
+            PersonalizationOff: if the user does not want to be personalised.
             Unavailable: as `run`.
         """
         began = time.monotonic()
+        if not self.personalizes(user_id):
+            raise PersonalizationOff(user_id)
         revision = self.histories.read(user_id, limit=1).revision
         if revision == 0:
             raise UnknownUser(f"no user {user_id!r} is stored: record a choice first")

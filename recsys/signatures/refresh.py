@@ -5,7 +5,7 @@ Everything here blocks: call it in threads.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,11 +14,11 @@ import numpy.typing as npt
 from recsys.counts import counted
 from recsys.errors import PreconditionFailed, Unavailable
 from recsys.fields import check_user_id
-from recsys.history import SIGNATURE_REFERENCES, HistoryReader
+from recsys.history import SIGNATURE_REFERENCES, HistoryReader, Personalizes
 from recsys.reasons import Reason
 from recsys.signatures.inputs import NO_PAIR, ReadReferences, SignatureInput, read_input
 from recsys.signatures.records import CurrentSignature
-from storage.errors import InvalidRecord, UnknownUser
+from storage.errors import InvalidRecord, PersonalizationOff, UnknownUser
 from storage.records import Signature
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class CurrentSignatures:
         compute: reads a vector from references.
         references: decodes a user's pairs; leaves out what cannot be read.
         num_references: how many a signature reads; at least 1.
+        personalizes: whether a user lets a signature be read.
     """
 
     histories: RevisionReader
@@ -75,6 +76,8 @@ class CurrentSignatures:
     compute: ComputeVector
     references: ReadReferences
     num_references: int = SIGNATURE_REFERENCES
+    _: KW_ONLY
+    personalizes: Personalizes
 
     def of(self, user_id: str) -> CurrentSignature:
         """Return a user's signature; computed and stored if it is missing or stale.
@@ -87,10 +90,13 @@ class CurrentSignatures:
         Raises:
             InvalidRequest: if no user could have this id.
             UnknownUser: if there is no such user.
+            PersonalizationOff: if the user does not want to be personalised.
             PreconditionFailed: if there is none and the history has no pair that can be read.
             Unavailable: if there is none and images or the model cannot be reached now.
         """
         check_user_id(user_id)
+        if not self.personalizes(user_id):
+            raise PersonalizationOff(user_id)
         revision = self.histories.revision(user_id)
         if revision == 0:
             raise _unknown(user_id)

@@ -53,7 +53,7 @@ class Candidate(_message.Message):
     def __init__(self, id: _Optional[str] = ..., prompt: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ...) -> None: ...
 
 class RankCandidatesResponse(_message.Message):
-    __slots__ = ("user_id", "candidates", "model_version", "num_references", "personalization", "num_borrowed_references", "num_neighbours", "population_version")
+    __slots__ = ("user_id", "candidates", "model_version", "num_references", "personalization", "num_borrowed_references", "num_neighbours", "population_version", "is_opted_out")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +62,7 @@ class RankCandidatesResponse(_message.Message):
     NUM_BORROWED_REFERENCES_FIELD_NUMBER: _ClassVar[int]
     NUM_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     POPULATION_VERSION_FIELD_NUMBER: _ClassVar[int]
+    IS_OPTED_OUT_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     candidates: _containers.RepeatedCompositeFieldContainer[RankedCandidate]
     model_version: str
@@ -70,7 +71,8 @@ class RankCandidatesResponse(_message.Message):
     num_borrowed_references: int
     num_neighbours: int
     population_version: str
-    def __init__(self, user_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RankedCandidate, _Mapping]]] = ..., model_version: _Optional[str] = ..., num_references: _Optional[int] = ..., personalization: _Optional[_Union[Personalization, str]] = ..., num_borrowed_references: _Optional[int] = ..., num_neighbours: _Optional[int] = ..., population_version: _Optional[str] = ...) -> None: ...
+    is_opted_out: bool
+    def __init__(self, user_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RankedCandidate, _Mapping]]] = ..., model_version: _Optional[str] = ..., num_references: _Optional[int] = ..., personalization: _Optional[_Union[Personalization, str]] = ..., num_borrowed_references: _Optional[int] = ..., num_neighbours: _Optional[int] = ..., population_version: _Optional[str] = ..., is_opted_out: bool = ...) -> None: ...
 
 class RankedCandidate(_message.Message):
     __slots__ = ("id", "score", "rank", "status", "message", "reason")
@@ -89,10 +91,12 @@ class RankedCandidate(_message.Message):
     def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., rank: _Optional[int] = ..., status: _Optional[_Union[CandidateStatus, str]] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SuggestOnboardingRequest(_message.Message):
-    __slots__ = ("num_pairs",)
+    __slots__ = ("num_pairs", "user_id")
     NUM_PAIRS_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
     num_pairs: int
-    def __init__(self, num_pairs: _Optional[int] = ...) -> None: ...
+    user_id: str
+    def __init__(self, num_pairs: _Optional[int] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class SuggestOnboardingResponse(_message.Message):
     __slots__ = ("pairs", "population_version")

@@ -57,7 +57,8 @@ class RankingServiceServicer(object):
         Changes nothing, so it is safe to retry. Set a deadline: the server drops work whose caller has
         gone. A candidate whose image cannot be read gets a status of its own, and the others are ranked.
         An unknown user is not an error: the ranking then follows the taste of people in general, and
-        `personalization` says so.
+        `personalization` says so. So does that of a user who does not want to be personalised, and
+        `is_opted_out` says so.
 
         INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names it
         RESOURCE_EXHAUSTED   too many requests, or the wait is longer than the deadline allows;
@@ -77,7 +78,9 @@ class RankingServiceServicer(object):
         FeedbackService.RecordChoice; later rankings take it into account.
 
         INVALID_ARGUMENT     num_pairs is out of range; google.rpc.BadRequest names it
-        FAILED_PRECONDITION  nothing was learned for the model that is served: run `recsys coldstart fit`
+        FAILED_PRECONDITION  nothing was learned for the model that is served: run `recsys coldstart fit`; or
+        the user does not want to be personalised (PERSONALIZATION_OFF), so that their
+        answers would change nothing
         UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

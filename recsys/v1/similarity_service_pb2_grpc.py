@@ -36,8 +36,9 @@ class SimilarityServiceStub(object):
     google.rpc.BadRequest names the field
     NOT_FOUND            the user, run of clusters or cluster does not exist
     FAILED_PRECONDITION  no signature can be read: the user has no choice that both likes an image and
-    passes one over, none of their images can be read, or the checkpoint ships
-    nothing to read signatures by
+    passes one over, none of their images can be read, the user does not want to be
+    personalised (PERSONALIZATION_OFF), or the checkpoint ships nothing to read
+    signatures by
     DEADLINE_EXCEEDED    the deadline passed first
     UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """
@@ -81,8 +82,9 @@ class SimilarityServiceServicer(object):
     google.rpc.BadRequest names the field
     NOT_FOUND            the user, run of clusters or cluster does not exist
     FAILED_PRECONDITION  no signature can be read: the user has no choice that both likes an image and
-    passes one over, none of their images can be read, or the checkpoint ships
-    nothing to read signatures by
+    passes one over, none of their images can be read, the user does not want to be
+    personalised (PERSONALIZATION_OFF), or the checkpoint ships nothing to read
+    signatures by
     DEADLINE_EXCEEDED    the deadline passed first
     UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """
@@ -161,8 +163,9 @@ class SimilarityService(object):
     google.rpc.BadRequest names the field
     NOT_FOUND            the user, run of clusters or cluster does not exist
     FAILED_PRECONDITION  no signature can be read: the user has no choice that both likes an image and
-    passes one over, none of their images can be read, or the checkpoint ships
-    nothing to read signatures by
+    passes one over, none of their images can be read, the user does not want to be
+    personalised (PERSONALIZATION_OFF), or the checkpoint ships nothing to read
+    signatures by
     DEADLINE_EXCEEDED    the deadline passed first
     UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
     """

@@ -23,20 +23,28 @@ class GetUserResponse(_message.Message):
     def __init__(self, user: _Optional[_Union[User, _Mapping]] = ...) -> None: ...
 
 class User(_message.Message):
-    __slots__ = ("user_id", "revision", "num_choices", "num_pairs", "created_at", "last_choice_at")
+    __slots__ = ("user_id", "revision", "num_choices", "num_pairs", "created_at", "last_choice_at", "consent")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     NUM_CHOICES_FIELD_NUMBER: _ClassVar[int]
     NUM_PAIRS_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     LAST_CHOICE_AT_FIELD_NUMBER: _ClassVar[int]
+    CONSENT_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     revision: int
     num_choices: int
     num_pairs: int
     created_at: _timestamp_pb2.Timestamp
     last_choice_at: _timestamp_pb2.Timestamp
-    def __init__(self, user_id: _Optional[str] = ..., revision: _Optional[int] = ..., num_choices: _Optional[int] = ..., num_pairs: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_choice_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    consent: Consent
+    def __init__(self, user_id: _Optional[str] = ..., revision: _Optional[int] = ..., num_choices: _Optional[int] = ..., num_pairs: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_choice_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consent: _Optional[_Union[Consent, _Mapping]] = ...) -> None: ...
+
+class Consent(_message.Message):
+    __slots__ = ("personalize",)
+    PERSONALIZE_FIELD_NUMBER: _ClassVar[int]
+    personalize: bool
+    def __init__(self, personalize: bool = ...) -> None: ...
 
 class ListChoicesRequest(_message.Message):
     __slots__ = ("user_id", "page_size", "page_token")
@@ -89,3 +97,17 @@ class RestoreUserResponse(_message.Message):
     erased_at: _timestamp_pb2.Timestamp
     erased_by: str
     def __init__(self, erased_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., erased_by: _Optional[str] = ...) -> None: ...
+
+class UpdateConsentRequest(_message.Message):
+    __slots__ = ("user_id", "personalize")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    PERSONALIZE_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    personalize: bool
+    def __init__(self, user_id: _Optional[str] = ..., personalize: bool = ...) -> None: ...
+
+class UpdateConsentResponse(_message.Message):
+    __slots__ = ("consent",)
+    CONSENT_FIELD_NUMBER: _ClassVar[int]
+    consent: Consent
+    def __init__(self, consent: _Optional[_Union[Consent, _Mapping]] = ...) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UserServiceStub(object):
-    """Reads and erases what is stored about a user.
+    """Reads and erases what is stored about a user, and keeps what the user allows.
 
     INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names the field
     NOT_FOUND            nothing is stored about the user
@@ -60,10 +60,15 @@ class UserServiceStub(object):
                 request_serializer=recsys_dot_v1_dot_user__service__pb2.RestoreUserRequest.SerializeToString,
                 response_deserializer=recsys_dot_v1_dot_user__service__pb2.RestoreUserResponse.FromString,
                 _registered_method=True)
+        self.UpdateConsent = channel.unary_unary(
+                '/recsys.v1.UserService/UpdateConsent',
+                request_serializer=recsys_dot_v1_dot_user__service__pb2.UpdateConsentRequest.SerializeToString,
+                response_deserializer=recsys_dot_v1_dot_user__service__pb2.UpdateConsentResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer(object):
-    """Reads and erases what is stored about a user.
+    """Reads and erases what is stored about a user, and keeps what the user allows.
 
     INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names the field
     NOT_FOUND            nothing is stored about the user
@@ -103,6 +108,15 @@ class UserServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateConsent(self, request, context):
+        """Changes what a user allows, also before their first choice. GetUser tells it.
+
+        FAILED_PRECONDITION: the user was erased (USER_ERASED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UserServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +140,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     request_deserializer=recsys_dot_v1_dot_user__service__pb2.RestoreUserRequest.FromString,
                     response_serializer=recsys_dot_v1_dot_user__service__pb2.RestoreUserResponse.SerializeToString,
             ),
+            'UpdateConsent': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateConsent,
+                    request_deserializer=recsys_dot_v1_dot_user__service__pb2.UpdateConsentRequest.FromString,
+                    response_serializer=recsys_dot_v1_dot_user__service__pb2.UpdateConsentResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'recsys.v1.UserService', rpc_method_handlers)
@@ -135,7 +154,7 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService(object):
-    """Reads and erases what is stored about a user.
+    """Reads and erases what is stored about a user, and keeps what the user allows.
 
     INVALID_ARGUMENT     a field breaks its rule; google.rpc.BadRequest names the field
     NOT_FOUND            nothing is stored about the user
@@ -241,6 +260,33 @@ class UserService(object):
             '/recsys.v1.UserService/RestoreUser',
             recsys_dot_v1_dot_user__service__pb2.RestoreUserRequest.SerializeToString,
             recsys_dot_v1_dot_user__service__pb2.RestoreUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateConsent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.UserService/UpdateConsent',
+            recsys_dot_v1_dot_user__service__pb2.UpdateConsentRequest.SerializeToString,
+            recsys_dot_v1_dot_user__service__pb2.UpdateConsentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,6 +73,7 @@ def ranking_to_wire(ranking: Ranking) -> ranking_service_pb2.RankCandidatesRespo
         num_borrowed_references=ranking.borrowed.num_references,
         num_neighbours=ranking.borrowed.num_neighbours,
         population_version=ranking.borrowed.population_version,
+        is_opted_out=ranking.is_opted_out,
     )
 
 
@@ -94,6 +95,7 @@ def ranking_from_wire(response: ranking_service_pb2.RankCandidatesResponse) -> R
             response.num_neighbours,
             response.population_version,
         ),
+        is_opted_out=response.is_opted_out,
         candidates=tuple(
             RankedCandidate(
                 id=each.id,

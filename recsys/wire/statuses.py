@@ -95,6 +95,11 @@ TABLE = (
     Meaning(storage_errors.UserErased, StatusCode.FAILED_PRECONDITION, (Reason.USER_ERASED,)),
     Meaning(storage_errors.ImageBlocked, StatusCode.FAILED_PRECONDITION, (Reason.IMAGE_BLOCKED,)),
     Meaning(
+        storage_errors.PersonalizationOff,
+        StatusCode.FAILED_PRECONDITION,
+        (Reason.PERSONALIZATION_OFF,),
+    ),
+    Meaning(
         storage_errors.IdentityKeyMissing,
         StatusCode.FAILED_PRECONDITION,
         (Reason.IDENTITY_KEY_MISSING,),

@@ -2,7 +2,7 @@
 
 from recsys.v1 import user_service_pb2 as pb2
 from recsys.wire._instants import instant_of, timestamp_of
-from storage.records import Erased, Tombstone, UserSummary
+from storage.records import Consent, Erased, Tombstone, UserSummary
 
 
 def user_to_wire(user: UserSummary) -> pb2.User:
@@ -14,6 +14,7 @@ def user_to_wire(user: UserSummary) -> pb2.User:
         num_pairs=user.num_pairs,
         created_at=timestamp_of(user.created_at),
         last_choice_at=timestamp_of(user.last_choice_at),
+        consent=consent_to_wire(user.consent),
     )
 
 
@@ -27,7 +28,18 @@ def user_from_wire(user: pb2.User) -> UserSummary:
         num_pairs=user.num_pairs,
         created_at=instant_of(user.created_at),
         last_choice_at=instant_of(user.last_choice_at) if has_chosen else None,
+        consent=consent_from_wire(user.consent),
     )
+
+
+def consent_to_wire(consent: Consent) -> pb2.Consent:
+    """Write what a user allows."""
+    return pb2.Consent(personalize=consent.personalize)
+
+
+def consent_from_wire(consent: pb2.Consent) -> Consent:
+    """Read what a user allows; everything, where an older server does not tell."""
+    return Consent(personalize=consent.personalize or not consent.HasField("personalize"))
 
 
 def erased_to_wire(erased: Erased) -> pb2.EraseUserResponse:

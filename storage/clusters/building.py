@@ -104,7 +104,8 @@ class ClusterBuilder:
         places: Sequence[int],
         similarity: Sequence[float],
     ) -> None:
-        """Add members in batches; users erased meanwhile are left out.
+        """Add members in batches; users erased meanwhile are left out, and those
+        who no longer want to be personalised.
 
         Args:
             run_id: of a run that is not finished.
@@ -193,10 +194,14 @@ def _check_free(session: Session, name: str, *, but: int | None = None) -> None:
 
 
 def _lock_users(session: Session, user_ids: Sequence[str]) -> set[str]:
-    """Lock the rows of these users until the transaction ends; return those who exist."""
+    """Lock the rows of these users until the transaction ends; return those who may be members."""
     locked: set[str] = set()
     for part in parts(user_ids):
-        query = select(UserRow.user_id).where(UserRow.user_id.in_(part)).order_by(UserRow.user_id)
+        query = (
+            select(UserRow.user_id)
+            .where(UserRow.user_id.in_(part), UserRow.personalize)
+            .order_by(UserRow.user_id)
+        )
         locked |= set(session.scalars(query.with_for_update(read=True, key_share=True)))
     return locked
 

@@ -97,6 +97,7 @@ def run(database_url: str, blob_url: str, journal: Path) -> None:
         Reader(journal),
         lambda pairs: pairs,
         chunk_size=CHUNK,
+        personalizes=lambda _: True,
     ).run()
     database.dispose()
 

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 
 from recsys.coldstart.first_questions import checked_num_pairs, learned_first_questions
-from recsys.fields import check_request_id
+from recsys.fields import check_request_id, check_user_id
 from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
 from recsys.service._served import Served
@@ -46,6 +46,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         self._served = served
         self._metrics = metrics
         self._cold_starts = runtime.cold_starts
+        self._consents = runtime.consents
         self._threads = threads
         self._clock = clock
 
@@ -67,8 +68,11 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
     async def SuggestOnboarding(
         self, request: pb2.SuggestOnboardingRequest, context: CallContext
     ) -> pb2.SuggestOnboardingResponse:
-        """Return the first questions to a new user."""
+        """Return the first questions to a new user, unless their answers would change nothing."""
         num_pairs = checked_num_pairs(request.num_pairs)
+        if request.user_id:
+            check_user_id(request.user_id)
+            await in_thread(self._threads, self._consents.check, request.user_id)
         version = self._served.model.engine.model_version
         questions = await in_thread(
             self._threads, learned_first_questions, self._cold_starts, version

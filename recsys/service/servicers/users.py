@@ -12,14 +12,14 @@ from recsys.service._threads import in_thread
 from recsys.v1 import user_service_pb2 as pb2
 from recsys.v1 import user_service_pb2_grpc
 from recsys.wire.choices import choice_to_wire
-from recsys.wire.users import erased_to_wire, restored_to_wire, user_to_wire
-from storage.records import Erased
+from recsys.wire.users import consent_to_wire, erased_to_wire, restored_to_wire, user_to_wire
+from storage.records import Consent, Erased
 
 BY = "rpc"
 
 
 class UserServicer(user_service_pb2_grpc.UserServiceServicer):
-    """Tells what is known of a user, erases it, and lets erased users come back.
+    """Tells what is known of a user, keeps their consent, erases them and lets them come back.
 
     Args:
         runtime: whose storage is read.
@@ -33,6 +33,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     ) -> None:
         self._store = runtime.store
         self._eraser = runtime.eraser
+        self._consents = runtime.consents
         self._served = served
         self._threads = threads
         self._on_erased = on_erased
@@ -69,6 +70,22 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         tombstone = await in_thread(self._threads, self._store.restore, request.user_id)
         return restored_to_wire(tombstone)
 
+    async def UpdateConsent(
+        self, request: pb2.UpdateConsentRequest, context: CallContext
+    ) -> pb2.UpdateConsentResponse:
+        """Change what a user allows."""
+        check_user_id(request.user_id)
+        consent = await in_thread(self._threads, self._update_consent, request)
+        return pb2.UpdateConsentResponse(consent=consent_to_wire(consent))
+
+    def _update_consent(self, request: pb2.UpdateConsentRequest) -> Consent:
+        personalize = request.personalize if request.HasField("personalize") else None
+        try:
+            return self._consents.update(request.user_id, personalize=personalize)
+        finally:
+            if personalize is False:
+                self._forget(request.user_id)
+
     def _page(self, user_id: str, after: int, size: int) -> pb2.ListChoicesResponse:
         # One more than asked for tells whether there is a next page.
         rows = self._store.list_choices(user_id, after_choice_id=after, limit=size + 1)
@@ -84,9 +101,12 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         try:
             return self._eraser.erase(user_id, by=BY)
         finally:
-            if self._served.is_loaded:
-                self._served.model.engine.forget(user_id)
+            self._forget(user_id)
             self._on_erased()
+
+    def _forget(self, user_id: str) -> None:
+        if self._served.is_loaded:
+            self._served.model.engine.forget(user_id)
 
 
 def _query(user_id: str) -> tuple[str, str]:

@@ -242,3 +242,13 @@ def _dump(folder: Path) -> list[str]:
 
     with closing(sqlite3.connect(folder / "recsys.db")) as connection:
         return list(connection.iterdump())
+
+
+def test_who_opted_out_is_shown_so_and_not_told_of_backfill(page, storage):
+    assert "the user does not want one" not in _html(page(user="user-05"))
+    with Runtime(read_settings()) as runtime:
+        runtime.consents.update("user-05", personalize=False)
+
+    text = _html(page(user="user-05"))
+    assert "the user does not want one" in text
+    assert "No signatures yet" not in text

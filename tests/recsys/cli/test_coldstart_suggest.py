@@ -94,3 +94,11 @@ def test_a_fit_reads_images_by_the_limits_of_the_settings(run, people, checkpoin
 @pytest.mark.parametrize("num_pairs", ["0", "9"])
 def test_a_number_out_of_range_is_refused(run, num_pairs: str) -> None:
     assert run("coldstart", "suggest", "-k", num_pairs).exit_code == 2
+
+
+def test_who_opted_out_is_asked_nothing(run, fitted: list[str]) -> None:
+    run("users", "consent", "u1", "--no-personalize")
+    refused = run("coldstart", "suggest", "--user", "u1", *fitted)
+    assert refused.exit_code == 1
+    assert "'u1' is not personalised" in refused.stderr
+    assert run("coldstart", "suggest", "--user", "u2", *fitted).exit_code == 0

@@ -26,7 +26,7 @@ def test_json_is_the_ranking_of_a_stranger_on_an_empty_machine(run, checkpoint: 
     ranking = ranked(run, "--user", "ann", "a.png", "b.png", "c.png", "--prompt", "a hat")
     lent = ["num_references", "num_borrowed_references", "num_neighbours"]
     facts = ["user_id", "model_version", "personalization", *lent, "population_version"]
-    assert list(ranking) == [*facts, "candidates"]
+    assert list(ranking) == [*facts, "is_opted_out", "candidates"]
     assert [ranking[name] for name in lent] == [0, 0, 0]
     assert ranking["user_id"] == "ann"
     signed = json.loads((checkpoint / "scorer.json").read_text())["model_version"]

@@ -155,3 +155,15 @@ def test_snapshots_of_the_index_go_and_one_that_cannot_is_told(
     assert result.exit_code == 0
     assert "still holds something of bob: a snapshot of the index" in result.stderr
     assert "v1-3-0badcafe is not ours" in result.stderr
+
+
+@pytest.mark.usefixtures("ann")
+def test_consent_is_set_and_shown(run, store) -> None:
+    assert json.loads(run("users", "show", "ann", "--json").stdout)["personalize"] is True
+    told = run("users", "consent", "ann", "--no-personalize")
+    assert (told.exit_code, told.stdout) == (0, "ann is not personalised\n")
+    assert json.loads(run("users", "show", "ann", "--json").stdout)["personalize"] is False
+    again = json.loads(run("users", "consent", "ann", "--personalize", "--json").stdout)
+    assert again == {"user_id": "ann", "personalize": True}
+    assert store.user("ann").num_choices == 2
+    assert run("users", "consent", "ann").exit_code == 2

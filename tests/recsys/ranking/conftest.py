@@ -48,6 +48,7 @@ class FakeStore:
     images: dict[str, bytes] = field(default_factory=dict)
     limits: list[int | None] = field(default_factory=list)
     num_images_read: int = 0
+    opted_out: set[str] = field(default_factory=set)
 
     def add(self, shade: int) -> str:
         digest = sha256(picture(shade)).hexdigest()
@@ -63,6 +64,9 @@ class FakeStore:
         mine = [each for each in self.choices if each.user_id == user_id]
         all_stored = [StoredChoice(n, n, each) for n, each in enumerate(mine, start=1)]
         return History(user_id, len(mine), tuple(all_stored[-limit if limit else 0 :]))
+
+    def personalizes(self, user_id: str) -> bool:
+        return user_id not in self.opted_out
 
     def revision(self, user_id: str) -> int:
         return sum(each.user_id == user_id for each in self.choices)
@@ -136,7 +140,11 @@ def make(engine: FakeEngine, store: FakeStore, clock: FakeClock) -> Iterator[Cal
         images = ImageLoader(store, limits or ImageLimits())
         made.append(images)
         engine.load = images.references
-        options = {"num_references": 2, "clock": clock} | options
+        options = {
+            "num_references": 2,
+            "clock": clock,
+            "personalizes": store.personalizes,
+        } | options
         return Ranker(engine, store, images, **options)
 
     yield make_ranker

@@ -172,3 +172,26 @@ async def test_a_request_that_breaks_a_rule_is_refused_before_anything_is_read(
         await ranker.rank("ann", [sent("a", 51), sent("a", 51)])
     assert refused.value.field == "candidates[1].id"
     assert store.limits == []
+
+
+async def test_who_opted_out_is_ranked_as_a_stranger_and_nothing_of_them_is_read(
+    ranker, store, engine, sent
+) -> None:
+    for _ in range(3):
+        store.choose(store.add(200), store.add(30))
+    store.opted_out.add("ann")
+    ranking = await ranker.rank("ann", [sent("dark", 20), sent("light", 240)])
+    assert ranking.is_opted_out
+    assert (ranking.personalization, ranking.num_references) == (Personalization.COLD_START, 0)
+    assert (store.limits, store.num_images_read) == ([], 0)
+    stranger = await ranker.rank("bob", [sent("dark", 20), sent("light", 240)])
+    assert not stranger.is_opted_out
+    assert stranger.candidates == ranking.candidates
+    first, second = engine.calls
+    assert first | {"candidates": ()} == second | {"candidates": ()}
+    assert (first["user_key"], first["revision"], first["pairs"]) == ("", 0, ())
+
+
+async def test_also_where_no_image_can_be_ranked_it_is_told(ranker, store, stored) -> None:
+    store.opted_out.add("ann")
+    assert (await ranker.rank("ann", [stored("gone", "0" * 64)])).is_opted_out

@@ -54,7 +54,7 @@ async def test_everybody_gets_the_scores_they_would_get_alone(
     images = ImageLoader(store, ImageLimits(), scorer.geometry)
     engine = ScoringEngine(scorer, images.references, max_queue=8, prefix_cache_bytes=2**20)
     await engine.start()
-    ranker = Ranker(engine, store, images, num_references=2)
+    ranker = Ranker(engine, store, images, personalizes=store.personalizes, num_references=2)
     candidates = [sent(name, shade) for name, shade in SHADES.items()]
     rank = partial(ranker.rank, candidates=candidates)
     try:

@@ -21,7 +21,7 @@ async def test_a_returning_user_has_another_place_in_the_cache(engine, sent, tmp
     store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"), KEYS)
     images = ImageLoader(store, ImageLimits())
     engine.load = images.references
-    ranker = Ranker(engine, store, images)
+    ranker = Ranker(engine, store, images, personalizes=lambda _: True)
 
     def choose(liked: bytes, passed_over: bytes) -> int:
         images = {sha256(data).hexdigest(): data for data in (liked, passed_over)}

@@ -5,6 +5,7 @@ import pytest
 
 from recsys.client import RecsysClient
 from recsys.errors import InvalidRequest, PreconditionFailed
+from recsys.reasons import Reason
 from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub
 from storage.coldstart.populations import ColdStartStore, StoredColdStart
@@ -95,3 +96,16 @@ def test_before_the_model_is_loaded(make_live, connect) -> None:
     live.load()
     with RecsysClient(live.address) as client, pytest.raises(PreconditionFailed):
         client.suggest_first_questions()
+
+
+def test_who_opted_out_is_asked_nothing(client, learn) -> None:
+    learned = learn()
+    client.update_consent("u1", personalize=False)
+    with pytest.raises(PreconditionFailed, match="'u1' is not personalised") as refused:
+        client.suggest_first_questions(user_id="u1")
+    assert refused.value.reason == Reason.PERSONALIZATION_OFF
+    for user_id in ("", "u2", "nobody"):
+        assert client.suggest_first_questions(8, user_id=user_id) == learned
+    with pytest.raises(InvalidRequest) as bad:
+        client.suggest_first_questions(user_id="a\n")
+    assert bad.value.field == "user_id"

@@ -156,6 +156,7 @@ def test_text_that_is_no_utf8_is_the_callers_mistake(channel):
         "UserService/ListChoices",
         "UserService/EraseUser",
         "UserService/RestoreUser",
+        "UserService/UpdateConsent",
         "SimilarityService/FindSimilarUsers",
         "SimilarityService/ListClusters",
         "SimilarityService/GetCluster",

@@ -1,4 +1,4 @@
-"""GetUser, ListChoices, EraseUser and RestoreUser through a real channel."""
+"""GetUser, ListChoices, EraseUser, RestoreUser and UpdateConsent through a real channel."""
 
 import base64
 
@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import ErasedUser, InvalidRequest, NotFound, PreconditionFailed
+from recsys.ranking.candidates import Personalization
 from recsys.service import _pages as pages
 from recsys.service._pages import number_of, number_token
+from recsys.v1 import user_service_pb2 as pb2
 from recsys.v1.user_service_pb2 import ListChoicesRequest
 from recsys.v1.user_service_pb2_grpc import UserServiceStub
+from recsys.wire.users import consent_from_wire, consent_to_wire
 from storage.identity_keys import NO_KEYS
+from storage.records import Consent
 
 
 def listing(user_id):
@@ -153,10 +157,11 @@ def calls(client, user_id):
         lambda: list(client.list_choices(user_id)),
         lambda: client.erase_user(user_id),
         lambda: client.restore_user(user_id),
+        lambda: client.update_consent(user_id, personalize=False),
     ]
 
 
-@pytest.mark.parametrize("nth", range(4), ids=["get", "list", "erase", "restore"])
+@pytest.mark.parametrize("nth", range(5), ids=["get", "list", "erase", "restore", "consent"])
 @pytest.mark.parametrize("user_id", ["", "u" * 1000, "nul \0", "line\n"])
 def test_a_bad_user_id_is_named(client, user_id, nth):
     with pytest.raises(InvalidRequest) as refused:
@@ -195,3 +200,49 @@ def test_the_default_and_the_largest_page():
     assert pages.page_size(0) == 100
     assert pages.page_size(1) == 1
     assert pages.page_size(10**9) == 1000
+
+
+def test_who_opts_out_is_ranked_by_the_general_taste_and_told_so(live, client, png, candidate):
+    candidates = [candidate("dark", 20), candidate("light", 240)]
+    for _ in range(2):
+        client.record_choice("ann", liked=png(10), passed_over=[png(250)])
+    stranger = client.rank("stranger", candidates)
+    personal = client.rank("ann", candidates)
+    assert [each.id for each in personal.candidates] == ["dark", "light"]
+
+    assert client.update_consent("ann", personalize=False) == Consent(personalize=False)
+
+    assert not client.get_user("ann").consent.personalize
+    general = client.rank("ann", candidates)
+    assert (general.is_opted_out, general.num_references) == (True, 0)
+    assert general.personalization is Personalization.COLD_START
+    assert general.candidates == stranger.candidates
+    assert not stranger.is_opted_out
+    assert client.record_choice("ann", liked=png(11)).stored.revision == 3
+    assert client.update_consent("ann", personalize=True) == Consent()
+    assert not client.rank("ann", candidates).is_opted_out
+
+
+def test_what_is_in_memory_of_who_opts_out_is_forgotten(live, client, monkeypatch):
+    forgotten = []
+    monkeypatch.setattr(live.engine, "forget", forgotten.append)
+
+    client.update_consent("ann", personalize=True)
+    assert forgotten == []
+    client.update_consent("ann", personalize=False)
+
+    assert forgotten == ["ann"]
+
+
+def test_an_erased_user_gives_no_consent(client, five):
+    client.erase_user("ann")
+
+    with pytest.raises(ErasedUser):
+        client.update_consent("ann", personalize=False)
+
+
+def test_a_server_that_tells_no_consent_is_an_older_one():
+    assert consent_from_wire(pb2.Consent()) == Consent()
+    for personalize in (True, False):
+        consent = Consent(personalize=personalize)
+        assert consent_from_wire(consent_to_wire(consent)) == consent

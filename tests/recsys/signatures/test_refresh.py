@@ -8,7 +8,7 @@ import pytest
 
 from recsys.errors import InvalidRequest, PreconditionFailed, Unavailable
 from recsys.signatures.refresh import CurrentSignatures
-from storage.errors import InvalidRecord, UnknownUser
+from storage.errors import InvalidRecord, PersonalizationOff, UnknownUser
 from storage.records import Choice, History, Signature, StoredChoice
 
 LIKED, PASSED = "a" * 64, "b" * 64
@@ -28,6 +28,7 @@ class Storage:
     signature: Signature | None = None
     refusal: Exception | None = None
     stands: bool = True
+    opted_out: set = field(default_factory=set)
 
     def read(self, user_id, *, limit=None):
         mine = self.choices if user_id == "ann" else []
@@ -56,7 +57,15 @@ def storage():
 @pytest.fixture
 def make(storage):
     def make(compute=lambda references: ONE, references=lambda pairs: list(pairs)):
-        return CurrentSignatures(storage, storage, storage, "v1", compute, references)
+        return CurrentSignatures(
+            storage,
+            storage,
+            storage,
+            "v1",
+            compute,
+            references,
+            personalizes=lambda user_id: user_id not in storage.opted_out,
+        )
 
     return make
 
@@ -138,3 +147,11 @@ def test_a_vector_that_is_no_number_is_never_stored(make, storage):
         make(lambda _: ONE * np.float32("nan")).of("ann")
 
     assert storage.signature is None
+
+
+def test_none_is_read_of_who_opted_out(make, storage):
+    storage.opted_out.add("ann")
+    calls = []
+    with pytest.raises(PersonalizationOff, match="'ann'"):
+        make(lambda references: calls.append(references) or ONE).of("ann")
+    assert (calls, storage.signature) == ([], None)

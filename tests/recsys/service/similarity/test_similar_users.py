@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from recsys.errors import PreconditionFailed
+from recsys.reasons import Reason
 from recsys.v1.similarity_service_pb2 import FindSimilarUsersRequest
 
 VERSION = "fake-version"
@@ -94,3 +96,14 @@ def test_nobody_is_listed_behind_the_last_rank(monkeypatch, stub, people):
 
     assert [each.user_id for each in rest.users] == ["cid"]
     assert rest.next_page_token == ""
+
+
+def test_who_opts_out_has_no_neighbours_and_is_none(client, calls, people):
+    calls.find_similar_users("ann")
+    client.update_consent("bob", personalize=False)
+
+    assert names(calls.find_similar_users("ann", k=10)) == ["dan", "cid", "eve"]
+    for call in (calls.find_similar_users, calls.get_user_signature):
+        with pytest.raises(PreconditionFailed, match="'bob' is not personalised") as refused:
+            call("bob")
+        assert refused.value.reason == Reason.PERSONALIZATION_OFF

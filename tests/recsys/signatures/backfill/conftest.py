@@ -11,6 +11,7 @@ import pytest
 
 from recsys.signatures.backfill import Backfill
 from storage.backfill_ledger import BackfillLedger, BackfillState
+from storage.consents import ConsentStore
 from storage.histories import HistoryStore
 from storage.records import Choice, ImageFacts
 from storage.signatures import SignatureStore
@@ -56,6 +57,7 @@ class World:
         self.store = store
         self.signatures = SignatureStore(store.database)
         self.ledger = BackfillLedger(store.database)
+        self.consents = ConsentStore(store.database)
         self.reader = reader
 
     def choose(self, *users: str, liked: str | None = "a") -> None:
@@ -74,7 +76,12 @@ class World:
 
     def backfill(self, **more: Any) -> Backfill:
         stores = (self.store, self.signatures, self.ledger)
-        given = {"references": lambda pairs: pairs, "chunk_size": 3, "num_references": 2} | more
+        given = {
+            "references": lambda pairs: pairs,
+            "chunk_size": 3,
+            "num_references": 2,
+            "personalizes": self.consents.personalizes,
+        } | more
         return Backfill(*stores, self.reader, **given)
 
     def revisions(self, *users: str) -> list[int | None]:

@@ -61,6 +61,10 @@ class Crowd:
         return set(choice_ids)
 
 
+def everybody(user_id: str) -> bool:
+    return True
+
+
 class Quick:
     model_version = VERSION
 
@@ -72,7 +76,9 @@ def crowd_run(num_users: int, chunk_size: int = 50) -> tuple[Crowd, BackfillSumm
     crowd = Crowd(num_users)
     tracemalloc.start()
     try:
-        run = Backfill(crowd, crowd, crowd, Quick(), all_of, chunk_size=chunk_size)
+        run = Backfill(
+            crowd, crowd, crowd, Quick(), all_of, chunk_size=chunk_size, personalizes=everybody
+        )
         summary = run.run()
         return crowd, summary, tracemalloc.get_traced_memory()[1]
     finally:
@@ -94,7 +100,9 @@ def test_memory_does_not_grow_with_the_number_of_users(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("chunk_size", [1, 7, 64, 5000])
 def test_progress_counts_up_to_everybody(chunk_size: int) -> None:
     crowd, counts = Crowd(100), []
-    run = Backfill(crowd, crowd, crowd, Quick(), all_of, chunk_size=chunk_size)
+    run = Backfill(
+        crowd, crowd, crowd, Quick(), all_of, chunk_size=chunk_size, personalizes=everybody
+    )
     summary = run.run(counts.append)
     assert counts == sorted(set(counts))
     assert counts[-1] == summary.num_tried == 100
@@ -104,7 +112,7 @@ def test_progress_counts_up_to_everybody(chunk_size: int) -> None:
 
 def test_a_run_without_users_is_a_summary_of_zeros() -> None:
     crowd = Crowd(0)
-    summary = Backfill(crowd, crowd, crowd, Quick(), all_of).run()
+    summary = Backfill(crowd, crowd, crowd, Quick(), all_of, personalizes=everybody).run()
     assert (summary.num_tried, summary.users_per_second) == (0, 0.0)
 
 
@@ -112,7 +120,7 @@ def test_a_run_without_users_is_a_summary_of_zeros() -> None:
 def test_counts_below_one_are_refused(wrong: dict[str, int]) -> None:
     crowd = Crowd(0)
     with pytest.raises(ValueError, match="must be at least 1"):
-        Backfill(crowd, crowd, crowd, Quick(), all_of, **wrong)
+        Backfill(crowd, crowd, crowd, Quick(), all_of, **wrong, personalizes=everybody)
 
 
 @pytest.mark.parametrize("num_references", [1, 4, 8])

@@ -11,7 +11,7 @@ from recsys.history import ReferencePair, references_of
 from recsys.signatures.backfill import BackfillSummary
 from recsys.signatures.chunk import MAX_ERRORS_IN_A_ROW
 from storage.backfill_ledger import BackfillState
-from storage.errors import UnknownUser
+from storage.errors import PersonalizationOff, UnknownUser
 
 VERSION = "v1"
 USERS = [f"u{number}" for number in range(8)]
@@ -188,3 +188,24 @@ def test_two_at_once_store_nothing_wrong(world, vector_of) -> None:
         history = world.store.read(each)
         assert stored.revision == history.revision
         assert stored.vector.tolist() == vector_of(references_of(history, 2)).tolist()
+
+
+def test_who_opted_out_gets_no_signature_and_is_no_failure(world, reader):
+    world.choose("ann", "bob")
+    world.consents.update("ann", personalize=False)
+    summary = world.backfill().run()
+    assert (summary.num_done, summary.num_tried) == (1, 1)
+    assert world.revisions("ann", "bob") == [None, 1]
+    assert reader.num_read["ann"] == 0
+    with pytest.raises(PersonalizationOff, match="'ann'"):
+        world.backfill().run_for("ann")
+
+
+def test_who_opts_out_while_it_is_computed_gets_none(world, reader):
+    world.choose("ann", "bob")
+    reader.before = lambda prompt: (
+        world.consents.update("ann", personalize=False) if prompt == "ann" else None
+    )
+    summary = world.backfill().run()
+    assert (summary.num_done, summary.num_erased) == (1, 1)
+    assert world.revisions("ann", "bob") == [None, 1]

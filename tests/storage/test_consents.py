@@ -1,0 +1,131 @@
+"""What users allow: everything at first, and what follows when they no longer do."""
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from storage.backfill_ledger import BackfillLedger, BackfillState, LedgerEntry
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.records import ClusterDraft
+from storage.clusters.runs import ClusterStore
+from storage.consents import ConsentStore
+from storage.errors import InvalidRecord, PersonalizationOff, UserErased
+from storage.records import Consent, Signature
+from storage.signatures import SignatureStore
+from storage.tables import BackfillRow, ClusterMemberRow, SignatureRow
+
+VERSION = "v1"
+VECTOR = np.array([1.0, 0.0], dtype=np.float32)
+
+
+@pytest.fixture
+def consents(store) -> ConsentStore:
+    return ConsentStore(store.database, store.keys)
+
+
+@pytest.fixture
+def signatures(store, choose) -> SignatureStore:
+    """Of ann, bob and cyd, with a choice each."""
+    users = ("ann", "bob", "cyd")
+    store.append_many([choose(user_id=user) for user in users])
+    signatures = SignatureStore(store.database)
+    signatures.put_many([Signature(user, VERSION, 1, VECTOR) for user in users])
+    return signatures
+
+
+def entry(user_id: str, revision: int = 1) -> LedgerEntry:
+    return LedgerEntry(user_id, VERSION, revision, "job", BackfillState.DONE)
+
+
+def run_of(store, *users: str) -> int:
+    """A run of one cluster that has these members."""
+    builder = ClusterBuilder(store.database)
+    run_id = builder.begin(VERSION, "kmeans", {}, num_users=len(users))
+    builder.add_members(run_id, users, [0] * len(users), [1.0] * len(users))
+    builder.finish(run_id, [ClusterDraft(0, 1.0, VECTOR, (), (), ())])
+    return run_id
+
+
+def test_everything_is_allowed_at_first(store, consents, choose) -> None:
+    store.append(*choose())
+    for user_id in ("ann", "nobody"):
+        assert consents.get(user_id) == Consent(personalize=True, learn_from=True)
+        consents.check(user_id)
+    assert store.user("ann").consent == Consent()
+
+
+def test_it_may_be_said_before_the_first_choice(store, consents, choose) -> None:
+    assert not consents.update("ann", personalize=False).personalize
+    assert (store.user("ann").num_choices, store.user("ann").revision) == (0, 0)
+    assert store.append(*choose()).stored.revision == 1
+    assert not store.user("ann").consent.personalize
+    assert consents.update("ann").personalize is False
+    assert consents.update("ann", personalize=True) == Consent()
+
+
+def test_what_was_read_from_them_goes_and_choices_stay(store, consents, signatures, choose) -> None:
+    BackfillLedger(store.database).record([entry("ann"), entry("bob")])
+    run_id = run_of(store, "ann", "bob")
+    before = store.read("ann")
+    consents.update("ann", personalize=False)
+    with store.database.session() as session:
+        for row in (SignatureRow, BackfillRow, ClusterMemberRow):
+            users = set(session.scalars(select(row.user_id)))
+            assert "ann" not in users
+            assert "bob" in users
+    (cluster,) = ClusterStore(store.database).clusters(run_id)
+    assert cluster.size == 1
+    assert store.read("ann") == before
+
+
+def test_nothing_new_is_read_from_them(store, consents, signatures, choose) -> None:
+    consents.update("ann", personalize=False)
+    store.append_many([choose(user_id=user) for user in ("ann", "bob")])
+    ledger = BackfillLedger(store.database)
+    assert signatures.stale(VERSION) == [("bob", 2)]
+    assert ledger.num_due(VERSION) == 1
+    assert signatures.summaries()[0].num_stale == 1
+    with pytest.raises(PersonalizationOff, match="'ann' is not personalised"):
+        signatures.put(Signature("ann", VERSION, 1, VECTOR))
+    late = [Signature(user, VERSION, 2, VECTOR) for user in ("ann", "bob")]
+    assert signatures.put_many(late) == ["ann"]
+    ledger.record([entry("ann")])
+    assert ledger.entries(VERSION, ["ann"]) == {}
+    run_of(store, "ann", "bob")
+    with store.database.session() as session:
+        assert session.scalar(select(func.count()).select_from(ClusterMemberRow)) == 1
+    with pytest.raises(PersonalizationOff):
+        consents.check("ann")
+
+
+def test_who_has_never_chosen_needs_no_signature(store, consents, signatures) -> None:
+    consents.update("dan", personalize=True)
+    assert signatures.stale(VERSION) == []
+    assert BackfillLedger(store.database).num_due(VERSION) == 0
+    assert signatures.summaries()[0].num_stale == 0
+
+
+def test_allowed_again_they_are_due(consents, signatures) -> None:
+    consents.update("ann", personalize=False)
+    consents.update("ann", personalize=True)
+    assert signatures.stale(VERSION) == [("ann", 1)]
+
+
+def test_who_was_erased_is_not_stored_by_a_consent(store, consents, choose) -> None:
+    store.append(*choose())
+    consents.update("ann", personalize=False)
+    store.erase("ann")
+    with pytest.raises(UserErased):
+        consents.update("ann", personalize=False)
+    assert store.user_ids() == []
+    store.restore("ann")
+    store.append(*choose())
+    assert store.user("ann").consent == Consent()
+
+
+@pytest.mark.parametrize("user_id", ["", "a\n", "u" * 257])
+def test_a_bad_id_is_refused(store, consents, user_id: str) -> None:
+    for call in (consents.get, consents.update):
+        with pytest.raises(InvalidRecord, match="user_id"):
+            call(user_id)
+    assert store.user_ids() == []
