@@ -228,19 +228,27 @@ class RecsysClient:
         return restored_from_wire(self._call(self._users.RestoreUser, request, timeout_s))
 
     def update_consent(
-        self, user_id: str, *, personalize: bool | None = None, timeout_s: float | None = None
+        self,
+        user_id: str,
+        *,
+        personalize: bool | None = None,
+        learn_from: bool | None = None,
+        timeout_s: float | None = None,
     ) -> Consent:
         """Change what a user allows, also before their first choice, and return all of it.
 
         Args:
             user_id: who.
             personalize: rank by their choices, and read a signature from them; None: as it is.
+            learn_from: learn from their choices what others see; None: as it is.
             timeout_s: for this call; None for the client's.
         """
         with _sendable():
             request = UpdateConsentRequest(user_id=user_id)
             if personalize is not None:
                 request.personalize = personalize
+            if learn_from is not None:
+                request.learn_from = learn_from
         response = self._call(self._users.UpdateConsent, request, timeout_s)
         return consent_from_wire(response.consent)
 

@@ -59,6 +59,7 @@ class ListedUser:
         signed_at: when the signature was stored, UTC.
         sequence: of the signature; each one stored under a model version gets a higher one.
         is_personal: whether the user lets a signature be read from their choices.
+        is_learnable: whether the user lets others profit from what they chose.
     """
 
     user_id: str
@@ -68,6 +69,7 @@ class ListedUser:
     signed_at: datetime | None
     sequence: int | None
     is_personal: bool = True
+    is_learnable: bool = True
 
     @property
     def is_fresh(self) -> bool:
@@ -226,6 +228,7 @@ def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
             SignatureRow.created_at,
             SignatureRow.sequence,
             UserRow.personalize,
+            UserRow.learn_from,
         )
         .select_from(UserRow)
         .outerjoin(ChoiceRow, newest)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from storage.coldstart.first_questions import forget_pairs
 from storage.database import Database
-from storage.erasing import leave_clusters, lock_blobs
+from storage.erasing import images_named, leave_clusters, lock_blobs
 from storage.errors import PersonalizationOff
 from storage.identity_keys import NO_KEYS, KeySource
 from storage.records import Consent
@@ -52,15 +53,20 @@ class ConsentStore:
         if not self.personalizes(user_id):
             raise PersonalizationOff(user_id)
 
-    def update(self, user_id: str, *, personalize: bool | None = None) -> Consent:
+    def update(
+        self, user_id: str, *, personalize: bool | None = None, learn_from: bool | None = None
+    ) -> Consent:
         """Change what a user allows, in one transaction with what follows from it.
 
         With `personalize` False, the user's signatures, entries in the ledger of backfills and
-        cluster memberships are removed, and no new ones are stored. Choices stay.
+        cluster memberships are removed, and no new ones are stored. With `learn_from` False,
+        cluster memberships go, and the first questions that show images of the user's choices
+        alone. Choices stay.
 
         Args:
             user_id: who; is stored without a choice if unknown.
-            personalize: None leaves it as it is.
+            personalize: rank by the user's choices, and read signatures; None: as it is.
+            learn_from: learn from them what others see; None: as it is.
 
         Returns:
             What the user allows now.
@@ -72,14 +78,20 @@ class ConsentStore:
         check_user_id(user_id)
         keys = self._keys.known()
         with self.database.writing() as session:
-            if personalize is False:
+            if personalize is False or learn_from is False:
                 lock_blobs(session, exclusive=True)  # as an erasure: no run ends meanwhile
             row = _held(session, user_id)
             refuse_erased(session, [user_id], keys)
             if personalize is not None:
                 row.personalize = personalize
+            if learn_from is not None:
+                row.learn_from = learn_from
+            session.flush()
             if personalize is False:
                 _forget_signatures(session, user_id)
+            if learn_from is False:
+                leave_clusters(session, user_id)
+                forget_pairs(session, images_named(session, user_id))
             return Consent(row.personalize, row.learn_from)
 
 

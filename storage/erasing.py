@@ -61,7 +61,7 @@ def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:
     locked = select(UserRow.user_id).where(UserRow.user_id == user_id).with_for_update()
     if session.scalar(locked) is None:
         raise UnknownUser(f"no user {user_id!r} is stored: there is nothing to erase")
-    named = _images_named(session, user_id)
+    named = images_named(session, user_id)
     own = select(ChoiceRow.choice_id).where(ChoiceRow.user_id == user_id)
     session.execute(delete(PassedOverRow).where(PassedOverRow.choice_id.in_(own)))
     _remove(session, BackfillRow, user_id)
@@ -96,7 +96,8 @@ def leave_clusters(session: Session, user_id: str) -> None:
     session.execute(delete(ClusterMemberRow).where(ClusterMemberRow.user_id == user_id))
 
 
-def _images_named(session: Session, user_id: str) -> set[str]:
+def images_named(session: Session, user_id: str) -> set[str]:
+    """Return the SHA-256 of each image that a user's choices name."""
     liked = select(ChoiceRow.liked).where(ChoiceRow.user_id == user_id)
     passed = (
         select(PassedOverRow.sha256)

@@ -174,14 +174,22 @@ class HistoryStore:
                 known.update(session.scalars(query))
         return known
 
-    def user_ids(self, *, after: str = "", limit: int = 1000) -> list[str]:
-        """A page of user ids after `after`, in code point order."""
+    def user_ids(self, *, after: str = "", limit: int = 1000, learnable: bool = False) -> list[str]:
+        """A page of user ids after `after`, in code point order.
+
+        Args:
+            after: the last id of the page before.
+            limit: the most ids to return, at least 1.
+            learnable: leave out users who do not want to be learned from.
+        """
         page = (
             select(UserRow.user_id)
             .where(UserRow.user_id > after)
             .order_by(UserRow.user_id)
             .limit(check_limit(limit))
         )
+        if learnable:
+            page = page.where(UserRow.learn_from)
         with self.database.session() as session:
             return list(session.scalars(page))
 

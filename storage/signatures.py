@@ -111,13 +111,16 @@ class SignatureStore:
             row = session.get(SignatureCounterRow, model_version)
         return 0 if row is None else row.last_sequence
 
-    def changes(self, model_version: str, *, after: int, limit: int) -> SignatureBatch:
+    def changes(
+        self, model_version: str, *, after: int, limit: int, learnable: bool = False
+    ) -> SignatureBatch:
         """Return the vectors stored after a sequence, in order; only the newest of each user.
 
         Args:
             model_version: of the vectors.
             after: the last sequence known; 0 for all.
             limit: the most to return, at least 1.
+            learnable: leave out users who do not want to be learned from.
         """
         row = SignatureRow
         query = (
@@ -126,6 +129,8 @@ class SignatureStore:
             .order_by(row.sequence)
             .limit(check_limit(limit))
         )
+        if learnable:
+            query = query.join(UserRow, and_(UserRow.user_id == row.user_id, UserRow.learn_from))
         with self.database.session() as session:
             rows = session.execute(query).all()
         return SignatureBatch(

@@ -15,6 +15,11 @@ MAY_BE_SIGNED = (
 )
 """Of users: those who need a signature, as they have chosen and want to be personalised."""
 
+MAY_BE_LEARNED_FROM = (
+    select(UserRow.user_id).where(UserRow.user_id == ChoiceRow.user_id, UserRow.learn_from).exists()
+)
+"""Of choices: those of users who let others profit from what they chose."""
+
 T = TypeVar("T")
 MAX_VALUES = 500
 """Values in one IN (...), well under SQLite's limit on parameters."""

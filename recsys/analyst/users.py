@@ -134,7 +134,7 @@ def _draw_user(page: Page, user: ListedUser) -> None:
                 ("Last choice", day(user.last_choice_at), ago(user.last_choice_at)),
                 ("Signature", *_freshness(user)),
                 ("Cluster", "–" if cluster is None else str(cluster), "of similar taste"),
-                ("Personalised", "yes" if user.is_personal else "no", "the user's consent"),
+                ("Consent", *_consent(user)),
             ]
         )
     )
@@ -222,6 +222,11 @@ def _freshness(user: ListedUser) -> tuple[str, str]:
         return "fresh", f"made {ago(user.signed_at)}"
     behind = user.revision - user.signed_revision
     return "stale", f"{counted(behind, 'choice')} behind"
+
+
+def _consent(user: ListedUser) -> tuple[str, str]:
+    learnable = "may be learned from" if user.is_learnable else "not to be learned from"
+    return "personalised" if user.is_personal else "not personalised", learnable
 
 
 def _hint(user: ListedUser) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,6 +41,7 @@ def show(user: str, server: str | None, is_json: bool) -> None:
         "created_at": summary.created_at.isoformat(),
         "last_choice_at": last.isoformat() if last else None,
         "personalize": summary.consent.personalize,
+        "learn_from": summary.consent.learn_from,
     }
     if is_json:
         show_json(shown)
@@ -117,23 +119,41 @@ def restore(user: str, server: str | None, is_json: bool) -> None:
     default=None,
     help="Whether to rank by the user's choices and read a signature from them.",
 )
+@click.option(
+    "--learn-from/--no-learn-from",
+    default=None,
+    help="Whether to learn from the user's choices what others see.",
+)
 @SERVER
 @JSON
-def consent(user: str, personalize: bool | None, server: str | None, is_json: bool) -> None:
+def consent(
+    user: str,
+    personalize: bool | None,
+    learn_from: bool | None,
+    server: str | None,
+    is_json: bool,
+) -> None:
     """Set what USER allows, also before a first choice; choices are kept.
 
     A user who is not personalised is ranked as one without a history. Their signatures are removed,
-    and none is computed. A running server may still hold computed values of the user in memory, and
+    and none is computed. A user who is not learned from is left out of training, cold start, first
+    questions and clusters, as those are next made; a trained checkpoint stays as it is.
+
+    A running server may still hold computed values of the user in memory, and
     does not use them; set it through the server, with --server, to drop them.
     """
-    if personalize is None:
-        raise click.UsageError("pass --personalize or --no-personalize")
+    if personalize is None and learn_from is None:
+        raise click.UsageError("pass --[no-]personalize, --[no-]learn-from or both")
     with _opened(server) as users:
-        allowed = users.update_consent(user, personalize=personalize)
+        allowed = users.update_consent(user, personalize=personalize, learn_from=learn_from)
     if is_json:
-        show_json({"user_id": user, "personalize": allowed.personalize})
+        show_json({"user_id": user, **asdict(allowed)})
         return
-    click.echo(f"{printable(user)} is {'' if allowed.personalize else 'not '}personalised")
+    is_personal, is_learned = allowed.personalize, allowed.learn_from
+    click.echo(
+        f"{printable(user)} is {'' if is_personal else 'not '}personalised and"
+        f" {'may' if is_learned else 'may not'} be learned from"
+    )
 
 
 class _Users(NamedTuple):

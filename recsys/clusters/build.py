@@ -25,6 +25,9 @@ def build_clusters(
 ) -> ClusterRun:
     """Cluster all users who have a signature, and store what stands out in each cluster.
 
+    Users who do not want to be learned from are left out: of clusters, and of what they are
+    compared with.
+
     Memory holds the vectors, and the images and words that may stand out, but no histories.
 
     Args:

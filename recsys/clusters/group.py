@@ -45,8 +45,10 @@ class SignatureSource(Protocol):
     def last_sequence(self, model_version: str) -> int:
         """Return the last sequence given."""
 
-    def changes(self, model_version: str, *, after: int, limit: int) -> SignatureBatch:
-        """Return those stored after a sequence."""
+    def changes(
+        self, model_version: str, *, after: int, limit: int, learnable: bool = False
+    ) -> SignatureBatch:
+        """Return those stored after a sequence, of users who may be learned from if asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +91,8 @@ class Grouping:
 def read_signatures(source: SignatureSource, model_version: str) -> SignatureTable:
     """Read all signatures of a model version into one array, page by page.
 
+    Users who do not want to be learned from are left out.
+
     Signatures stored meanwhile may be missed; the last one of each user is kept.
 
     Args:
@@ -102,7 +106,7 @@ def read_signatures(source: SignatureSource, model_version: str) -> SignatureTab
     vectors = np.zeros((0, 0), dtype=np.float32)
     rows: dict[str, int] = {}
     while after < until:
-        batch = source.changes(model_version, after=after, limit=_ROWS_AT_ONCE)
+        batch = source.changes(model_version, after=after, limit=_ROWS_AT_ONCE, learnable=True)
         if not len(batch):
             break
         at = [rows.setdefault(user_id, len(rows)) for user_id in batch.user_ids]

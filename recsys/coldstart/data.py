@@ -47,9 +47,9 @@ def read_people(store: HistoryStore, *, max_users: int, seed: int) -> People:
 
 
 def draw_users(store: HistoryStore, *, max_users: int, seed: int) -> list[str]:
-    """Draw users uniformly at random, reading page by page (Vitter's algorithm R)."""
+    """Draw users who may be learned from, uniformly at random (Vitter's algorithm R)."""
     rng, drawn, seen = random.Random(seed), list[str](), 0
-    page = store.user_ids()
+    page = store.user_ids(learnable=True)
     while page:
         for user_id in page:
             seen += 1
@@ -57,7 +57,7 @@ def draw_users(store: HistoryStore, *, max_users: int, seed: int) -> list[str]:
                 drawn.append(user_id)
             elif (place := rng.randrange(seen)) < max_users:
                 drawn[place] = user_id
-        page = store.user_ids(after=page[-1])
+        page = store.user_ids(after=page[-1], learnable=True)
     return sorted(drawn)
 
 

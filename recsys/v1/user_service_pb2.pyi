@@ -41,10 +41,12 @@ class User(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., revision: _Optional[int] = ..., num_choices: _Optional[int] = ..., num_pairs: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_choice_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consent: _Optional[_Union[Consent, _Mapping]] = ...) -> None: ...
 
 class Consent(_message.Message):
-    __slots__ = ("personalize",)
+    __slots__ = ("personalize", "learn_from")
     PERSONALIZE_FIELD_NUMBER: _ClassVar[int]
+    LEARN_FROM_FIELD_NUMBER: _ClassVar[int]
     personalize: bool
-    def __init__(self, personalize: bool = ...) -> None: ...
+    learn_from: bool
+    def __init__(self, personalize: bool = ..., learn_from: bool = ...) -> None: ...
 
 class ListChoicesRequest(_message.Message):
     __slots__ = ("user_id", "page_size", "page_token")
@@ -99,12 +101,14 @@ class RestoreUserResponse(_message.Message):
     def __init__(self, erased_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., erased_by: _Optional[str] = ...) -> None: ...
 
 class UpdateConsentRequest(_message.Message):
-    __slots__ = ("user_id", "personalize")
+    __slots__ = ("user_id", "personalize", "learn_from")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     PERSONALIZE_FIELD_NUMBER: _ClassVar[int]
+    LEARN_FROM_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     personalize: bool
-    def __init__(self, user_id: _Optional[str] = ..., personalize: bool = ...) -> None: ...
+    learn_from: bool
+    def __init__(self, user_id: _Optional[str] = ..., personalize: bool = ..., learn_from: bool = ...) -> None: ...
 
 class UpdateConsentResponse(_message.Message):
     __slots__ = ("consent",)

@@ -34,12 +34,15 @@ def user_from_wire(user: pb2.User) -> UserSummary:
 
 def consent_to_wire(consent: Consent) -> pb2.Consent:
     """Write what a user allows."""
-    return pb2.Consent(personalize=consent.personalize)
+    return pb2.Consent(personalize=consent.personalize, learn_from=consent.learn_from)
 
 
 def consent_from_wire(consent: pb2.Consent) -> Consent:
     """Read what a user allows; everything, where an older server does not tell."""
-    return Consent(personalize=consent.personalize or not consent.HasField("personalize"))
+    return Consent(
+        personalize=consent.personalize or not consent.HasField("personalize"),
+        learn_from=consent.learn_from or not consent.HasField("learn_from"),
+    )
 
 
 def erased_to_wire(erased: Erased) -> pb2.EraseUserResponse:

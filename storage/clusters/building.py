@@ -105,7 +105,7 @@ class ClusterBuilder:
         similarity: Sequence[float],
     ) -> None:
         """Add members in batches; users erased meanwhile are left out, and those
-        who no longer want to be personalised.
+        who no longer want to be personalised or learned from.
 
         Args:
             run_id: of a run that is not finished.
@@ -199,7 +199,7 @@ def _lock_users(session: Session, user_ids: Sequence[str]) -> set[str]:
     for part in parts(user_ids):
         query = (
             select(UserRow.user_id)
-            .where(UserRow.user_id.in_(part), UserRow.personalize)
+            .where(UserRow.user_id.in_(part), UserRow.personalize, UserRow.learn_from)
             .order_by(UserRow.user_id)
         )
         locked |= set(session.scalars(query.with_for_update(read=True, key_share=True)))

@@ -1,4 +1,7 @@
-"""What the clusters of a run liked and passed over, and what users wrote: counted by SQL."""
+"""What the clusters of a run liked and passed over, and what users wrote: counted by SQL.
+
+Users who do not want to be learned from are left out.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +10,7 @@ from sqlalchemy import Integer, Select, and_, case, func, literal, select, union
 
 from storage.clusters.records import ImageOpinion, PromptUse
 from storage.database import Database
+from storage.statements import MAY_BE_LEARNED_FROM
 from storage.tables import ChoiceRow, ClusterMemberRow, PassedOverRow
 
 NO_CLUSTER = -1
@@ -26,10 +30,12 @@ def image_opinions(database: Database, run_id: int) -> Iterator[ImageOpinion]:
         ChoiceRow.liked.label("sha256"),
         ChoiceRow.user_id.label("user_id"),
         literal(1, Integer).label("likes"),
-    ).where(ChoiceRow.liked.is_not(None))
-    passed = select(
-        PassedOverRow.sha256, ChoiceRow.user_id, literal(0, Integer).label("likes")
-    ).join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
+    ).where(ChoiceRow.liked.is_not(None), MAY_BE_LEARNED_FROM)
+    passed = (
+        select(PassedOverRow.sha256, ChoiceRow.user_id, literal(0, Integer).label("likes"))
+        .join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
+        .where(MAY_BE_LEARNED_FROM)
+    )
     seen = union_all(liked, passed).subquery()
     likes, times = func.sum(seen.c.likes).label("likes"), func.count().label("times")
     by_user = (
@@ -58,8 +64,13 @@ def image_opinions(database: Database, run_id: int) -> Iterator[ImageOpinion]:
 
 def count_opinions(database: Database) -> tuple[int, int]:
     """Count all likes, and all images passed over."""
-    likes = select(func.count()).where(ChoiceRow.liked.is_not(None))
-    passes = select(func.count()).select_from(PassedOverRow)
+    likes = select(func.count()).where(ChoiceRow.liked.is_not(None), MAY_BE_LEARNED_FROM)
+    passes = (
+        select(func.count())
+        .select_from(PassedOverRow)
+        .join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
+        .where(MAY_BE_LEARNED_FROM)
+    )
     with database.session() as session:
         return session.scalar(likes) or 0, session.scalar(passes) or 0
 
@@ -75,7 +86,7 @@ def prompt_uses(database: Database, run_id: int) -> Iterator[PromptUse]:
     query = (
         select(ChoiceRow.prompt, place, ChoiceRow.user_id, func.count())
         .outerjoin(ClusterMemberRow, _is_member(run_id, ChoiceRow.user_id))
-        .where(ChoiceRow.prompt != "")
+        .where(ChoiceRow.prompt != "", MAY_BE_LEARNED_FROM)
         .group_by(ChoiceRow.user_id, place, ChoiceRow.prompt)
         .order_by(ChoiceRow.user_id)
     )

@@ -1,6 +1,7 @@
 """First questions, stored as JSON, and how an erasure or a takedown removes them.
 
-A pair is kept as long as a stored choice names each of its images together with its prompt.
+A pair is kept as long as a stored choice names each of its images together with its prompt, and is
+of a user who may be learned from.
 """
 
 import json
@@ -11,6 +12,7 @@ from sqlalchemy import select, true
 from sqlalchemy.orm import Session
 
 from storage.coldstart.records import FirstQuestion, FirstQuestions
+from storage.statements import MAY_BE_LEARNED_FROM
 from storage.tables import ChoiceRow, ColdStartRow, PassedOverRow
 
 
@@ -75,7 +77,10 @@ def _is_supported(session: Session, pair: FirstQuestion) -> bool:
 
 
 def _is_named(session: Session, sha256: str, prompt: str) -> bool:
-    """Whether a choice from this prompt shows an image; from any prompt, if it is empty."""
+    """Whether a choice from this prompt shows an image; from any prompt, if it is empty.
+
+    Choices of users who do not want to be learned from do not count.
+    """
     # Two queries, each with an index of its own: PostgreSQL would read all choices for an OR.
     liked = select(ChoiceRow.choice_id).where(ChoiceRow.liked == sha256)
     passed_over = (
@@ -85,6 +90,6 @@ def _is_named(session: Session, sha256: str, prompt: str) -> bool:
     )
     is_prompt = ChoiceRow.prompt == prompt if prompt else true()
     return any(
-        session.scalar(query.where(is_prompt).limit(1)) is not None
+        session.scalar(query.where(is_prompt, MAY_BE_LEARNED_FROM).limit(1)) is not None
         for query in (liked, passed_over)
     )

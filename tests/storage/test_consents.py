@@ -5,14 +5,17 @@ import pytest
 from sqlalchemy import func, select
 
 from storage.backfill_ledger import BackfillLedger, BackfillState, LedgerEntry
+from storage.browsing import Browser
 from storage.clusters.building import ClusterBuilder
 from storage.clusters.records import ClusterDraft
 from storage.clusters.runs import ClusterStore
+from storage.coldstart.populations import ColdStartStore, StoredColdStart
+from storage.coldstart.records import FirstQuestion, FirstQuestions
 from storage.consents import ConsentStore
 from storage.errors import InvalidRecord, PersonalizationOff, UserErased
 from storage.records import Consent, Signature
 from storage.signatures import SignatureStore
-from storage.tables import BackfillRow, ClusterMemberRow, SignatureRow
+from storage.tables import BackfillRow, ClusterMemberRow, ColdStartRow, SignatureRow
 
 VERSION = "v1"
 VECTOR = np.array([1.0, 0.0], dtype=np.float32)
@@ -129,3 +132,48 @@ def test_a_bad_id_is_refused(store, consents, user_id: str) -> None:
         with pytest.raises(InvalidRecord, match="user_id"):
             call(user_id)
     assert store.user_ids() == []
+
+
+def test_who_is_not_learned_from_leaves_clusters_and_first_questions(
+    store, consents, signatures, choose, digest
+) -> None:
+    store.append(*choose(user_id="bob", liked="c", passed_over=("d",)))
+    cold_starts = ColdStartStore(store.database)
+    shared, own = (
+        FirstQuestion(digest(first), digest(second), "a hill", 0.5)
+        for first, second in (("a", "b"), ("c", "d"))
+    )
+    questions = FirstQuestions("a population", (shared, own))
+    cold_starts.put(StoredColdStart(VERSION, 3, 7, b"", questions))
+    run_id = run_of(store, "ann", "bob")
+
+    assert consents.update("bob", learn_from=False) == Consent(personalize=True, learn_from=False)
+
+    with store.database.session() as session:
+        (row,) = session.scalars(select(ColdStartRow.first_questions))
+    assert digest("c") not in row
+    assert cold_starts.first_questions(VERSION).pairs == (shared,)
+    (cluster,) = ClusterStore(store.database).clusters(run_id)
+    assert cluster.size == 1
+    assert signatures.get("bob", VERSION) is not None
+    # Neither a fit nor a run that began before brings them back.
+    cold_starts.put(StoredColdStart(VERSION, 3, 7, b"", questions))
+    assert cold_starts.first_questions(VERSION).pairs == (shared,)
+    run_of(store, "ann", "bob")
+    with store.database.session() as session:
+        assert set(session.scalars(select(ClusterMemberRow.user_id))) == {"ann"}
+
+
+def test_lists_may_be_of_those_alone_who_may_be_learned_from(store, consents, signatures) -> None:
+    consents.update("bob", learn_from=False)
+    assert store.user_ids() == ["ann", "bob", "cyd"]
+    assert store.user_ids(learnable=True) == ["ann", "cyd"]
+    assert store.user_ids(after="ann", limit=1, learnable=True) == ["cyd"]
+    changed = signatures.changes(VERSION, after=0, limit=10, learnable=True)
+    assert changed.user_ids == ("ann", "cyd")
+    assert signatures.changes(VERSION, after=0, limit=10).user_ids == ("ann", "bob", "cyd")
+    assert [user.is_learnable for user in Browser(store.database).users(model_version=VERSION)] == [
+        True,
+        False,
+        True,
+    ]

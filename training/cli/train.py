@@ -121,14 +121,16 @@ def _train(
     from fnmatch import fnmatchcase
 
     from recsys.scorer.devices import require_device
-    from training.data.samples import all_user_ids
+    from training.data.samples import learnable_user_ids
     from training.fitting.parallel import launched
     from training.fitting.stages import Training
 
     require_device(device)
     with Runtime(read_settings()) as runtime, failing_in_a_sentence():
         store = runtime.store
-        users = None if only is None else [u for u in all_user_ids(store) if fnmatchcase(u, only)]
+        users = (
+            None if only is None else [u for u in learnable_user_ids(store) if fnmatchcase(u, only)]
+        )
         processes = launched(cpu=device == "cpu")
         training = Training(
             recipe,

@@ -31,11 +31,28 @@ class Batches:
     seed: int
 
     def draw(self, step: int, part: int) -> list[Sample]:
-        """One sample for each user drawn, references in a new order every time."""
+        """One sample for each user drawn, references in a new order every time.
+
+        Raises:
+            ValueError: if all pairs of all users drawn are read as references, so that none is left
+                to be told apart.
+        """
         rng = np.random.default_rng([self.seed, 4, step, part])
         few = len(self.users) < self.num_users
         chosen = rng.choice(len(self.users), self.num_users, replace=few)
-        return [self._sample(self.users[index], rng) for index in chosen]
+        samples = [self._sample(self.users[index], rng) for index in chosen]
+        if not any(sample.pairs for sample in samples):
+            raise ValueError(self._nothing_left([self.users[index] for index in chosen]))
+        return samples
+
+    def _nothing_left(self, users: Sequence[str]) -> str:
+        most = max(len(self.table.pairs[user]) for user in users)
+        return (
+            f"of {self.num_users} users drawn at least one must have pairs of other images than the"
+            f" {self.num_references} references that are read, got users with at most {most} pairs,"
+            " all read: import more choices of each user, or train with fewer references"
+            " (`recsys train --set scorer.num_references=N`)"
+        )
 
     def names(self, step: int, part: int) -> list[str]:
         """Users and images of a part, to be named where something is wrong with it."""

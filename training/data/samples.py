@@ -1,6 +1,6 @@
 """Stored choices -> pairs over a table of images, and training samples drawn from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -41,16 +41,21 @@ class PairTable:
     images: tuple[str, ...]
 
 
-def read_pair_table(store: HistoryStore, user_ids: Sequence[str] | None = None) -> PairTable:
+def read_pair_table(store: HistoryStore, user_ids: Collection[str] | None = None) -> PairTable:
     """Read users' pairs from storage; each passed-over image forms a pair with the liked one.
 
     Args:
         store: where choices are.
         user_ids: whose; all users by default.
+
+    Returns:
+        The pairs of these users, but for those who do not want to be learned from.
     """
     rows: dict[str, int] = {}
     pairs: dict[str, tuple[Pair, ...]] = {}
-    for user_id in all_user_ids(store) if user_ids is None else user_ids:
+    for user_id in learnable_user_ids(store):
+        if user_ids is not None and user_id not in user_ids:
+            continue
         choices = [stored.choice for stored in store.read(user_id).choices]
         pairs[user_id] = tuple(
             Pair(
@@ -68,12 +73,12 @@ def read_pair_table(store: HistoryStore, user_ids: Sequence[str] | None = None) 
     return PairTable(pairs, tuple(rows))
 
 
-def all_user_ids(store: HistoryStore) -> Iterator[str]:
-    """Every user's id, in order, a page at a time."""
-    page = store.user_ids()
+def learnable_user_ids(store: HistoryStore) -> Iterator[str]:
+    """Yield the id of every user who may be learned from, in order, a page at a time."""
+    page = store.user_ids(learnable=True)
     while page:
         yield from page
-        page = store.user_ids(after=page[-1])
+        page = store.user_ids(after=page[-1], learnable=True)
 
 
 def draw_sample(

@@ -80,8 +80,11 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
 
     def _update_consent(self, request: pb2.UpdateConsentRequest) -> Consent:
         personalize = request.personalize if request.HasField("personalize") else None
+        learn_from = request.learn_from if request.HasField("learn_from") else None
         try:
-            return self._consents.update(request.user_id, personalize=personalize)
+            return self._consents.update(
+                request.user_id, personalize=personalize, learn_from=learn_from
+            )
         finally:
             if personalize is False:
                 self._forget(request.user_id)

@@ -161,9 +161,12 @@ def test_snapshots_of_the_index_go_and_one_that_cannot_is_told(
 def test_consent_is_set_and_shown(run, store) -> None:
     assert json.loads(run("users", "show", "ann", "--json").stdout)["personalize"] is True
     told = run("users", "consent", "ann", "--no-personalize")
-    assert (told.exit_code, told.stdout) == (0, "ann is not personalised\n")
+    assert (told.exit_code, told.stdout) == (0, "ann is not personalised and may be learned from\n")
     assert json.loads(run("users", "show", "ann", "--json").stdout)["personalize"] is False
     again = json.loads(run("users", "consent", "ann", "--personalize", "--json").stdout)
-    assert again == {"user_id": "ann", "personalize": True}
+    assert again == {"user_id": "ann", "personalize": True, "learn_from": True}
+    told = run("users", "consent", "ann", "--no-learn-from")
+    assert told.stdout == "ann is personalised and may not be learned from\n"
+    assert json.loads(run("users", "show", "ann", "--json").stdout)["learn_from"] is False
     assert store.user("ann").num_choices == 2
     assert run("users", "consent", "ann").exit_code == 2

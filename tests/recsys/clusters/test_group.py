@@ -174,7 +174,9 @@ class Pages:
     def last_sequence(self, model_version: str) -> int:
         return int(self.batches[-1].sequences[-1]) if self.batches else 0
 
-    def changes(self, model_version: str, *, after: int, limit: int) -> SignatureBatch:
+    def changes(
+        self, model_version: str, *, after: int, limit: int, learnable: bool = False
+    ) -> SignatureBatch:
         return next(each for each in self.batches if each.sequences[0] > after)
 
 

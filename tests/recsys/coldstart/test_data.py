@@ -26,9 +26,13 @@ class MemoryStore(HistoryStore):
         for each in choices:
             self.choices.setdefault(each.user_id, []).append(each)
         self.images: dict[str, bytes] = {}
+        self.not_learnable: set[str] = set()
 
-    def user_ids(self, *, after: str = "", limit: int = 7) -> list[str]:
-        return sorted(name for name in self.choices if name > after)[:limit]
+    def user_ids(self, *, after: str = "", limit: int = 7, learnable: bool = False) -> list[str]:
+        left_out = self.not_learnable if learnable else set()
+        return sorted(name for name in self.choices if name > after and name not in left_out)[
+            :limit
+        ]
 
     def read(self, user_id: str, *, limit: int | None = None, **_: object) -> History:
         stored = [StoredChoice(n, n, each) for n, each in enumerate(self.choices[user_id], start=1)]
@@ -132,3 +136,11 @@ def test_pairs_are_looked_for_behind_choices_that_form_none() -> None:
     likes = [chosen("ann", f"liked {n}") for n in range(2 * MAX_PAIRS)]
     store = MemoryStore(chosen("ann", "old", "older"), *likes)
     assert [len(pairs) for pairs in read_people(store, max_users=1, seed=0).histories] == [1]
+
+
+def test_who_is_not_learned_from_is_not_drawn() -> None:
+    store = MemoryStore(chosen("ann", "a", "b"), chosen("bob", "c", "d"), chosen("cyd", "e", "f"))
+    store.not_learnable = {"bob"}
+    assert draw_users(store, max_users=10, seed=0) == ["ann", "cyd"]
+    people = read_people(store, max_users=10, seed=0)
+    assert set(people.images) == {digest(name) for name in "abef"}

@@ -234,6 +234,15 @@ def test_what_is_in_memory_of_who_opts_out_is_forgotten(live, client, monkeypatc
     assert forgotten == ["ann"]
 
 
+def test_who_is_not_learned_from_is_told_so_and_still_personal(client, five):
+    allowed = Consent(personalize=True, learn_from=False)
+
+    assert client.update_consent("ann", learn_from=False) == allowed
+
+    assert client.get_user("ann").consent == allowed
+    assert client.update_consent("ann", learn_from=True) == Consent()
+
+
 def test_an_erased_user_gives_no_consent(client, five):
     client.erase_user("ann")
 
@@ -243,6 +252,6 @@ def test_an_erased_user_gives_no_consent(client, five):
 
 def test_a_server_that_tells_no_consent_is_an_older_one():
     assert consent_from_wire(pb2.Consent()) == Consent()
-    for personalize in (True, False):
-        consent = Consent(personalize=personalize)
+    for personalize, learn_from in ((True, True), (True, False), (False, True)):
+        consent = Consent(personalize, learn_from)
         assert consent_from_wire(consent_to_wire(consent)) == consent

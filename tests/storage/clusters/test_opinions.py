@@ -8,6 +8,7 @@ import pytest
 from storage.clusters import opinions
 from storage.clusters.building import ClusterBuilder
 from storage.clusters.opinions import NO_CLUSTER, count_opinions, image_opinions, prompt_uses
+from storage.consents import ConsentStore
 
 PLACES = {"ann": 0, "bob": 0, "cyd": 1}  # eve is in no cluster, fay is in one of another run
 
@@ -74,3 +75,17 @@ def test_prompts_are_counted_by_user(store, run_id: int) -> None:
 def test_nothing_is_counted_where_nothing_is(database) -> None:
     assert list(image_opinions(database, 1)) == list(prompt_uses(database, 1)) == []
     assert count_opinions(database) == (0, 0)
+
+
+def test_who_is_not_learned_from_is_not_counted(store, run_id: int) -> None:
+    counted = {user_id for user_id in store.user_ids() if user_id != "eve"}
+    ConsentStore(store.database).update("eve", learn_from=False)
+    uses = list(prompt_uses(store.database, run_id))
+    assert {use.user_id for use in uses} == counted
+    choices = [stored.choice for user in counted for stored in store.read(user).choices]
+    likes = sum(choice.liked is not None for choice in choices)
+    passes = sum(len(choice.passed_over) for choice in choices)
+    assert count_opinions(store.database) == (likes, passes)
+    found = list(image_opinions(store.database, run_id))
+    assert sum(each.num_likes for each in found) == likes
+    assert sum(each.num_passes for each in found) == passes

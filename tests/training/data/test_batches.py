@@ -67,3 +67,17 @@ def test_pairs_with_unreadable_images_are_left_out() -> None:
     assert without_images([sample], {3}) == [Sample((Pair(0, 1, ""),), (Pair(4, 5, ""),))]
     assert without_images([sample], set()) == [sample]
     assert len(without_rows(HISTORIES, {0}).pairs["u0"]) == 19
+
+
+def test_no_pair_beside_the_references_tells_what_to_do() -> None:
+    few = replace(HISTORIES, pairs={"u0": PAIRS["u0"][:8], "u1": PAIRS["u1"][:5]})
+    recipe = replace(tiny(), fewer_references=0.0)
+    found = stage_batches(few, recipe, recipe.first)
+    with pytest.raises(
+        ValueError, match=r"than the 8 references .* at most 8 pairs, all read"
+    ) as no:
+        found.draw(0, 0)
+    assert "import more choices of each user" in str(no.value)
+    assert "scorer.num_references=N" in str(no.value)
+    one_more = replace(HISTORIES, pairs={"u0": PAIRS["u0"][:9]})
+    assert stage_batches(one_more, recipe, recipe.first).draw(0, 0)[0].pairs

@@ -1,5 +1,8 @@
 """Histories as samples: no image on both sides, liked and disliked in their places."""
 
+import hashlib
+from datetime import UTC, datetime
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -8,7 +11,15 @@ from hypothesis import strategies as st
 from recsys.history import Pair
 from recsys.scorer.idefics2 import image_markup
 from recsys.scorer.template import Template, TemplateConfig
-from training.data.samples import Sample, draw_sample, pack_samples, split_pairs
+from storage.consents import ConsentStore
+from storage.records import Choice, ImageFacts
+from training.data.samples import (
+    Sample,
+    draw_sample,
+    pack_samples,
+    read_pair_table,
+    split_pairs,
+)
 from training.fitting.pretraining.tiny_base import train_tokenizer
 
 pairs = st.lists(
@@ -55,3 +66,19 @@ def test_rows_hold_images_in_the_order_of_their_places() -> None:
     liked, disliked = split_pairs(packed, logits)
     assert liked.tolist() == [[0.0, 1.0], [4.0, 5.0], [8.0, 9.0]]
     assert disliked.tolist() == [[2.0, 3.0], [6.0, 7.0], [10.0, 11.0]]
+
+
+def test_who_is_not_learned_from_is_in_no_table(store) -> None:
+    digests = [hashlib.sha256(bytes([n])).hexdigest() for n in range(2)]
+    images = {
+        sha256: (ImageFacts(sha256, "image/png", 1, 1, 1), bytes([n]))
+        for n, sha256 in enumerate(digests)
+    }
+    for user_id in ("ann", "bob"):
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        choice = Choice(user_id, digests[0], (digests[1],), "a hill", moment, "test")
+        store.append(choice, images)
+    assert set(read_pair_table(store).pairs) == {"ann", "bob"}
+    ConsentStore(store.database).update("bob", learn_from=False)
+    assert set(read_pair_table(store).pairs) == {"ann"}
+    assert set(read_pair_table(store, ["ann", "bob"]).pairs) == {"ann"}
