@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format docs proto proto-check proto-freeze bench tiny ablations lock install clean
+.PHONY: help demo test quick check format wheel docs proto proto-check proto-freeze bench tiny ablations lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -56,6 +56,14 @@ check: $(STAMP) ## Lint, format, types and the contract, changing nothing
 format: $(STAMP) ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# Looks at what an index would show. In an environment of its own: it brings twenty packages that nothing else needs.
+TWINE := 7.0.0
+
+wheel: $(STAMP) ## Build the wheel and the source archive into dist/, and check them by twine
+	@rm -rf dist && $(PY) -m hatchling build
+	@[ -x build/twine/bin/twine ] || { $(PYTHON) -m venv build/twine && build/twine/bin/python -m pip install -q twine==$(TWINE) 2> /dev/null; }
+	@build/twine/bin/twine check --strict dist/*
 
 docs: $(STAMP) ## Build the documentation into build/docs; offline, and any warning fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -131,7 +139,7 @@ lock: ## Resolve the dependencies anew and write requirements.lock
 	@build/lock/bin/python -m pip install -q -c build/lock/pins.txt -e ".[cpu,postgres,train,analyst,dev]" \
 		2> >(grep -v -e "is ignored: it is" >&2)
 	@build/lock/bin/python -m pip check
-	@{ grep '^#' $(LOCK); build/lock/bin/python -m pip freeze --all --exclude pip --exclude recsys \
+	@{ grep '^#' $(LOCK); build/lock/bin/python -m pip freeze --all --exclude pip --exclude recsys-images \
 		| grep -v -E '^(nvidia|cuda|triton|pytorch-triton)' | sed -E 's/\+[A-Za-z0-9.]+$$//'; } > build/lock/new
 	@mv build/lock/new $(LOCK) && rm -rf build/lock
 	@echo "$(LOCK): $$(grep -c == $(LOCK)) packages"
@@ -150,7 +158,7 @@ endif
 # pip's report goes to a log; a person sees a dot for each package. Not by awk: mawk, Debian's, reads a block of
 # lines before it tells of the first. Without the project's own dependencies (--no-deps) and without build
 # isolation, nothing comes in that the lock does not name, but for the CUDA packages where torch's build for this
-# machine asks for them.
+# machine asks for them. What was installed under the package's former name, recsys, has its commands a second time.
 $(STAMP): pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
 		echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2> /dev/null || echo missing):" \
@@ -159,7 +167,7 @@ $(STAMP): pyproject.toml $(LOCK)
 	@grep -qsF "$(CURDIR)/$(VENV)" $(BIN)/activate && $(PY) -m pip --version > /dev/null 2>&1 \
 		|| $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing $$(grep -c == $(LOCK)) locked packages into $(VENV): a minute or two"
-	@{ $(PY) -m pip install -r $(LOCK) \
+	@{ $(PY) -m pip uninstall -y recsys; $(PY) -m pip install -r $(LOCK) \
 		&& $(PY) -m pip install --no-deps --no-build-isolation -e . ; } 2>&1 \
 		| tee $(LOG) \
 		| while read -r line; do case $$line in \

@@ -102,7 +102,7 @@ class Runtime:
             database = Database(self.settings.database_url, read_only=self._read_only)
         except ModuleNotFoundError as error:
             raise PreconditionFailed(
-                f"PostgreSQL needs {error.name}: pip install 'recsys[postgres]'"
+                f"PostgreSQL needs {error.name}: pip install 'recsys-images[postgres]'"
             ) from error
         self._open_parts.callback(database.dispose)
         return database

@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,46 @@ def test_the_licence_is_the_one_that_the_package_names():
     assert PYPROJECT["project"]["license"] == "Apache-2.0"
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_notice_covers_what_is_shipped_beside_code():
+    text = (ROOT / "NOTICE").read_text("utf-8")
+    pictures = [path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".png", ".svg")]
+
+    assert {"LICENSE", "NOTICE"} == set(PYPROJECT["project"]["license-files"])
+    assert all(f"docs/{_kind_of(name)}" in text for name in pictures), pictures
+    checkpoints = [path.name for path in (ROOT / "recsys" / "checkpoints").iterdir()]
+    assert all(f"recsys/checkpoints/{name}" in text for name in checkpoints), checkpoints
+
+
+def _kind_of(picture: str) -> str:
+    return "analyst-*.png" if picture.startswith("analyst-") else picture
+
+
+def test_extras_are_asked_for_by_the_name_of_the_package():
+    asked = re.compile(r"pip install ['\"]([\w-]+)\[")
+    sources = [path for floor in ("recsys", "training") for path in (ROOT / floor).rglob("*.py")]
+    names = {name for path in sources for name in asked.findall(path.read_text("utf-8"))}
+
+    assert names == {PYPROJECT["project"]["name"]} == {"recsys-images"}
+
+
+@pytest.mark.slow
+def test_the_wheel_has_its_licences_and_what_it_serves(tmp_path):
+    """What the index would get: built by the locked back end, without a network."""
+    built = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
+
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("recsys_images-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {re.sub(r"^[^/]+[.]dist-info/", "", name) for name in archive.namelist()}
+        metadata = next(name for name in archive.namelist() if name.endswith("/METADATA"))
+        told = archive.read(metadata).decode()
+    assert {"licenses/LICENSE", "licenses/NOTICE", "entry_points.txt"} <= names
+    assert "recsys/checkpoints/tiny/base/model.safetensors" in names
+    assert "storage/migrations/versions/0006_people_and_images.py" in names
+    assert "Name: recsys-images\n" in told
+    assert "Description-Content-Type: text/markdown\n" in told
 
 
 def test_no_file_names_a_path_of_one_machine():

@@ -47,7 +47,7 @@ def serve_page(address: str, flags: Mapping[str, object], *, opens_browser: bool
         Unavailable: if Streamlit is not installed.
     """
     if find_spec("streamlit") is None:
-        raise Unavailable("the page needs Streamlit: pip install 'recsys[analyst]'")
+        raise Unavailable("the page needs Streamlit: pip install 'recsys-images[analyst]'")
     command = page_command(address, opens_browser=opens_browser)
     sys.stdout.flush()
     os.execve(command[0], command, page_environment(flags))

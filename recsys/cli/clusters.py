@@ -90,7 +90,9 @@ def build(
                     min_size=min_size,
                 )
         except ModuleNotFoundError as error:
-            raise Failure(f"clusters need {error.name}: pip install 'recsys[cpu]'") from error
+            raise Failure(
+                f"clusters need {error.name}: pip install 'recsys-images[cpu]'"
+            ) from error
     if is_json:
         show_json(_run_shown(run))
         return

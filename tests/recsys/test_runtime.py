@@ -144,7 +144,7 @@ def test_a_driver_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Database, "__init__", missing)
     with (
         Runtime(Settings(database_url="postgresql://host/db")) as runtime,
-        pytest.raises(PreconditionFailed, match=r"pip install 'recsys\[postgres\]'"),
+        pytest.raises(PreconditionFailed, match=r"pip install 'recsys-images\[postgres\]'"),
     ):
         _ = runtime.database
 

@@ -25,6 +25,12 @@ _MEANING = {
     "baselines.linear.top1": "the best baseline: a linear taste fitted on each person's references",
 }
 
+LICENCE = """\
+Apache-2.0, like the project. The weights come from random numbers and from what this project's
+code makes: drawn scenes, captions from a small grammar, choices of synthetic users and a list of
+English words. No one else's weights, images or texts are in them, and nobody's data. NOTICE says
+the same of all that the package ships."""
+
 _CARD = """# The tiny preference scorer
 
 A small Idefics2 (the library's own classes and file format) with learnable preference tokens,
@@ -57,6 +63,10 @@ people.
 | figure | value | 95 % interval | what it is |
 |---|---|---|---|
 {rows}
+
+## Licence
+
+{licence}
 
 `make tiny` makes the checkpoint and these figures again.
 """
@@ -117,6 +127,7 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
         users=judged["n_users"],
         pairs=judged["n_pairs"],
         rows=figure_rows(figures),
+        licence=LICENCE,
     )
 
 

@@ -27,7 +27,7 @@ def missing(recipe: Recipe, *, memory_bytes: float, num_devices: int = 1) -> Ite
         yield "weights: name a base model with --base"
     is_quantised = "nf4" in (base.first.quantization, base.second.quantization)
     if is_quantised and find_spec("bitsandbytes") is None:
-        yield "bitsandbytes: pip install 'recsys[gpu]'"
+        yield "bitsandbytes: pip install 'recsys-images[gpu]'"
     if base.source is not None and not torch.cuda.is_available():
         yield f"CUDA: the run needs {num_devices} GPU(s), this machine has none"
     elif base.source is not None:

@@ -3,7 +3,8 @@
 import torch
 from safetensors.torch import save_file
 
-from training.fitting.card import count_parameters, figure_rows
+from recsys.scorer.checkpoint import find_checkpoint
+from training.fitting.card import LICENCE, count_parameters, figure_rows
 
 
 def test_rows_say_value_interval_and_meaning() -> None:
@@ -20,3 +21,8 @@ def test_parameters_of_all_weight_files_are_counted(tmp_path) -> None:
     save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, tmp_path / "base/x.safetensors")
     save_file({"c": torch.zeros(2)}, tmp_path / "y.safetensors")
     assert count_parameters(tmp_path) == 12 + 5 + 2
+
+
+def test_the_shipped_card_names_the_licence_of_the_weights() -> None:
+    card = (find_checkpoint("tiny") / "MODEL_CARD.md").read_text()
+    assert f"## Licence\n\n{LICENCE}\n" in card
