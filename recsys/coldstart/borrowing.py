@@ -123,7 +123,13 @@ class BorrowingScorer:
         # A second pass costs as much as the first: skip it where it would change nothing.
         is_same = prefix.own is self._nobody or blend[2] == 0
         nobody = own if is_same else self._margins(self._nobody, prompts, tokens)
-        return blended(blend, self._cold_start.features(tokens) @ prefix.taste, own, nobody)
+        return blended(blend, self.taste_logits_of(prefix, tokens), own, nobody)
+
+    def taste_logits_of(
+        self, prefix: BlendedPrefix, tokens: Float[Tensor, "C T D"]
+    ) -> Float[np.ndarray, " C"]:
+        """Return the logit by others' taste alone: the first term of the blend, unweighted."""
+        return np.asarray(self._cold_start.features(tokens) @ prefix.taste)
 
     def _margins(
         self, prefix: Prefix, prompts: Sequence[str], tokens: Float[Tensor, "C T D"]

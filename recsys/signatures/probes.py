@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recsys.scorer.attention import Normalisation, record_preference_attention
 from recsys.scorer.model import CandidateImage, PreferenceScorer
-from recsys.scorer.packing import Packed, pack
+from recsys.scorer.packing import SHARED, Packed, pack
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,8 @@ def probe_scores(
         features: of all users' reference images, user by user, liked before disliked.
         probes: the candidates.
     """
-    logits = scorer.logits(_packed(scorer, prompts, probes), _features(prompts, features, probes))
+    packed, tokens = packed_probes(scorer, prompts, features, probes)
+    logits = scorer.logits(packed, tokens)
     return (logits[..., 0] - logits[..., 1]).double().cpu().numpy()
 
 
@@ -82,29 +83,47 @@ def mean_attention(
     """As `probe_attention`, with gradients down to P_v."""
     count = scorer.config.num_preference_tokens
     with record_preference_attention(count, normalisation=normalisation) as record:
-        packed = _packed(scorer, prompts, probes)
-        scorer.logits(packed, _features(prompts, features, probes))
-    is_probe = (packed.segments > 0).to(record.layers[0])
-    share = is_probe / is_probe.sum(dim=1, keepdim=True)  # (B, L)
-    weights = record.stacked()[..., count:, :]  # (layers, B, H, L, K)
-    return torch.einsum("lbhqk,bq->blhk", weights, share)
+        packed, tokens = packed_probes(scorer, prompts, features, probes)
+        scorer.logits(packed, tokens)
+    layers = [layer[..., count:, :] for layer in record.layers]  # P_v looks too
+    return torch.stack([mean_over_probes(layer, packed) for layer in layers], dim=1)
 
 
-def _packed(scorer: PreferenceScorer, prompts: Sequence[Sequence[str]], probes: Probes) -> Packed:
+def packed_probes(
+    scorer: PreferenceScorer,
+    prompts: Sequence[Sequence[str]],
+    features: Float[Tensor, "N T D"],
+    probes: Probes,
+) -> tuple[Packed, Float[Tensor, "M T D"]]:
+    """Pack the probes behind each of B users' references: a row a user.
+
+    Args:
+        scorer, prompts, features, probes: as in `probe_scores`.
+
+    Returns:
+        The rows, and the references' and probes' image tokens in the order in which they stand
+        there: what `PreferenceScorer.logits` takes.
+    """
     candidates = [scorer.template.candidate(prompt) for prompt in probes.prompts]
-    return pack(
+    packed = pack(
         [scorer.template.prefix(each) for each in prompts],
         [candidates] * len(prompts),
         first_position=scorer.config.num_preference_tokens,
     )
-
-
-def _features(
-    prompts: Sequence[Sequence[str]], features: Tensor, probes: Probes
-) -> Float[Tensor, "N T D"]:
-    """References' and probes' image tokens, in the order in which they stand in the rows."""
     users = features.split([2 * len(each) for each in prompts])
-    return torch.cat([part for user in users for part in (user, probes.features)])
+    return packed, torch.cat([part for user in users for part in (user, probes.features)])
+
+
+def mean_over_probes(weights: Float[Tensor, "B H L K"], packed: Packed) -> Float[Tensor, "B H K"]:
+    """Average one layer's attention over the tokens of all probes of a row (Eq. 6).
+
+    Args:
+        weights: of each token on each preference token, any real number.
+        packed: the rows, of `packed_probes`.
+    """
+    is_probe = (packed.segments > SHARED).to(weights)
+    share = is_probe / is_probe.sum(dim=1, keepdim=True)  # (B, L)
+    return torch.einsum("bhqk,bq->bhk", weights, share)
 
 
 def encode_probes(scorer: PreferenceScorer, candidates: Sequence[CandidateImage]) -> Probes:

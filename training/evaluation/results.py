@@ -33,7 +33,7 @@ class Results:
     created_at: str
     seed: int
     num_references: int
-    by_table: Mapping[str, Any]
+    by_table: Mapping[str, object]
     notes: tuple[str, ...] = ()
 
     def of(self, table: ReportTable[R]) -> R | None:
@@ -79,8 +79,13 @@ def plain(value: Any) -> Any:
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Merge deep; what is null stays so where nothing but nulls would come into it."""
     for key, value in more.items():
         if isinstance(into.get(key), dict) and isinstance(value, dict):
             _merge(into[key], value)
-        else:
+        elif key not in into or not _is_nothing(value):
             into[key] = value
+
+
+def _is_nothing(value: Any) -> bool:
+    return isinstance(value, dict) and all(each is None for each in value.values())

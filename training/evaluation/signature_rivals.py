@@ -17,9 +17,9 @@ from torch.nn import functional
 from recsys.history import Pair
 from recsys.scorer.attention import Normalisation, attention_hook, attention_scores
 from recsys.scorer.model import PreferenceScorer
-from recsys.scorer.packing import SHARED, Packed, pack
+from recsys.scorer.packing import SHARED, Packed
 from recsys.signatures.orders import in_orders, mean_over_orders
-from recsys.signatures.probes import Probes
+from recsys.signatures.probes import Probes, mean_over_probes, packed_probes
 from training.data.features import Features
 
 AT_ONCE = 8
@@ -137,16 +137,10 @@ def _show_some(
 ) -> Shown:
     ordered = in_orders(users, num_orders)
     images = [features(_rows(each)) for each in ordered]
-    candidates = [scorer.template.candidate(prompt) for prompt in probes.prompts]
-    packed = pack(
-        [scorer.template.prefix([pair.prompt for pair in each]) for each in ordered],
-        [candidates] * len(ordered),
-        first_position=scorer.config.num_preference_tokens,
-    )
+    prompts = [[pair.prompt for pair in each] for each in ordered]
+    packed, tokens = packed_probes(scorer, prompts, torch.cat(images), probes)
     with _recorded(scorer, packed) as record:
-        logits = scorer.logits(
-            packed, torch.cat([part for each in images for part in (each, probes.features)])
-        )
+        logits = scorer.logits(packed, tokens)
     last = scorer.config.num_preference_tokens + (packed.segments == SHARED).sum(dim=1) - 1
     hidden = record.hidden[0]
     differences = [(each[0::2].mean(dim=0) - each[1::2].mean(dim=0)).flatten() for each in images]
@@ -170,8 +164,6 @@ def _rows(pairs: Sequence[Pair]) -> list[int]:
 def _recorded(scorer: PreferenceScorer, packed: Packed) -> Iterator[_Pass]:
     """Record a pass: three kinds of attention from the same scores, and hidden states."""
     record, count = _Pass(), scorer.config.num_preference_tokens
-    is_probe = (packed.segments > SHARED).float()
-    share = (is_probe / is_probe.sum(dim=1, keepdim=True)).to(scorer.backbone.device)
 
     def hook(layer: int, query: Tensor, key: Tensor, mask: Tensor, scale: float) -> None:
         asking, looking = query[:, :, count:].float(), mask[:, :, count:].float()
@@ -182,8 +174,7 @@ def _recorded(scorer: PreferenceScorer, packed: Packed) -> Iterator[_Pass]:
             "log_ratio": own - own.mean(dim=-1, keepdim=True),
         }
         for kind, weights in kinds.items():
-            averaged = torch.einsum("bhqk,bq->bhk", weights, share)
-            record.attention.setdefault(kind, []).append(averaged)
+            record.attention.setdefault(kind, []).append(mean_over_probes(weights, packed))
 
     def keep(module: object, inputs: object, output: object) -> None:
         record.hidden.append(output.last_hidden_state)  # type: ignore[attr-defined]

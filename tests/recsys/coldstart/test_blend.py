@@ -146,6 +146,21 @@ def test_the_model_is_run_no_oftener_than_there_is_something_to_learn(
         assert [id(each) for each in behind] == [id(each) for each in expected]
 
 
+def test_others_taste_alone_is_the_blend_that_weighs_nothing_else(
+    scorer, references, candidates, make_cold_start
+) -> None:
+    alone = make_cold_start((1.0, 0.0, 0.0))
+    borrowing = BorrowingScorer(scorer, alone)
+    prefix = borrowing.prefix(references[:1])
+    prompts = [each.prompt for each in candidates]
+    tokens = scorer.image_features([each.image for each in candidates])
+    found = borrowing.taste_logits_of(prefix, tokens)
+    assert found == pytest.approx(borrowing.logits_of(prefix, prompts, tokens), abs=1e-12)
+    assert found.std() > 1e-4
+    same = BorrowingScorer(scorer, make_cold_start(HALF)).taste_logits_of(prefix, tokens)
+    assert np.array_equal(found, same), "weights are of the blend"
+
+
 def test_no_candidates_no_scores(scorer, make_cold_start) -> None:
     borrowing = BorrowingScorer(scorer, make_cold_start(HALF))
     assert borrowing.score(borrowing.prefix([]), []).tolist() == []

@@ -10,6 +10,8 @@ from recsys.signatures.probes import (
     Probes,
     encode_probes,
     mean_attention,
+    mean_over_probes,
+    packed_probes,
     probe_attention,
     probe_scores,
 )
@@ -74,6 +76,19 @@ def test_packed_attention_is_the_mean_over_the_tokens_of_single_passes(
         expected = [attention_alone(scorer, user, candidates, normalisation) for user in users]
     assert attention.shape == (3, 2, 4, 3)
     np.testing.assert_allclose(attention, expected, **CLOSE)
+
+
+def test_a_mean_over_probes_is_over_each_of_their_tokens_and_no_other(
+    scorer, users, probes
+) -> None:
+    packed, tokens = packed_probes(scorer, *asked(scorer, users), probes)
+    num_images = sum(2 * len(user) + len(probes.prompts) for user in users)
+    assert tokens.shape[0] == num_images
+    weights = torch.rand(len(users), 4, packed.segments.shape[1], 3)
+    found = mean_over_probes(weights, packed)
+    for row, segments in enumerate(packed.segments):
+        expected = weights[row][:, segments > 0].mean(dim=1)
+        np.testing.assert_allclose(found[row], expected, **CLOSE)
 
 
 def test_each_user_reads_as_if_alone_whatever_the_order(scorer, users, probes) -> None:

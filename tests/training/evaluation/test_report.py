@@ -230,6 +230,7 @@ def test_what_is_not_there_is_null_or_left_out_as_it_was() -> None:
     assert bare["unseen"] == {}
     assert (bare["signatures"], bare["cold_start"]) == (None, None)
     assert as_json(results(cold_start=COLD_START))["cold_start"]["onboarding"] is None
+    assert list(as_json(results(first_questions=FIRST_QUESTIONS))["cold_start"]) == ["onboarding"]
     assert as_json(results(signatures=NotMeasured("why not")))["signatures"] == {"why": "why not"}
     assert not {"seen", "seen_minus_unseen", "world", "by_references"} & set(bare)
     assert not {"order", "calibration", "attention"} & set(bare)

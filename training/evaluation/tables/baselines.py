@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from training.baselines.registry import WEIGHTED, WeightsMissing
 from training.baselines.unweighted import without_weights
@@ -107,7 +106,7 @@ def compared_row(name: str, top1: Figure, less: Figure, opposed: Figure | None) 
     )
 
 
-def layout(result: Baselines | None) -> Mapping[str, Any]:
+def layout(result: Baselines | None) -> Mapping[str, object]:
     """The figures by name, and what is missing beside them."""
     if result is None:
         return {"baselines": {}, "missing": []}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from recsys.counts import counted
 from training.evaluation.answers import margins, pair_scores, top1
@@ -63,7 +62,7 @@ def section(result: ByReferences) -> Section:
     return Section("By number of references", [*parts, figure_grid("reference pairs", rows)])
 
 
-def layout(result: ByReferences | None) -> Mapping[str, Any]:
+def layout(result: ByReferences | None) -> Mapping[str, object]:
     """Ours under a key of its own, the best possible among the world's bounds."""
     if result is None:
         return {}

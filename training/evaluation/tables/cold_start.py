@@ -7,7 +7,6 @@ posterior given them and the population) stands beside: no method can pass it on
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -138,9 +137,9 @@ def section(result: ColdStartFigures) -> Section:
     return Section("Cold start", [sentence, grid])
 
 
-def layout(result: ColdStartFigures | None) -> Mapping[str, Any]:
-    """Null where nobody is left to borrow from; first questions come in later."""
-    return {"cold_start": None if result is None else {"onboarding": None, **vars(result)}}
+def layout(result: ColdStartFigures | None) -> Mapping[str, object]:
+    """Null where nobody is left to borrow from."""
+    return {"cold_start": result}
 
 
 def _fit(judge: Judge) -> Lent | None:
@@ -159,7 +158,11 @@ def _fit(judge: Judge) -> Lent | None:
 
 
 def _lenders(table: PairTable, judged: Samples, *, seed: int) -> tuple[tuple[Pair, ...], ...]:
-    """What `recsys coldstart fit` would read of everybody else."""
+    """Of each of the others the pairs that `recsys coldstart fit` would read of them.
+
+    Where they are more than `MOST_LENDERS`, the judgement's seed draws them; `fit`, which reads
+    storage page by page, draws others by a seed of its own.
+    """
     others = [user for user, pairs in table.pairs.items() if pairs and user not in judged]
     order = np.random.default_rng([seed, 42]).permutation(len(others))[:MOST_LENDERS]
     return tuple(select(table.pairs[others[index]], MAX_PAIRS) for index in order)
@@ -209,7 +212,7 @@ def _rights(
         tokens = features(asked)
         for rights, logits in (
             (alone, scorer.margins_of(prefix.own, prompts, tokens).numpy()),
-            (classes, cold_start.features(tokens) @ prefix.taste),
+            (classes, borrowing.taste_logits_of(prefix, tokens)),
             (both, borrowing.logits_of(prefix, prompts, tokens)),
         ):
             rights[user] = accuracy(logits[0::2] - logits[1::2])

@@ -10,7 +10,7 @@ N numbers of answers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -111,9 +111,9 @@ def section(result: FirstQuestionFigures) -> Section:
     )
 
 
-def layout(result: FirstQuestionFigures | None) -> Mapping[str, Any]:
-    """Inside cold start's results."""
-    return {} if result is None else {"cold_start": {"onboarding": result}}
+def layout(result: FirstQuestionFigures | None) -> Mapping[str, object]:
+    """Inside cold start's results; null there where it was not measured."""
+    return {"cold_start": {"onboarding": result}}
 
 
 def judge_first_questions(

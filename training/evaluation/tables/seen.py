@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from training.evaluation.answers import top1, unpaired_difference
 from training.evaluation.judge import Judge
@@ -44,7 +43,7 @@ def section(result: Seen) -> Section:
     return Section("Users learned from", [figure_grid("figure", rows, caption=caption)])
 
 
-def layout(result: Seen | None) -> Mapping[str, Any]:
+def layout(result: Seen | None) -> Mapping[str, object]:
     """Two keys of their own."""
     if result is None:
         return {}
