@@ -375,6 +375,31 @@ def test_a_name_given_twice_is_seen():
     assert shared_names(once) == []
 
 
+def told_callbacks(path: str, source: str) -> list[str]:
+    """One word for it: a callback that follows work is a parameter or field `progress`."""
+    names = [
+        (node.lineno, node.arg if isinstance(node, ast.arg) else node.target.id)
+        for node in ast.walk(ast.parse(source, path))
+        if isinstance(node, ast.arg)
+        or (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name))
+    ]
+    return [f"{path}:{line}: {name}" for line, name in names if name == "tell"]
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_callbacks_that_follow_work_have_one_name(floor):
+    modules = list((ROOT / floor).rglob("*.py"))
+    assert modules
+    assert [each for path in modules for each in told_callbacks(str(path), path.read_text())] == []
+
+
+def test_a_callback_of_another_name_is_seen():
+    field = "class Judge:\n    tell: Callable[[str], None]\n"
+    assert told_callbacks("a.py", "def f(*, tell=print): ...") == ["a.py:1: tell"]
+    assert told_callbacks("a.py", field) == ["a.py:2: tell"]
+    assert told_callbacks("a.py", "def f(*, progress=print): ...") == []
+
+
 def test_generated_code_has_no_package_that_shadows_another():
     """A folder `proto` that is a package would shadow proto-plus for everyone who installs both."""
     assert not list((ROOT / "proto").rglob("__init__.py"))

@@ -94,7 +94,7 @@ def waiting(what: str) -> Iterator[None]:
 def _lines(what: str, total: int, began: float) -> Callable[[int], None]:
     printed_at = began
 
-    def tell(done: int) -> None:
+    def progress(done: int) -> None:
         nonlocal printed_at
         now = time.monotonic()
         if now - printed_at < LINE_EVERY_S:
@@ -106,7 +106,7 @@ def _lines(what: str, total: int, began: float) -> Callable[[int], None]:
             f"{done:,} of {total:,} {what.lower()}, {rate}, {left / 60:.0f} min left", err=True
         )
 
-    return tell
+    return progress
 
 
 def _rate(what: str, done: int, began: float) -> str:

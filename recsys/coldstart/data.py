@@ -65,7 +65,7 @@ def token_reader(
     scorer: PreferenceScorer,
     reader: ImageReader,
     images: Sequence[str],
-    tell: Callable[[int], None] = lambda num_read: None,
+    progress: Callable[[int], None] = lambda num_read: None,
 ) -> Callable[[Sequence[int]], Tensor]:
     """Return a function from rows to image tokens (N, T, D).
 
@@ -73,14 +73,14 @@ def token_reader(
         scorer: encodes the images.
         reader: reads the images.
         images: SHA-256 of each row.
-        tell: called with the number of images of each call.
+        progress: called with the number of images of each call.
     """
 
     @torch.no_grad()
     def read(rows: Sequence[int]) -> Tensor:
         pixels = [reader.read(images[row]) for row in rows]
         tokens = scorer.image_features(pixels)
-        tell(len(rows))
+        progress(len(rows))
         return tokens
 
     return read

@@ -61,7 +61,7 @@ def fit_cold_start(
     read_tokens: ReadTokens,
     *,
     seed: int = 0,
-    tell: Callable[[str], None] = lambda what: None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[ColdStart, FitReport]:
     """Fit for one model version and one population.
 
@@ -70,7 +70,7 @@ def fit_cold_start(
         histories: each user's pairs, at least one each.
         read_tokens: of their images.
         seed: decides who is held out, and all draws.
-        tell: called with the name of each step.
+        progress: called with the name of each step.
 
     Raises:
         ValueError: if fewer than four users have pairs.
@@ -85,12 +85,12 @@ def fit_cold_start(
     people = [people[index] for index in rng.permutation(len(people))]
     num_held_out = max(2, int(HELD_OUT * len(people)))
     held_out, learned = people[:num_held_out], people[num_held_out:]
-    tell("reading images")
+    progress("reading images")
     mean, components = _principal_components(learned, read_tokens, rng)
     table = _FeatureTable(mean, components, read_tokens)
-    tell("fitting classes")
+    progress("fitting classes")
     classes, log_likelihoods = _choose_classes(table, learned, held_out, seed=seed)
-    tell("fitting the blend")
+    progress("fitting the blend")
     blends = _fit_blends(scorer, table, classes, held_out[:MAX_JUDGES], rng)
     final = fit_classes(*table.stacked(people), num_classes=len(classes.shares), seed=seed)
     report = FitReport(len(people), sum(map(len, people)), len(final.shares), log_likelihoods)

@@ -27,7 +27,7 @@ class ChoiceWriter:
         store: where choices go.
         kind: of the source, e.g. "pairs"; choices get the source "import:pairs".
         inspect: checks images; a ValueError leaves the row out.
-        progress: told the rows done after each transaction.
+        progress: called with the rows done after each transaction.
     """
 
     def __init__(

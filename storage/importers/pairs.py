@@ -52,7 +52,7 @@ def import_pairs(
         directory: holds exactly one of pairs.csv, pairs.jsonl and pairs.parquet.
         store: where choices go.
         inspect: checks images; a ValueError leaves the row out.
-        progress: told the rows done after each transaction.
+        progress: called with the rows done after each transaction.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no such file in it.

@@ -49,7 +49,7 @@ def import_pickapic(
         files: Parquet files, read in this order, none twice.
         store: where choices go.
         inspect: checks images; a ValueError leaves the row out.
-        progress: told the rows done after each transaction.
+        progress: called with the rows done after each transaction.
 
     Raises:
         FileNotFoundError: if a file is not there; nothing is stored.

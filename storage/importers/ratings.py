@@ -61,7 +61,7 @@ def import_ratings(
             Without a column `question` all count.
         seed: of `any_prompt`.
         inspect: checks images; a ValueError leaves out the ratings of that image.
-        progress: told the rows done after each transaction.
+        progress: called with the rows done after each transaction.
 
     Raises:
         ValueError: if `disliked_max` is not below `liked_min`.

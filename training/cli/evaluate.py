@@ -125,11 +125,11 @@ def evaluate(
     console = open_console(threads)
     with Runtime(settings) as runtime, failing_in_a_sentence():
         known = truth or truth_beside(runtime)
-        with _measuring(console) as tell:
+        with _measuring(console) as progress:
             results = run(
                 checkpoint,
                 runtime.store,
-                tell=tell,
+                progress=progress,
                 num_pairs=num_pairs,
                 most_users=most_users,
                 users=read_users(users_file) if users_file else None,

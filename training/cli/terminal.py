@@ -49,20 +49,20 @@ def open_console(threads: int | None) -> "Console":
 
 
 @contextmanager
-def telling(console: "Console | None" = None) -> Iterator[Callable[[str, int, int], None]]:
+def showing_progress(console: "Console | None" = None) -> Iterator[Callable[[str, int, int], None]]:
     """Show a progress bar for each stage; yields what to call with stage, done and total."""
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=console or Console(stderr=True)) as progress:
+    with Progress(console=console or Console(stderr=True)) as display:
         bars: dict[str, Any] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
+        def progress(what: str, done: int, total: int) -> None:
             if what not in bars:
-                bars[what] = progress.add_task(what, total=total)
-            progress.update(bars[what], completed=done)
+                bars[what] = display.add_task(what, total=total)
+            display.update(bars[what], completed=done)
 
-        yield tell
+        yield progress
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import click
 from recsys.cli.invocation import read_settings
 from recsys.cli.output import show_table
 from recsys.runtime import Runtime
-from training.cli.terminal import FILE, SEED, telling, truth_beside
+from training.cli.terminal import FILE, SEED, showing_progress, truth_beside
 
 
 @click.group()
@@ -57,7 +57,7 @@ def create(num_users: int, seed: int, population: int, choices: int, truth: Path
     """
     from training.world.population import create_world
 
-    with Runtime(read_settings(), creates=True) as runtime, telling() as tell:
+    with Runtime(read_settings(), creates=True) as runtime, showing_progress() as progress:
         path = truth or truth_beside(runtime)
         path.parent.mkdir(parents=True, exist_ok=True)
         report = create_world(
@@ -67,7 +67,7 @@ def create(num_users: int, seed: int, population: int, choices: int, truth: Path
             population_seed=population,
             num_choices=choices,
             truth_path=path,
-            progress=tell,
+            progress=progress,
         )
     rows = [(name.removeprefix("num_"), value) for name, value in asdict(report).items()]
     show_table(["property", "number"], rows)

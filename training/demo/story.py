@@ -23,7 +23,7 @@ from recsys.images.decode import decode
 from recsys.ranking.candidates import Candidate, Ranking
 from recsys.scorer.borrowed import NOTHING_BORROWED
 from storage.histories import HistoryStore
-from training.cli.terminal import telling
+from training.cli.terminal import showing_progress
 from training.demo.commands import DemoStorage, learn, run, show_next
 from training.demo.people import Cast, Person, agreement, rated_cast, synthetic_cast
 from training.world.contact_sheet import LIKED, PASSED_OVER, SheetRow, Tile, contact_sheet, save_png
@@ -96,7 +96,7 @@ def _people(data: Path | None, store: HistoryStore, folder: Path, console: Conso
                 return rated_cast(data, store, folder)
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
-    with telling(console) as progress:
+    with showing_progress(console) as progress:
         return synthetic_cast(store, folder, progress=progress)
 
 

@@ -23,7 +23,7 @@ def evaluate(
     checkpoint: str | Path,
     store: HistoryStore,
     *,
-    tell: Callable[[str], None] = lambda what: None,
+    progress: Callable[[str], None] = lambda what: None,
     num_pairs: int = 8,
     most_users: int | None = None,
     users: Collection[str] | None = None,
@@ -40,7 +40,7 @@ def evaluate(
     Args:
         checkpoint: folder, or the name of a shipped one.
         store: the users' choices, and the keys that tell whom the checkpoint learned from.
-        tell: called with what is being measured.
+        progress: called with what is being measured.
         num_pairs: pairs asked of each user, at most.
         most_users: so many unseen and seen users, drawn by the seed; all by default.
         users: judge these alone.
@@ -59,7 +59,7 @@ def evaluate(
     """
     folder = find_checkpoint(checkpoint)
     scorer = load_scorer(folder)
-    tell("reading choices")
+    progress("reading choices")
     table = read_pair_table(store)
     record = read_trained_on(folder, store.keys.known())
     asked = ask(
@@ -84,7 +84,7 @@ def evaluate(
         weights=weights,
         against=against or {},
         seed=seed,
-        tell=tell,
+        progress=progress,
     )
     return Results(
         checkpoint=folder.name,

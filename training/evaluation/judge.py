@@ -50,7 +50,7 @@ class Judge:
         against: other checkpoints by name, for the ablations.
         seed: of the controls, of other random draws and of the intervals of opposed pairs; other
             intervals are always drawn with seed 0.
-        tell: called with what is being measured, as work goes on.
+        progress: called with what is being measured, as work goes on.
     """
 
     asked: Asked
@@ -63,7 +63,7 @@ class Judge:
     weights: Path | None = None
     against: Mapping[str, str | Path] = field(default_factory=dict)
     seed: int = 0
-    tell: Callable[[str], None] = lambda what: None
+    progress: Callable[[str], None] = lambda what: None
     _once: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -93,7 +93,7 @@ class Judge:
         """
 
         def ask() -> dict[str, npt.NDArray[np.float64]]:
-            self.tell("opposed pairs" if part == "opposed_sides" else f"{part} users")
+            self.progress("opposed pairs" if part == "opposed_sides" else f"{part} users")
             return pair_scores(self.ours, getattr(self.asked, part))
 
         return self.once(part, ask)
@@ -110,7 +110,7 @@ class Judge:
 
     def compare(self, other: Predictor) -> Compared:
         """Ask another predictor the same questions, of unseen users."""
-        self.tell(other.name.replace("_", " "))
+        self.progress(other.name.replace("_", " "))
         theirs = margins(pair_scores(other, self.asked.unseen))
         opposed = None
         if self.asked.opposed:

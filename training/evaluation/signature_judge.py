@@ -27,7 +27,7 @@ MOST_FOLLOWED = 100
 """Users whose signatures are read again in other orders and from fewer choices, at most."""
 
 NUM_REORDERED = 2
-TELL_EVERY = 8
+PROGRESS_EVERY = 8
 DRIFT_COUNTS = (2, 4, 8, 16, 24)
 
 Both = tuple[RivalVectors, RivalVectors]
@@ -42,14 +42,14 @@ class SignatureJudge:
         readers: the checkpoint's, by readout; what it ships is among them.
         features: image tokens of the histories' rows.
         cuts: of each judged user.
-        tell: called with what is being measured.
+        progress: called with what is being measured.
     """
 
     scorer: PreferenceScorer
     readers: Mapping[Readout, SignatureReader]
     features: Features
     cuts: Mapping[str, Cut]
-    tell: Callable[[str], None] = lambda what: None
+    progress: Callable[[str], None] = lambda what: None
     _read: dict[tuple[Readout, Pairs], np.ndarray] = field(default_factory=dict)
 
     @property
@@ -75,7 +75,7 @@ class SignatureJudge:
                 self.features,
                 self.shipped.probes,
                 num_orders=self.shipped.num_orders,
-                tell=self._counting(f"rivals of {name} halves", len(users)),
+                progress=self._counting(f"rivals of {name} halves", len(users)),
             )
             for name, users in halves.items()
         )
@@ -116,19 +116,19 @@ class SignatureJudge:
         self, users: Sequence[Pairs], what: str, readout: Readout = READOUTS[0]
     ) -> RivalVectors:
         """As served, each set of references read once."""
-        tell = self._counting(f"signatures: {what}", len(users))
+        progress = self._counting(f"signatures: {what}", len(users))
         for done, pairs in enumerate(users, start=1):
             if (readout, pairs) not in self._read:
                 rows = [row for pair in pairs for row in (pair.liked, pair.disliked)]
                 self._read[readout, pairs] = self.readers[readout].read_tokens(
                     [pair.prompt for pair in pairs], self.features(rows)
                 )
-            if done % TELL_EVERY == 0 or done == len(users):
-                tell(done)
+            if done % PROGRESS_EVERY == 0 or done == len(users):
+                progress(done)
         return np.stack([self._read[readout, pairs] for pairs in users]).astype(np.float64)
 
     def _counting(self, what: str, count: int) -> Callable[[int], None]:
-        return lambda done: self.tell(f"{what}, {done} of {count}")
+        return lambda done: self.progress(f"{what}, {done} of {count}")
 
 
 def open_judge(
@@ -136,7 +136,7 @@ def open_judge(
     folder: Path,
     features: Features,
     cuts: Mapping[str, Cut],
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> SignatureJudge:
     """A judge with what is shipped, and the attention signature where the checkpoint has one.
 
@@ -145,7 +145,7 @@ def open_judge(
         folder: the checkpoint, with a signature part.
         features: image tokens of the histories' rows.
         cuts: of each judged user.
-        tell: called with what is being measured.
+        progress: called with what is being measured.
 
     Raises:
         CheckpointRefused: if the signature part is damaged.
@@ -153,4 +153,4 @@ def open_judge(
     readers = {READOUTS[0]: load_signature_reader(folder, scorer)}
     with suppress(CheckpointRefused):  # its table has one row less
         readers["attention"] = load_signature_reader(folder, scorer, readout="attention")
-    return SignatureJudge(scorer, readers, features, cuts, tell)
+    return SignatureJudge(scorer, readers, features, cuts, progress)

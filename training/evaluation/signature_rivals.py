@@ -55,7 +55,7 @@ def show(
     probes: Probes,
     *,
     num_orders: int = 1,
-    tell: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Shown:
     """Read all that rivals are made of, some users at a time.
 
@@ -65,13 +65,13 @@ def show(
         features: image tokens of their rows.
         probes: everybody's.
         num_orders: re-orderings that are averaged; the first is as given.
-        tell: called with the users done so far.
+        progress: called with the users done so far.
     """
     shown: list[Shown] = []
     for start in range(0, len(users), AT_ONCE):
         chunk = users[start : start + AT_ONCE]
         shown.append(_show_some(scorer, chunk, features, probes, num_orders))
-        tell(start + len(chunk))
+        progress(start + len(chunk))
     kinds = shown[0].attention
     return Shown(
         np.concatenate([each.scores for each in shown]),

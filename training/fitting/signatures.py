@@ -150,7 +150,12 @@ def fit_signatures(
     check_enough(len(first))
     one, other = (
         read_all(
-            scorer, half, features, probes, num_orders=recipe.num_orders, tell=_bar(console, what)
+            scorer,
+            half,
+            features,
+            probes,
+            num_orders=recipe.num_orders,
+            progress=_bar(console, what),
         )
         for half, what in ((first, "reading first halves"), (second, "reading second halves"))
     )
@@ -201,7 +206,7 @@ def read_all(
     *,
     num_orders: int = 1,
     normalisation: Normalisation = "log_ratio",
-    tell: Callable[[Sequence[Half]], Sequence[Half]] = lambda chunks: chunks,
+    progress: Callable[[Sequence[Half]], Sequence[Half]] = lambda chunks: chunks,
 ) -> Readings:
     """Readings of many users, some at a time.
 
@@ -212,12 +217,12 @@ def read_all(
         probes: everybody's.
         num_orders: re-orderings that are averaged; the first is as given.
         normalisation: of attention.
-        tell: passes the chunks on, to show progress.
+        progress: passes the chunks on, to show progress.
     """
     has_tokens = scorer.config.num_preference_tokens > 0
     scores, attention = [], []
     chunks = [users[start : start + AT_ONCE] for start in range(0, len(users), AT_ONCE)]
-    for chunk in tell(chunks):
+    for chunk in progress(chunks):
         rows = in_orders(chunk, num_orders)
         prompts = [[pair.prompt for pair in order] for order in rows]
         tokens = features([row for order in rows for p in order for row in (p.liked, p.disliked)])

@@ -98,7 +98,9 @@ def create_world(
         )
         # Before the first choice: whatever an interruption leaves in storage, its truth is known.
         write_truth(_with_images(truth, gallery), truth_path)
-        return _let_choose(store, truth, gallery, seed=seed, num_choices=num_choices, tell=progress)
+        return _let_choose(
+            store, truth, gallery, seed=seed, num_choices=num_choices, progress=progress
+        )
 
 
 def _check(num_users: int, num_choices: int, num_prompts: int, images_per_prompt: int) -> None:
@@ -151,7 +153,7 @@ def _let_choose(
     *,
     seed: int,
     num_choices: int,
-    tell: WorldProgress,
+    progress: WorldProgress,
 ) -> WorldReport:
     num_stored = num_repeated = 0
     known: set[str] = set()  # images that storage has for certain
@@ -171,7 +173,7 @@ def _let_choose(
                 known.update(images)
             num_repeated += appended.repeated
             num_stored += not appended.repeated
-        tell("people", chunk.stop, num_users)
+        progress("people", chunk.stop, num_users)
     return WorldReport(num_users, gallery.digests[..., 0].size, num_stored, num_repeated)
 
 

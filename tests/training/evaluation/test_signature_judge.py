@@ -231,7 +231,7 @@ def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -
         features,
         list(histories.pairs),
         truth=truth_of(histories),
-        tell=messages.append,
+        progress=messages.append,
     )
     names = "shipped attention attention_eq6 attention_full attention_log_ratio probe_scores"
     names += " image_difference last_hidden posterior shipped_whole"

@@ -37,7 +37,7 @@ def measure(judge: Judge) -> tuple[Attention, ...] | None:
     samples = judge.asked.unseen or judge.asked.seen
     if not samples or judge.scorer.config.num_preference_tokens == 0:
         return None
-    judge.tell("attention")
+    judge.progress("attention")
     few = dict(list(samples.items())[:NUM_USERS])
     first = next(iter(few.values())).pairs[0]
     candidate = CandidateRow(first.liked, first.prompt)

@@ -129,7 +129,7 @@ def _weighted(judge: Judge, missing: list[Missing]) -> Iterator[Predictor]:
 
     Args:
         judge: with the folder of weights.
-        missing: is told which ones are not there, and why.
+        missing: receives those that are not there, and why.
     """
     for name, load in WEIGHTED.items():
         try:

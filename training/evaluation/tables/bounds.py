@@ -31,7 +31,7 @@ def measure(judge: Judge) -> Bounds | None:
     asked, truth = judge.asked, judge.truth_of(judge.asked.unseen)
     if truth is None or not asked.unseen:
         return None
-    judge.tell("the world's bounds")
+    judge.progress("the world's bounds")
     own = {user: accuracy(each) for user, each in judge.own_margins("unseen").items()}
     figures = world_figures(own, asked.unseen, asked.table, truth, seed=judge.seed)
     return Bounds(**figures)

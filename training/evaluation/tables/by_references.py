@@ -37,13 +37,13 @@ def measure(judge: Judge) -> ByReferences | None:
     most = max(len(sample.references) for sample in asked.unseen.values())
     ours = {}
     for count in (each for each in REFERENCE_COUNTS if each <= most):
-        judge.tell(counted(count, "reference"))
+        judge.progress(counted(count, "reference"))
         ours[str(count)] = top1(
             margins(pair_scores(judge.ours, with_references(asked.unseen, count)))
         )
     best, truth = None, judge.truth_of(asked.unseen)
     if truth is not None:
-        judge.tell("best possible by number of references")
+        judge.progress("best possible by number of references")
         best = best_by_references(
             asked.unseen, asked.table, truth, REFERENCE_COUNTS, seed=judge.seed
         )

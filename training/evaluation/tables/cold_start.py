@@ -100,7 +100,7 @@ def measure(judge: Judge) -> ColdStartFigures | None:
         return None
     by_references = {}
     for count in (each for each in COUNTS if each <= judge.scorer.config.num_references):
-        judge.tell(f"cold start: {count} own references")
+        judge.progress(f"cold start: {count} own references")
         by_references[str(count)] = _ways(judge, borrowed, count)
     report = borrowed.report
     return ColdStartFigures(
@@ -152,7 +152,7 @@ def _fit(judge: Judge) -> Lent | None:
         lenders,
         judge.features,
         seed=judge.seed,
-        tell=lambda what: judge.tell(f"cold start: {what}"),
+        progress=lambda what: judge.progress(f"cold start: {what}"),
     )
     return Lent(judged, lenders, cold_start, report)
 

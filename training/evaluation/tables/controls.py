@@ -37,7 +37,7 @@ def measure(judge: Judge) -> Controls | None:
         return None
 
     def answers(what: str, changed: Samples) -> Margins:
-        judge.tell(what)
+        judge.progress(what)
         return margins(pair_scores(judge.ours, changed))
 
     random = judge.asked.random

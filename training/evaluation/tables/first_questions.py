@@ -82,7 +82,7 @@ def measure(judge: Judge) -> FirstQuestionFigures | None:
     truth = None if borrowed is None else judge.truth_of(borrowed.judged)
     if borrowed is None or truth is None:
         return None
-    judge.tell("cold start: first questions")
+    judge.progress("cold start: first questions")
     return judge_first_questions(
         borrowed.cold_start,
         borrowed.lenders,

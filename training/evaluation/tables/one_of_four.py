@@ -22,7 +22,7 @@ def measure(judge: Judge) -> OneOfFourFigures | None:
     """Ask one question of each unseen user who passed over three images."""
     if not judge.asked.of_four:
         return None
-    judge.tell("one of four")
+    judge.progress("one of four")
     return OneOfFourFigures(**top_of_four(judge.ours, judge.asked.of_four))
 
 

@@ -33,7 +33,7 @@ def measure(judge: Judge) -> ReferenceOrder | None:
     """Ask the unseen users' questions behind every order."""
     if not judge.asked.unseen:
         return None
-    judge.tell("re-orderings")
+    judge.progress("re-orderings")
     averaged = Averaged(judge.ours, num_orders=NUM_ORDERS, seed=judge.seed)
     spreads, answers = [], {}
     for user, sample in judge.asked.unseen.items():

@@ -142,7 +142,7 @@ def measure(judge: Judge) -> Signatures | NotMeasured:
         list(judge.asked.unseen),
         truth=judge.truth,
         seed=judge.seed,
-        tell=judge.tell,
+        progress=judge.progress,
     )
 
 
@@ -155,7 +155,7 @@ def judge_signatures(
     *,
     truth: WorldTruth | None = None,
     seed: int = 0,
-    tell: Callable[[str], None] = lambda what: None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> Signatures | NotMeasured:
     """Judge a checkpoint's signatures.
 
@@ -167,7 +167,7 @@ def judge_signatures(
         users: who is judged: users never learned from.
         truth: of a synthetic world; used where it knows all users.
         seed: decides how histories are shuffled, and bootstrap draws.
-        tell: called with what is being measured.
+        progress: called with what is being measured.
 
     Raises:
         CheckpointRefused: if the signature part is damaged.
@@ -180,12 +180,12 @@ def judge_signatures(
             f"at least {FEWEST_USERS} users never learned from must have four choices that"
             f" pass something over, got {len(cuts)}"
         )
-    judge = open_judge(scorer, folder, features, cuts, tell)
+    judge = open_judge(scorer, folder, features, cuts, progress)
     vectors = judge.table()
     is_known = truth is not None and of_this_world(_samples(cuts), table, truth)
     if truth is None or not is_known:
         return _other_halves(judge, vectors, seed=seed)
-    tell("signatures: the best possible")
+    progress("signatures: the best possible")
     vectors[CEILING] = posterior_tastes(cuts, table, truth, seed=seed)
     one = {name: first for name, (first, _) in vectors.items()} | {WHOLE: judge.whole()}
     return _with_tastes(_other_halves(judge, vectors, seed=seed), one, cuts, truth, seed=seed)
