@@ -242,7 +242,7 @@ SLIPS = {
     upward_imports: [
         ("storage/blobs.py", "import recsys"),
         ("storage/blobs.py", "from recsys.errors import NotFound"),
-        ("storage/importers/pairs.py", "def f():\n    import training.world.population"),
+        ("storage/importers/pairs.py", "def f():\n    import training.world.creation"),
         ("recsys/cli/main.py", "from training import cli"),
         ("recsys/cli/main.py", "importlib.import_module('training.cli.train')"),
         ("recsys/cli/main.py", "__import__('training')"),
@@ -283,7 +283,7 @@ HONEST = {
         ("training/data/splits.py", "from training.data.samples import PairTable"),
     ],
     upward_imports: [
-        ("training/world/population.py", "from recsys.images.decode import decode\nimport storage"),
+        ("training/world/creation.py", "from recsys.images.decode import decode\nimport storage"),
         ("recsys/ranking/ranker.py", "import storage.records\nimport recsysx, trainings"),
         ("recsys/cli/main.py", "from importlib.metadata import entry_points"),
     ],

@@ -13,7 +13,7 @@ from training.evaluation.evaluate import evaluate
 from training.evaluation.tables import controls, main_figures
 from training.evaluation.tables.registry import TABLES
 from training.fitting.card import count_parameters
-from training.world.population import create_world
+from training.world.creation import create_world
 
 FOLDER = Path(recsys.__file__).parent / "checkpoints" / DEFAULT_CHECKPOINT
 

@@ -18,6 +18,7 @@ from training.cli.terminal import (
     FOLDER,
     SEED,
     THREADS,
+    RenamedOption,
     failing_in_a_sentence,
     open_console,
     truth_beside,
@@ -58,8 +59,9 @@ def _named_folders(
 )
 @click.option(
     "--pairs-per-user",
-    "--targets",
     "num_pairs",
+    cls=RenamedOption,
+    former="--targets",
     type=click.IntRange(1),
     default=8,
     show_default=True,

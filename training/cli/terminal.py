@@ -30,6 +30,24 @@ THREADS = click.option(
 )
 
 
+class RenamedOption(click.Option):
+    """An option that is also taken by its former name, which no help shows.
+
+    Args:
+        former: the name, with its dashes.
+    """
+
+    def __init__(self, *args: Any, former: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._former = former
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser know both names; of options given twice the last counts, as always."""
+        shown, self.opts = self.opts, [*self.opts, self._former]
+        super().add_to_parser(parser, ctx)
+        self.opts = shown
+
+
 def truth_beside(runtime: "Runtime") -> Path:
     """Return the file of true tastes: beside the embedded database, or in the data folder."""
     from recsys.settings import data_folder

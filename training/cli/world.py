@@ -8,7 +8,7 @@ import click
 from recsys.cli.invocation import read_settings
 from recsys.cli.output import show_table
 from recsys.runtime import Runtime
-from training.cli.terminal import FILE, SEED, showing_progress, truth_beside
+from training.cli.terminal import FILE, SEED, RenamedOption, showing_progress, truth_beside
 
 
 @click.group()
@@ -33,7 +33,10 @@ def world() -> None:
     help="Seed of users, images and choices.",
 )
 @click.option(
-    "--population",
+    "--communities",
+    "communities_seed",
+    cls=RenamedOption,
+    former="--population",
     type=click.IntRange(0),
     default=0,
     show_default=True,
@@ -49,13 +52,15 @@ def world() -> None:
 @click.option(
     "--truth", type=FILE, help="File for the true tastes; beside the database by default."
 )
-def create(num_users: int, seed: int, population: int, choices: int, truth: Path | None) -> None:
+def create(
+    num_users: int, seed: int, communities_seed: int, choices: int, truth: Path | None
+) -> None:
     """Draw images, let synthetic users choose, and import their choices.
 
     The true tastes are written to a file of their own, which only evaluation reads. To resume an
     interrupted run, run the same command again: no choice is stored twice.
     """
-    from training.world.population import create_world
+    from training.world.creation import create_world
 
     with Runtime(read_settings(), creates=True) as runtime, showing_progress() as progress:
         path = truth or truth_beside(runtime)
@@ -64,7 +69,7 @@ def create(num_users: int, seed: int, population: int, choices: int, truth: Path
             runtime.store,
             num_users=num_users,
             seed=seed,
-            population_seed=population,
+            communities_seed=communities_seed,
             num_choices=choices,
             truth_path=path,
             progress=progress,

@@ -21,8 +21,8 @@ from recsys.images.decode import inspect
 from recsys.ranking.candidates import Candidate
 from storage.histories import HistoryStore
 from storage.importers.ratings import import_ratings
+from training.world.creation import create_world
 from training.world.gallery import WorldProgress
-from training.world.population import create_world
 from training.world.render import encode_jpeg, render
 from training.world.scenes import attributes, prompt_text, sample_prompt, sample_scene
 from training.world.sheet import describe_taste

@@ -24,8 +24,8 @@ def world_accuracies(
 ) -> dict[str, dict[str, float]]:
     """How many of each user's pairs three oracles rank correctly.
 
-    `known_taste` knows each taste, `best_possible` the population and the same references
-    (posterior over users), `average_taste` the population alone.
+    `known_taste` knows each taste, `best_possible` the communities and the same references
+    (posterior over users), `average_taste` the communities alone.
 
     Args:
         samples: of users of this world.
@@ -42,12 +42,12 @@ def world_accuracies(
         pairs = _attributes(table, truth, sample)
         rng = np.random.default_rng([seed, 6, *user.encode()])
         known = posterior(
-            *pairs.references, truth.population, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng
+            *pairs.references, truth.communities, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng
         )
         tastes = {
             "known_taste": truth.taste(user),
             "best_possible": known.mean_taste,
-            "average_taste": truth.population.average_taste,
+            "average_taste": truth.communities.average_taste,
         }
         liked, disliked = pairs.asked
         for name, taste in tastes.items():

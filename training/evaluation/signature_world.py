@@ -19,12 +19,12 @@ CEILING = "posterior"
 def posterior_tastes(
     cuts: Mapping[str, Cut], table: PairTable, truth: WorldTruth, *, seed: int
 ) -> tuple[Float[np.ndarray, "N _"], Float[np.ndarray, "N _"]]:
-    """Mean taste given each half and the population: nobody can know a person better.
+    """Mean taste given each half and the communities: nobody can know a person better.
 
     Args:
         cuts: by user, of this world.
         table: what their rows stand for.
-        truth: the population and the images' attributes.
+        truth: the communities and the images' attributes.
         seed: of the posterior's samples.
     """
     rows = []
@@ -59,5 +59,7 @@ def _mean_taste(
         truth.attributes_of([table.images[getattr(pair, side)] for pair in pairs])
         for side in ("liked", "disliked")
     )
-    known = posterior(liked, disliked, truth.population, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng)
+    known = posterior(
+        liked, disliked, truth.communities, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng
+    )
     return known.mean_taste

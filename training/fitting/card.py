@@ -55,7 +55,7 @@ works on a laptop; it knows drawn scenes, not photographs, and English words of 
 
 ## Figures
 
-{users} people of another world of the same population (`recsys world create --seed 2`): people and
+{users} people of another world of the same communities (`recsys world create --seed 2`): people and
 images that were in no part of the training; {pairs} pairs. Prompts come from one small grammar, so
 most of their texts occur in the training too. Mean over people, 95 % interval by bootstrap over
 people.

@@ -5,11 +5,12 @@ import tempfile
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from training.world.communities import Communities, draw_communities, draw_tastes
 from training.world.contact_sheet import LIKED, PASSED_OVER, SheetRow, Tile, contact_sheet
 from training.world.gallery import Gallery, draw_gallery
 from training.world.render import decode_jpeg
 from training.world.scenes import ATTRIBUTES
-from training.world.tastes import Population, choose, draw_population, draw_tastes
+from training.world.tastes import choose
 
 _NUM_ASKED = 30
 _PEOPLE_STREAM = 31
@@ -30,7 +31,7 @@ _OPPOSITES = {
 def world_sheet(
     *,
     seed: int = 0,
-    population_seed: int = 0,
+    communities_seed: int = 0,
     num_prompts: int = 4,
     images_per_prompt: int = 8,
     tile_px: int = 128,
@@ -41,7 +42,7 @@ def world_sheet(
 
     Args:
         seed: decides images and people.
-        population_seed: decides the communities.
+        communities_seed: decides the communities.
         num_prompts: rows of images, at least 1.
         images_per_prompt: columns, at least 2.
         tile_px: width and height of each image.
@@ -62,7 +63,7 @@ def world_sheet(
             for prompt in range(num_prompts)
         ]
         rng = np.random.default_rng([seed, _PEOPLE_STREAM])
-        tastes = _two_unlike(draw_population(seed=population_seed), rng)
+        tastes = _two_unlike(draw_communities(seed=communities_seed), rng)
         asked = range(num_prompts, num_prompts + images_per_prompt)
         for name, taste in zip("AB", tastes, strict=True):
             rows += _choices(gallery, asked, name, taste, rng)
@@ -75,9 +76,9 @@ def describe_taste(taste: Float[np.ndarray, " A"], num_words: int = 3) -> str:
     return ", ".join(_OPPOSITES[ATTRIBUTES[index]][int(taste[index] > 0)] for index in strongest)
 
 
-def _two_unlike(population: Population, rng: np.random.Generator) -> Float[np.ndarray, "2 A"]:
+def _two_unlike(communities: Communities, rng: np.random.Generator) -> Float[np.ndarray, "2 A"]:
     """Of some people the two who disagree most."""
-    tastes, _ = draw_tastes(population, _NUM_ASKED, rng)
+    tastes, _ = draw_tastes(communities, _NUM_ASKED, rng)
     agreement = tastes @ tastes.T
     first, second = np.unravel_index(np.argmin(agreement), agreement.shape)
     return tastes[[first, second]]

@@ -13,28 +13,28 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from storage.files import replace_file
-from training.world.tastes import Population
+from training.world.communities import Communities
 
 DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, eq=False)
 class WorldTruth:
-    """What is true of the people and images of one or more worlds of one population.
+    """What is true of the people and images of one or more worlds of the same communities.
 
     Attributes:
-        population: the communities.
+        communities: what tastes lie around.
         user_ids: of P people.
         tastes: shape (P, A).
-        communities: shape (P,), whose spread each person is from.
+        memberships: shape (P,), the community that each person is from.
         digests: shape (N, 32), SHA-256 of each image's encoded bytes.
         attributes: shape (N, A), each in [-1, 1].
     """
 
-    population: Population
+    communities: Communities
     user_ids: tuple[str, ...]
     tastes: Float[np.ndarray, "P A"]
-    communities: Int[np.ndarray, " P"]
+    memberships: Int[np.ndarray, " P"]
     digests: UInt8[np.ndarray, "N 32"]
     attributes: Float[np.ndarray, "N A"]
 
@@ -44,7 +44,7 @@ class WorldTruth:
 
     def community(self, user_id: str) -> int:
         """Which community a person is from; KeyError for someone who is not of this world."""
-        return int(self.communities[self._users[user_id]])
+        return int(self.memberships[self._users[user_id]])
 
     def attributes_of(self, sha256s: Sequence[str]) -> Float[np.ndarray, "N A"]:
         """True attributes of images, in the order given; KeyError for one not of this world."""
@@ -63,11 +63,11 @@ class WorldTruth:
 def write_truth(truth: WorldTruth, path: Path) -> None:
     """Write the truth, whole or not at all.
 
-    A path that holds the truth of another world of the same population keeps it: people and images
+    A path that holds the truth of another world of the same communities keeps it: people and images
     are added to it, and those of the same name replaced.
 
     Raises:
-        ValueError: if the path holds the truth of another population, or something else.
+        ValueError: if the path holds the truth of other communities, or something else.
     """
     if path.exists():
         truth = _merged(read_truth(path), truth, path)
@@ -75,12 +75,12 @@ def write_truth(truth: WorldTruth, path: Path) -> None:
     with replace_file(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
-            centers=truth.population.communities,
-            spread=np.float64(truth.population.spread),
-            temperature=np.float64(truth.population.temperature),
+            centers=truth.communities.centers,
+            spread=np.float64(truth.communities.spread),
+            temperature=np.float64(truth.communities.temperature),
             user_ids=np.array(truth.user_ids, dtype=np.str_),
             tastes=truth.tastes,
-            communities=truth.communities,
+            communities=truth.memberships,
             digests=truth.digests,
             attributes=truth.attributes,
         )
@@ -97,12 +97,12 @@ def read_truth(path: Path) -> WorldTruth:
         # numpy leaves a file of its own opening open where it cannot read it.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return WorldTruth(
-                population=Population(
+                communities=Communities(
                     stored["centers"], float(stored["spread"]), float(stored["temperature"])
                 ),
                 user_ids=tuple(str(user_id) for user_id in stored["user_ids"]),
                 tastes=stored["tastes"],
-                communities=stored["communities"],
+                memberships=stored["communities"],
                 digests=stored["digests"],
                 attributes=stored["attributes"],
             )
@@ -115,22 +115,22 @@ def read_truth(path: Path) -> WorldTruth:
 
 def _merged(old: WorldTruth, new: WorldTruth, path: Path) -> WorldTruth:
     same = (
-        np.array_equal(old.population.communities, new.population.communities)
-        and old.population.spread == new.population.spread
-        and old.population.temperature == new.population.temperature
+        np.array_equal(old.communities.centers, new.communities.centers)
+        and old.communities.spread == new.communities.spread
+        and old.communities.temperature == new.communities.temperature
     )
     if not same:
         raise ValueError(
-            f"{path} holds the truth of another population: give another path or population seed"
+            f"{path} holds the truth of other communities: give another path, or their seed"
         )
     keep_user = [user_id not in new._users for user_id in old.user_ids]
     keep_image = [digest.tobytes() not in new._images for digest in old.digests]
     kept = [user_id for user_id, keep in zip(old.user_ids, keep_user, strict=True) if keep]
     return WorldTruth(
-        population=new.population,
+        communities=new.communities,
         user_ids=(*kept, *new.user_ids),
         tastes=np.concatenate([old.tastes[keep_user], new.tastes]),
-        communities=np.concatenate([old.communities[keep_user], new.communities]),
+        memberships=np.concatenate([old.memberships[keep_user], new.memberships]),
         digests=np.concatenate([old.digests[keep_image], new.digests]),
         attributes=np.concatenate([old.attributes[keep_image], new.attributes]),
     )

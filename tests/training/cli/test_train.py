@@ -84,3 +84,20 @@ def test_images_are_read_by_the_limits_of_the_settings(run, tmp_path: Path) -> N
         result = run("--set", "max_image_bytes=20", *arguments)
         assert result.exit_code == 1, arguments
         assert message in " ".join(result.output.split()), arguments
+
+
+@pytest.mark.parametrize(
+    ("command", "former", "name"),
+    [
+        (["world", "create"], "--population", "--communities"),
+        (["evaluate", "tiny"], "--targets", "--pairs-per-user"),
+    ],
+)
+def test_a_former_name_of_an_option_is_taken_and_not_shown(run, command, former, name) -> None:
+    shown = run(*command, "--help").output
+    assert name in shown
+    assert former not in shown
+    refused = run(*command, former, "-1")
+    assert refused.exit_code == 2
+    assert f"Invalid value for '{name}'" in refused.output
+    assert run(*command, name, "-1").output == refused.output

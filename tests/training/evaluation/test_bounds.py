@@ -6,7 +6,8 @@ import pytest
 from recsys.history import Pair
 from training.data.samples import PairTable, Sample
 from training.evaluation.bounds import best_by_references, gap_closed, of_this_world, world_figures
-from training.world.tastes import choose, draw_population, draw_tastes
+from training.world.communities import draw_communities, draw_tastes
+from training.world.tastes import choose
 from training.world.truth import WorldTruth
 
 NUM_USERS, NUM_PAIRS = 60, 24
@@ -16,13 +17,13 @@ NUM_USERS, NUM_PAIRS = 60, 24
 def world() -> tuple[WorldTruth, PairTable, dict[str, Sample]]:
     """People who choose between two images of random attributes."""
     rng = np.random.default_rng(0)
-    population = draw_population(seed=0)
-    tastes, communities = draw_tastes(population, NUM_USERS, rng)
+    communities = draw_communities(seed=0)
+    tastes, memberships = draw_tastes(communities, NUM_USERS, rng)
     size = 2 * NUM_USERS * NUM_PAIRS
     attributes = rng.uniform(-1, 1, (size, tastes.shape[1])).astype(np.float32)
     digests = np.frombuffer(rng.bytes(32 * size), dtype=np.uint8).reshape(size, 32)
     users = tuple(f"u{n}" for n in range(NUM_USERS))
-    truth = WorldTruth(population, users, tastes, communities, digests, attributes)
+    truth = WorldTruth(communities, users, tastes, memberships, digests, attributes)
     pairs = {}
     for user in range(NUM_USERS):
         own = []

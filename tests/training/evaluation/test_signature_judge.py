@@ -36,8 +36,8 @@ from training.evaluation.tables.signatures import (
     section,
 )
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from training.world.communities import draw_communities, draw_tastes
 from training.world.render import encode_jpeg
-from training.world.tastes import draw_population, draw_tastes
 from training.world.truth import WorldTruth
 
 SHAPE = TinyShape(
@@ -104,14 +104,14 @@ def drawn_histories(num_users: int = NUM_USERS, num_pairs: int = 9) -> PairTable
 
 def truth_of(histories: PairTable) -> WorldTruth:
     rng = np.random.default_rng(8)
-    population = draw_population(4, seed=0)
-    tastes, communities = draw_tastes(population, len(histories.pairs), rng)
+    communities = draw_communities(4, seed=0)
+    tastes, memberships = draw_tastes(communities, len(histories.pairs), rng)
     digests = [list(bytes.fromhex(name)) for name in histories.images]
     return WorldTruth(
-        population,
+        communities,
         tuple(histories.pairs),
         tastes,
-        communities,
+        memberships,
         np.array(digests, dtype=np.uint8),
         rng.uniform(-1, 1, (len(digests), tastes.shape[1])).astype(np.float32),
     )

@@ -21,7 +21,7 @@ from training.fitting.pretraining.tiny_base import TinyShape, build_model, train
 from training.fitting.recipes.idefics2_8b import idefics2_8b
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.stages import Training
-from training.world.population import create_world
+from training.world.creation import create_world
 
 QUIET = Console(quiet=True)
 KEYS = IdentityKeys.of(["a key for the tests"])

@@ -29,7 +29,7 @@ from training.fitting.pretraining.tiny_base import TinyShape
 from training.fitting.recipes.recipe import Base, Recipe
 from training.fitting.recipes.tiny import tiny
 from training.fitting.stages import Training
-from training.world.population import create_world
+from training.world.creation import create_world
 from training.world.truth import read_truth
 
 QUIET = Console(quiet=True)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.world.communities import draw_communities
 from training.world.contact_sheet import LIKED, SheetRow, Tile, contact_sheet, save_png
 from training.world.sheet import describe_taste, world_sheet
-from training.world.tastes import draw_population
 
 INK = (40, 40, 44)
 RED = np.full((40, 60, 3), (200, 0, 0), dtype=np.uint8)
@@ -75,5 +75,5 @@ def test_the_world_sheet_repeats_itself_and_shows_likes():
 def test_a_taste_is_described_by_its_strongest_wishes():
     taste = np.array([-2.0, 0.1, 0, 0, 0, 1.0, 0, 0, -1.5])
     assert describe_taste(taste) == "cold, low, nature"
-    for community in draw_population().communities:
+    for community in draw_communities().centers:
         assert len(describe_taste(community).split(", ")) == 3

@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 
 from training.evaluation.metrics import accuracy
+from training.world.communities import NUM_STRONG, Communities, draw_communities, draw_tastes
 from training.world.scenes import ATTRIBUTES, attributes, sample_prompt, sample_scene
-from training.world.tastes import (
-    NUM_STRONG,
-    Population,
-    choose,
-    draw_population,
-    draw_tastes,
-    posterior,
-)
+from training.world.tastes import choose, posterior
 
 NUM = len(ATTRIBUTES)
-TWO_CAMPS = Population(np.array([[1.0, 0.0], [-1.0, 0.0]]), spread=0.0, temperature=1.0)
+TWO_CAMPS = Communities(np.array([[1.0, 0.0], [-1.0, 0.0]]), spread=0.0, temperature=1.0)
 
 
 def pairs_of(taste, num_pairs, rng, *, temperature):
@@ -30,31 +24,35 @@ def agreement(scores, utilities):
     return np.corrcoef(scores, utilities)[0, 1]
 
 
-def test_communities_depend_on_the_population_seed_alone():
-    first, again, other = draw_population(seed=0), draw_population(seed=0), draw_population(seed=1)
-    assert np.array_equal(first.communities, again.communities)
-    assert not np.array_equal(first.communities, other.communities)
+def test_communities_depend_on_their_seed_alone():
+    first, again, other = (
+        draw_communities(seed=0),
+        draw_communities(seed=0),
+        draw_communities(seed=1),
+    )
+    assert np.array_equal(first.centers, again.centers)
+    assert not np.array_equal(first.centers, other.centers)
 
 
 @pytest.mark.parametrize("num_communities", [1, 4, 12])
 def test_each_community_has_its_strong_attributes(num_communities):
-    communities = draw_population(num_communities).communities
-    assert communities.shape == (num_communities, NUM)
-    assert ((communities != 0).sum(axis=1) == NUM_STRONG).all()
-    assert np.ptp((communities != 0).sum(axis=0)) <= 1 or num_communities < 3
+    centers = draw_communities(num_communities).centers
+    assert centers.shape == (num_communities, NUM)
+    assert ((centers != 0).sum(axis=1) == NUM_STRONG).all()
+    assert np.ptp((centers != 0).sum(axis=0)) <= 1 or num_communities < 3
 
 
-def test_a_population_without_communities_is_refused():
+def test_no_communities_are_refused():
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        draw_population(0)
+        draw_communities(0)
 
 
 def test_people_scatter_about_their_community():
-    population = draw_population()
-    tastes, community = draw_tastes(population, 6000, np.random.default_rng(0))
-    own = tastes - population.communities[community]
-    assert own.std(axis=0) == pytest.approx([population.spread] * NUM, rel=0.05)
-    assert tastes.mean(axis=0) == pytest.approx(population.average_taste, abs=0.05)
+    communities = draw_communities()
+    tastes, community = draw_tastes(communities, 6000, np.random.default_rng(0))
+    own = tastes - communities.centers[community]
+    assert own.std(axis=0) == pytest.approx([communities.spread] * NUM, rel=0.05)
+    assert tastes.mean(axis=0) == pytest.approx(communities.average_taste, abs=0.05)
     assert set(community.tolist()) == set(range(12))
 
 
@@ -89,15 +87,15 @@ def test_one_pair_moves_the_posterior_as_bayes_says():
 
 
 def test_without_references_the_best_guess_is_the_average_taste():
-    population, rng = draw_population(), np.random.default_rng(0)
+    communities, rng = draw_communities(), np.random.default_rng(0)
     images, nothing = rng.uniform(-1, 1, (50, NUM)), np.zeros((0, NUM))
-    known = posterior(nothing, nothing, population, num_samples=50_000, rng=rng)
-    assert images @ known.mean_taste == pytest.approx(images @ population.average_taste, abs=0.03)
+    known = posterior(nothing, nothing, communities, num_samples=50_000, rng=rng)
+    assert images @ known.mean_taste == pytest.approx(images @ communities.average_taste, abs=0.03)
 
 
 def test_more_references_bring_the_best_guess_nearer_to_the_known_taste():
-    population, rng = draw_population(), np.random.default_rng(1)
-    tastes, _ = draw_tastes(population, 15, rng)
+    communities, rng = draw_communities(), np.random.default_rng(1)
+    tastes, _ = draw_tastes(communities, 15, rng)
     images = rng.uniform(-1, 1, (200, NUM))
     nearness = []
     for num_references in (0, 8, 80):
@@ -107,7 +105,7 @@ def test_more_references_bring_the_best_guess_nearer_to_the_known_taste():
             known = posterior(
                 liked.reshape(-1, NUM),
                 disliked.reshape(-1, NUM),
-                replace(population, temperature=0.1),
+                replace(communities, temperature=0.1),
                 num_samples=20_000,
                 rng=rng,
             )
@@ -125,7 +123,7 @@ def test_order_of_references_does_not_matter():
         @ posterior(
             liked[order],
             disliked[order],
-            draw_population(),
+            draw_communities(),
             num_samples=500,
             rng=np.random.default_rng(3),
         ).mean_taste
@@ -137,7 +135,7 @@ def test_order_of_references_does_not_matter():
 def test_a_very_long_history_stays_finite():
     rng = np.random.default_rng(4)
     liked, disliked = rng.uniform(-1, 1, (2, 3000, NUM))
-    known = posterior(liked, disliked, draw_population(), num_samples=100, rng=rng)
+    known = posterior(liked, disliked, draw_communities(), num_samples=100, rng=rng)
     assert np.isfinite(known.weights).all()
     assert known.weights.sum() == pytest.approx(1)
 
@@ -145,13 +143,13 @@ def test_a_very_long_history_stays_finite():
 def test_no_samples_are_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        posterior(np.ones((1, NUM)), np.ones((1, NUM)), draw_population(), num_samples=0, rng=rng)
+        posterior(np.ones((1, NUM)), np.ones((1, NUM)), draw_communities(), num_samples=0, rng=rng)
 
 
 def test_tastes_are_worth_what_the_world_promises():
     """Known taste tells about 85 % of pairs right, the average taste about 58 %."""
-    population, rng = draw_population(), np.random.default_rng(5)
-    tastes, _ = draw_tastes(population, 4000, rng)
+    communities, rng = draw_communities(), np.random.default_rng(5)
+    tastes, _ = draw_tastes(communities, 4000, rng)
     liked, disliked = np.zeros((2, 4000, NUM))
     for row, taste in enumerate(tastes):
         prompt = sample_prompt(rng)
@@ -160,4 +158,4 @@ def test_tastes_are_worth_what_the_world_promises():
         liked[row], disliked[row] = shown[best], np.delete(shown, best, axis=0)[0]
     differences = liked - disliked
     assert accuracy((differences * tastes).sum(axis=1)) == pytest.approx(0.85, abs=0.03)
-    assert accuracy(differences @ population.average_taste) == pytest.approx(0.58, abs=0.03)
+    assert accuracy(differences @ communities.average_taste) == pytest.approx(0.58, abs=0.03)

@@ -4,18 +4,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.world.tastes import draw_population
+from training.world.communities import draw_communities
 from training.world.truth import WorldTruth, read_truth, write_truth
 
 
-def truth_of(name, num_images=3, population_seed=0):
+def truth_of(name, num_images=3, communities_seed=0):
     digests = [hashlib.sha256(f"{name}{n}".encode()).digest() for n in range(num_images)]
     rng = np.random.default_rng(len(name))
     return WorldTruth(
-        population=draw_population(seed=population_seed),
+        communities=draw_communities(seed=communities_seed),
         user_ids=(f"{name}-a", f"{name}-b"),
         tastes=rng.normal(size=(2, 9)),
-        communities=np.array([3, 5]),
+        memberships=np.array([3, 5]),
         digests=np.array([list(digest) for digest in digests], dtype=np.uint8),
         attributes=rng.uniform(-1, 1, (num_images, 9)).astype(np.float32),
     )
@@ -29,8 +29,8 @@ def test_what_is_written_is_read_again(tmp_path):
     assert read.community("x-a") == 3
     names = [hashlib.sha256(f"x{n}".encode()).hexdigest() for n in (2, 0)]
     assert np.array_equal(read.attributes_of(names), written.attributes[[2, 0]])
-    assert np.array_equal(read.population.communities, written.population.communities)
-    assert read.population.temperature == written.population.temperature
+    assert np.array_equal(read.communities.centers, written.communities.centers)
+    assert read.communities.temperature == written.communities.temperature
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["truth.npz"]
 
 
@@ -47,7 +47,7 @@ def test_a_stranger_is_a_key_error():
         truth_of("x").attributes_of(["00" * 32])
 
 
-def test_worlds_of_one_population_share_a_file(tmp_path):
+def test_worlds_of_the_same_communities_share_a_file(tmp_path):
     path = tmp_path / "truth.npz"
     first, second = truth_of("x"), truth_of("yy")
     changed = replace(first, tastes=first.tastes + 1)
@@ -60,12 +60,12 @@ def test_worlds_of_one_population_share_a_file(tmp_path):
     assert len(read.digests) == 6
 
 
-def test_another_population_is_refused_and_nothing_is_lost(tmp_path):
+def test_other_communities_are_refused_and_nothing_is_lost(tmp_path):
     path = tmp_path / "truth.npz"
     write_truth(truth_of("x"), path)
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="another population"):
-        write_truth(truth_of("x", population_seed=1), path)
+    with pytest.raises(ValueError, match="other communities"):
+        write_truth(truth_of("x", communities_seed=1), path)
     assert path.read_bytes() == before
 
 

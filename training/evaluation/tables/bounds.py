@@ -16,7 +16,7 @@ class Bounds:
     Attributes:
         known_taste: top-1 if each taste were known.
         best_possible: top-1 of the posterior given the same references.
-        average_taste: top-1 of the population's mean taste.
+        average_taste: top-1 of the communities' mean taste.
         gap_closed: (own - average taste) / (best possible - average taste).
     """
 

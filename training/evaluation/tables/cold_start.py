@@ -2,7 +2,7 @@
 
 Lenders are everybody who is not judged; those judged are users whom neither the model nor the
 classes have learned from. With a world's truth, the best possible behind the same references (the
-posterior given them and the population) stands beside: no method can pass it on average.
+posterior given them and the communities) stands beside: no method can pass it on average.
 """
 
 from collections.abc import Callable, Mapping

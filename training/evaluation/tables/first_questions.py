@@ -156,7 +156,7 @@ def judge_first_questions(
     rights = []
     for user, sample in samples.items():
         rng = np.random.default_rng([seed, 44, *user.encode()])
-        logits = attributes @ truth.taste(user) / truth.population.temperature
+        logits = attributes @ truth.taste(user) / truth.communities.temperature
         person = _Person(logits, _asked_differences(cold_start, features, sample))
         rights.append(_rights(asking, questions, person, rng))
     n_pairs = sum(len(sample.pairs) for sample in samples.values())

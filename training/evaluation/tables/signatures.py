@@ -327,7 +327,7 @@ def _with_tastes(
         for name, gain in gains.items()
     }
     communities = np.array([truth.community(user) for user in cuts])
-    num_clusters = min(len(truth.population.communities), len(cuts))
+    num_clusters = min(len(truth.communities.centers), len(cuts))
     agreements = {
         name: agreement(rows, communities, num_clusters=num_clusters)
         for name, rows in ((SHIPPED, vectors[SHIPPED]), (WHOLE, vectors[WHOLE]), (TRUE, tastes))

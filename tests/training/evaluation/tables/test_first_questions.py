@@ -9,7 +9,8 @@ from recsys.coldstart.population import ColdStart
 from recsys.history import Pair
 from training.data.samples import PairTable, Sample
 from training.evaluation.tables.first_questions import COUNTS, judge_first_questions
-from training.world.tastes import Population, choose
+from training.world.communities import Communities
+from training.world.tastes import choose
 from training.world.truth import WorldTruth
 
 NUM_PEOPLE, NUM_PAIRS, NUM_PROMPTS, NUM_ATTRIBUTES = 40, 40, 60, 6
@@ -22,13 +23,13 @@ def world():
     rng = np.random.default_rng(0)
     tastes = np.repeat([[3.0, 0], [-3, 0], [0, 3], [0, -3]], NUM_PEOPLE // NUM_CLASSES, axis=0)
     tastes = np.pad(tastes, ((0, 0), (0, NUM_ATTRIBUTES - 2)))
-    communities = np.repeat(np.arange(NUM_CLASSES), NUM_PEOPLE // NUM_CLASSES)
+    memberships = np.repeat(np.arange(NUM_CLASSES), NUM_PEOPLE // NUM_CLASSES)
     shared, own = 4 * NUM_PROMPTS, 2 * NUM_PEOPLE * NUM_PAIRS
     attributes = rng.uniform(-1, 1, (shared + own, NUM_ATTRIBUTES)).astype(np.float32)
     digests = np.frombuffer(rng.bytes(32 * len(attributes)), np.uint8).reshape(-1, 32)
     users = tuple(f"u{n}" for n in range(NUM_PEOPLE))
     centers = tastes[:: NUM_PEOPLE // NUM_CLASSES]
-    truth = WorldTruth(Population(centers), users, tastes, communities, digests, attributes)
+    truth = WorldTruth(Communities(centers), users, tastes, memberships, digests, attributes)
     samples = {}
     for n, user in enumerate(users):
         start = shared + 2 * n * NUM_PAIRS
@@ -41,7 +42,7 @@ def world():
     histories = PairTable({}, tuple(each.tobytes().hex() for each in digests))
     tokens = torch.from_numpy(attributes)[:, None]
     some = np.ones(NUM_CLASSES)
-    classes = LatentClasses(centers / truth.population.temperature, some / NUM_CLASSES, some, some)
+    classes = LatentClasses(centers / truth.communities.temperature, some / NUM_CLASSES, some, some)
     cold_start = ColdStart(
         np.zeros(NUM_ATTRIBUTES), np.eye(NUM_ATTRIBUTES), classes, np.zeros((1, 3))
     )

@@ -14,9 +14,10 @@ import numpy as np
 
 from storage.histories import HistoryStore
 from storage.records import Choice, NewImages
+from training.world.communities import Communities, draw_communities, draw_tastes
 from training.world.gallery import Gallery, WorldProgress, draw_gallery
 from training.world.scenes import ATTRIBUTES
-from training.world.tastes import Population, choose, draw_population, draw_tastes
+from training.world.tastes import choose
 from training.world.truth import DIGEST_BYTES, WorldTruth, write_truth
 
 SOURCE = "world"
@@ -54,7 +55,7 @@ def create_world(
     num_users: int,
     seed: int,
     truth_path: Path,
-    population_seed: int = 0,
+    communities_seed: int = 0,
     num_choices: int = 24,
     num_prompts: int | None = None,
     images_per_prompt: int = 8,
@@ -65,14 +66,14 @@ def create_world(
 
     A person sees 2 to 4 images of a prompt, likes one and passes over the others; no prompt comes
     twice to the same person. Worlds of different seeds share no image and nobody, but communities
-    if they share `population_seed`.
+    if they share `communities_seed`.
 
     Args:
         store: receives choices and the images shown.
         num_users: people, at least 1; named "s<seed>-u00000" and up.
         seed: decides people, images and choices; at least 0.
-        truth_path: of the truth's file; a world of the same population there is added to.
-        population_seed: decides the communities.
+        truth_path: of the truth's file; a world of the same communities there is added to.
+        communities_seed: decides the communities.
         num_choices: of each person, at least 1.
         num_prompts: at least `num_choices`; by default twice the people, within 100 to 3000.
         images_per_prompt: at least 4.
@@ -80,13 +81,13 @@ def create_world(
         progress: called as images are rendered and choices are stored.
 
     Raises:
-        ValueError: if a number is out of range, or `truth_path` holds another population.
+        ValueError: if a number is out of range, or `truth_path` holds other communities.
     """
     if num_prompts is None:
         num_prompts = max(num_choices, min(max(2 * num_users, _FEWEST_PROMPTS), _MOST_PROMPTS))
     _check(num_users, num_choices, num_prompts, images_per_prompt)
-    population = draw_population(seed=population_seed)
-    truth = _people(population, num_users, seed)
+    communities = draw_communities(seed=communities_seed)
+    truth = _people(communities, num_users, seed)
     with tempfile.TemporaryFile() as file:
         gallery = draw_gallery(
             file,
@@ -119,17 +120,17 @@ def _check(num_users: int, num_choices: int, num_prompts: int, images_per_prompt
         )
 
 
-def _people(population: Population, num_users: int, seed: int) -> WorldTruth:
+def _people(communities: Communities, num_users: int, seed: int) -> WorldTruth:
     """People without images. Each has random numbers of their own: a larger world begins alike."""
     drawn = [
-        draw_tastes(population, 1, np.random.default_rng([seed, _TASTE_STREAM, person]))
+        draw_tastes(communities, 1, np.random.default_rng([seed, _TASTE_STREAM, person]))
         for person in range(num_users)
     ]
     return WorldTruth(
-        population=population,
+        communities=communities,
         user_ids=tuple(f"s{seed}-u{person:05d}" for person in range(num_users)),
         tastes=np.concatenate([tastes for tastes, _ in drawn]),
-        communities=np.concatenate([community for _, community in drawn]),
+        memberships=np.concatenate([community for _, community in drawn]),
         digests=np.zeros((0, DIGEST_BYTES), dtype=np.uint8),
         attributes=np.zeros((0, len(ATTRIBUTES)), dtype=np.float32),
     )
@@ -137,10 +138,10 @@ def _people(population: Population, num_users: int, seed: int) -> WorldTruth:
 
 def _with_images(people: WorldTruth, gallery: Gallery) -> WorldTruth:
     return WorldTruth(
-        people.population,
+        people.communities,
         people.user_ids,
         people.tastes,
-        people.communities,
+        people.memberships,
         gallery.digests.reshape(-1, DIGEST_BYTES),
         gallery.attributes.reshape(-1, len(ATTRIBUTES)),
     )
@@ -200,7 +201,7 @@ def _choices_of(
             people.tastes[person],
             gallery.attributes[prompt, shown].astype(np.float64),
             rng,
-            temperature=people.population.temperature,
+            temperature=people.communities.temperature,
         )
         names = [gallery.sha256(prompt, image) for image in shown]
         liked = names.pop(best)

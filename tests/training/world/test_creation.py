@@ -10,7 +10,7 @@ from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.evaluation.metrics import accuracy
-from training.world.population import create_world
+from training.world.creation import create_world
 from training.world.truth import read_truth
 
 SMALL = {"num_users": 5, "seed": 7, "num_choices": 6, "num_prompts": 8, "size_px": 32}
@@ -118,7 +118,7 @@ def test_run_again_it_stores_nothing_twice(store, truth_path):
 def test_an_interrupted_world_is_completed_and_its_truth_is_known_before(
     make_store, truth_path, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("training.world.population._PEOPLE_A_TRANSACTION", 2)
+    monkeypatch.setattr("training.world.creation._PEOPLE_A_TRANSACTION", 2)
     store, whole = make_store("one"), make_store("two")
 
     def stop(what, done, total):
@@ -155,14 +155,14 @@ def test_worlds_of_other_seeds_share_communities_and_nothing_else(store, truth_p
     both = read_truth(truth_path)
     assert len(both.user_ids) == 10
     assert len({digest.tobytes() for digest in both.digests}) == 2 * len(first.digests)
-    assert np.array_equal(both.population.communities, first.population.communities)
+    assert np.array_equal(both.communities.centers, first.communities.centers)
     assert not np.allclose(both.taste("s8-u00000"), both.taste("s7-u00000"))
 
 
-def test_another_population_needs_another_truth_and_stores_nothing(store, truth_path):
+def test_other_communities_need_another_truth_and_stores_nothing(store, truth_path):
     create_world(store, truth_path=truth_path, **SMALL)
-    with pytest.raises(ValueError, match="another population"):
-        create_world(store, truth_path=truth_path, population_seed=1, **{**SMALL, "seed": 8})
+    with pytest.raises(ValueError, match="other communities"):
+        create_world(store, truth_path=truth_path, communities_seed=1, **{**SMALL, "seed": 8})
     assert len(store.user_ids()) == 5
 
 
