@@ -191,8 +191,11 @@ class Family:
         build_on_meta: a model without weights, of values of the family's configuration.
         dimensions: of values of the family's configuration.
         adapter_targets: regular expression over the names of modules that an adapter is put on.
+        decoder_targets: the same on the decoder alone, for adapters that leave image tokens alone.
+        vision_tower: name of the module that reads pixels, for adapters that train it whole.
         parts: name of a part -> what names of its parameters have in them.
         never_quantized: what names of parameters have in them that "nf4" leaves as they are.
+        published: hub id -> values of its configuration, to count with before any download.
     """
 
     load: LoadBase
@@ -200,5 +203,8 @@ class Family:
     build_on_meta: Callable[[Mapping[str, Any]], nn.Module]
     dimensions: Callable[[Mapping[str, Any]], Dimensions]
     adapter_targets: str
+    decoder_targets: str
+    vision_tower: str
     parts: Mapping[str, str]
     never_quantized: tuple[str, ...]
+    published: Mapping[str, Mapping[str, Any]]

@@ -34,11 +34,50 @@ ADAPTER_TARGETS = (
     r".*(down_proj|gate_proj|up_proj|k_proj|q_proj|v_proj|o_proj)"
 )
 
+DECODER_TARGETS = r".*text_model.*_proj"
+VISION_TOWER = "vision_model"
+
 PARTS = {
-    "vision tower": "vision_model",
+    "vision tower": VISION_TOWER,
     "projection and resampler": "connector",
     "text model": "text_model",
     "output matrix": "lm_head",
+}
+
+PUBLISHED = {
+    "HuggingFaceM4/idefics2-8b": {
+        "model_type": MODEL_TYPE,
+        "image_token_id": 32001,
+        "vision_config": {
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+            "image_size": 980,
+            "patch_size": 14,
+        },
+        "perceiver_config": {
+            "hidden_size": 4096,
+            "resampler_n_latents": 64,
+            "resampler_depth": 3,
+            "resampler_n_heads": 16,
+            "resampler_head_dim": 96,
+            "num_key_value_heads": 4,
+        },
+        "text_config": {
+            "model_type": "mistral",
+            "vocab_size": 32003,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 32768,
+            "sliding_window": None,
+            "tie_word_embeddings": False,
+        },
+    },
 }
 
 
@@ -296,6 +335,9 @@ FAMILY = Family(
     build_on_meta=build_on_meta,
     dimensions=_dimensions,
     adapter_targets=ADAPTER_TARGETS,
+    decoder_targets=DECODER_TARGETS,
+    vision_tower=VISION_TOWER,
     parts=PARTS,
     never_quantized=("lm_head", "embed"),
+    published=PUBLISHED,
 )

@@ -30,7 +30,7 @@ from training.fitting.objective import step_loss
 from training.fitting.parallel import Processes
 from training.fitting.recipes.recipe import Recipe, Stage
 from training.fitting.run_record import run_identity, write_run
-from training.fitting.signing import SignatureFit, readable_probes
+from training.fitting.signature_part import SignatureFit, readable_probes
 from training.fitting.split_half import Finding, SplitHalf
 from training.fitting.trainer import ONE, Run, fit
 from training.fitting.validation import calibrate, draw_validation, validation_top1
@@ -105,8 +105,8 @@ class Training:
             self._stage(self.recipe.second, scorer, parts, encoder.of(scorer), identity)
         encoder = encoder.of(scorer)
         calibrate(scorer, encoder, draw_validation(self.recipe, parts, encoder.bad))
-        signing = SignatureFit(self.recipe, self.store, without_rows(parts.train, encoder.bad))
-        write_signature = signing.writer(scorer, encoder, self.console)
+        part = SignatureFit(self.recipe, self.store, without_rows(parts.train, encoder.bad))
+        write_signature = part.writer(scorer, encoder, self.console)
         self._save(scorer, learned, self.folder / "final", write_signature)
         if self.processes.is_main:
             folder = str(self.folder.resolve())

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from recsys.errors import CheckpointRefused, NotFound
 from recsys.scorer.adapter import LoraShape, add_adapter
 from recsys.scorer.checkpoint import BaseModel, load_scorer, model_version, save_scorer
-from recsys.scorer.idefics2 import Idefics2Backbone, image_markup, load_model
+from recsys.scorer.idefics2 import DECODER_TARGETS, Idefics2Backbone, image_markup, load_model
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model
 
-LORA = LoraShape(rank=2, alpha=4, dropout=0.0, targets=r".*text_model.*_proj")
+LORA = LoraShape(rank=2, alpha=4, dropout=0.0, targets=DECODER_TARGETS)
 
 
 @pytest.fixture

@@ -156,8 +156,11 @@ TOY = Family(
     build_on_meta=lambda values: ToyModel(values["vocabulary"]),
     dimensions=sizes,
     adapter_targets=r".*decoder.*(q_proj|v_proj)",
+    decoder_targets=r".*decoder.*(q_proj|v_proj)",
+    vision_tower="patches",
     parts={"vision": "patches", "text model": "decoder"},
     never_quantized=("words", "head"),
+    published={"toy/one": {"model_type": "toy", "vocabulary": 9}},
 )
 
 

@@ -1,6 +1,7 @@
 """Counts of a run against arithmetic done apart from it, at full size and at toy size."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -131,3 +132,22 @@ def test_one_value_of_a_recipe_can_be_overridden() -> None:
 def test_an_override_that_fits_no_value_is_refused(change: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         override(tiny(), [change])
+
+
+def test_recipes_know_no_module_of_their_base() -> None:
+    """What its parts are called is the family's to say: another family takes the same recipe."""
+    for source in (Path(idefics2_8b.__code__.co_filename), Path(tiny.__code__.co_filename)):
+        text = source.read_text("utf-8")
+        assert [part for part in FAMILIES["idefics2"].parts.values() if part in text] == []
+    assert tiny().lora.targets == FAMILIES["idefics2"].decoder_targets
+    assert idefics2_8b().lora.whole == (FAMILIES["idefics2"].vision_tower,)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipes_json_is_what_runs_were_saved_with(name: str) -> None:
+    """An interrupted run goes on where its recipe is the same, down to the adapter's targets."""
+    lora = RECIPES[name].build().to_json()["lora"]
+    assert (lora["targets"], lora["whole"]) == {
+        "tiny": (r".*text_model.*_proj", ()),
+        "idefics2_8b": (None, ("vision_model",)),
+    }[name]

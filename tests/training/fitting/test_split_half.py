@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recsys.history import Pair
 from recsys.scorer.adapter import LoraShape, add_adapter
-from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
+from recsys.scorer.idefics2 import DECODER_TARGETS, Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.features import ImageFeatures
@@ -23,7 +23,7 @@ from training.predictors.predictor import CandidateRow
 SHAPE = TinyShape(
     image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
 )
-LORA = LoraShape(rank=2, alpha=4, dropout=0.0, targets=r".*text_model.*_proj")
+LORA = LoraShape(rank=2, alpha=4, dropout=0.0, targets=DECODER_TARGETS)
 ONE = torch.tensor(1.0)
 
 

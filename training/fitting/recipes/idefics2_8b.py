@@ -9,11 +9,14 @@ from typing import Any
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape
 from recsys.scorer.model import ScorerConfig
+from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import TemplateConfig
 from training.data.splits import SplitRule
 from training.fitting.plan import Plan
 from training.fitting.recipes.recipe import Base, Recipe, SignatureRecipe, Stage
 
+FAMILY = FAMILIES["idefics2"]
+SOURCE = "HuggingFaceM4/idefics2-8b"
 NUM_DEVICES = 8  # paper
 PAIRS_A_DEVICE = 2  # authors' code: 8 devices x 2 x 4 accumulation = the paper's batch of 64
 ACCUMULATION = 4  # authors' code
@@ -29,7 +32,7 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
     return Recipe(
         name="idefics2_8b",
         base=Base(
-            source="HuggingFaceM4/idefics2-8b",  # paper
+            source=SOURCE,  # paper
             dtype="float16",  # authors' code: NF4 with float16 compute
             quantization="nf4",  # paper: QLoRA; authors' code: NF4
             second_dtype="float16",  # authors' code: stage 2 in float16 ...
@@ -54,7 +57,7 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
             rank=8,  # authors' code
             alpha=8,  # authors' code
             dropout=0.1,  # authors' code
-            whole=("vision_model",) if trains_vision else (),  # paper, Fig. 2
+            whole=(FAMILY.vision_tower,) if trains_vision else (),  # paper, Fig. 2
         ),
         first=_stage("stage1", num_steps=5_000, validate_every=500, seed=1),  # steps: paper
         # Not in the paper. To switch it on: --set signature.weight=1.0 --set second.num_pairs=8.
@@ -86,37 +89,5 @@ def _stage(name: str, *, num_steps: int, validate_every: int, seed: int) -> Stag
 
 
 def idefics2_8b_shape() -> dict[str, Any]:
-    """Dimensions of HuggingFaceM4/idefics2-8b, as its published configuration has them."""
-    return {
-        "model_type": "idefics2",
-        "image_token_id": 32001,
-        "vision_config": {
-            "hidden_size": 1152,
-            "intermediate_size": 4304,
-            "num_hidden_layers": 27,
-            "num_attention_heads": 16,
-            "image_size": 980,
-            "patch_size": 14,
-        },
-        "perceiver_config": {
-            "hidden_size": 4096,
-            "resampler_n_latents": 64,
-            "resampler_depth": 3,
-            "resampler_n_heads": 16,
-            "resampler_head_dim": 96,
-            "num_key_value_heads": 4,
-        },
-        "text_config": {
-            "model_type": "mistral",
-            "vocab_size": 32003,
-            "hidden_size": 4096,
-            "intermediate_size": 14336,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "head_dim": 128,
-            "max_position_embeddings": 32768,
-            "sliding_window": None,
-            "tie_word_embeddings": False,
-        },
-    }
+    """Dimensions of its base, as the published configuration has them."""
+    return dict(FAMILY.published[SOURCE])

@@ -4,11 +4,14 @@ from typing import Any
 
 from recsys.scorer.adapter import LoraShape
 from recsys.scorer.model import ScorerConfig
+from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import TemplateConfig
 from training.data.splits import SplitRule
 from training.fitting.plan import Plan
 from training.fitting.pretraining.tiny_base import TINY, idefics2_values
 from training.fitting.recipes.recipe import Base, Recipe, Stage
+
+FAMILY = FAMILIES["idefics2"]
 
 
 def tiny() -> Recipe:
@@ -22,7 +25,7 @@ def tiny() -> Recipe:
         split=SplitRule(validation_users=0.04, held_prompts=0.06, fewest_liked=11),
         scorer=ScorerConfig(num_references=8, num_preference_tokens=10),
         template=TemplateConfig(),
-        lora=LoraShape(rank=32, alpha=64, dropout=0.0, targets=r".*text_model.*_proj"),
+        lora=LoraShape(rank=32, alpha=64, dropout=0.0, targets=FAMILY.decoder_targets),
         encodes_once=True,
         first=Stage(
             Plan("stage1", num_steps=1800, learning_rate=2e-3, seed=1, validate_every=300),

@@ -8,7 +8,7 @@ from recsys.history import Pair
 from training.data.samples import PairTable
 from training.fitting.recipes.recipe import SignatureRecipe
 from training.fitting.recipes.tiny import tiny
-from training.fitting.signing import probes_of, readable, readable_probes
+from training.fitting.signature_part import probes_of, readable, readable_probes
 from training.predictors.predictor import CandidateRow
 
 HISTORIES = PairTable(
