@@ -78,7 +78,7 @@ class ListedUser:
 
 
 class Browser:
-    """Lists users.
+    """Lists users, for people who look for some.
 
     Args:
         database: with a current schema; may be read-only.

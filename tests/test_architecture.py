@@ -7,7 +7,7 @@ fail on a small piece of source that breaks it.
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeGuard
@@ -331,73 +331,6 @@ def loaded(module, watched):
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout.split()
-
-
-def shared_names(sources: Mapping[str, str]) -> list[str]:
-    """One word, one thing: no class has the name of another class, or of a type alias.
-
-    Args:
-        sources: text of each module by its path.
-    """
-    classes: dict[str, list[str]] = {}
-    aliases: dict[str, list[str]] = {}
-    for path, source in sources.items():
-        tree = ast.parse(source, path)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef):
-                classes.setdefault(node.name, []).append(f"{path}:{node.lineno}")
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                aliases.setdefault(node.targets[0].id, []).append(f"{path}:{node.lineno}")
-    places = {name: [*modules, *aliases.get(name, [])] for name, modules in classes.items()}
-    return [f"{name}: {', '.join(modules)}" for name, modules in places.items() if len(modules) > 1]
-
-
-def test_no_two_classes_have_one_name():
-    sources = {
-        str(path.relative_to(ROOT)): path.read_text("utf-8")
-        for floor in FLOORS
-        for path in (ROOT / floor).rglob("*.py")
-        if ROOT / "recsys" / "v1" not in path.parents
-    }
-
-    assert sources
-    assert shared_names(sources) == []
-
-
-def test_a_name_given_twice_is_seen():
-    twice = {"a.py": "class Call:\n    pass\n", "b.py": "x = 1\nclass Call:\n    pass\n"}
-    alias = {"a.py": "class Call:\n    pass\n", "b.py": "Call = dict[str, int]\n"}
-    once = {"a.py": "class Call:\n    pass\n", "b.py": "from a import Call\nCalls = list[Call]\n"}
-
-    assert shared_names(twice) == ["Call: a.py:1, b.py:2"]
-    assert shared_names(alias) == ["Call: a.py:1, b.py:1"]
-    assert shared_names(once) == []
-
-
-def told_callbacks(path: str, source: str) -> list[str]:
-    """One word for it: a callback that follows work is a parameter or field `progress`."""
-    names = [
-        (node.lineno, node.arg if isinstance(node, ast.arg) else node.target.id)
-        for node in ast.walk(ast.parse(source, path))
-        if isinstance(node, ast.arg)
-        or (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name))
-    ]
-    return [f"{path}:{line}: {name}" for line, name in names if name == "tell"]
-
-
-@pytest.mark.parametrize("floor", FLOORS)
-def test_callbacks_that_follow_work_have_one_name(floor):
-    modules = list((ROOT / floor).rglob("*.py"))
-    assert modules
-    assert [each for path in modules for each in told_callbacks(str(path), path.read_text())] == []
-
-
-def test_a_callback_of_another_name_is_seen():
-    field = "class Judge:\n    tell: Callable[[str], None]\n"
-    assert told_callbacks("a.py", "def f(*, tell=print): ...") == ["a.py:1: tell"]
-    assert told_callbacks("a.py", field) == ["a.py:2: tell"]
-    assert told_callbacks("a.py", "def f(*, progress=print): ...") == []
 
 
 def test_generated_code_has_no_package_that_shadows_another():

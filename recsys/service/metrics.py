@@ -16,7 +16,7 @@ _DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 
 # name, help, how to read it from the engine's statistics
 _EngineMetric = tuple[str, str, Callable[[EngineStats], float]]
 _COUNTERS: tuple[_EngineMetric, ...] = (
-    ("scored_targets", "Images scored.", lambda stats: stats.num_scored),
+    ("scored_candidates", "Candidates scored by the model.", lambda stats: stats.num_scored),
     (
         "engine_overloaded",
         "Requests refused by the engine's full queue.",
@@ -167,6 +167,10 @@ class _EngineCollector(Collector):
             yield GaugeMetricFamily(f"recsys_{name}", text, value=value(stats))
         ready = float(self._engine.ready)
         yield GaugeMetricFamily("recsys_ready", "1 when the model answers.", value=ready)
-        info = GaugeMetricFamily("recsys_model_info", "The model.", labels=["model_version"])
+        info = GaugeMetricFamily(
+            "recsys_model_info",
+            "The version of the model that is served.",
+            labels=["model_version"],
+        )
         info.add_metric([self._engine.model_version], 1)
         yield info

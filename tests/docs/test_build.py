@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOADS = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "srcset"}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.M)
+CODE = re.compile(r"^```.*?^```$", re.M | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +74,42 @@ def test_what_a_page_loads_is_seen() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_links_beside_the_documentation_lead_to_files(name: str) -> None:
-    links = [urlsplit(link) for link in LINK.findall((ROOT / name).read_text("utf-8"))]
-    dead = [
-        link.path for link in links if not link.scheme and not (ROOT / unquote(link.path)).exists()
-    ]
+def anchors(markdown: str) -> set[str]:
+    """What a page's headings are called by links, as GitHub has it."""
+    headings = HEADING.findall(CODE.sub("", markdown))
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
-    assert dead == []
+
+def dead_links(page: Path) -> list[str]:
+    """Links of a page to files that are not there, or to headings that their page does not have."""
+    dead = []
+    for link in LINK.findall(page.read_text("utf-8")):
+        parts = urlsplit(link)
+        target = page.parent / unquote(parts.path) if parts.path else page
+        if parts.scheme:
+            continue
+        if not target.exists() or (
+            parts.fragment and parts.fragment not in anchors(target.read_text("utf-8"))
+        ):
+            dead.append(link)
+    return dead
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_beside_the_documentation_lead_somewhere(name: str) -> None:
+    assert LINK.search((ROOT / name).read_text("utf-8"))
+    assert dead_links(ROOT / name) == []
+
+
+def test_a_dead_link_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# One\n```bash\n# Two\n```\n## What's a *user*?\n")
+    page = tmp_path / "b.md"
+    page.write_text(
+        "## Here\n[x](a.md) [x](a.md#one) [x](#here) [x](a.md#whats-a-user) [x](https://x/#no)"
+        "[y](c.md) [y](a.md#two) [y](#one)"
+    )
+
+    assert dead_links(page) == ["c.md", "a.md#two", "#one"]
 
 
 def test_the_readme_is_short() -> None:

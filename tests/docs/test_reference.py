@@ -27,13 +27,14 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 FLOORS = ("storage", "recsys", "training")
 ROW = re.compile(r"^\| `(\w+)` \|(.*)\|$", re.M)
+FEWEST_WORDS = 3
 SENTENCE = re.compile(r"[^a-z\s].*[.)]$", re.DOTALL)
 GENERATED = re.compile(r"_pb2(_grpc)?\.py$")
 
 
-def is_sentence(text: str, *, num_words: int = 2) -> bool:
+def is_sentence(text: str) -> bool:
     """Whether a text begins as a sentence, says something and ends."""
-    return SENTENCE.match(text.strip()) is not None and len(text.split()) >= num_words
+    return SENTENCE.match(text.strip()) is not None and len(text.split()) >= FEWEST_WORDS
 
 
 def rows(page: str) -> dict[str, list[str]]:
@@ -80,7 +81,7 @@ OPTIONS = [
     ("path", "option"), OPTIONS, ids=[f"{path} {option.opts[0]}" for path, option in OPTIONS]
 )
 def test_an_option_is_documented(path: str, option: click.Option) -> None:
-    assert is_sentence(option.help or "", num_words=3), f"{path} {option.opts[0]}: {option.help!r}"
+    assert is_sentence(option.help or ""), f"{path} {option.opts[0]}: {option.help!r}"
 
 
 @pytest.mark.parametrize("path", COMMANDS)
@@ -282,4 +283,4 @@ def test_the_python_page_declares_modules_that_exist() -> None:
     ],
 )
 def test_a_sentence_is_known(text: str, is_one: bool) -> None:
-    assert is_sentence(text, num_words=3) is is_one
+    assert is_sentence(text) is is_one

@@ -15,7 +15,7 @@ SOURCE = "rpc"
 
 
 class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
-    """Records choices.
+    """Records choices as they are made.
 
     Args:
         runtime: whose storage is written to, and whose limits hold for images; a choice passes

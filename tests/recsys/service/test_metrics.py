@@ -57,7 +57,7 @@ def test_the_engine_is_told(client, candidate, scraped):
 
     values = scraped()
 
-    assert values["recsys_scored_targets_total", ()] == 6
+    assert values["recsys_scored_candidates_total", ()] == 6
     assert values["recsys_prefix_cache_misses_total", ()] == 1
     assert values["recsys_prefix_cache_hits_total", ()] == 2
     assert values["recsys_prefix_cache_entries", ()] == 1

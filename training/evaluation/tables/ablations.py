@@ -15,7 +15,7 @@ from training.predictors.scorer import ScorerPredictor
 
 @dataclass(frozen=True)
 class Variant:
-    """Another checkpoint.
+    """Another checkpoint, and how it did on the same pairs.
 
     Attributes:
         name: as it was given.
