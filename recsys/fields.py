@@ -10,8 +10,8 @@ from storage import rules
 from storage.errors import InvalidRecord
 
 
-def check_user_id(user_id: str) -> None:
-    """Refuse what cannot be a user id: 1 to 256 characters, no control characters.
+def require_user_id(user_id: str) -> None:
+    """Require a user id: 1 to 256 characters, no control characters.
 
     Raises:
         InvalidRequest: naming `user_id`, the rule and what arrived.
@@ -20,13 +20,13 @@ def check_user_id(user_id: str) -> None:
         rules.check_user_id(user_id)
 
 
-def check_request_id(request_id: str) -> None:
-    """Refuse what cannot be a request id: at most 128 characters; an empty one is none.
+def require_request_id(request_id: str) -> None:
+    """Require a request id: at most 128 characters; an empty one is none.
 
     Raises:
         InvalidRequest: naming `request_id`, the rule and what arrived.
     """
-    check_text(
+    require_text(
         "request_id",
         request_id,
         at_most=rules.MAX_REQUEST_ID_CHARS,
@@ -34,17 +34,17 @@ def check_request_id(request_id: str) -> None:
     )
 
 
-def check_prompt(field: str, prompt: str) -> None:
-    """Refuse what cannot be a prompt: at most 10,000 characters.
+def require_prompt(field: str, prompt: str) -> None:
+    """Require a prompt: at most 10,000 characters.
 
     Raises:
         InvalidRequest: naming the field, the rule and what arrived.
     """
-    check_text(field, prompt, at_most=rules.MAX_PROMPT_CHARS, reason=Reason.PROMPT_INVALID)
+    require_text(field, prompt, at_most=rules.MAX_PROMPT_CHARS, reason=Reason.PROMPT_INVALID)
 
 
-def check_sha256(field: str, sha256: str) -> None:
-    """Refuse what cannot be the SHA-256 of a stored image: 64 lower-case hex digits.
+def require_sha256(field: str, sha256: str) -> None:
+    """Require the SHA-256 of a stored image: 64 lower-case hex digits.
 
     Raises:
         InvalidRequest: naming the field and what arrived.
@@ -53,8 +53,8 @@ def check_sha256(field: str, sha256: str) -> None:
         rules.check_sha256(field, sha256)
 
 
-def check_chosen_at(chosen_at: datetime) -> None:
-    """Refuse what cannot be the instant of a choice: with a time zone, and not in the future.
+def require_chosen_at(chosen_at: datetime) -> None:
+    """Require the instant of a choice: with a time zone, and not in the future.
 
     Raises:
         InvalidRequest: naming `chosen_at`, the rule and what arrived.
@@ -63,8 +63,8 @@ def check_chosen_at(chosen_at: datetime) -> None:
         rules.check_chosen_at(chosen_at)
 
 
-def check_text(field: str, text: str, *, at_least: int = 0, at_most: int, reason: Reason) -> None:
-    """Refuse text of the wrong length, or that no database can hold.
+def require_text(field: str, text: str, *, at_least: int = 0, at_most: int, reason: Reason) -> None:
+    """Require text of a given length, which every database can hold.
 
     Args:
         field: path in the request, e.g. "candidates[2].id".

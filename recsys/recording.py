@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from recsys.errors import ImageRefused, InvalidRequest
 from recsys.fields import (
-    check_chosen_at,
-    check_prompt,
-    check_request_id,
-    check_sha256,
-    check_user_id,
+    require_chosen_at,
+    require_prompt,
+    require_request_id,
+    require_sha256,
+    require_user_id,
 )
 from recsys.reasons import Reason
 from storage.records import Choice, ImageFacts, InspectImage, NewImages
@@ -74,7 +74,7 @@ def check_new_choice(
 
     def sha256_of(field: str, image: ImageSource) -> str:
         if isinstance(image, str):
-            check_sha256(f"{field}.sha256", image)
+            require_sha256(f"{field}.sha256", image)
             return image
         facts = _inspected(inspect, image, field, (names or {}).get(field, field))
         images[facts.sha256] = (facts, image)
@@ -98,11 +98,11 @@ def check_new_choice(
 
 
 def _check_fields(new: NewChoice, max_passed_over: int | None) -> None:
-    check_user_id(new.user_id)
-    check_prompt("prompt", new.prompt)
-    check_request_id(new.request_id or "")
+    require_user_id(new.user_id)
+    require_prompt("prompt", new.prompt)
+    require_request_id(new.request_id or "")
     if new.chosen_at is not None:
-        check_chosen_at(new.chosen_at)
+        require_chosen_at(new.chosen_at)
     if new.liked is None and not new.passed_over:
         raise InvalidRequest(
             "at least one of liked and passed_over must be given, got neither",

@@ -11,13 +11,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recsys._loading import LoadedModel, loaded_model
 from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
-from recsys.loading import LoadedModel, loaded_model
 
 if TYPE_CHECKING:
     from recsys.engine.engine import ScoringEngine
     from recsys.erasure.eraser import Eraser
-    from recsys.identity import IdentityKeyFile
+    from recsys.erasure.identity import IdentityKeyFile
     from recsys.images.decode import ImageLimits
     from recsys.ranking.loader import ImageLoader
     from recsys.ranking.ranker import Ranker
@@ -82,7 +82,7 @@ class Runtime:
     @cached_property
     def identity(self) -> "IdentityKeyFile":
         """The keys that tell who was erased; none is made before one is needed."""
-        from recsys.identity import FILE, IdentityKeyFile
+        from recsys.erasure.identity import FILE, IdentityKeyFile
         from recsys.settings import data_folder
 
         given = self.settings.identity_key

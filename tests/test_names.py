@@ -63,6 +63,21 @@ def test_a_name_given_twice_is_seen():
     assert shared_names(once) == []
 
 
+def function_names(path: str) -> set[str]:
+    """Public functions of a module."""
+    tree = ast.parse((ROOT / path).read_text("utf-8"))
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_rules_of_storage_and_of_requests_have_names_of_their_own():
+    """A rule of storage raises InvalidRecord; of a request, InvalidRequest that names its field."""
+    rules, fields = function_names("storage/rules.py"), function_names("recsys/fields.py")
+    assert rules
+    assert fields
+    assert rules & fields == set()
+
+
 def told_callbacks(path: str, source: str) -> list[str]:
     """One word for it: a callback that follows work is a parameter or field `progress`."""
     names = [

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from recsys.errors import InvalidRequest
-from recsys.fields import check_prompt, check_sha256, check_text, check_user_id
+from recsys.fields import require_prompt, require_sha256, require_text, require_user_id
 from recsys.reasons import Reason
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 
@@ -110,7 +110,7 @@ def check_request(
     Raises:
         InvalidRequest: naming the field, the rule and what arrived.
     """
-    check_user_id(user_id)
+    require_user_id(user_id)
     if not 1 <= len(candidates) <= max_candidates:
         raise InvalidRequest(
             f"candidates must be 1 to {max_candidates}, got {len(candidates)}",
@@ -130,14 +130,14 @@ def check_request(
 
 
 def _check_candidate(candidate: Candidate, path: str) -> None:
-    check_text(
+    require_text(
         f"{path}.id",
         candidate.id,
         at_least=1,
         at_most=MAX_ID_CHARS,
         reason=Reason.CANDIDATE_ID_INVALID,
     )
-    check_prompt(f"{path}.prompt", candidate.prompt)
+    require_prompt(f"{path}.prompt", candidate.prompt)
     if (candidate.image is None) == (candidate.sha256 is None):
         arrived = "neither" if candidate.image is None else "both"
         raise InvalidRequest(
@@ -146,4 +146,4 @@ def _check_candidate(candidate: Candidate, path: str) -> None:
             reason=Reason.NO_IMAGE if candidate.image is None else Reason.INVALID_REQUEST,
         )
     if candidate.sha256 is not None:
-        check_sha256(f"{path}.image.sha256", candidate.sha256)
+        require_sha256(f"{path}.image.sha256", candidate.sha256)

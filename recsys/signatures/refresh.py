@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from recsys.counts import counted
 from recsys.errors import PreconditionFailed, Unavailable
-from recsys.fields import check_user_id
+from recsys.fields import require_user_id
 from recsys.history import SIGNATURE_REFERENCES, HistoryReader, Personalizes
 from recsys.reasons import Reason
 from recsys.signatures.inputs import NO_PAIR, ReadReferences, SignatureInput, read_input
@@ -94,7 +94,7 @@ class CurrentSignatures:
             PreconditionFailed: if there is none and the history has no pair that can be read.
             Unavailable: if there is none and images or the model cannot be reached now.
         """
-        check_user_id(user_id)
+        require_user_id(user_id)
         if not self.personalizes(user_id):
             raise PersonalizationOff(user_id)
         revision = self.histories.revision(user_id)

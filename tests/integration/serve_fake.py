@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from recsys._loading import LoadedModel
 from recsys.errors import CheckpointRefused
-from recsys.loading import LoadedModel
 from recsys.runtime import Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
 from recsys.service.server import serve

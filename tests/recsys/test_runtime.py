@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from recsys._loading import LoadedModel
 from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
 from recsys.history import ReferencePair
-from recsys.loading import LoadedModel
 from recsys.ranking.candidates import Candidate, Ranking
 from recsys.runtime import Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 
 from recsys.coldstart.first_questions import checked_num_pairs, learned_first_questions
-from recsys.fields import check_request_id, check_user_id
+from recsys.fields import require_request_id, require_user_id
 from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
 from recsys.service._served import Served
@@ -54,7 +54,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         self, request: pb2.RankCandidatesRequest, context: CallContext
     ) -> pb2.RankCandidatesResponse:
         """Order candidates for a user, within the caller's deadline."""
-        check_request_id(request.request_id)
+        require_request_id(request.request_id)
         time_left_s = context.time_remaining()
         with _naming_what_is_left():
             ranking = await self._served.model.ranker.rank(
@@ -71,7 +71,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         """Return the first questions to a new user, unless their answers would change nothing."""
         num_pairs = checked_num_pairs(request.num_pairs)
         if request.user_id:
-            check_user_id(request.user_id)
+            require_user_id(request.user_id)
             await in_thread(self._threads, self._consents.check, request.user_id)
         version = self._served.model.engine.model_version
         questions = await in_thread(

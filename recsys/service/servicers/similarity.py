@@ -3,7 +3,7 @@
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from recsys.errors import PreconditionFailed
-from recsys.fields import check_text, check_user_id
+from recsys.fields import require_text, require_user_id
 from recsys.reasons import Reason
 from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
@@ -66,7 +66,7 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
         self, request: pb2.FindSimilarUsersRequest, context: CallContext
     ) -> pb2.FindSimilarUsersResponse:
         """List a page of a user's neighbours, the nearest first."""
-        check_user_id(request.user_id)
+        require_user_id(request.user_id)
         size = page_size(request.page_size)
         return await in_thread(self._slow_threads, self._similar, request, size)
 
@@ -74,7 +74,7 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
         self, request: pb2.GetUserSignatureRequest, context: CallContext
     ) -> pb2.GetUserSignatureResponse:
         """Return a user's vector."""
-        check_user_id(request.user_id)
+        require_user_id(request.user_id)
         current = await in_thread(self._slow_threads, self._signature, request.user_id)
         return pb2.GetUserSignatureResponse(signature=signature_to_wire(current))
 
@@ -165,7 +165,7 @@ def check_run(name: str) -> None:
     Raises:
         InvalidRequest: naming the rule and what arrived.
     """
-    check_text("run", name, at_most=MAX_NAME, reason=Reason.RUN_INVALID)
+    require_text("run", name, at_most=MAX_NAME, reason=Reason.RUN_INVALID)
 
 
 def _similar_query(current: CurrentSignature) -> Query:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from recsys.fields import check_user_id
+from recsys.fields import require_user_id
 from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
 from recsys.service._pages import fitting, number_of, number_token, page_size
@@ -42,7 +42,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         self, request: pb2.GetUserRequest, context: CallContext
     ) -> pb2.GetUserResponse:
         """Count a user's history."""
-        check_user_id(request.user_id)
+        require_user_id(request.user_id)
         user = await in_thread(self._threads, self._store.user, request.user_id)
         return pb2.GetUserResponse(user=user_to_wire(user))
 
@@ -50,7 +50,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         self, request: pb2.ListChoicesRequest, context: CallContext
     ) -> pb2.ListChoicesResponse:
         """List a page of a user's choices."""
-        check_user_id(request.user_id)
+        require_user_id(request.user_id)
         after = number_of(_query(request.user_id), request.page_token)
         size = page_size(request.page_size)
         return await in_thread(self._threads, self._page, request.user_id, after, size)
@@ -59,14 +59,14 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         self, request: pb2.EraseUserRequest, context: CallContext
     ) -> pb2.EraseUserResponse:
         """Remove a user from storage and from memory."""
-        check_user_id(request.user_id)
+        require_user_id(request.user_id)
         return erased_to_wire(await in_thread(self._threads, self._erase, request.user_id))
 
     async def RestoreUser(
         self, request: pb2.RestoreUserRequest, context: CallContext
     ) -> pb2.RestoreUserResponse:
         """Let an erased user be stored again."""
-        check_user_id(request.user_id)
+        require_user_id(request.user_id)
         tombstone = await in_thread(self._threads, self._store.restore, request.user_id)
         return restored_to_wire(tombstone)
 
@@ -74,7 +74,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         self, request: pb2.UpdateConsentRequest, context: CallContext
     ) -> pb2.UpdateConsentResponse:
         """Change what a user allows."""
-        check_user_id(request.user_id)
+        require_user_id(request.user_id)
         consent = await in_thread(self._threads, self._update_consent, request)
         return pb2.UpdateConsentResponse(consent=consent_to_wire(consent))
 

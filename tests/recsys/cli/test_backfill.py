@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from recsys import runtime
+from recsys._loading import LoadedModel
 from recsys.cli import backfill as module
 from recsys.cli import main as cli
 from recsys.images.decode import ImageLimits, decode
-from recsys.loading import LoadedModel
 from recsys.runtime import load_model
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import CandidateImage, Reference

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from recsys import runtime
+from recsys._loading import LoadedModel
 from recsys.cli import main as cli
 from recsys.cli.invocation import read_settings
-from recsys.loading import LoadedModel
 from recsys.runtime import Runtime, load_model
 from recsys.scorer.borrowed import NOTHING_BORROWED
 from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer

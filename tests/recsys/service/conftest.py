@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from recsys._loading import LoadedModel
 from recsys.client import RecsysClient
-from recsys.loading import LoadedModel
 from recsys.ranking.candidates import Candidate
 from recsys.runtime import LoadModel, Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from recsys._loading import LoadedModel
+from recsys._loading import borrowing as borrowing_from
 from recsys.client import RecsysClient
 from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.data import read_people, token_reader
@@ -13,8 +15,6 @@ from recsys.coldstart.fit import fit_cold_start
 from recsys.errors import CheckpointRefused
 from recsys.images.decode import ImageLimits, inspect
 from recsys.images.reader import ImageReader
-from recsys.loading import LoadedModel
-from recsys.loading import borrowing as borrowing_from
 from recsys.ranking.candidates import Candidate, Personalization
 from recsys.runtime import Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED

@@ -7,8 +7,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
+from recsys._loading import LoadedModel
 from recsys.errors import RecsysError, Unavailable
-from recsys.loading import LoadedModel
 from recsys.reasons import Reason
 from storage.errors import StorageUnavailable
 

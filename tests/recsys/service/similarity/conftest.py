@@ -8,8 +8,8 @@ import grpc
 import numpy as np
 import pytest
 
+from recsys._loading import LoadedModel
 from recsys.client import RecsysClient
-from recsys.loading import LoadedModel
 from recsys.v1.similarity_service_pb2 import FindSimilarUsersRequest
 from recsys.v1.similarity_service_pb2_grpc import SimilarityServiceStub
 from storage.clusters.building import ClusterBuilder

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from recsys.erasure.identity import IdentityKeyFile
 from recsys.errors import SettingsRefused
-from recsys.identity import IdentityKeyFile
 from recsys.runtime import Runtime
 from recsys.settings import Settings, load_settings
 from storage.errors import IdentityKeyMissing
@@ -33,9 +33,9 @@ def test_a_key_is_made_once_when_one_is_needed_and_for_its_owner_alone(path: Pat
 
 
 def test_of_two_processes_that_make_one_both_use_the_first(path: Path, monkeypatch) -> None:
-    import recsys.identity
+    import recsys.erasure.identity
 
-    link = recsys.identity.os.link
+    link = recsys.erasure.identity.os.link
     source = IdentityKeyFile("", path, makes=True)
     first = []
 
