@@ -51,24 +51,22 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
     """
     settings = read_settings(checkpoint=checkpoint)
     with Runtime(settings) as runtime, waiting("Fitting"):
-        from recsys.coldstart.data import read_people, token_reader
+        from recsys.coldstart.data import read_user_pairs, token_reader
         from recsys.coldstart.fit import fit_cold_start
         from recsys.coldstart.pool import choose_first_questions
         from recsys.images.reader import ImageReader
         from storage.coldstart.populations import StoredColdStart
 
         store, scorer = runtime.store, runtime.scorer
-        people = read_people(store, max_users=max_users, seed=seed)
-        if len(people.histories) < 4:
+        users = read_user_pairs(store, max_users=max_users, seed=seed)
+        if len(users.histories) < 4:
             raise Failure(
                 "a fit needs at least 4 users with a liked and a passed-over image,"
-                f" got {len(people.histories)}: import more choices"
+                f" got {len(users.histories)}: import more choices"
             )
-        read = token_reader(scorer, ImageReader(store, runtime.image_limits), people.images)
-        learned, report = fit_cold_start(scorer, people.histories, read, seed=seed)
-        questions = choose_first_questions(
-            learned, people.histories, people.images, read, seed=seed
-        )
+        read = token_reader(scorer, ImageReader(store, runtime.image_limits), users.images)
+        learned, report = fit_cold_start(scorer, users.histories, read, seed=seed)
+        questions = choose_first_questions(learned, users.histories, users.images, read, seed=seed)
         stored = StoredColdStart(
             scorer.model_version,
             report.num_users,

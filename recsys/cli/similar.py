@@ -78,7 +78,7 @@ def find_there(user: str, num_users: int, settings: "Settings") -> Neighbours:
 
 
 class StoredChoices:
-    """What people chose, from storage: the newest choices of each.
+    """What users chose, from storage: the newest choices of each.
 
     Args:
         store: of choices.
@@ -99,7 +99,7 @@ class StoredChoices:
 
 
 class ServedChoices:
-    """What people chose, from a server: the oldest choices of each, as it lists them in that order.
+    """What users chose, from a server: the oldest choices of each, as it lists them in that order.
 
     Args:
         client: of the server.

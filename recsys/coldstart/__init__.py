@@ -1,1 +1,1 @@
-"""What other people's choices tell of users who have made few."""
+"""What other users' choices tell of users who have made few."""

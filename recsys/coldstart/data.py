@@ -17,8 +17,8 @@ MAX_PAIRS = 64
 
 
 @dataclass(frozen=True)
-class People:
-    """Pairs of some users over one table of images.
+class UserPairs:
+    """Pairs of some users, over one table of images.
 
     Attributes:
         histories: the pairs of each user who has any, oldest first.
@@ -29,7 +29,7 @@ class People:
     images: tuple[str, ...]
 
 
-def read_people(store: HistoryStore, *, max_users: int, seed: int) -> People:
+def read_user_pairs(store: HistoryStore, *, max_users: int, seed: int) -> UserPairs:
     """Read the pairs of users drawn at random.
 
     Args:
@@ -43,7 +43,7 @@ def read_people(store: HistoryStore, *, max_users: int, seed: int) -> People:
         pairs = references_of(read_history(store, user_id, MAX_PAIRS), MAX_PAIRS)
         if pairs:
             histories.append(tuple(_rows(pair, rows) for pair in pairs))
-    return People(tuple(histories), tuple(rows))
+    return UserPairs(tuple(histories), tuple(rows))
 
 
 def draw_users(store: HistoryStore, *, max_users: int, seed: int) -> list[str]:

@@ -33,7 +33,7 @@ class Scored:
     Attributes:
         scores: Q of each candidate, in the order of the candidates, each in [0, 1].
         num_references: how many references the user's prefix was made from.
-        borrowed: what of the scores rests on other people's choices.
+        borrowed: what of the scores rests on other users' choices.
     """
 
     scores: tuple[float, ...]

@@ -30,7 +30,7 @@ class UserPrefix(SizedPrefix, Protocol):
 
     @property
     def borrowed(self) -> Borrowed:
-        """What of scores behind it is other people's."""
+        """What of scores behind it is other users'."""
 
 
 @runtime_checkable

@@ -73,7 +73,7 @@ class Ranker:
 
     Args:
         engine: scores; started.
-        histories: what people chose.
+        histories: what users chose.
         images: reads and decodes candidates.
         personalizes: whether a user lets their history be read.
         num_references: how many references the model was trained with; at least 0.

@@ -56,7 +56,7 @@ class Prefix:
         key_values: of K preference tokens and the reference tokens.
         num_positions: how many positions they stand on.
         num_references: how many references were read.
-        borrowed: what of it is other people's: nothing.
+        borrowed: what of it is other users': nothing.
     """
 
     key_values: KeyValues

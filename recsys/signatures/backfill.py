@@ -107,7 +107,7 @@ class Backfill:
     """A run that is ready to start.
 
     Attributes:
-        histories: what people chose.
+        histories: what users chose.
         signatures: what is to be brought up to date.
         ledger: who was skipped or failed before, and is now.
         model: computes a vector from decoded references.

@@ -59,7 +59,7 @@ class CurrentSignatures:
     """Keeps the signatures that are asked for up to date.
 
     Attributes:
-        histories: what people chose.
+        histories: what users chose.
         signatures: where vectors are stored.
         ledger: tells whose history still stands.
         model_version: of the vectors.

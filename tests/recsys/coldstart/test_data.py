@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from recsys.coldstart.data import MAX_PAIRS, draw_users, read_people, token_reader
+from recsys.coldstart.data import MAX_PAIRS, draw_users, read_user_pairs, token_reader
 from recsys.history import Pair
 from recsys.images.decode import ImageLimits
 from recsys.images.reader import ImageReader
@@ -82,7 +82,7 @@ def test_each_user_is_drawn_as_likely_as_any_other() -> None:
     assert off * 29 / 30 < 59
 
 
-def test_people_are_pairs_by_rows_of_one_table() -> None:
+def test_users_pairs_are_rows_of_one_table() -> None:
     store = MemoryStore(
         chosen("ann", "a", "b", prompt="a cat"),
         chosen("ann", "b", "c"),
@@ -90,9 +90,9 @@ def test_people_are_pairs_by_rows_of_one_table() -> None:
         chosen("likes only", "z"),
         chosen("passes only", None, "y"),
     )
-    people = read_people(store, max_users=9, seed=0)
-    assert people.images == (digest("a"), digest("b"), digest("c"))
-    assert people.histories == (
+    users = read_user_pairs(store, max_users=9, seed=0)
+    assert users.images == (digest("a"), digest("b"), digest("c"))
+    assert users.histories == (
         (Pair(0, 1, "a cat"), Pair(1, 2, "a hill")),
         (Pair(2, 0, "a hill"),),
     )
@@ -103,16 +103,16 @@ def test_nobody_gives_more_pairs_than_the_cap_and_those_are_the_newest() -> None
         *(chosen("ann", 2 * n, 2 * n + 1) for n in range(MAX_PAIRS + 5)),
         chosen("bob", "liked", *(f"passed {n}" for n in range(MAX_PAIRS + 5))),
     )
-    ann, bob = read_people(store, max_users=2, seed=0).histories
+    ann, bob = read_user_pairs(store, max_users=2, seed=0).histories
     assert len(ann) == len(bob) == MAX_PAIRS
-    images = read_people(store, max_users=2, seed=0).images
+    images = read_user_pairs(store, max_users=2, seed=0).images
     assert images[ann[0].liked] == digest(2 * 5)
     assert images[ann[-1].disliked] == digest(2 * (MAX_PAIRS + 4) + 1)
 
 
 def test_nobody_at_all() -> None:
-    people = read_people(MemoryStore(), max_users=3, seed=0)
-    assert (people.histories, people.images) == ((), ())
+    users = read_user_pairs(MemoryStore(), max_users=3, seed=0)
+    assert (users.histories, users.images) == ((), ())
 
 
 def test_rows_are_read_as_the_model_sees_the_images(scorer) -> None:
@@ -135,12 +135,12 @@ def test_pairs_are_looked_for_behind_choices_that_form_none() -> None:
     """As ranking and signatures do."""
     likes = [chosen("ann", f"liked {n}") for n in range(2 * MAX_PAIRS)]
     store = MemoryStore(chosen("ann", "old", "older"), *likes)
-    assert [len(pairs) for pairs in read_people(store, max_users=1, seed=0).histories] == [1]
+    assert [len(pairs) for pairs in read_user_pairs(store, max_users=1, seed=0).histories] == [1]
 
 
 def test_who_is_not_learned_from_is_not_drawn() -> None:
     store = MemoryStore(chosen("ann", "a", "b"), chosen("bob", "c", "d"), chosen("cyd", "e", "f"))
     store.not_learnable = {"bob"}
     assert draw_users(store, max_users=10, seed=0) == ["ann", "cyd"]
-    people = read_people(store, max_users=10, seed=0)
-    assert set(people.images) == {digest(name) for name in "abef"}
+    users = read_user_pairs(store, max_users=10, seed=0)
+    assert set(users.images) == {digest(name) for name in "abef"}

@@ -10,7 +10,7 @@ from recsys._loading import LoadedModel
 from recsys._loading import borrowing as borrowing_from
 from recsys.client import RecsysClient
 from recsys.coldstart.borrowing import BorrowingScorer
-from recsys.coldstart.data import read_people, token_reader
+from recsys.coldstart.data import read_user_pairs, token_reader
 from recsys.coldstart.fit import fit_cold_start
 from recsys.errors import CheckpointRefused
 from recsys.images.decode import ImageLimits, inspect
@@ -104,9 +104,9 @@ def learn(runtime_of, scorer, png):
             for _ in range(NUM_PAIRS):
                 bright, dark = int(rng.integers(140, 256)), int(rng.integers(0, 110))
                 remember(store, f"u{n}", png(bright), png(dark))
-        people = read_people(store, max_users=NUM_PEOPLE, seed=0)
-        read = token_reader(scorer, ImageReader(store, ImageLimits()), people.images)
-        learned, report = fit_cold_start(scorer, people.histories, read)
+        users = read_user_pairs(store, max_users=NUM_PEOPLE, seed=0)
+        read = token_reader(scorer, ImageReader(store, ImageLimits()), users.images)
+        learned, report = fit_cold_start(scorer, users.histories, read)
         stored = StoredColdStart("small", report.num_users, report.num_pairs, learned.to_bytes())
         ColdStartStore(store.database).put(stored)
         return learned.version
