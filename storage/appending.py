@@ -80,6 +80,7 @@ def stored_choice(row: ChoiceRow, passed_over: Sequence[str]) -> StoredChoice:
         chosen_at=row.chosen_at,
         source=row.source,
         request_id=row.request_id,
+        dataset=row.dataset,
     )
     return StoredChoice(row.choice_id, row.revision, choice)
 
@@ -183,6 +184,7 @@ def _insert(
             "chosen_at": choice.chosen_at,
             "source": choice.source,
             "request_id": choice.request_id,
+            "dataset": choice.dataset,
             "recorded_at": now,
         }
         for choice, revision in zip(choices, numbers, strict=True)

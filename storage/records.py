@@ -51,6 +51,7 @@ class Choice:
         chosen_at: when, in UTC.
         source: who wrote it, e.g. "rpc", "import:pairs", "world".
         request_id: unique per act of this user; a repeat is stored once. None: never a repeat.
+        dataset: that it was imported from; None: from none.
     """
 
     user_id: str
@@ -60,6 +61,7 @@ class Choice:
     chosen_at: datetime
     source: str
     request_id: str | None = None
+    dataset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

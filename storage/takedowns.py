@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from storage.blobs import BlobStore
@@ -21,6 +21,7 @@ from storage.database import Database
 from storage.erasing import lock_blobs, remove_blobs, remove_unnamed
 from storage.errors import ImageBlocked, UnknownImage
 from storage.records import BlockedImage, Takedown
+from storage.removing import outdate, remove_choices
 from storage.rules import check_limit, check_sha256, check_text
 from storage.statements import hold_revisions, insert_into, parts
 from storage.tables import (
@@ -29,8 +30,6 @@ from storage.tables import (
     ClusterImageRow,
     ImageRow,
     PassedOverRow,
-    SignatureRow,
-    UserRow,
 )
 
 MAX_BY_CHARS = 256
@@ -212,8 +211,8 @@ def _take_part_down(session: Session, sha256: str) -> tuple[Takedown, list[str],
     is_in = PassedOverRow.choice_id.in_(list(passed))
     session.execute(delete(PassedOverRow).where(is_in, PassedOverRow.sha256 == sha256))
     emptied = _emptied(session, list(passed))
-    others = _remove_choices(session, [*liked, *emptied])
-    _outdate(session, user_ids)
+    others = remove_choices(session, [*liked, *emptied])
+    outdate(session, user_ids)
     session.execute(delete(ClusterImageRow).where(ClusterImageRow.sha256 == sha256))
     forget_image(session, sha256)
     forget_pairs(session, others)
@@ -252,29 +251,6 @@ def _emptied(session: Session, choice_ids: Sequence[int]) -> list[int]:
         ChoiceRow.choice_id.in_(choice_ids), ChoiceRow.liked.is_(None), ~is_left.exists()
     )
     return list(session.scalars(query))
-
-
-def _remove_choices(session: Session, choice_ids: Sequence[int]) -> set[str]:
-    """Remove choices; return the images that they passed over."""
-    theirs = PassedOverRow.choice_id.in_(choice_ids)
-    images = set(session.scalars(select(PassedOverRow.sha256).where(theirs)))
-    session.execute(delete(PassedOverRow).where(theirs))
-    session.execute(delete(ChoiceRow).where(ChoiceRow.choice_id.in_(choice_ids)))
-    return images
-
-
-def _outdate(session: Session, user_ids: Sequence[str]) -> None:
-    """Make signatures of these users stale; remove those that could not be read anew."""
-    theirs = UserRow.user_id.in_(user_ids)
-    session.execute(update(UserRow).where(theirs).values(revision=UserRow.revision + 1))
-    has_pair = (
-        select(ChoiceRow.choice_id)
-        .join(PassedOverRow, PassedOverRow.choice_id == ChoiceRow.choice_id)
-        .where(ChoiceRow.user_id == SignatureRow.user_id, ChoiceRow.liked.is_not(None))
-    )
-    session.execute(
-        delete(SignatureRow).where(SignatureRow.user_id.in_(user_ids), ~has_pair.exists())
-    )
 
 
 def _record(row: BlockedImageRow) -> BlockedImage:

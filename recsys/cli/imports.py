@@ -11,16 +11,33 @@ import click
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
 from recsys.cli.options import JSON
-from recsys.cli.output import show_json, show_table
+from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import counting
+from recsys.counts import counted
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
+    from storage.importers.origin import Origin
     from storage.importers.report import ImportReport
 
 DIRECTORY = click.Path(path_type=Path)
 RATING = click.FloatRange(1, 5)
 STRICT = click.option("--strict", is_flag=True, help="Exit with code 5 if any row was skipped.")
+DATASET = click.option(
+    "--dataset",
+    help="Name of the data set, kept with each choice; the folder's name by default.",
+)
+USER_PREFIX = click.option(
+    "--user-prefix",
+    default="",
+    help="Text put before each user id, so that equal ids of two data sets stay two people.",
+)
+REPLACE = click.option(
+    "--replace",
+    "replaces",
+    is_flag=True,
+    help="First remove the choices that earlier imports of this data set have stored.",
+)
 
 
 @click.group("import")
@@ -29,15 +46,26 @@ def command() -> None:
 
     Rows that cannot be used are skipped, counted and explained. The exit code is still 0, as ties
     and middling ratings are skipped by design; --strict makes it 5. To resume an interrupted
-    import, run the same command again: no row is stored twice.
+    import, run the same command again: no row is stored twice. Ratings that are imported with other
+    thresholds give other choices, beside those of before, unless with --replace.
     """
 
 
 @command.command("pairs")
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
+@DATASET
+@USER_PREFIX
+@REPLACE
 @STRICT
 @JSON
-def pairs(directory: Path, strict: bool, is_json: bool) -> None:
+def pairs(
+    directory: Path,
+    dataset: str | None,
+    user_prefix: str,
+    replaces: bool,
+    strict: bool,
+    is_json: bool,
+) -> None:
     """Import DIR/pairs.csv, .jsonl or .parquet.
 
     Columns: user_id, liked_image, disliked_image, prompt, created_at; images are paths relative
@@ -46,8 +74,9 @@ def pairs(directory: Path, strict: bool, is_json: bool) -> None:
     from storage.importers.pairs import count_rows, find_pairs, import_pairs
 
     find_pairs(directory)
-    report = _run(partial(import_pairs, directory), partial(count_rows, directory))
-    _end(report, is_strict=strict, is_json=is_json)
+    origin = _origin(directory, dataset, user_prefix, replaces=replaces)
+    report = _run(partial(import_pairs, directory), origin, partial(count_rows, directory))
+    _end(report, origin, is_strict=strict, is_json=is_json)
 
 
 @command.command("ratings")
@@ -78,6 +107,9 @@ def pairs(directory: Path, strict: bool, is_json: bool) -> None:
     help="Import only ratings of this question; empty for all.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of --any-prompt.")
+@DATASET
+@USER_PREFIX
+@REPLACE
 @STRICT
 @JSON
 def ratings(
@@ -87,6 +119,9 @@ def ratings(
     any_prompt: bool,
     question: str,
     seed: int,
+    dataset: str | None,
+    user_prefix: str,
+    replaces: bool,
     strict: bool,
     is_json: bool,
 ) -> None:
@@ -107,25 +142,44 @@ def ratings(
         question=question or None,
         seed=seed,
     )
-    report = _run(run, partial(count_rows, directory))
-    _end(report, is_strict=strict, is_json=is_json)
+    origin = _origin(directory, dataset, user_prefix, replaces=replaces)
+    report = _run(run, origin, partial(count_rows, directory))
+    _end(report, origin, is_strict=strict, is_json=is_json)
 
 
 @command.command("pickapic")
 @click.argument("files", metavar="FILE.parquet...", type=DIRECTORY, nargs=-1, required=True)
+@DATASET
+@USER_PREFIX
+@REPLACE
 @STRICT
 @JSON
-def pickapic(files: tuple[Path, ...], strict: bool, is_json: bool) -> None:
+def pickapic(
+    files: tuple[Path, ...],
+    dataset: str | None,
+    user_prefix: str,
+    replaces: bool,
+    strict: bool,
+    is_json: bool,
+) -> None:
     """Import files of the Pick-a-Pic data set; ties and unlabelled rows are skipped."""
     from storage.importers.pickapic import count_rows, import_pickapic
 
     count_rows(files)
-    report = _run(partial(import_pickapic, files), partial(count_rows, files))
-    _end(report, is_strict=strict, is_json=is_json)
+    origin = _origin(files[0].resolve().parent, dataset, user_prefix, replaces=replaces)
+    report = _run(partial(import_pickapic, files), origin, partial(count_rows, files))
+    _end(report, origin, is_strict=strict, is_json=is_json)
+
+
+def _origin(folder: Path, dataset: str | None, user_prefix: str, *, replaces: bool) -> "Origin":
+    from storage.importers.origin import Origin, folder_name
+
+    name = folder_name(folder) if dataset is None else dataset
+    return Origin(name, user_prefix, replaces=replaces)
 
 
 def _run(
-    import_rows: "Callable[..., ImportReport]", count_rows: Callable[[], int]
+    import_rows: "Callable[..., ImportReport]", origin: "Origin", count_rows: Callable[[], int]
 ) -> "ImportReport":
     """Import; callers have looked for the files, as what reads images is slow to load."""
     from storage.errors import StorageFull
@@ -135,20 +189,37 @@ def _run(
         with Runtime(read_settings(), creates=True) as runtime:
             store, inspect = runtime.store, runtime.inspect_image
             with counting("Rows", count_rows) as count:
-                return import_rows(store, inspect=inspect, progress=count)
+                return import_rows(store, origin=origin, inspect=inspect, progress=count)
     except KeyboardInterrupt as error:
         raise Failure(f"stopped by Ctrl-C; {again}", ExitCode.INTERRUPTED) from error
     except StorageFull as error:
         raise Failure(f"{error}; {again}") from error
 
 
-def _end(report: "ImportReport", *, is_strict: bool, is_json: bool) -> None:
+def _end(report: "ImportReport", origin: "Origin", *, is_strict: bool, is_json: bool) -> None:
+    _warn(report, origin)
     if is_json:
         show_json(asdict(report))
     else:
         _show(report)
     if is_strict and report.num_skipped:
         raise click.exceptions.Exit(ExitCode.PARTLY)
+
+
+def _warn(report: "ImportReport", origin: "Origin") -> None:
+    if report.num_merged:
+        click.echo(
+            f"warning: {counted(report.num_merged, 'user')} of this import already had choices from"
+            " elsewhere: if they are other people, their ids need a --user-prefix",
+            err=True,
+        )
+    if report.num_left:
+        click.echo(
+            f"warning: {counted(report.num_left, 'choice')} that earlier imports of"
+            f" {printable(origin.dataset)!r} have stored are not among these and stand beside them:"
+            " to remove them, import with --replace",
+            err=True,
+        )
 
 
 def _show(report: "ImportReport") -> None:
@@ -159,6 +230,8 @@ def _show(report: "ImportReport") -> None:
         ("of them, without a pair", report.num_unpaired),
         ("choices already stored", report.num_repeated),
     ]
+    if report.num_removed:
+        counts.append(("choices of earlier imports removed", report.num_removed))
     show_table(["import", "number"], counts)
     if report.skipped:
         rows = [

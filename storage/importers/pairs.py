@@ -29,6 +29,7 @@ from storage.importers._parquet_rows import check_parquet, parquet_records
 from storage.importers._source_folder import not_there, require_folder
 from storage.importers._text_rows import count_lines, csv_records, json_records
 from storage.importers._writer import ChoiceWriter
+from storage.importers.origin import Origin, folder_name
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
 from storage.records import InspectImage
 
@@ -41,6 +42,7 @@ def import_pairs(
     directory: Path,
     store: HistoryStore,
     *,
+    origin: Origin | None = None,
     inspect: InspectImage,
     progress: RowProgress = no_progress,
 ) -> ImportReport:
@@ -51,6 +53,7 @@ def import_pairs(
     Args:
         directory: holds exactly one of pairs.csv, pairs.jsonl and pairs.parquet.
         store: where choices go.
+        origin: the data set, and whose its choices are; None: named after the folder.
         inspect: checks images; a ValueError leaves the row out.
         progress: called with the rows done after each transaction.
 
@@ -78,7 +81,10 @@ def import_pairs(
             is_timed=moment is not None,
         )
 
-    writer = ChoiceWriter(store, kind="pairs", inspect=remembering(inspect), progress=progress)
+    origin = origin or Origin(folder_name(directory))
+    writer = ChoiceWriter(
+        store, origin, kind="pairs", inspect=remembering(inspect), progress=progress
+    )
     return writer.write(drafted(_records(path), make_draft))
 
 

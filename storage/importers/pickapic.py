@@ -16,6 +16,7 @@ from storage.importers._drafts import (
 from storage.importers._image_folder import remembering
 from storage.importers._parquet_rows import check_parquet, parquet_records
 from storage.importers._writer import ChoiceWriter
+from storage.importers.origin import Origin, folder_name
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
 from storage.records import InspectImage
 
@@ -36,6 +37,7 @@ def import_pickapic(
     files: Sequence[Path],
     store: HistoryStore,
     *,
+    origin: Origin | None = None,
     inspect: InspectImage,
     progress: RowProgress = no_progress,
 ) -> ImportReport:
@@ -48,6 +50,7 @@ def import_pickapic(
     Args:
         files: Parquet files, read in this order, none twice.
         store: where choices go.
+        origin: the data set, and whose its choices are; None: named after the first file's folder.
         inspect: checks images; a ValueError leaves the row out.
         progress: called with the rows done after each transaction.
 
@@ -58,7 +61,10 @@ def import_pickapic(
         StorageFull: if there is no room left; all transactions before stand.
     """
     count_rows(files)  # each file is opened before anything is stored
-    writer = ChoiceWriter(store, kind="pickapic", inspect=remembering(inspect), progress=progress)
+    origin = origin or Origin(folder_name(files[0].resolve().parent))
+    writer = ChoiceWriter(
+        store, origin, kind="pickapic", inspect=remembering(inspect), progress=progress
+    )
     return writer.write(_drafts(files))
 
 

@@ -24,6 +24,7 @@ from storage.importers._rating_table import RatingTable, rating_table
 from storage.importers._source_folder import not_there, require_folder
 from storage.importers._text_rows import count_lines, csv_records
 from storage.importers._writer import ChoiceWriter
+from storage.importers.origin import Origin, folder_name
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped, no_progress
 from storage.records import InspectImage
 from storage.takedowns import ImageTakedowns
@@ -42,6 +43,7 @@ def import_ratings(
     any_prompt: bool = False,
     question: str | None = "appeal",
     seed: int = 0,
+    origin: Origin | None = None,
     inspect: InspectImage,
     progress: RowProgress = no_progress,
 ) -> ImportReport:
@@ -54,6 +56,7 @@ def import_ratings(
     Args:
         directory: holds items.csv, ratings.csv and images/.
         store: where choices go.
+        origin: the data set, and whose its choices are; None: named after the folder.
         liked_min: from this mean rating up an image is liked; 1 to 5.
         disliked_max: up to this mean rating an image is disliked; 1 to 5, below `liked_min`.
         any_prompt: pair across prompts, at random, instead of within each prompt.
@@ -76,7 +79,8 @@ def import_ratings(
     items, ratings = find_ratings(directory)
     pair = partial(pair_at_random, seed=seed) if any_prompt else pair_within_prompts
     check = remembering(inspect)
-    writer = ChoiceWriter(store, kind="ratings", inspect=check, progress=progress)
+    origin = origin or Origin(folder_name(directory))
+    writer = ChoiceWriter(store, origin, kind="ratings", inspect=check, progress=progress)
     with rating_table() as table:
         rated = RatedImages(
             directory / "images",

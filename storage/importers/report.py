@@ -55,6 +55,10 @@ class ImportReport:
         num_skipped: rows left out.
         num_unpaired: of the choices stored, those with a like alone or a dislike alone: they are
             kept, and form no pair.
+        num_removed: choices of earlier imports of this data set that were removed first.
+        num_left: choices of earlier imports of this data set that are not among those read now;
+            they stand beside them.
+        num_merged: users who had choices from elsewhere before this data set gave them some.
         skipped: rows left out, by reason.
         examples: for each reason the first few, with where they stand; details that are equal
             are told once, with the first of them.
@@ -65,6 +69,9 @@ class ImportReport:
     num_repeated: int = 0
     num_skipped: int = 0
     num_unpaired: int = 0
+    num_removed: int = 0
+    num_left: int = 0
+    num_merged: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 

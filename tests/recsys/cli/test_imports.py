@@ -238,3 +238,22 @@ def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
     with Runtime(read_settings()) as runtime:
         assert contents(runtime.store) == completed
     assert sum(map(len, completed.values())) == 1900
+
+
+def test_people_of_another_source_and_other_choices_are_warned_of(run, write_pairs, store) -> None:
+    folder = write_pairs(4)
+    first = run("import", "pairs", str(folder), "--dataset", "first")
+    assert "warning" not in first.stderr
+    lines = (folder / "pairs.csv").read_text("utf-8").splitlines()
+    (folder / "pairs.csv").write_text("\n".join([lines[0], lines[2]]) + "\n", "utf-8")
+    left = run("import", "pairs", str(folder), "--dataset", "first")
+    assert "3 choices that earlier imports of 'first' have stored are not among" in left.stderr
+    (folder / "pairs.csv").write_text("\n".join(lines).replace("a hat", "a cap"), "utf-8")
+    merged = run("import", "pairs", str(folder), "--dataset", "second")
+    assert "2 users of this import already had choices from elsewhere" in merged.stderr
+    apart = run("import", "pairs", str(folder), "--dataset", "third", "--user-prefix", "3-")
+    assert "warning" not in apart.stderr
+    assert store.user_ids() == ["3-user0", "3-user1", "user0", "user1"]
+    replaced = run("import", "pairs", str(folder), "--dataset", "second", "--replace", "--json")
+    assert json.loads(replaced.stdout)["num_removed"] == 4
+    assert run("import", "pairs", str(folder), "--dataset", "").exit_code == 2
