@@ -143,6 +143,7 @@ class Erased:
         num_signatures: of the user.
         num_images: that no other user's choices name.
         num_bytes: of these images, encoded.
+        rewritten_exports: folders of exported clusters whose files held the user.
         remnants: what still holds something of the user, a text for people each.
     """
 
@@ -150,6 +151,7 @@ class Erased:
     num_signatures: int
     num_images: int
     num_bytes: int
+    rewritten_exports: tuple[str, ...] = ()
     remnants: tuple[str, ...] = ()
 
 

@@ -66,7 +66,7 @@ DOORS: list[tuple[set[str], list[str]]] = [
             *("training/world/render.py", "training/world/contact_sheet.py"),
         ],
     ),
-    ({"pyarrow"}, ["storage/importers/*.py", "recsys/clusters/export.py"]),
+    ({"pyarrow"}, ["storage/importers/*.py", "recsys/clusters/*.py"]),
     ({"pydantic_settings"}, ["recsys/settings.py"]),
     (UNPICKLING, []),
 ]

@@ -60,7 +60,8 @@ def show(user: str, server: str | None, is_json: bool) -> None:
 def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json: bool) -> None:
     """Erase USER: choices, signatures, and images that no other user refers to.
 
-    Snapshots of the index go, too. What still holds something of USER is told, a line each.
+    Snapshots of the index go, and exported clusters are rewritten. What still holds something of
+    USER is told, a line each.
 
     USER is not stored again, neither by an import nor by a product, before `recsys users restore`.
     A running server drops within seconds what it holds of USER in memory; with --server, at once.
@@ -81,6 +82,7 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
                 "num_signatures": erased.num_signatures,
                 "num_images": erased.num_images,
                 "num_bytes": erased.num_bytes,
+                "rewritten_exports": erased.rewritten_exports,
                 "remnants": erased.remnants,
             }
         )
@@ -90,6 +92,8 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
         f" {counted(erased.num_signatures, 'signature')} and"
         f" {counted(erased.num_images, 'image')} ({counted(erased.num_bytes, 'byte')})"
     )
+    for folder in erased.rewritten_exports:
+        click.echo(f"rewritten without {printable(user)}: {printable(folder)}")
     for remnant in erased.remnants:
         click.echo(f"still holds something of {printable(user)}: {printable(remnant)}", err=True)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from recsys.spreadsheet import write_csv
+from storage.clusters.exports import ClusterExportStore
 from storage.clusters.records import Cluster
 from storage.clusters.runs import ClusterStore
 from storage.files import replace_file
+from storage.tombstones import erasure_mark
 
 FORMATS = ("parquet", "csv")
 
@@ -27,7 +29,8 @@ def export_run(
 ) -> list[Path]:
     """Write members.* and clusters.*; each file replaces an old one once it is complete.
 
-    Members are read and written page by page. In CSV, lists are JSON, and text that a spreadsheet
+    Storage keeps where they are, so that an erasure finds them. Members are read and written page
+    by page. In CSV, lists are JSON, and text that a spreadsheet
     would run as a formula gets an apostrophe before it.
 
     Args:
@@ -45,9 +48,20 @@ def export_run(
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format}")
+    store.clusters(run_id)  # an unknown run makes no folder
+    folder.mkdir(parents=True, exist_ok=True)
+    # Before the files: who is erased from here on is looked for in them.
+    ClusterExportStore(store.database).record(run_id, str(folder.resolve()), format)
+    while True:
+        mark = erasure_mark(store.database)
+        paths = _write_files(store, run_id, folder, format)
+        if erasure_mark(store.database) == mark:
+            return paths  # otherwise somebody was erased after they had been read
+
+
+def _write_files(store: ClusterStore, run_id: int, folder: Path, format: str) -> list[Path]:
     clusters = [_cluster_row(cluster) for cluster in store.clusters(run_id)]
     write = _write_parquet if format == "parquet" else _write_csv
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"members.{format}", folder / f"clusters.{format}"]
     with replace_file(paths[0]) as path:
         write(path, _MEMBER_COLUMNS, _member_pages(store, run_id))

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from recsys.erasure.before import read_before
+from recsys.erasure.exports import rewrite_exports
 from recsys.similarity.snapshot import remove_snapshots
 from storage.errors import AlreadyErased
 from storage.histories import HistoryStore
@@ -39,15 +41,16 @@ class Eraser:
             UnknownUser, AlreadyErased, IdentityKeyMissing, InvalidRecord: as `HistoryStore.erase`.
             StorageError: if storage does not answer.
         """
+        before = read_before(self._store, user_id)
         try:
             erased = self._store.erase(user_id, by=by)
         except AlreadyErased:
-            self._leave_files()
+            list(self._leave_snapshots())
+            rewrite_exports(self._store.database, user_id, None)
             raise
-        return replace(erased, remnants=self._leave_files())
-
-    def _leave_files(self) -> tuple[str, ...]:
-        return tuple(self._leave_snapshots())
+        kept = list(self._leave_snapshots())
+        rewritten, unreached = rewrite_exports(self._store.database, user_id, before)
+        return replace(erased, rewritten_exports=tuple(rewritten), remnants=(*kept, *unreached))
 
     def _leave_snapshots(self) -> Iterator[str]:
         """Remove all snapshots: whoever needs one makes it anew from storage."""

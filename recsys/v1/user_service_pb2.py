@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from recsys.v1 import choice_pb2 as recsys_dot_v1_dot_choice__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1crecsys/v1/user_service.proto\x12\trecsys.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16recsys/v1/choice.proto\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"0\n\x0fGetUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.recsys.v1.User\"\xda\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x13\n\x0bnum_choices\x18\x03 \x01(\x03\x12\x11\n\tnum_pairs\x18\x04 \x01(\x03\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_choice_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x07\x63onsent\x18\x07 \x01(\x0b\x32\x12.recsys.v1.Consent\"[\n\x07\x43onsent\x12\x18\n\x0bpersonalize\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nlearn_from\x18\x02 \x01(\x08H\x01\x88\x01\x01\x42\x0e\n\x0c_personalizeB\r\n\x0b_learn_from\"L\n\x12ListChoicesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x13ListChoicesResponse\x12\"\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x11.recsys.v1.Choice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x10\x45raseUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"y\n\x11\x45raseUserResponse\x12\x13\n\x0bnum_choices\x18\x01 \x01(\x03\x12\x16\n\x0enum_signatures\x18\x02 \x01(\x03\x12\x12\n\nnum_images\x18\x03 \x01(\x03\x12\x11\n\tnum_bytes\x18\x04 \x01(\x03\x12\x10\n\x08remnants\x18\x05 \x03(\t\"%\n\x12RestoreUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"W\n\x13RestoreUserResponse\x12-\n\terased_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\terased_by\x18\x02 \x01(\t\"y\n\x14UpdateConsentRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x18\n\x0bpersonalize\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nlearn_from\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x0e\n\x0c_personalizeB\r\n\x0b_learn_from\"<\n\x15UpdateConsentResponse\x12#\n\x07\x63onsent\x18\x01 \x01(\x0b\x32\x12.recsys.v1.Consent2\x87\x03\n\x0bUserService\x12@\n\x07GetUser\x12\x19.recsys.v1.GetUserRequest\x1a\x1a.recsys.v1.GetUserResponse\x12L\n\x0bListChoices\x12\x1d.recsys.v1.ListChoicesRequest\x1a\x1e.recsys.v1.ListChoicesResponse\x12\x46\n\tEraseUser\x12\x1b.recsys.v1.EraseUserRequest\x1a\x1c.recsys.v1.EraseUserResponse\x12L\n\x0bRestoreUser\x12\x1d.recsys.v1.RestoreUserRequest\x1a\x1e.recsys.v1.RestoreUserResponse\x12R\n\rUpdateConsent\x12\x1f.recsys.v1.UpdateConsentRequest\x1a .recsys.v1.UpdateConsentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1crecsys/v1/user_service.proto\x12\trecsys.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16recsys/v1/choice.proto\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"0\n\x0fGetUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.recsys.v1.User\"\xda\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x13\n\x0bnum_choices\x18\x03 \x01(\x03\x12\x11\n\tnum_pairs\x18\x04 \x01(\x03\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_choice_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x07\x63onsent\x18\x07 \x01(\x0b\x32\x12.recsys.v1.Consent\"[\n\x07\x43onsent\x12\x18\n\x0bpersonalize\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nlearn_from\x18\x02 \x01(\x08H\x01\x88\x01\x01\x42\x0e\n\x0c_personalizeB\r\n\x0b_learn_from\"L\n\x12ListChoicesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x13ListChoicesResponse\x12\"\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x11.recsys.v1.Choice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x10\x45raseUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x94\x01\n\x11\x45raseUserResponse\x12\x13\n\x0bnum_choices\x18\x01 \x01(\x03\x12\x16\n\x0enum_signatures\x18\x02 \x01(\x03\x12\x12\n\nnum_images\x18\x03 \x01(\x03\x12\x11\n\tnum_bytes\x18\x04 \x01(\x03\x12\x10\n\x08remnants\x18\x05 \x03(\t\x12\x19\n\x11rewritten_exports\x18\x06 \x03(\t\"%\n\x12RestoreUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"W\n\x13RestoreUserResponse\x12-\n\terased_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\terased_by\x18\x02 \x01(\t\"y\n\x14UpdateConsentRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x18\n\x0bpersonalize\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nlearn_from\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x0e\n\x0c_personalizeB\r\n\x0b_learn_from\"<\n\x15UpdateConsentResponse\x12#\n\x07\x63onsent\x18\x01 \x01(\x0b\x32\x12.recsys.v1.Consent2\x87\x03\n\x0bUserService\x12@\n\x07GetUser\x12\x19.recsys.v1.GetUserRequest\x1a\x1a.recsys.v1.GetUserResponse\x12L\n\x0bListChoices\x12\x1d.recsys.v1.ListChoicesRequest\x1a\x1e.recsys.v1.ListChoicesResponse\x12\x46\n\tEraseUser\x12\x1b.recsys.v1.EraseUserRequest\x1a\x1c.recsys.v1.EraseUserResponse\x12L\n\x0bRestoreUser\x12\x1d.recsys.v1.RestoreUserRequest\x1a\x1e.recsys.v1.RestoreUserResponse\x12R\n\rUpdateConsent\x12\x1f.recsys.v1.UpdateConsentRequest\x1a .recsys.v1.UpdateConsentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,16 +47,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCHOICESRESPONSE']._serialized_end=659
   _globals['_ERASEUSERREQUEST']._serialized_start=661
   _globals['_ERASEUSERREQUEST']._serialized_end=696
-  _globals['_ERASEUSERRESPONSE']._serialized_start=698
-  _globals['_ERASEUSERRESPONSE']._serialized_end=819
-  _globals['_RESTOREUSERREQUEST']._serialized_start=821
-  _globals['_RESTOREUSERREQUEST']._serialized_end=858
-  _globals['_RESTOREUSERRESPONSE']._serialized_start=860
-  _globals['_RESTOREUSERRESPONSE']._serialized_end=947
-  _globals['_UPDATECONSENTREQUEST']._serialized_start=949
-  _globals['_UPDATECONSENTREQUEST']._serialized_end=1070
-  _globals['_UPDATECONSENTRESPONSE']._serialized_start=1072
-  _globals['_UPDATECONSENTRESPONSE']._serialized_end=1132
-  _globals['_USERSERVICE']._serialized_start=1135
-  _globals['_USERSERVICE']._serialized_end=1526
+  _globals['_ERASEUSERRESPONSE']._serialized_start=699
+  _globals['_ERASEUSERRESPONSE']._serialized_end=847
+  _globals['_RESTOREUSERREQUEST']._serialized_start=849
+  _globals['_RESTOREUSERREQUEST']._serialized_end=886
+  _globals['_RESTOREUSERRESPONSE']._serialized_start=888
+  _globals['_RESTOREUSERRESPONSE']._serialized_end=975
+  _globals['_UPDATECONSENTREQUEST']._serialized_start=977
+  _globals['_UPDATECONSENTREQUEST']._serialized_end=1098
+  _globals['_UPDATECONSENTRESPONSE']._serialized_start=1100
+  _globals['_UPDATECONSENTRESPONSE']._serialized_end=1160
+  _globals['_USERSERVICE']._serialized_start=1163
+  _globals['_USERSERVICE']._serialized_end=1554
 # @@protoc_insertion_point(module_scope)

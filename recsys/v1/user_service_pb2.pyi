@@ -73,18 +73,20 @@ class EraseUserRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ...) -> None: ...
 
 class EraseUserResponse(_message.Message):
-    __slots__ = ("num_choices", "num_signatures", "num_images", "num_bytes", "remnants")
+    __slots__ = ("num_choices", "num_signatures", "num_images", "num_bytes", "remnants", "rewritten_exports")
     NUM_CHOICES_FIELD_NUMBER: _ClassVar[int]
     NUM_SIGNATURES_FIELD_NUMBER: _ClassVar[int]
     NUM_IMAGES_FIELD_NUMBER: _ClassVar[int]
     NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
     REMNANTS_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_EXPORTS_FIELD_NUMBER: _ClassVar[int]
     num_choices: int
     num_signatures: int
     num_images: int
     num_bytes: int
     remnants: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, num_choices: _Optional[int] = ..., num_signatures: _Optional[int] = ..., num_images: _Optional[int] = ..., num_bytes: _Optional[int] = ..., remnants: _Optional[_Iterable[str]] = ...) -> None: ...
+    rewritten_exports: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, num_choices: _Optional[int] = ..., num_signatures: _Optional[int] = ..., num_images: _Optional[int] = ..., num_bytes: _Optional[int] = ..., remnants: _Optional[_Iterable[str]] = ..., rewritten_exports: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RestoreUserRequest(_message.Message):
     __slots__ = ("user_id",)

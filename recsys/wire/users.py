@@ -52,6 +52,7 @@ def erased_to_wire(erased: Erased) -> pb2.EraseUserResponse:
         num_signatures=erased.num_signatures,
         num_images=erased.num_images,
         num_bytes=erased.num_bytes,
+        rewritten_exports=erased.rewritten_exports,
         remnants=erased.remnants,
     )
 
@@ -63,6 +64,7 @@ def erased_from_wire(response: pb2.EraseUserResponse) -> Erased:
         num_signatures=response.num_signatures,
         num_images=response.num_images,
         num_bytes=response.num_bytes,
+        rewritten_exports=tuple(response.rewritten_exports),
         remnants=tuple(response.remnants),
     )
 

@@ -58,6 +58,14 @@ class ClusterStore:
             raise UnknownCluster(_no_run(name, model_version))
         return _run(row)
 
+    def runs_with(self, user_id: str) -> list[ClusterRun]:
+        """Runs with a user in one of their clusters, the newest first."""
+        is_member = select(ClusterMemberRow.user_id).where(
+            ClusterMemberRow.run_id == ClusterRunRow.run_id, ClusterMemberRow.user_id == user_id
+        )
+        with self.database.session() as session:
+            return [_run(row) for row in session.scalars(_finished().where(is_member.exists()))]
+
     def clusters(self, run_id: int) -> list[Cluster]:
         """All clusters of a run, the largest first.
 

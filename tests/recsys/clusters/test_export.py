@@ -1,50 +1,21 @@
 """A run as files: what notebooks read is what is stored, and a file is whole or not there."""
 
 import csv
-import hashlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pyarrow import parquet
 
 from recsys.clusters import export as cluster_export
 from recsys.clusters.export import export_run
 from storage.blobs import BlobStore
-from storage.clusters.building import ClusterBuilder
-from storage.clusters.records import ClusterDraft, ClusterWord
+from storage.clusters.exports import ClusterExportStore
 from storage.clusters.runs import ClusterStore
-from storage.database import Database, upgrade
 from storage.errors import UnknownCluster
 from storage.histories import HistoryStore
-from storage.records import Choice, ImageFacts
-
-NAMES = ["ann", "bob, the second", 'c"d', "день", "=1+1"]
-
-
-@pytest.fixture
-def clusters(tmp_path: Path) -> Iterator[ClusterStore]:
-    """A run of five users in two clusters."""
-    database = Database(f"sqlite:///{tmp_path}/recsys.db")
-    upgrade(database)
-    store = HistoryStore(database, BlobStore(f"file://{tmp_path}/blobs"))
-    data = b"an image"
-    facts = ImageFacts(hashlib.sha256(data).hexdigest(), "image/png", 1, 1, len(data))
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    for name in NAMES:
-        store.append(Choice(name, facts.sha256, (), "", at, "test"), {facts.sha256: (facts, data)})
-    builder = ClusterBuilder(database)
-    run_id = builder.begin("v1", "kmeans", {"num": 2}, num_users=5)
-    builder.add_members(run_id, NAMES, [0, 0, 0, 1, 1], [0.5, 0.75, 1.0, 1.0, 0.25])
-    words = [ClusterWord("fox", 0.5, 0.1, 3.0)]
-    vector = np.array([1, 0], dtype=np.float32)
-    drafts = [ClusterDraft(0, 0.75, vector, words=words), ClusterDraft(1, 0.625, vector)]
-    builder.finish(run_id, drafts)
-    yield ClusterStore(database)
-    database.dispose()
+from storage.identity_keys import IdentityKeys
 
 
 @pytest.fixture(autouse=True)
@@ -69,11 +40,11 @@ def test_parquet_holds_what_is_stored(clusters: ClusterStore, tmp_path: Path) ->
     assert second["cohesion"] == 0.625
 
 
-def test_csv_holds_the_same(clusters: ClusterStore, tmp_path: Path) -> None:
+def test_csv_holds_the_same(clusters: ClusterStore, tmp_path: Path, names: list[str]) -> None:
     members, facts = export_run(clusters, clusters.run().run_id, tmp_path / "out", format="csv")
     with members.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert sorted(row["user_id"] for row in rows) == sorted([*NAMES[:-1], "'=1+1"])
+    assert sorted(row["user_id"] for row in rows) == sorted([*names[:-1], "'=1+1"])
     assert {row["user_id"]: float(row["similarity"]) for row in rows}["ann"] == 0.5
     with facts.open(encoding="utf-8", newline="") as file:
         first = next(csv.DictReader(file))
@@ -112,3 +83,39 @@ def test_an_unknown_run_makes_no_folder(clusters: ClusterStore, tmp_path: Path) 
     with pytest.raises(ValueError, match="parquet, csv, got xls"):
         export_run(clusters, clusters.run().run_id, tmp_path / "out", format="xls")
     assert not (tmp_path / "out").exists()
+
+
+def test_storage_keeps_where_exports_are(clusters: ClusterStore, tmp_path: Path) -> None:
+    run_id = clusters.run().run_id
+    before = datetime.now(UTC)
+    for format in ("parquet", "csv", "csv"):
+        export_run(clusters, run_id, tmp_path / "here" / ".." / "out", format=format)
+    exports = ClusterExportStore(clusters.database).all()
+    folder = str(tmp_path / "out")
+    assert [(each.run_id, each.folder, each.format) for each in exports] == [
+        (run_id, folder, "parquet"),
+        (run_id, folder, "csv"),
+    ]
+    assert all(before <= each.exported_at <= datetime.now(UTC) for each in exports)
+
+
+def test_who_is_erased_while_it_is_written_is_not_in_it(
+    clusters: ClusterStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = cluster_export._member_pages
+
+    def and_erased(*args: object) -> object:
+        yield from pages(*args)
+        monkeypatch.setattr(cluster_export, "_member_pages", pages)
+        store = HistoryStore(
+            clusters.database,
+            BlobStore(f"file://{tmp_path}/blobs"),
+            IdentityKeys.of(["a key for the tests"]),
+        )
+        store.erase("ann", by="a test")
+
+    monkeypatch.setattr(cluster_export, "_member_pages", and_erased)
+    members, _ = export_run(clusters, clusters.run().run_id, tmp_path / "out", format="csv")
+    text = members.read_text("utf-8")
+    assert "bob" in text
+    assert "ann" not in text

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from storage.blobs import BlobStore
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.records import ClusterDraft
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.identity_keys import IdentityKeys
@@ -52,3 +54,17 @@ def signed(store: HistoryStore, choose: Callable[[str, bytes], str]) -> HistoryS
     given = [Signature(u, "v1", 1, v) for u, v in zip(("ann", "bob"), vectors, strict=True)]
     assert SignatureStore(store.database).put_many(given) == []
     return store
+
+
+@pytest.fixture
+def build(signed: HistoryStore) -> Callable[..., int]:
+    """Store a run with one cluster of some users; returns its id."""
+
+    def build(*users: str) -> int:
+        builder = ClusterBuilder(signed.database)
+        run_id = builder.begin("v1", "kmeans", {"num": 1}, num_users=len(users))
+        builder.add_members(run_id, list(users), [0] * len(users), [1.0] * len(users))
+        builder.finish(run_id, [ClusterDraft(0, 1.0, np.eye(2, dtype=np.float32)[0])])
+        return run_id
+
+    return build

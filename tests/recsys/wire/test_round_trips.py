@@ -66,7 +66,8 @@ CHOICE = st.builds(
 )
 STORED = st.builds(StoredChoice, COUNT, COUNT, CHOICE)
 USER = st.builds(UserSummary, TEXT, COUNT, COUNT, COUNT, INSTANT, st.none() | INSTANT)
-ERASED = st.builds(Erased, COUNT, COUNT, COUNT, COUNT, st.lists(TEXT).map(tuple))
+TEXTS = st.lists(TEXT).map(tuple)
+ERASED = st.builds(Erased, COUNT, COUNT, COUNT, COUNT, TEXTS, TEXTS)
 
 
 def through_bytes(message):

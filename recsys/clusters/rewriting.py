@@ -1,0 +1,148 @@
+"""Removing a user from the files of an export of clusters, however large they are."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from recsys.spreadsheet import plain_text
+from storage.files import replace_file
+
+_ROWS_AT_ONCE = 10_000
+_LIST = "typical_members"  # the one column of lists that holds ids
+
+Row = dict[str, Any]
+
+
+@runtime_checkable
+class _Format(Protocol):
+    def cell(self, user_id: str) -> str:
+        """An id as it stands in a cell."""
+
+    def read(self, path: Path) -> Iterator[list[Row]]:
+        """Rows, page by page, lists as lists."""
+
+    def write(self, path: Path, like: Path, pages: Iterator[list[Row]]) -> None:
+        """Write rows with the columns of another file."""
+
+
+def remove_user(folder: Path, user_id: str, *, format: str) -> bool:
+    """Remove a user from members.* and clusters.*; each file is replaced whole.
+
+    A cluster's size becomes the number of its members that are left, its medoid the first of its
+    typical members. What was stopped between the two files is gone on with by the next call.
+
+    Args:
+        folder: of an export.
+        user_id: who.
+        format: "parquet" or "csv".
+
+    Returns:
+        Whether they were there.
+
+    Raises:
+        OSError: if the files are not there, or cannot be read or written.
+        ValueError: if they are no export; ImportError if Parquet needs what is not installed.
+    """
+    form: _Format = _Parquet() if format == "parquet" else _Csv()
+    members, clusters = folder / f"members.{format}", folder / f"clusters.{format}"
+    try:
+        sizes, is_member = _count_members(form, members, user_id)
+        if is_member:
+            _replace(form, members, _without(form, members, user_id))
+        old = [row for page in form.read(clusters) for row in page]
+        new = [_cluster_without(form, row, user_id, sizes) for row in old]
+        is_named = any(user_id in row[_LIST] for row in old)
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f"{folder} holds no export of clusters: {error!r}") from error
+    if is_member or is_named:
+        _replace(form, clusters, iter([new]))
+    return is_member or is_named
+
+
+def _count_members(form: _Format, path: Path, user_id: str) -> tuple[Mapping[Any, int], bool]:
+    """How many members each cluster has without a user, and whether the user is one."""
+    sizes: Counter[Any] = Counter()
+    is_member = False
+    for page in form.read(path):
+        for row in page:
+            if row["user_id"] == form.cell(user_id):
+                is_member = True
+            else:
+                sizes[row["cluster_id"]] += 1
+    return sizes, is_member
+
+
+def _without(form: _Format, path: Path, user_id: str) -> Iterator[list[Row]]:
+    for page in form.read(path):
+        yield [row for row in page if row["user_id"] != form.cell(user_id)]
+
+
+def _cluster_without(form: _Format, row: Row, user_id: str, sizes: Mapping[Any, int]) -> Row:
+    typical = [each for each in row[_LIST] if each != user_id]
+    medoid = row["medoid"]
+    if medoid == form.cell(user_id):
+        medoid = form.cell(typical[0]) if typical else None
+    left = {"size": sizes.get(row["cluster_id"], 0), "medoid": medoid, _LIST: typical}
+    return row | left
+
+
+def _replace(form: _Format, path: Path, pages: Iterator[list[Row]]) -> None:
+    with replace_file(path) as temporary:
+        form.write(temporary, path, pages)
+
+
+class _Csv:
+    """Cells are kept as they are, but for lists, which are JSON."""
+
+    def cell(self, user_id: str) -> str:
+        return plain_text(user_id)
+
+    def read(self, path: Path) -> Iterator[list[Row]]:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            while page := list(islice(rows, _ROWS_AT_ONCE)):
+                yield [self._with_lists(row) for row in page]
+
+    def write(self, path: Path, like: Path, pages: Iterator[list[Row]]) -> None:
+        with like.open(encoding="utf-8", newline="") as file:
+            columns = next(csv.reader(file))
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            for page in pages:
+                writer.writerows([self._with_text(row) for row in page])
+
+    def _with_lists(self, row: Row) -> Row:
+        lists = {_LIST: json.loads(row[_LIST])} if _LIST in row else {}
+        return row | lists
+
+    def _with_text(self, row: Row) -> Row:
+        texts = {_LIST: json.dumps(row[_LIST], ensure_ascii=False)} if _LIST in row else {}
+        return row | texts
+
+
+class _Parquet:
+    """Rows by their schema, which stays what it was."""
+
+    def cell(self, user_id: str) -> str:
+        return user_id
+
+    def read(self, path: Path) -> Iterator[list[Row]]:
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE):
+                yield batch.to_pylist()
+
+    def write(self, path: Path, like: Path, pages: Iterator[list[Row]]) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        schema = parquet.read_schema(like)
+        with parquet.ParquetWriter(path, schema) as writer:
+            for page in pages:
+                writer.write_table(pa.Table.from_pylist(page, schema=schema))

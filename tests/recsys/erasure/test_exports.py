@@ -1,0 +1,99 @@
+"""An erasure reaches the exports of clusters that may hold the user, and names those it cannot."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recsys.clusters.export import export_run
+from recsys.erasure.eraser import Eraser
+from storage.clusters.building import ClusterBuilder
+from storage.clusters.runs import ClusterStore
+from storage.errors import AlreadyErased
+from storage.histories import HistoryStore
+from storage.records import Erased
+
+
+@pytest.fixture
+def erase(signed: HistoryStore, tmp_path: Path) -> Callable[[str], Erased]:
+    eraser = Eraser(signed, index_folder=tmp_path / "index")
+    return lambda user_id: eraser.erase(user_id, by="a test")
+
+
+@pytest.fixture
+def clusters(signed: HistoryStore) -> ClusterStore:
+    return ClusterStore(signed.database)
+
+
+@pytest.fixture
+def export(
+    clusters: ClusterStore, build: Callable[..., int], tmp_path: Path
+) -> Callable[..., Path]:
+    """Build a run of these users, and export it."""
+
+    def export(name: str, *users: str) -> Path:
+        folder = tmp_path / name
+        export_run(clusters, build(*users), folder, format="csv")
+        return folder
+
+    return export
+
+
+def text(folder: Path) -> str:
+    return "".join(path.read_text("utf-8") for path in folder.iterdir())
+
+
+def test_exports_that_hold_the_user_are_rewritten(erase, export) -> None:
+    both, bobs = export("both", "ann", "bob"), export("bobs", "bob")
+    erased = erase("ann")
+    assert (erased.rewritten_exports, erased.remnants) == ((str(both),), ())
+    assert "ann" not in text(both)
+    assert "bob" in text(both)
+    assert "bob" in text(bobs)
+
+
+def test_a_folder_that_was_moved_is_named(erase, export) -> None:
+    moved, bobs = export("both", "ann", "bob"), export("bobs", "bob")
+    for folder in (moved, bobs):
+        shutil.move(folder, folder.with_name(f"{folder.name} elsewhere"))
+    (remnant,) = erase("ann").remnants  # of bob's it is known that ann never was in it
+    assert f"export of clusters to {moved}" in remnant
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    erase, export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = export("both", "ann", "bob")
+
+    def refused(*_: object) -> None:
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr("recsys.clusters.rewriting.replace_file", refused)
+    erased = erase("ann")
+    assert erased.rewritten_exports == ()
+    assert str(folder) in erased.remnants[0]
+    assert "read-only file system" in erased.remnants[0]
+
+
+def test_exports_of_a_run_that_was_removed_are_looked_into(
+    erase, export, clusters: ClusterStore
+) -> None:
+    folder = export("both", "ann", "bob")
+    ClusterBuilder(clusters.database).remove(clusters.run().run_id)
+    assert erase("ann").rewritten_exports == (str(folder),)
+    assert "ann" not in text(folder)
+
+
+def test_exports_from_before_the_user_came_are_not_missed(erase, export, choose) -> None:
+    shutil.rmtree(export("both", "ann", "bob"))
+    choose("cid", b"cid")
+    assert erase("cid").remnants == ()
+
+
+def test_exports_follow_where_an_erasure_was_stopped(erase, export, signed: HistoryStore) -> None:
+    folder = export("both", "ann", "bob")
+    signed.erase("ann", by="a process that was killed then")
+    with pytest.raises(AlreadyErased):
+        erase("ann")
+    assert "ann" not in text(folder)
