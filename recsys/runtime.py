@@ -187,7 +187,11 @@ class Runtime:
         """Erases users from storage and from the files of this machine; raises as `store`."""
         from recsys.erasure.eraser import Eraser
 
-        return Eraser(self.store, index_folder=Path(self.settings.index_folder))
+        return Eraser(
+            self.store,
+            index_folder=Path(self.settings.index_folder),
+            checkpoint=Path(self.settings.checkpoint),
+        )
 
     @cached_property
     def browser(self) -> "Browser":

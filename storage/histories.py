@@ -5,6 +5,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -239,7 +240,7 @@ class HistoryStore:
                 raise AlreadyErased(_erased_before(user_id, tombstone)) from error
             bury(session, user_id, self.keys.needed(), by=by)
         remove_blobs(self.database, self.blobs, images)
-        return erased
+        return replace(erased, images=tuple(images))
 
     def restore(self, user_id: str) -> Tombstone:
         """Let an erased user be stored again; what was erased stays erased.

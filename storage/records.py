@@ -4,7 +4,7 @@ Plain frozen dataclasses: no SQLAlchemy, no tensors, no protobuf.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -145,6 +145,7 @@ class Erased:
         num_bytes: of these images, encoded.
         rewritten_exports: folders of exported clusters whose files held the user.
         remnants: what still holds something of the user, a text for people each.
+        images: SHA-256 of these images; a server tells none.
     """
 
     num_choices: int
@@ -153,6 +154,7 @@ class Erased:
     num_bytes: int
     rewritten_exports: tuple[str, ...] = ()
     remnants: tuple[str, ...] = ()
+    images: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from recsys.erasure.before import read_before
+from recsys.erasure.before import Before, read_before
 from recsys.erasure.exports import rewrite_exports
+from recsys.erasure.remnants import in_checkpoints, in_figures
 from recsys.similarity.snapshot import remove_snapshots
 from storage.errors import AlreadyErased
 from storage.histories import HistoryStore
@@ -18,11 +19,14 @@ class Eraser:
     Args:
         store: of the choices.
         index_folder: of the index's snapshots; need not be there.
+        checkpoint: folder of the served checkpoint, which is looked at for whom it learned from;
+            not there for one that is shipped.
     """
 
-    def __init__(self, store: HistoryStore, *, index_folder: Path) -> None:
+    def __init__(self, store: HistoryStore, *, index_folder: Path, checkpoint: Path) -> None:
         self._store = store
         self._index_folder = index_folder
+        self._checkpoint = checkpoint
 
     def erase(self, user_id: str, *, by: str) -> Erased:
         """Erase a user from storage, then from the files.
@@ -50,7 +54,22 @@ class Eraser:
             raise
         kept = list(self._leave_snapshots())
         rewritten, unreached = rewrite_exports(self._store.database, user_id, before)
-        return replace(erased, rewritten_exports=tuple(rewritten), remnants=(*kept, *unreached))
+        kept += [*unreached, *self._learned(user_id, before, erased)]
+        return replace(erased, rewritten_exports=tuple(rewritten), remnants=tuple(kept))
+
+    def _learned(self, user_id: str, before: Before | None, erased: Erased) -> Iterator[str]:
+        if before is None:
+            return  # stored only a moment ago: nothing was made of them
+        database = self._store.database
+        yield from in_checkpoints(
+            database,
+            user_id,
+            before,
+            images=erased.images,
+            keys=self._store.keys.known(),
+            served=self._checkpoint,
+        )
+        yield from in_figures(database, before)
 
     def _leave_snapshots(self) -> Iterator[str]:
         """Remove all snapshots: whoever needs one makes it anew from storage."""

@@ -19,10 +19,10 @@ from recsys.errors import CheckpointRefused, ImageRefused
 from recsys.images.decode import decode
 from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.signatures.definition import READOUTS, Projection, Readout
+from recsys.signatures.folder import FOLDER, probe_name
 from recsys.signatures.probes import encode_probes
 from recsys.signatures.reader import SignatureReader
 
-FOLDER = "signature"
 _PARTS = ("mean", "scale", "matrix")
 
 
@@ -57,7 +57,7 @@ def write_signature(
     folder = checkpoint / FOLDER
     folder.mkdir()
     for number, probe in enumerate(probes):
-        (folder / _name(number)).write_bytes(probe.image)
+        (folder / probe_name(number)).write_bytes(probe.image)
     arrays = {
         f"{readout}.{part}": np.ascontiguousarray(getattr(projection, part), dtype=np.float32)
         for readout, projection in projections.items()
@@ -106,7 +106,7 @@ def load_signature_reader(
                 f" has {', '.join(description['readouts'])}"
             )
         candidates = [
-            CandidateImage(decode((folder / _name(number)).read_bytes()).float() / 255, prompt)
+            CandidateImage(decode((folder / probe_name(number)).read_bytes()).float() / 255, prompt)
             for number, prompt in enumerate(description["prompts"])
         ]
         arrays = load_file(folder / "projections.safetensors")
@@ -128,7 +128,3 @@ def _projection(
     mean, scale, matrix = (arrays[f"{readout}.{part}"].astype(np.float64) for part in _PARTS)
     heads = tuple((int(layer), int(head)) for layer, head in description["heads"])
     return Projection(mean, scale, matrix, heads=heads, normalisation=description["normalisation"])
-
-
-def _name(number: int) -> str:
-    return f"{number:02}.image"

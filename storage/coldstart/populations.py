@@ -73,6 +73,12 @@ class ColdStartStore:
                 row.created_at,
             )
 
+    def fitted_at(self) -> dict[str, datetime]:
+        """When each model version's population was learned, UTC; does not read it."""
+        query = select(ColdStartRow.model_version, ColdStartRow.created_at)
+        with self.database.session() as session:
+            return {version: created_at for version, created_at in session.execute(query)}  # noqa: C416
+
     def first_questions(self, model_version: str) -> FirstQuestions | None:
         """Return the first questions whose images are still stored; None if none were learned.
 

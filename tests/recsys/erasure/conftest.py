@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys.erasure.eraser import Eraser
 from storage.blobs import BlobStore
 from storage.clusters.building import ClusterBuilder
 from storage.clusters.records import ClusterDraft
@@ -68,3 +69,9 @@ def build(signed: HistoryStore) -> Callable[..., int]:
         return run_id
 
     return build
+
+
+@pytest.fixture
+def eraser(signed: HistoryStore, tmp_path: Path) -> Eraser:
+    """Of an installation whose folders are not there yet."""
+    return Eraser(signed, index_folder=tmp_path / "index", checkpoint=tmp_path / "served")

@@ -25,33 +25,33 @@ def snapshot(folder: Path, signed: HistoryStore) -> Path:
     return path
 
 
-def test_snapshots_go(signed: HistoryStore, folder: Path, snapshot: Path) -> None:
-    erased = Eraser(signed, index_folder=folder).erase("ann", by="a test")
+def test_snapshots_go(eraser: Eraser, folder: Path, snapshot: Path) -> None:
+    erased = eraser.erase("ann", by="a test")
     assert (erased.num_signatures, erased.remnants) == (1, ())
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
-def test_without_snapshots_there_is_nothing_to_remove(signed: HistoryStore, folder: Path) -> None:
-    assert Eraser(signed, index_folder=folder).erase("ann", by="a test").remnants == ()
+def test_without_snapshots_there_is_nothing_to_remove(eraser: Eraser, folder: Path) -> None:
+    assert eraser.erase("ann", by="a test").remnants == ()
     assert not folder.exists()
 
 
 def test_a_snapshot_that_cannot_be_removed_is_told(
-    signed: HistoryStore, folder: Path, snapshot: Path, monkeypatch: pytest.MonkeyPatch
+    eraser: Eraser, folder: Path, snapshot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: Path) -> None:
         raise PermissionError(f"{path.name} is not ours")
 
     monkeypatch.setattr("shutil.rmtree", refused)
-    (remnant,) = Eraser(signed, index_folder=folder).erase("ann", by="a test").remnants
+    (remnant,) = eraser.erase("ann", by="a test").remnants
     assert str(folder) in remnant
     assert "is not ours" in remnant
 
 
 def test_an_erasure_that_was_stopped_half_way_is_gone_on_with(
-    signed: HistoryStore, folder: Path, snapshot: Path
+    eraser: Eraser, signed: HistoryStore, snapshot: Path
 ) -> None:
     signed.erase("ann", by="a process that was killed then")
     with pytest.raises(AlreadyErased):
-        Eraser(signed, index_folder=folder).erase("ann", by="a test")
+        eraser.erase("ann", by="a test")
     assert not snapshot.exists()
