@@ -216,7 +216,7 @@ class RecsysClient:
                 return
 
     def erase_user(self, user_id: str, *, timeout_s: float | None = None) -> Erased:
-        """Erase a user and return how much was erased. It cannot be undone."""
+        """Erase a user; return how much was erased, and what remains. It cannot be undone."""
         with _sendable():
             request = EraseUserRequest(user_id=user_id)
         return erased_from_wire(self._call(self._users.EraseUser, request, timeout_s))

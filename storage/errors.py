@@ -35,7 +35,16 @@ class UnknownUser(StorageError, LookupError):
 
 
 class AlreadyErased(UnknownUser):
-    """No such user, because the user was erased before; the message says when."""
+    """No such user, because the user was erased before.
+
+    Args:
+        message: says when.
+        remnants: what still holds something of them, where somebody has looked.
+    """
+
+    def __init__(self, message: str, *, remnants: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.remnants = remnants
 
 
 class UserErased(StorageError):

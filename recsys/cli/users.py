@@ -14,6 +14,7 @@ from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json, show_table
 from recsys.counts import counted
 from recsys.runtime import Runtime
+from storage.errors import AlreadyErased
 
 if TYPE_CHECKING:
     from storage.records import Consent, Erased, Tombstone, UserSummary
@@ -61,7 +62,7 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
     """Erase USER: choices, signatures, and images that no other user refers to.
 
     Snapshots of the index go, and exported clusters are rewritten. What still holds something of
-    USER is told, a line each.
+    USER is told, a line each, and told again for a USER who is erased already.
 
     USER is not stored again, neither by an import nor by a product, before `recsys users restore`.
     A running server drops within seconds what it holds of USER in memory; with --server, at once.
@@ -73,7 +74,11 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
             choices = counted(users.get(user).num_choices, "choice")
             question = f"Erase {printable(user)} and {choices}? This cannot be undone."
             confirm(question, undone="nothing was erased")
-        erased = users.erase(user)
+        try:
+            erased = users.erase(user)
+        except AlreadyErased as error:
+            _tell_remnants(user, error.remnants)
+            raise
     if is_json:
         show_json(
             {
@@ -94,7 +99,11 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
     )
     for folder in erased.rewritten_exports:
         click.echo(f"rewritten without {printable(user)}: {printable(folder)}")
-    for remnant in erased.remnants:
+    _tell_remnants(user, erased.remnants)
+
+
+def _tell_remnants(user: str, remnants: tuple[str, ...]) -> None:
+    for remnant in remnants:
         click.echo(f"still holds something of {printable(user)}: {printable(remnant)}", err=True)
 
 

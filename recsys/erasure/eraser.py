@@ -31,8 +31,8 @@ class Eraser:
     def erase(self, user_id: str, *, by: str) -> Erased:
         """Erase a user from storage, then from the files.
 
-        Where an earlier erasure was stopped between the two, the files follow before AlreadyErased
-        is raised.
+        Of a user who was erased before, the files are looked into again, for that erasure may have
+        been stopped, and AlreadyErased has what remains.
 
         Args:
             user_id: who.
@@ -48,28 +48,30 @@ class Eraser:
         before = read_before(self._store, user_id)
         try:
             erased = self._store.erase(user_id, by=by)
-        except AlreadyErased:
-            list(self._leave_snapshots())
-            rewrite_exports(self._store.database, user_id, None)
-            raise
-        kept = list(self._leave_snapshots())
-        rewritten, unreached = rewrite_exports(self._store.database, user_id, before)
-        kept += [*unreached, *self._learned(user_id, before, erased)]
-        return replace(erased, rewritten_exports=tuple(rewritten), remnants=tuple(kept))
+        except AlreadyErased as error:
+            _, remnants = self._leave_files(user_id, None)
+            raise AlreadyErased(str(error), remnants=remnants) from error
+        rewritten, remnants = self._leave_files(user_id, before, images=erased.images)
+        return replace(erased, rewritten_exports=rewritten, remnants=remnants)
 
-    def _learned(self, user_id: str, before: Before | None, erased: Erased) -> Iterator[str]:
-        if before is None:
-            return  # stored only a moment ago: nothing was made of them
+    def _leave_files(
+        self, user_id: str, before: Before | None, *, images: tuple[str, ...] = ()
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Take an erased user out of files; return rewritten exports, and what cannot be undone."""
         database = self._store.database
-        yield from in_checkpoints(
+        remnants = list(self._leave_snapshots())
+        rewritten, unreached = rewrite_exports(database, user_id, before)
+        remnants += unreached
+        remnants += in_checkpoints(
             database,
             user_id,
             before,
-            images=erased.images,
+            images=images,
             keys=self._store.keys.known(),
             served=self._checkpoint,
         )
-        yield from in_figures(database, before)
+        remnants += in_figures(database, before)
+        return tuple(rewritten), tuple(remnants)
 
     def _leave_snapshots(self) -> Iterator[str]:
         """Remove all snapshots: whoever needs one makes it anew from storage."""

@@ -16,16 +16,18 @@ _SHORT = 12  # characters of a model version, for people
 _UNTOLD = f"no {FILE} is there to tell whom it learned from"
 
 
-def in_figures(database: Database, before: Before) -> Iterator[str]:
+def in_figures(database: Database, before: Before | None) -> Iterator[str]:
     """What was computed from many users' choices, one of whom was the user.
 
     Args:
         database: of the runs and fits.
-        before: the user as they were stored.
+        before: the user as they were stored; None: unknown, so that nothing can be told.
 
     Raises:
         StorageError: if storage does not answer.
     """
+    if before is None:
+        return
     for run in before.runs:
         yield (
             f"the clusters of {run.name}: their centroids, counts of likes and words are from when"
@@ -42,7 +44,7 @@ def in_figures(database: Database, before: Before) -> Iterator[str]:
 def in_checkpoints(
     database: Database,
     user_id: str,
-    before: Before,
+    before: Before | None,
     *,
     images: Collection[str],
     keys: IdentityKeys,
@@ -53,7 +55,7 @@ def in_checkpoints(
     Args:
         database: knows where trainings are.
         user_id: who.
-        before: the user as they were stored.
+        before: the user as they were stored; None: unknown.
         images: SHA-256 of images that were the user's alone.
         keys: under which checkpoints tell whom they learned from.
         served: folder of the served checkpoint; not there for one that is shipped, whose people do
@@ -67,7 +69,7 @@ def in_checkpoints(
         folder = Path(training.folder)
         named = f"the training in {folder} of {training.trained_at:%Y-%m-%d}"
         folders = [folder, *(folder / name for name in _CHECKPOINTS)]
-        may_hold = training.trained_at >= before.created_at
+        may_hold = before is None or training.trained_at >= before.created_at
         yield from _in_weights(named, folders, user_id, keys, may_hold=may_hold)
         yield from _in_probes(folder / "final", images)
     if (served / "scorer.json").is_file() and not _is_among(trainings, served):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from storage.trainings import TrainingStore
+
 
 @pytest.fixture
 def ann(home: Path, run, picture) -> None:
@@ -170,3 +172,14 @@ def test_consent_is_set_and_shown(run, store) -> None:
     assert json.loads(run("users", "show", "ann", "--json").stdout)["learn_from"] is False
     assert store.user("ann").num_choices == 2
     assert run("users", "consent", "ann").exit_code == 2
+
+
+@pytest.mark.usefixtures("ann")
+def test_what_still_holds_something_of_the_user_is_told_each_time(run, store) -> None:
+    TrainingStore(store.database).record("/gone/run")
+    told = "still holds something of ann: perhaps the training in /gone/run of"
+    first = json.loads(run("users", "erase", "ann", "--yes", "--json").stdout)
+    assert first["remnants"][0].startswith("perhaps the training in /gone/run of")
+    again = run("users", "erase", "ann", "--yes")
+    assert again.exit_code == 3
+    assert told in again.stderr

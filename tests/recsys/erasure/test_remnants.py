@@ -10,6 +10,7 @@ from recsys.erasure.eraser import Eraser
 from recsys.scorer.trained_on import TrainedOn, user_digest, write_trained_on
 from recsys.signatures.folder import FOLDER, probe_name
 from storage.coldstart.populations import ColdStartStore, StoredColdStart
+from storage.errors import AlreadyErased
 from storage.histories import HistoryStore
 from storage.identity_keys import IdentityKey, IdentityKeys
 from storage.trainings import TrainingStore
@@ -139,6 +140,18 @@ def test_probe_images_that_were_the_users_alone_are_told(
     for number, data in enumerate([shared, b"an image of ann's", b"another"]):
         (folder / FOLDER / probe_name(number)).write_bytes(data)
     assert erase(eraser) == (f"1 of the probe images in {folder}, which were the user's alone",)
+
+
+def test_of_a_user_who_is_erased_already_it_is_told_again(
+    eraser: Eraser, trained: Callable[..., Path]
+) -> None:
+    folder = trained("run", ["ann"])
+    trained("bobs", ["bob"])
+    first = erase(eraser)
+    with pytest.raises(AlreadyErased) as refused:
+        erase(eraser)
+    assert refused.value.remnants == first
+    assert f"the training in {folder} of" in first[0]
 
 
 def test_clusters_and_classes_of_taste_are_told(

@@ -16,6 +16,7 @@ from recsys.v1.user_service_pb2_grpc import UserServiceStub
 from recsys.wire.users import consent_from_wire, consent_to_wire
 from storage.identity_keys import NO_KEYS
 from storage.records import Consent
+from storage.trainings import TrainingStore
 
 
 def listing(user_id):
@@ -115,6 +116,14 @@ def test_erasing_tells_how_much_went(live, client, five, png):
     with pytest.raises(NotFound):
         client.get_user("ann")
     assert client.get_user("bob").num_choices == 1
+
+
+def test_erasing_tells_what_still_holds_something_of_the_user(live, client, five, tmp_path):
+    TrainingStore(live.store.database).record(str(tmp_path / "run"))
+
+    (remnant,) = client.erase_user("ann").remnants
+
+    assert remnant.startswith(f"perhaps the training in {tmp_path / 'run'} of")
 
 
 def test_what_is_in_memory_is_forgotten_even_if_storage_fails(live, client, monkeypatch):
