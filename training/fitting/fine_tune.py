@@ -12,13 +12,15 @@ from rich.console import Console
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.trained_on import write_trained_on
 from storage.histories import HistoryStore
+from storage.trainings import TrainingStore
 from training.baselines.unweighted import without_weights
 from training.data.batches import Batches, without_rows
 from training.data.encoding import Encoded, encode_all
 from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.splits import eligible
-from training.data.trained_on import histories_digest
+from training.data.trained_on import histories_digest, trained_on
 from training.evaluation.answers import Compared
 from training.evaluation.cross_validation import Fold, cross_validate, deal_folds
 from training.fitting.assembly import first_parameters, train_only
@@ -65,7 +67,7 @@ def cross_validate_checkpoint(
     Args:
         checkpoint: folder, or the name of a shipped one; its image tokens stay as they are.
         store: the people's choices; pairs with an image that cannot be read are left out.
-        folder: receives each fold's run.
+        folder: receives each fold's run, and trained_on.json. The database keeps where it is.
         console: where progress is shown.
         tuning: how each fold is learned from.
         num_user_folds, num_prompt_folds: folds of users and of prompts; every pairing is a round.
@@ -76,6 +78,7 @@ def cross_validate_checkpoint(
 
     Raises:
         ValueError: if there are too few users or prompts.
+        IdentityKeyMissing: if there is no key for trained_on.json.
         TooManyBadImages: if more than 1 % of the images cannot be read.
     """
     scorer = load_scorer(checkpoint)
@@ -92,6 +95,8 @@ def cross_validate_checkpoint(
     encoded = encode_all(scorer, store, table.images, rows, limits=limits, console=console)
     table = eligible(without_rows(table, encoded.bad), FEWEST_LIKED)
     folds = deal(table)
+    if tuning.num_steps:
+        _record(table, store, folder)
 
     def learn(number: int, fold: Fold) -> list[Predictor]:
         tuned = load_scorer(checkpoint)
@@ -104,6 +109,14 @@ def cross_validate_checkpoint(
         ]
 
     return cross_validate(folds, learn, compared_with="fine_tuned", seed=tuning.seed)
+
+
+def _record(table: PairTable, store: HistoryStore, folder: Path) -> None:
+    """Before any fold: each is learned from in others, and their states stay in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key = store.keys.needed().current
+    write_trained_on(trained_on(table, parts={}, key=key), folder)
+    TrainingStore(store.database).record(str(folder.resolve()))
 
 
 def _fine_tune(

@@ -10,14 +10,18 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from recsys.scorer.trained_on import read_trained_on
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
+from storage.identity_keys import IdentityKeys
 from storage.records import Choice, ImageFacts
+from storage.trainings import TrainingStore
 from training.data.samples import images_of
 from training.fitting import fine_tune
 from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
 
+KEYS = IdentityKeys.of(["a key for the tests"])
 NUM_USERS = 4
 NUM_CHOICES = 20
 SIDE_PX = 8
@@ -38,7 +42,7 @@ def store(tmp_path: Path) -> HistoryStore:
     """Each user chose twenty times, from forty images that nobody else saw."""
     database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
     upgrade(database)
-    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
+    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"), KEYS)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     for user in range(NUM_USERS):
         for number in range(NUM_CHOICES):
@@ -87,3 +91,8 @@ def test_pairs_with_an_unreadable_image_are_left_out_and_counted(
     assert spoiled not in shown
     assert "1 unreadable images left out" in console.file.getvalue()
     assert figures["fine_tuned"].top1.n_users == NUM_USERS
+    (run,) = TrainingStore(store.database).all()
+    record = read_trained_on(Path(run.folder), KEYS)
+    assert Path(run.folder) == tmp_path / "runs"
+    assert all(record.holds(f"u{user}") for user in range(NUM_USERS))
+    assert not record.holds(f"u{NUM_USERS}")
