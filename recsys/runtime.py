@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from recsys.similarity.index import SignatureIndex
     from storage.backfill_ledger import BackfillLedger
     from storage.browsing import Browser
+    from storage.clusters.exports import ClusterExportStore
     from storage.clusters.runs import ClusterStore
     from storage.coldstart.populations import ColdStartStore
     from storage.consents import ConsentStore
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from storage.records import InspectImage
     from storage.signatures import SignatureStore
     from storage.takedowns import ImageTakedowns
+    from storage.trainings import TrainingStore
 
 
 class Runtime:
@@ -174,6 +176,20 @@ class Runtime:
         from storage.clusters.runs import ClusterStore
 
         return ClusterStore(self.store.database)
+
+    @cached_property
+    def cluster_exports(self) -> "ClusterExportStore":
+        """Where runs of clusters were exported to; raises as `store`."""
+        from storage.clusters.exports import ClusterExportStore
+
+        return ClusterExportStore(self.store.database)
+
+    @cached_property
+    def trainings(self) -> "TrainingStore":
+        """Where trainings were written to; raises as `store`."""
+        from storage.trainings import TrainingStore
+
+        return TrainingStore(self.store.database)
 
     @cached_property
     def cold_starts(self) -> "ColdStartStore":

@@ -46,6 +46,12 @@ class TrainingStore:
             session.execute(delete(TrainingRow).where(TrainingRow.folder == folder))
             session.add(row)
 
+    def forget(self, folder: str) -> bool:
+        """Remove what is known of a folder; return False if nothing is."""
+        with self._database.writing() as session:
+            removed = session.execute(delete(TrainingRow).where(TrainingRow.folder == folder))
+        return bool(getattr(removed, "rowcount", 0))
+
     def all(self) -> list[TrainingRun]:
         """All trainings, the oldest first."""
         query = select(TrainingRow).order_by(TrainingRow.training_id)

@@ -39,6 +39,10 @@ COMMANDS = {
         "recsys.cli.coldstart",
         "Learn from all users how to rank for those with few choices.",
     ),
+    "folders": (
+        "recsys.cli.folders",
+        "List where trainings and exports were written, where an erasure looks for a user.",
+    ),
     "analyst": (
         "recsys.cli.analyst",
         "Serve the analyst's page of users and clusters.",

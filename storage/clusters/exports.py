@@ -52,6 +52,13 @@ class ClusterExportStore:
             session.execute(delete(ClusterExportRow).where(*same))
             session.add(row)
 
+    def forget(self, folder: str) -> bool:
+        """Remove what is known of a folder, in all formats; return False if nothing is."""
+        with self._database.writing() as session:
+            here = ClusterExportRow.folder == folder
+            removed = session.execute(delete(ClusterExportRow).where(here))
+        return bool(getattr(removed, "rowcount", 0))
+
     def all(self) -> list[ClusterExport]:
         """All exports, the oldest first."""
         query = select(ClusterExportRow).order_by(ClusterExportRow.export_id)
