@@ -1,9 +1,12 @@
-"""A small scorer on disk, for whatever loads a checkpoint."""
+"""A small scorer of random weights, in memory and on disk."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
 from recsys.scorer.checkpoint import BaseModel, save_scorer
 from recsys.scorer.idefics2 import Idefics2Backbone
@@ -27,21 +30,50 @@ SHAPE = TinyShape(
 
 
 @pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Of a few words."""
+    return train_tokenizer(["three small fish", "a large house"], vocabulary=SHAPE.vocabulary)
+
+
+@pytest.fixture
+def model(tokenizer: PreTrainedTokenizerFast) -> Idefics2ForConditionalGeneration:
+    """The base of a small scorer; a new one for each test."""
+    return build_small_model(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def make_scorer(tokenizer: PreTrainedTokenizerFast) -> Callable[..., PreferenceScorer]:
+    """Given fields of its config, and a base if it is not a new one: a scorer, in evaluation."""
+
+    def make(
+        model: Idefics2ForConditionalGeneration | None = None, *, seed: int = 5, **config: Any
+    ) -> PreferenceScorer:
+        backbone = Idefics2Backbone(build_small_model(tokenizer) if model is None else model)
+        template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
+        torch.manual_seed(seed)
+        return PreferenceScorer(
+            backbone, template, geometry=SHAPE.geometry, config=ScorerConfig(**config)
+        ).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(
+    tokenizer: PreTrainedTokenizerFast,
+    make_scorer: Callable[..., PreferenceScorer],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """A scorer of random weights with three preference tokens, which reads two references."""
-    tokenizer = train_tokenizer(["three small fish", "a house"], vocabulary=SHAPE.vocabulary)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=3)
-    base = tmp_path_factory.mktemp("base")
+    model, base = build_small_model(tokenizer), tmp_path_factory.mktemp("base")
     model.save_pretrained(base)
-    backbone = Idefics2Backbone(model)
-    torch.manual_seed(1)
-    scorer = PreferenceScorer(
-        backbone,
-        Template(tokenizer, TemplateConfig(), image=backbone.image_markup),
-        geometry=SHAPE.geometry,
-        config=ScorerConfig(num_references=2, num_preference_tokens=3),
-    )
+    scorer = make_scorer(model, seed=1, num_references=2, num_preference_tokens=3)
     folder = tmp_path_factory.mktemp("checkpoints") / "small"
     save_scorer(scorer, folder, base=BaseModel("base"), tokenizer=tokenizer, base_files=base)
     return folder
+
+
+def build_small_model(tokenizer: PreTrainedTokenizerFast) -> Idefics2ForConditionalGeneration:
+    """Weights are random, and the same each time."""
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    return build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=3)

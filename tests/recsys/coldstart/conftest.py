@@ -8,43 +8,19 @@ import torch
 
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.coldstart.population import ColdStart
-from recsys.scorer.idefics2 import Idefics2Backbone
-from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 
-SMALL = TinyShape(
-    image_px=16,
-    patch_px=8,
-    vision_width=16,
-    vision_layers=1,
-    vision_heads=2,
-    num_latents=2,
-    width=32,
-    layers=2,
-    heads=4,
-    mlp_width=32,
-    vocabulary=400,
-)
-WIDTH = SMALL.num_latents * SMALL.width
+WIDTH = 64  # numbers in the tokens of an image: 2 latents of 32
 NUM_FEATURES = 5
 NUM_CLASSES = 3
 
 
 @pytest.fixture(scope="session")
-def scorer() -> PreferenceScorer:
-    tokenizer = train_tokenizer(["three small fish", "a large house"], vocabulary=SMALL.vocabulary)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    torch.manual_seed(5)
-    backbone = Idefics2Backbone(
-        build_model(SMALL, vocabulary=len(tokenizer), image_token=image, seed=3)
-    )
-    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
-    config = ScorerConfig(
+def scorer(make_scorer) -> PreferenceScorer:
+    made = make_scorer(
         num_references=3, num_preference_tokens=3, max_packed_candidates=4, temperature=1.7
     )
-    made = PreferenceScorer(backbone, template, geometry=SMALL.geometry, config=config)
-    return made.eval().requires_grad_(False)
+    return made.requires_grad_(False)
 
 
 def drawn_image(seed: int) -> torch.Tensor:

@@ -11,35 +11,14 @@ from recsys.engine.worker import Scorer
 from recsys.images.decode import ImageLimits
 from recsys.ranking.loader import ImageLoader
 from recsys.ranking.ranker import Ranker
-from recsys.scorer.idefics2 import Idefics2Backbone
-from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 
-SHAPE = TinyShape(
-    image_px=16,
-    vision_width=16,
-    vision_layers=1,
-    vision_heads=2,
-    num_latents=2,
-    width=32,
-    layers=2,
-    mlp_width=32,
-    vocabulary=400,
-)
 SHADES = {"dark": 20, "middle": 120, "light": 240}
 
 
 @pytest.fixture(scope="module")
-def scorer() -> PreferenceScorer:
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(["a cat"], vocabulary=SHAPE.vocabulary)
-    image_token = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image_token, seed=0)
-    backbone = Idefics2Backbone(model)
-    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
-    config = ScorerConfig(num_references=2, num_preference_tokens=3)
-    return PreferenceScorer(backbone, template, geometry=SHAPE.geometry, config=config).eval()
+def scorer(make_scorer) -> PreferenceScorer:
+    return make_scorer(num_references=2, num_preference_tokens=3)
 
 
 def grey(shade: int) -> torch.Tensor:

@@ -1,46 +1,14 @@
-"""Small random scorers, and the shipped shape's tokenizer."""
+"""A small random scorer, and images for it."""
 
 import pytest
 import torch
 
-from recsys.scorer.idefics2 import Idefics2Backbone
-from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
-
-SMALL = TinyShape(
-    image_px=16,
-    patch_px=8,
-    vision_width=16,
-    vision_layers=1,
-    vision_heads=2,
-    num_latents=2,
-    width=32,
-    layers=2,
-    heads=4,
-    mlp_width=32,
-    vocabulary=400,
-)
-
-
-@pytest.fixture(scope="session")
-def tokenizer():
-    return train_tokenizer(["three small fish", "a large house"], vocabulary=SMALL.vocabulary)
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 
 
 @pytest.fixture
-def model(tokenizer):
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    return build_model(SMALL, vocabulary=len(tokenizer), image_token=image, seed=3)
-
-
-@pytest.fixture
-def scorer(model, tokenizer) -> PreferenceScorer:
-    torch.manual_seed(5)
-    backbone = Idefics2Backbone(model)
-    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
-    config = ScorerConfig(num_references=4, num_preference_tokens=3, max_packed_candidates=4)
-    return PreferenceScorer(backbone, template, geometry=SMALL.geometry, config=config).eval()
+def scorer(model, make_scorer) -> PreferenceScorer:
+    return make_scorer(model, num_references=4, num_preference_tokens=3, max_packed_candidates=4)
 
 
 def image(seed: int, height: int = 20, width: int = 24) -> torch.Tensor:

@@ -18,45 +18,22 @@ from recsys.images.reader import ImageReader
 from recsys.ranking.candidates import Candidate, Personalization
 from recsys.runtime import Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED
-from recsys.scorer.idefics2 import Idefics2Backbone
-from recsys.scorer.model import CandidateImage, PreferenceScorer, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
+from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.settings import Settings
 from recsys.v1.ranking_service_pb2 import RankCandidatesRequest
 from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub
 from storage.coldstart.populations import ColdStartStore, StoredColdStart
 from storage.records import Choice
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
-SHAPE = TinyShape(
-    image_px=16,
-    patch_px=8,
-    vision_width=16,
-    vision_layers=1,
-    vision_heads=2,
-    num_latents=2,
-    width=32,
-    layers=2,
-    heads=4,
-    mlp_width=32,
-    vocabulary=400,
-)
 NUM_PEOPLE = 40
 NUM_PAIRS = 3
 
 
 @pytest.fixture(scope="module")
-def scorer() -> PreferenceScorer:
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(["a cat"], vocabulary=SHAPE.vocabulary)
-    image_token = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image_token, seed=0)
-    backbone = Idefics2Backbone(model)
-    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
-    config = ScorerConfig(num_references=2, num_preference_tokens=3)
-    return PreferenceScorer(
-        backbone, template, geometry=SHAPE.geometry, config=config, model_version="small"
-    ).eval()
+def scorer(make_scorer) -> PreferenceScorer:
+    made = make_scorer(num_references=2, num_preference_tokens=3)
+    made.model_version = "small"
+    return made
 
 
 def borrowing(runtime, scorer):

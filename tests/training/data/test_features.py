@@ -14,21 +14,15 @@ from recsys.history import ReferencePair
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
 from recsys.images.reader import ImageReader
-from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
-from recsys.scorer.model import CandidateImage, PreferenceScorer, ScorerConfig
+from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.scorer.references import read_references
-from recsys.scorer.template import Template, TemplateConfig
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.data.encoding import Fresh, encode_all
 from training.data.features import ImageFeatures, stored_images
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 LIMITS = ImageLimits()
-SHAPE = TinyShape(
-    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
-)
 SIZES = [(16, 16), (40, 90), (130, 50), (9, 9), (16, 33), (64, 64)]
 PROMPTS = ("a fish", "two fish", "")
 
@@ -53,18 +47,13 @@ def names(store: HistoryStore) -> tuple[str, ...]:
     return tuple(stored)
 
 
-@pytest.fixture(params=[SHAPE.geometry, ImageGeometry(8, 24)], ids=["square", "any shape"])
-def scorer(request) -> PreferenceScorer:
-    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
-    config = ScorerConfig(num_references=2, num_preference_tokens=3, temperature=2.0)
-    torch.manual_seed(0)
-    made = PreferenceScorer(
-        Idefics2Backbone(model), template, geometry=request.param, config=config
+@pytest.fixture(
+    params=[ImageGeometry(square_px=16), ImageGeometry(8, 24)], ids=["square", "any shape"]
+)
+def scorer(request, make_scorer) -> PreferenceScorer:
+    return make_scorer(
+        geometry=request.param, num_references=2, num_preference_tokens=3, temperature=2.0
     )
-    return made.eval().requires_grad_(False)
 
 
 def kept_tokens(way: str, scorer: PreferenceScorer, store: HistoryStore, names: tuple[str, ...]):

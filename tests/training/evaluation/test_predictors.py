@@ -7,38 +7,24 @@ import pytest
 import torch
 
 from recsys.history import Pair
-from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
-from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from training.data.features import ImageFeatures
 from training.data.samples import PairTable, Sample
 from training.evaluation.asked import Asked
 from training.evaluation.interpretation import NUM_ORDERS, attention_maps
 from training.evaluation.judge import Judge
 from training.evaluation.tables import attention
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.predictors.predictor import CandidateRow, Predictor, at_most
 from training.predictors.scorer import Averaged, ScorerPredictor
 from training.world.render import encode_jpeg
 
-SHAPE = TinyShape(
-    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
-)
 REFERENCES = (Pair(0, 1, "a fish"), Pair(2, 3, "two fish"), Pair(4, 5, ""))
 ASKED = [CandidateRow(6, "a fish"), CandidateRow(7, "a fish"), CandidateRow(8, "")]
 
 
 @pytest.fixture(scope="module")
-def scorer() -> PreferenceScorer:
-    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
-    config = ScorerConfig(num_references=3, num_preference_tokens=4)
-    made = PreferenceScorer(
-        Idefics2Backbone(model), template, geometry=SHAPE.geometry, config=config
-    )
-    return made.eval().requires_grad_(False)
+def scorer(make_scorer) -> PreferenceScorer:
+    return make_scorer(num_references=3, num_preference_tokens=4)
 
 
 def picture(row: int) -> torch.Tensor:

@@ -10,9 +10,7 @@ from click.testing import CliRunner
 
 from recsys.history import Pair
 from recsys.scorer.attention import Normalisation
-from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
-from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from recsys.signatures.definition import Projection
 from recsys.signatures.files import Probe, load_signature_reader, write_signature
 from recsys.signatures.probes import Probes, encode_probes, probe_attention, probe_scores
@@ -35,34 +33,17 @@ from training.evaluation.tables.signatures import (
     judge_signatures,
     section,
 )
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.world.communities import draw_communities, draw_tastes
 from training.world.render import encode_jpeg
 from training.world.truth import WorldTruth
 
-SHAPE = TinyShape(
-    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
-)
 KINDS: tuple[Normalisation, ...] = ("preference", "full", "log_ratio")
 NUM_IMAGES, NUM_USERS, R = 60, FEWEST_USERS + 4, 3
 
 
-def built(num_preference_tokens: int) -> PreferenceScorer:
-    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
-    config = ScorerConfig(num_references=R, num_preference_tokens=num_preference_tokens)
-    torch.manual_seed(1)
-    made = PreferenceScorer(
-        Idefics2Backbone(model), template, geometry=SHAPE.geometry, config=config
-    )
-    return made.eval().requires_grad_(False)
-
-
 @pytest.fixture(scope="module")
-def scorer() -> PreferenceScorer:
-    return built(4)
+def scorer(make_scorer) -> PreferenceScorer:
+    return make_scorer(seed=1, num_references=R, num_preference_tokens=4)
 
 
 def picture(row: int) -> torch.Tensor:
@@ -263,10 +244,10 @@ def test_without_truth_the_other_half_is_still_looked_for(scorer, features, fold
     assert judge_signatures(*asked, truth=strangers) == result
 
 
-def test_a_scorer_without_preference_tokens_has_fewer_rows(features, tmp_path) -> None:
+def test_a_scorer_without_preference_tokens_has_fewer_rows(make_scorer, features, tmp_path) -> None:
     write_signature(tmp_path, told_probes(), {"scores": projection(3)}, num_orders=1)
     histories = drawn_histories()
-    bare = built(0)
+    bare = make_scorer(seed=1, num_references=R, num_preference_tokens=0)
     result = judge_signatures(
         bare, tmp_path, histories, ImageFeatures(bare, picture), list(histories.pairs)
     )

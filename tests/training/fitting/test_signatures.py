@@ -8,15 +8,12 @@ import torch
 from rich.console import Console
 
 from recsys.history import Pair
-from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
+from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.definition import Projection, attention_reading
 from recsys.signatures.probes import Probes
 from recsys.signatures.reader import SignatureReader
 from training.data.features import ImageFeatures
 from training.data.samples import PairTable
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.recipes.recipe import SignatureRecipe
 from training.fitting.signatures import (
     choose_heads,
@@ -24,10 +21,6 @@ from training.fitting.signatures import (
     fit_projection,
     fit_signatures,
     read_all,
-)
-
-SHAPE = TinyShape(
-    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
 )
 
 
@@ -191,17 +184,8 @@ def test_heads_that_show_nothing_at_all_are_no_warning() -> None:
 
 
 @pytest.fixture(scope="module")
-def scorer() -> PreferenceScorer:
-    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
-    config = ScorerConfig(num_references=3, num_preference_tokens=4)
-    torch.manual_seed(1)
-    made = PreferenceScorer(
-        Idefics2Backbone(model), template, geometry=SHAPE.geometry, config=config
-    )
-    return made.eval().requires_grad_(False)
+def scorer(make_scorer) -> PreferenceScorer:
+    return make_scorer(seed=1, num_references=3, num_preference_tokens=4)
 
 
 def picture(row: int) -> torch.Tensor:

@@ -10,21 +10,17 @@ from hypothesis import strategies as st
 
 from recsys.history import Pair
 from recsys.scorer.adapter import LoraShape, add_adapter
-from recsys.scorer.idefics2 import DECODER_TARGETS, Idefics2Backbone, image_markup
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
+from recsys.scorer.idefics2 import DECODER_TARGETS
+from recsys.scorer.model import PreferenceScorer
 from training.data.features import ImageFeatures
 from training.data.samples import Sample
 from training.fitting.assembly import second_parameters, train_only
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.split_half import Finding, SplitHalf, split_half_loss
 from training.predictors.predictor import CandidateRow
 
-SHAPE = TinyShape(
-    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
-)
 LORA = LoraShape(rank=2, alpha=4, dropout=0.0, targets=DECODER_TARGETS)
 ONE = torch.tensor(1.0)
+NUM_READINGS = 2 * 4 * 3  # layers, heads and preference tokens of the scorer
 
 
 @given(num_users=st.integers(2, 9), scale=st.floats(0.125, 64.0, width=32))
@@ -114,16 +110,14 @@ def test_readings_that_never_change_are_finite() -> None:
 
 
 @pytest.fixture
-def scorer() -> PreferenceScorer:
+def scorer(make_scorer) -> PreferenceScorer:
     """As stage 2 has it: with an adapter, all frozen but the preference tokens."""
-    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    torch.manual_seed(2)
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
-    config = ScorerConfig(num_references=4, num_preference_tokens=3)
-    backbone = Idefics2Backbone(add_adapter(model, LORA))
-    made = PreferenceScorer(backbone, template, geometry=SHAPE.geometry, config=config)
+    made = make_scorer(
+        seed=2,
+        adapt=lambda model: add_adapter(model, LORA),
+        num_references=4,
+        num_preference_tokens=3,
+    )
     train_only(made, second_parameters(made))
     return made.train()
 
@@ -144,7 +138,7 @@ PROBES = [CandidateRow(90, "a fish"), CandidateRow(91, ""), CandidateRow(92, "tw
 @pytest.fixture
 def finding(scorer) -> Finding:
     torch.manual_seed(3)
-    objective = SplitHalf(2 * SHAPE.heads * 3, 4)
+    objective = SplitHalf(NUM_READINGS, 4)
     return Finding(scorer, objective, PROBES, probes_a_step=2, weight=1.0, seed=5)
 
 

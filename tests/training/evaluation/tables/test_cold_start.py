@@ -10,35 +10,20 @@ from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.data import MAX_PAIRS
 from recsys.coldstart.fit import fit_cold_start
 from recsys.history import Pair
-from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
-from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
-from recsys.scorer.template import Template, TemplateConfig
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from training.data.features import ImageFeatures
 from training.data.samples import PairTable
 from training.evaluation.asked import Asked
 from training.evaluation.judge import Judge
 from training.evaluation.questions import Samples, newest_samples
 from training.evaluation.tables import cold_start
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
-SHAPE = TinyShape(
-    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
-)
 NUM_USERS, NUM_PAIRS, NUM_JUDGED = 40, 12, 6
 
 
 @pytest.fixture(scope="module")
-def scorer() -> PreferenceScorer:
-    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    template = Template(tokenizer, TemplateConfig(), image=image_markup(SHAPE.num_latents))
-    config = ScorerConfig(num_references=2, num_preference_tokens=3, temperature=0.5)
-    torch.manual_seed(0)
-    made = PreferenceScorer(
-        Idefics2Backbone(model), template, geometry=SHAPE.geometry, config=config
-    )
-    return made.eval().requires_grad_(False)
+def scorer(make_scorer) -> PreferenceScorer:
+    return make_scorer(num_references=2, num_preference_tokens=3, temperature=0.5)
 
 
 def picture(row: int) -> torch.Tensor:
