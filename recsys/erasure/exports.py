@@ -4,8 +4,7 @@ from pathlib import Path
 
 from recsys.clusters.rewriting import remove_user
 from recsys.erasure.before import Before
-from storage.clusters.exports import ClusterExport, ClusterExportStore
-from storage.clusters.runs import ClusterStore
+from storage.clusters.exports import ClusterExportStore
 from storage.database import Database
 
 
@@ -27,9 +26,9 @@ def rewrite_exports(
         StorageError: if storage does not answer.
     """
     rewritten, unreached = [], []
-    run_ids = {run.run_id for run in ClusterStore(database).runs()}
     for export in ClusterExportStore(database).all():
-        if not _may_hold(export, before, run_ids):
+        # Whoever is in no cluster now may have been in one then: consent can be withdrawn.
+        if before is not None and export.exported_at < before.created_at:
             continue
         try:
             if remove_user(Path(export.folder), user_id, format=export.format):
@@ -40,13 +39,3 @@ def rewrite_exports(
                 f" {export.exported_at:%Y-%m-%d}, which was not reached: {error}"
             )
     return rewritten, unreached
-
-
-def _may_hold(export: ClusterExport, before: Before | None, run_ids: set[int]) -> bool:
-    if before is None:
-        return True
-    if export.exported_at < before.created_at:
-        return False
-    # Of a run that is still stored, the members tell; nobody joins a run that is finished.
-    is_member = export.run_id in {run.run_id for run in before.runs}
-    return is_member or export.run_id not in run_ids
