@@ -89,6 +89,12 @@ class Settings(BaseSettings):
     prefix_cache_bytes: int = Field(
         256 * MIB, ge=0, description="memory for the prefixes of recent users, in bytes"
     )
+    retention_days: int | None = Field(
+        None, ge=1, description="age from which `recsys prune` removes choices, in days; none: any"
+    )
+    retention_choices: int | None = Field(
+        None, ge=1, description="how many choices of each user `recsys prune` keeps; none: all"
+    )
     timeout_s: float = Field(
         30.0, gt=0, description="how long a client waits for an answer, in seconds"
     )

@@ -3,13 +3,19 @@
 import contextlib
 import errno
 import hashlib
+import re
 import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import fsspec
 
 from storage.errors import InvalidRecord, StorageFull, UnknownImage
 from storage.rules import is_sha256
+
+_UNFINISHED = ".part"
+_OURS = re.compile(rf"[0-9a-f]{{64}}(\.[0-9a-f]{{16}}{re.escape(_UNFINISHED)})?")
 
 
 class BlobStore:
@@ -42,7 +48,7 @@ class BlobStore:
         path = self._path(sha256)
         if self._has(path, len(data)):
             return sha256
-        partial = f"{path}.{secrets.token_hex(8)}.part"
+        partial = f"{path}.{secrets.token_hex(8)}{_UNFINISHED}"
         try:
             self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             self._files.pipe_file(partial, data)
@@ -75,6 +81,45 @@ class BlobStore:
     def delete(self, sha256: str) -> None:
         """Remove bytes, if they are there."""
         self._discard(self._path(sha256))
+
+    def names(self) -> Iterator[list[str]]:
+        """Yield the names of all images, and of files left unfinished, a folder at a time.
+
+        Files that others have put there are left out.
+        """
+        for folder in self._listed(self._root, "directory"):
+            files = self._listed(f"{self._root}/{folder}", "file")
+            yield [name for name in files if _OURS.fullmatch(name) and name.startswith(folder)]
+
+    def is_older(self, name: str, moment: datetime) -> bool:
+        """Whether a file of `names` was written before an instant; False if it is gone."""
+        try:
+            written_at = self._files.modified(self._place(name))
+        except FileNotFoundError:
+            return False
+        return bool(written_at.replace(tzinfo=written_at.tzinfo or UTC) < moment)
+
+    def delete_unfinished(self, name: str) -> None:
+        """Remove a file of `names` that an ended process has left half written.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        if not name.endswith(_UNFINISHED):
+            raise ValueError(f"an unfinished file must end in {_UNFINISHED}, got {name!r}")
+        self._discard(self._place(name))
+
+    def _listed(self, folder: str, kind: str) -> list[str]:
+        self._files.invalidate_cache()  # of remote stores, whose listings may be remembered
+        try:
+            entries = self._files.ls(folder, detail=True)
+        except FileNotFoundError:
+            return []
+        paths = [each["name"].rstrip("/") for each in entries if each["type"] == kind]
+        return sorted(path.rsplit("/", 1)[-1] for path in paths)
+
+    def _place(self, name: str) -> str:
+        return f"{self._root}/{name[:2]}/{name}"
 
     def _has(self, path: str, num_bytes: int) -> bool:
         # By size: after a power failure, the name may be there without the bytes.

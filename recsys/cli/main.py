@@ -20,9 +20,13 @@ COMMANDS = {
         "recsys.cli.choose",
         "Record which image a user liked and which were passed over.",
     ),
-    "users": ("recsys.cli.users", "Show what is stored of a user; erase or restore a user."),
+    "users": (
+        "recsys.cli.users",
+        "Show or erase a user, and keep their consent.",
+    ),
     "images": ("recsys.cli.images", "Take images down, and keep them out."),
     "import": ("recsys.cli.imports", "Import choices from files into storage."),
+    "prune": ("recsys.cli.prune", "Remove choices that are too old or too many."),
     "backfill": (
         "recsys.cli.backfill",
         "Compute every signature that is missing or stale.",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group("users")
 def command() -> None:
-    """Show what is stored of a user; keep their consent; erase or restore them."""
+    """Show or erase a user, and keep their consent."""
 
 
 @command.command("show")

@@ -1,0 +1,52 @@
+"""`recsys prune`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def ann(home: Path, run, picture) -> None:
+    """A user with three choices of now."""
+    for seed, name in enumerate(["a.png", "b.png", "c.png"]):
+        (home / name).write_bytes(picture(seed))
+        run("choose", "--user", "ann", "--liked", name)
+
+
+def test_the_newest_are_kept_and_it_is_told_how_much_went(run, store) -> None:
+    doomed = json.loads(run("prune", "--keep-newest", "1", "--dry-run", "--json").stdout)
+    assert doomed == {"num_choices": 2, "num_users": 1, "num_orphans": 0}
+    assert store.user("ann").num_choices == 3
+    pruned = json.loads(run("prune", "--keep-newest", "1", "--yes", "--json").stdout)
+    assert (pruned["num_choices"], pruned["num_emptied"], pruned["num_images"]) == (2, 0, 2)
+    assert pruned["num_orphans"] == 0
+    assert store.user("ann").num_choices == 1
+    table = run("prune", "--older-than", "365d", "--yes")
+    assert table.exit_code == 0
+    assert "orphaned files" in table.stdout
+    assert store.user("ann").num_choices == 1
+
+
+def test_the_settings_say_what_is_kept(run, store, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = run("prune", "--yes")
+    assert refused.exit_code == 2
+    assert "retention_days" in refused.stderr
+    monkeypatch.setenv("RECSYS_RETENTION_CHOICES", "2")
+    monkeypatch.setenv("RECSYS_RETENTION_DAYS", "30")
+    assert run("prune", "--yes").exit_code == 0
+    assert store.user("ann").num_choices == 2
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_without_a_yes_nothing_goes(run, store, answer: str) -> None:
+    result = run("prune", "--keep-newest", "1", input=answer)
+    assert result.exit_code == 1
+    assert "Remove 2 choices of 1 user and 0 orphaned files?" in result.stderr
+    assert store.user("ann").num_choices == 3
+    assert run("prune", "--keep-newest", "1", input="y\n").exit_code == 0
+
+
+@pytest.mark.parametrize("days", ["0", "-3d", "1y", "d", "1.5d"])
+def test_an_age_is_whole_days(run, days: str) -> None:
+    assert run("prune", f"--older-than={days}").exit_code == 2
