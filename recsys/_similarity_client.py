@@ -1,6 +1,7 @@
 """The part of the client that calls SimilarityService."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from recsys.errors import InvalidRequest
@@ -86,18 +87,15 @@ class SimilarityCalls:
             page_size: clusters per call; 0 for the server's default.
             timeout_s: for each call; None for the client's.
         """
-
-        def page(token: str) -> Any:
-            return self._call(
-                self._stub.ListClusters,
-                pb2.ListClustersRequest,
-                timeout_s,
-                run=run,
-                page_size=page_size,
-                page_token=token,
-            )
-
-        first = page("")
+        page = partial(
+            self._call,
+            self._stub.ListClusters,
+            pb2.ListClustersRequest,
+            timeout_s,
+            run=run,
+            page_size=page_size,
+        )
+        first = page(page_token="")
         clusters = (cluster_from_wire(each) for p in _pages(first, page) for each in p.clusters)
         return run_from_wire(first.run), clusters
 
@@ -112,28 +110,25 @@ class SimilarityCalls:
             page_size: members per call; 0 for the server's default.
             timeout_s: for each call; None for the client's.
         """
-
-        def page(token: str) -> Any:
-            return self._call(
-                self._stub.GetCluster,
-                pb2.GetClusterRequest,
-                timeout_s,
-                run=run,
-                cluster_id=cluster_id,
-                page_size=page_size,
-                page_token=token,
-            )
-
-        first = page("")
+        page = partial(
+            self._call,
+            self._stub.GetCluster,
+            pb2.GetClusterRequest,
+            timeout_s,
+            run=run,
+            cluster_id=cluster_id,
+            page_size=page_size,
+        )
+        first = page(page_token="")
         members = (
             member_from_wire(each, cluster_id) for p in _pages(first, page) for each in p.members
         )
         return run_from_wire(first.run), cluster_from_wire(first.cluster), members
 
 
-def _pages(first: Any, page: Callable[[str], Any]) -> Iterator[Any]:
+def _pages(first: Any, page: Callable[..., Any]) -> Iterator[Any]:
     """Yield the first page, and request each of the others when it is needed."""
     yield first
     while first.next_page_token:
-        first = page(first.next_page_token)
+        first = page(page_token=first.next_page_token)
         yield first
