@@ -10,10 +10,12 @@ from recsys.analyst.filters import short
 from recsys.analyst.markup import Opinion, ShownImage
 from recsys.analyst.navigation import ViewName, go, link, parameter
 from recsys.analyst.page import Page
-from recsys.analyst.sources import newest_liked, shown
+from recsys.analyst.sources import name_cluster, newest_liked, shown
+from recsys.clusters.change import change_of_method
 from recsys.counts import counted
+from storage.clusters.names import MAX_CLUSTER_NAME
 from storage.clusters.records import Cluster, ClusterImage, ClusterRun, Drift
-from storage.errors import UnknownCluster
+from storage.errors import StorageError, UnknownCluster
 
 NUM_CARDS = 60
 _NUM_MEMBERS = 9
@@ -54,6 +56,8 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
             f" {counted(run.num_users, 'user')} by {run.method}, model {short(run.model_version)}.",
         )
     )
+    if change := change_of_method(run, page.runtime.clusters.runs()):
+        st.info(f"{change[0].upper()}{change[1:]}.", icon=":material/warning:")
     if len(runs) > 1:
         st.selectbox(
             "Run",
@@ -81,10 +85,11 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
         st.caption(f"The {NUM_CARDS} largest of {len(clusters):,} are shown; the file lists all.")
     download(
         f"clusters {run.name}",
-        ["cluster_id", "size", "cohesion", "medoid", "words"],
+        ["cluster_id", "name", "size", "cohesion", "medoid", "words"],
         lambda: [
             [
                 each.cluster_id,
+                each.name,
                 each.size,
                 each.cohesion,
                 each.medoid,
@@ -97,7 +102,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
 
 
 def _draw_card(page: Page, run: ClusterRun, cluster: Cluster) -> None:
-    head = markup.title_line(f"Cluster {cluster.cluster_id}", counted(cluster.size, "user"))
+    head = markup.title_line(_title(cluster), counted(cluster.size, "user"))
     liked = [
         _shown(page, image, Opinion.LIKED, is_noted=False) for image in cluster.liked_images[:5]
     ]
@@ -116,8 +121,10 @@ def _draw_card(page: Page, run: ClusterRun, cluster: Cluster) -> None:
 
 def _draw_one(page: Page, run: ClusterRun, cluster: Cluster) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="which"):
-        st.html(markup.title(f"Cluster {cluster.cluster_id}", over=f"Run {run.name}"))
+        st.html(markup.title(_title(cluster), over=f"Run {run.name}"))
         link("All clusters", ViewName.CLUSTERS, key="to all clusters", run=run.name)
+        with st.popover("Name", icon=":material/edit:"):
+            _ask_name(cluster)
     st.html(
         markup.tiles(
             [
@@ -130,6 +137,31 @@ def _draw_one(page: Page, run: ClusterRun, cluster: Cluster) -> None:
     _draw_highlights(page, cluster)
     _draw_members(page, cluster)
     _download_members(page, run, cluster)
+
+
+def _title(cluster: Cluster) -> str:
+    return markup.cluster_title(cluster.cluster_id, cluster.name)
+
+
+def _ask_name(cluster: Cluster) -> None:
+    """Ask for the cluster's name, and keep it."""
+    with st.form("name of cluster", border=False):
+        name = st.text_input(
+            f"Name of cluster {cluster.cluster_id}",
+            value=cluster.name or "",
+            max_chars=MAX_CLUSTER_NAME,
+            help="It stays with the cluster's id in later runs. Empty for none.",
+            key=f"name of {cluster.cluster_id}",
+        )
+        is_sent = st.form_submit_button("Save")
+    if not is_sent:
+        return
+    try:
+        name_cluster(cluster.cluster_id, name.strip())
+    except StorageError as error:
+        st.error(str(error))
+    else:
+        st.rerun()
 
 
 def _draw_highlights(page: Page, cluster: Cluster) -> None:

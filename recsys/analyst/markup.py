@@ -105,6 +105,11 @@ def note(text: str) -> str:
     return f"<p class='rs-over'>{escape(text)}</p>"
 
 
+def cluster_title(cluster_id: int, name: str | None) -> str:
+    """What a cluster is called: its number, and the name that it was given."""
+    return f"Cluster {cluster_id} · {name}" if name else f"Cluster {cluster_id}"
+
+
 def section(text: str, *, below: str = "") -> str:
     """A heading within a view."""
     lead = f"<p class='rs-lead'>{escape(below)}</p>" if below else ""

@@ -52,10 +52,15 @@ def bar() -> ViewName:
     return view
 
 
+def plain(text: str) -> str:
+    """Escape text that a label would read as Markdown."""
+    return "".join(f"\\{each}" if each in r"\`*_{}[]()#+-.!:~$|<>" else each for each in text)
+
+
 def link(label: str, view: ViewName, *, key: str, primary: bool = False, **parameters: str) -> None:
     """Draw a button that leads to a view."""
     st.button(
-        label,
+        plain(label),
         key=key,
         type="primary" if primary else "secondary",
         on_click=go,

@@ -11,7 +11,7 @@ from recsys.analyst.downloads import download
 from recsys.analyst.markup import Opinion
 from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
-from recsys.analyst.sources import cluster_of, newest_liked, shown
+from recsys.analyst.sources import cluster_of, cluster_titles, newest_liked, shown
 from recsys.errors import CheckpointRefused, NotFound
 from recsys.runtime import Runtime
 from recsys.similarity.index import SignatureIndex
@@ -37,10 +37,13 @@ def draw_neighbours(page: Page, user: ListedUser) -> None:
         st.info("No other user has a signature yet: run `recsys backfill`.")
         return
     clusters = cluster_of(page.runtime, page.run, [each.user_id for each in neighbours])
+    titles = cluster_titles(page.runtime, clusters.values())
     reasons = {}
     for each, card in zip(neighbours, cards(len(neighbours), "neighbour"), strict=True):
         with card:
-            reasons[each.user_id] = _draw_neighbour(page, user, each, clusters.get(each.user_id))
+            reasons[each.user_id] = _draw_neighbour(
+                page, user, each, titles.get(clusters.get(each.user_id, -1), "")
+            )
     download(
         f"neighbours of {user.user_id}",
         ["user_id", "similarity", "cluster_id"],
@@ -67,12 +70,10 @@ def _index(_runtime: Runtime, url: str, model_version: str) -> SignatureIndex:
     return _runtime.index(model_version, makes_folder=False)
 
 
-def _draw_neighbour(
-    page: Page, user: ListedUser, other: Neighbour, cluster: int | None
-) -> DeltaGenerator:
+def _draw_neighbour(page: Page, user: ListedUser, other: Neighbour, cluster: str) -> DeltaGenerator:
     """Draw one card; return the place for the reason."""
-    where = "" if cluster is None else f"cluster {cluster} · "
-    head = markup.title_line(other.user_id, f"{where}{other.similarity:.3f}")
+    note = " · ".join(part for part in (cluster, f"{other.similarity:.3f}") if part)
+    head = markup.title_line(other.user_id, note)
     pictures = [
         shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
         for sha256, prompt in newest_liked(page.runtime, other.user_id, _NUM_IMAGES)

@@ -5,11 +5,11 @@ users are read from SQL whenever they are shown.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import streamlit as st
 
-from recsys.analyst.markup import Opinion, ShownImage
+from recsys.analyst.markup import Opinion, ShownImage, cluster_title
 from recsys.analyst.thumbnails import thumbnail
 from recsys.runtime import Runtime
 from recsys.settings import Settings, load_settings
@@ -38,7 +38,8 @@ def open_runtime() -> Runtime | None:
         if runtime.is_new:
             return None
         # Visitors have a thread each, and none of these may be opened twice.
-        _ = (runtime.store, runtime.signatures, runtime.clusters, runtime.browser)
+        _ = (runtime.store, runtime.signatures, runtime.clusters, runtime.cluster_names)
+        _ = (runtime.browser, runtime.ledger)
         return runtime
 
 
@@ -68,6 +69,28 @@ def newest_run(runtime: Runtime, model_version: str) -> ClusterRun | None:
 def cluster_of(runtime: Runtime, run: ClusterRun | None, user_ids: Sequence[str]) -> dict[str, int]:
     """Return the cluster of each user; users in no cluster are absent."""
     return {} if run is None else runtime.clusters.cluster_of(run.run_id, user_ids)
+
+
+def cluster_titles(runtime: Runtime, cluster_ids: Iterable[int]) -> dict[int, str]:
+    """Return what to call each of these clusters: "Cluster 3", and the name that it was given."""
+    wanted = list(dict.fromkeys(cluster_ids))
+    names = runtime.cluster_names.of(wanted)
+    return {each: cluster_title(each, names.get(each)) for each in wanted}
+
+
+def name_cluster(cluster_id: int, name: str) -> None:
+    """Name a cluster, or take its name away if the new one is empty: all that the page writes.
+
+    Raises:
+        InvalidRecord: if the name breaks its rule.
+        UnknownCluster: if no run has the cluster any more.
+        StorageError: if storage cannot be written.
+    """
+    with Runtime(load_settings().settings) as runtime:
+        if name:
+            runtime.cluster_names.give(cluster_id, name)
+        else:
+            runtime.cluster_names.remove(cluster_id)
 
 
 def shown(

@@ -15,7 +15,7 @@ from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, l
 from recsys.analyst.markup import Opinion
 from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
-from recsys.analyst.sources import cluster_of, newest_liked, shown
+from recsys.analyst.sources import cluster_of, cluster_titles, newest_liked, shown
 from recsys.analyst.theme import INK, PALETTE, QUIET
 from recsys.counts import counted
 from recsys.runtime import Runtime
@@ -59,7 +59,7 @@ def draw_map(page: Page) -> None:
     sizes = {} if page.run is None else cluster_sizes(points)
     with st.container(key="plain map"):
         event: Any = st.plotly_chart(
-            figure(points, list(sizes)),
+            figure(points, cluster_titles(page.runtime, sizes)),
             key=f"map {method}",
             on_select="rerun",
             selection_mode="points",
@@ -106,14 +106,15 @@ def cluster_sizes(points: Sequence[Point]) -> dict[int, int]:
     return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
 
 
-def figure(points: Sequence[Point], clusters: Sequence[int]) -> dict[str, Any]:
+def figure(points: Sequence[Point], clusters: Mapping[int, str]) -> dict[str, Any]:
     """Return the map as a Plotly figure.
 
     Args:
         points: all of them.
-        clusters: by size; the first ones get a colour and a label of their own.
+        clusters: what each is called, by size; the first ones get a colour and a label of their
+            own.
     """
-    named = list(clusters[: len(PALETTE)])
+    named = list(clusters)[: len(PALETTE)]
     groups: dict[int | None, list[Point]] = defaultdict(list)
     for point in points:
         groups[point[3] if point[3] in named else None].append(point)
@@ -126,7 +127,7 @@ def figure(points: Sequence[Point], clusters: Sequence[int]) -> dict[str, Any]:
     traces = [
         _trace(
             groups[key],
-            rest if key is None else f"Cluster {key}",
+            rest if key is None else clusters[key],
             plain if key is None else colours[key],
             kind,
             size,
@@ -134,7 +135,7 @@ def figure(points: Sequence[Point], clusters: Sequence[int]) -> dict[str, Any]:
         for key in order
         if groups[key]
     ]
-    labels = [_label(groups[key], f"Cluster {key}", colours[key]) for key in named if groups[key]]
+    labels = [_label(groups[key], clusters[key], colours[key]) for key in named if groups[key]]
     return {"data": traces, "layout": _plane(labels)}
 
 
@@ -142,23 +143,28 @@ def _trace(points: Sequence[Point], name: str, colour: str, kind: str, size: int
     return {
         "type": kind,
         "mode": "markers",
-        "name": name,
+        "name": _text(name),
         "x": [x for _, x, _, _ in points],
         "y": [y for _, _, y, _ in points],
         "customdata": [[user.user_id] for user, *_ in points],
-        "text": [user.user_id.replace("<", "&lt;") for user, *_ in points],
-        "hovertemplate": f"%{{text}}<extra>{name}</extra>",
+        "text": [_text(user.user_id) for user, *_ in points],
+        "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
         "marker": {"size": size, "color": colour, "opacity": 0.75, "line": {"width": 0}},
         "selected": {"marker": {"opacity": 1, "size": 14}},
         "unselected": {"marker": {"opacity": 0.35}},
     }
 
 
+def _text(text: str) -> str:
+    """Text of people in a figure, which reads some tags of HTML."""
+    return text.replace("<", "&lt;")
+
+
 def _label(points: Sequence[Point], text: str, colour: str) -> dict[str, Any]:
     return {
         "x": float(np.median([x for _, x, _, _ in points])),
         "y": float(np.median([y for _, _, y, _ in points])),
-        "text": f"<b>{text}</b>",
+        "text": f"<b>{_text(text)}</b>",
         "showarrow": False,
         "font": {"size": 12, "color": colour},
         "bgcolor": "rgba(255,255,255,0.8)",
@@ -209,7 +215,8 @@ def _draw_clicked(page: Page, user_id: str | None, points: Sequence[Point]) -> N
     if clicked is None:
         return
     user, _, _, cluster = clicked
-    where = "in no cluster" if cluster is None else f"cluster {cluster}"
+    titles = cluster_titles(page.runtime, () if cluster is None else (cluster,))
+    where = "in no cluster" if cluster is None else titles[cluster]
     with st.container(border=True, key="card clicked"):
         head = markup.title_line(user.user_id, f"{counted(user.revision, 'choice')} · {where}")
         pictures = [
@@ -221,9 +228,11 @@ def _draw_clicked(page: Page, user_id: str | None, points: Sequence[Point]) -> N
             link("Open user", ViewName.USERS, key="open clicked", primary=True, user=user.user_id)
             link("Compare with …", ViewName.COMPARE, key="compare clicked", a=user.user_id)
             if cluster is not None:
-                text = str(cluster)
                 link(
-                    f"Open cluster {text}", ViewName.CLUSTERS, key="open its cluster", cluster=text
+                    f"Open cluster {cluster}",
+                    ViewName.CLUSTERS,
+                    key="open its cluster",
+                    cluster=str(cluster),
                 )
 
 

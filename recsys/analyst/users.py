@@ -10,9 +10,9 @@ from recsys.analyst.card_grid import cards
 from recsys.analyst.downloads import download
 from recsys.analyst.empty import no_signatures
 from recsys.analyst.markup import Opinion
-from recsys.analyst.navigation import ViewName, go, link, parameter
+from recsys.analyst.navigation import ViewName, go, link, parameter, plain
 from recsys.analyst.page import Page
-from recsys.analyst.sources import cluster_of, newest_liked, shown
+from recsys.analyst.sources import cluster_of, cluster_titles, newest_liked, shown
 from recsys.counts import counted
 from storage.browsing import ListedUser
 from storage.records import StoredChoice
@@ -67,7 +67,7 @@ def _draw_results(page: Page, prefix: str, *, is_short: bool = False) -> None:
     with st.container(horizontal=True, key="found"):
         for user in users[num_cards:NUM_SHOWN]:
             st.button(
-                f"{_plain(user.user_id)} · {user.revision:,}",
+                f"{plain(user.user_id)} · {user.revision:,}",
                 key=f"open {user.user_id}",
                 help=_hint(user) or None,
                 icon=None if not _hint(user) else ":material/schedule:",
@@ -126,7 +126,8 @@ def _draw_user(page: Page, user: ListedUser) -> None:
         link("All users", ViewName.USERS, key="to all")
         link("Compare with …", ViewName.COMPARE, key="to compare", a=user.user_id)
         if cluster is not None:
-            link(f"Cluster {cluster}", ViewName.CLUSTERS, key="to cluster", cluster=str(cluster))
+            title = cluster_titles(page.runtime, [cluster])[cluster]
+            link(title, ViewName.CLUSTERS, key="to cluster", cluster=str(cluster))
     st.html(
         markup.tiles(
             [
@@ -250,8 +251,3 @@ def ago(at: datetime | None) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length:,.0f} {unit} ago"
     return "just now"
-
-
-def _plain(text: str) -> str:
-    """Escape text that a label would read as Markdown."""
-    return "".join(f"\\{each}" if each in r"\`*_{}[]()#+-.!:~$|<>" else each for each in text)

@@ -26,10 +26,10 @@ DEFAULT_ADDRESS = "127.0.0.1:8501"
 def command(ctx: click.Context, address: str, opens_browser: bool, checkpoint: str | None) -> None:
     """Serve the analyst's page of users and clusters.
 
-    It also shows neighbours, a map, comparisons and the freshness of signatures. It is read-only,
-    and has no authentication: leave it on this machine, or put it behind a proxy that provides it.
-    Stop it by SIGTERM or Ctrl-C. --checkpoint names the scorer whose attention explains why two
-    users are neighbours.
+    It also shows neighbours, a map, comparisons and the freshness of signatures. It writes nothing
+    but the names of clusters, and has no authentication: leave it on this machine, or put it behind
+    a proxy that provides it. Stop it by SIGTERM or Ctrl-C. --checkpoint names the scorer whose
+    attention it shows.
     """
     read_settings(checkpoint=checkpoint)
     flags = dict(ctx.find_root().obj or {})

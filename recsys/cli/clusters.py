@@ -11,6 +11,7 @@ from recsys.cli.invocation import read_settings
 from recsys.cli.options import JSON
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting
+from recsys.clusters.change import change_of_method
 from recsys.counts import counted
 from recsys.errors import NotFound
 from recsys.runtime import Runtime
@@ -93,6 +94,7 @@ def build(
             raise Failure(
                 f"clusters need {error.name}: pip install 'recsys-images[cpu]'"
             ) from error
+        change = change_of_method(run, runtime.clusters.runs())
     if is_json:
         show_json(_run_shown(run))
         return
@@ -101,6 +103,8 @@ def build(
         f" {counted(run.num_users, 'user')},"
         f" {run.num_unclustered:,} in none ({run.method}: {run.parameters['reason']})"
     )
+    if change:
+        click.echo(printable(change), err=True)
     if not run.num_clusters:
         click.echo("no cluster was found: try a smaller --min-size, or --method kmeans", err=True)
     if version.num_stale:
@@ -122,17 +126,18 @@ def list_clusters(run_name: str | None, is_of_runs: bool, is_json: bool) -> None
             return
         run = runtime.clusters.run(run_name)
         clusters = runtime.clusters.clusters(run.run_id)
+        change = change_of_method(run, runtime.clusters.runs())
     if is_json:
         shown = [asdict(each) for each in clusters]
         show_json({"run": _run_shown(run), "clusters": shown})
         return
-    show_table(
-        ["cluster", "users", "cohesion", "medoid", "words"], [_summary(each) for each in clusters]
-    )
+    _show_clusters(clusters)
     click.echo(
         f"{printable(run.name)}, {run.created_at:%Y-%m-%d %H:%M} UTC: {run.num_unclustered:,} of"
         f" {counted(run.num_users, 'user')} in no cluster"
     )
+    if change:
+        click.echo(printable(change))
 
 
 @command.command("show")
@@ -165,6 +170,26 @@ def show(cluster_id: int, run_name: str | None, folder: Path | None, is_json: bo
         show_json({"run": run.name} | asdict(cluster))
     else:
         _show_cluster(cluster, likes)
+
+
+@command.command("name")
+@click.argument("cluster_id", metavar="CLUSTER", type=int)
+@click.argument("name", required=False)
+@click.option("--clear", "is_cleared", is_flag=True, help="Take the cluster's name away instead.")
+def give_name(cluster_id: int, name: str | None, is_cleared: bool) -> None:
+    """Call CLUSTER by NAME, in lists and on the analyst's page.
+
+    The name stays with the cluster's id, in this run and in those to come.
+    """
+    if is_cleared == (name is not None):
+        raise click.UsageError("pass either NAME or --clear")
+    with Runtime(read_settings()) as runtime:
+        if name is None:
+            runtime.cluster_names.remove(cluster_id)
+            click.echo(f"cluster {cluster_id} has no name")
+            return
+        runtime.cluster_names.give(cluster_id, name)
+    click.echo(f"cluster {cluster_id} is called {printable(name)}")
 
 
 @command.command("export")
@@ -247,10 +272,22 @@ def _summary(cluster: "Cluster") -> tuple[object, ...]:
     return (cluster.cluster_id, cluster.size, cluster.cohesion, cluster.medoid or "-", words)
 
 
+def _show_clusters(clusters: "list[Cluster]") -> None:
+    columns = ["cluster", "users", "cohesion", "medoid", "words"]
+    rows = [_summary(each) for each in clusters]
+    if any(each.name for each in clusters):
+        columns.insert(1, "name")
+        rows = [
+            (row[0], each.name or "", *row[1:]) for each, row in zip(clusters, rows, strict=True)
+        ]
+    show_table(columns, rows)
+
+
 def _show_cluster(cluster: "Cluster", likes: "dict[str, list[Choice]]") -> None:
     drift = cluster.drift
     facts: list[tuple[str, str]] = [
         ("cluster", str(cluster.cluster_id)),
+        *([("name", cluster.name)] if cluster.name else []),
         ("users", f"{cluster.size:,}"),
         ("cohesion", f"{cluster.cohesion:.3f}"),
     ]

@@ -17,7 +17,7 @@ FORMATS = ("parquet", "csv")
 _ROWS_AT_ONCE = 10_000
 _MEMBER_COLUMNS = ("user_id", "cluster_id", "similarity")
 _CLUSTER_COLUMNS = (
-    *("cluster_id", "size", "cohesion", "medoid", "typical_members"),
+    *("cluster_id", "name", "size", "cohesion", "medoid", "typical_members"),
     *("liked_images", "disliked_images", "words", "distance", "num_joined", "num_left"),
 )
 
@@ -81,6 +81,7 @@ def _cluster_row(cluster: Cluster) -> ExportRow:
     drift = cluster.drift
     return (
         cluster.cluster_id,
+        cluster.name,
         cluster.size,
         cluster.cohesion,
         cluster.medoid,
@@ -118,6 +119,7 @@ def _arrow_type(column: str) -> Any:
 
     kinds: dict[str, Any] = {
         "user_id": pa.string(),
+        "name": pa.string(),
         "medoid": pa.string(),
         "similarity": pa.float64(),
         "cohesion": pa.float64(),

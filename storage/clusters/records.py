@@ -129,6 +129,7 @@ class Cluster:
         disliked_images: that stand out as liked less than by everyone else, the clearest first.
         words: that stand out as more frequent in members' prompts, the clearest first.
         drift: since the previous run; None for a new cluster.
+        name: that an analyst gave it; None for none.
     """
 
     cluster_id: int
@@ -140,6 +141,7 @@ class Cluster:
     disliked_images: tuple[ClusterImage, ...]
     words: tuple[ClusterWord, ...]
     drift: Drift | None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

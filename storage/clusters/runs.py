@@ -13,7 +13,13 @@ from storage.database import Database
 from storage.errors import UnknownCluster
 from storage.rules import check_limit
 from storage.statements import parts
-from storage.tables import ClusterImageRow, ClusterMemberRow, ClusterRow, ClusterRunRow
+from storage.tables import (
+    ClusterImageRow,
+    ClusterMemberRow,
+    ClusterNameRow,
+    ClusterRow,
+    ClusterRunRow,
+)
 
 NUM_TYPICAL = 12
 _MAX_NUMBER = 2**63 - 1
@@ -196,6 +202,9 @@ def _cluster(session: Session, row: ClusterRow, images: Sequence[ClusterImage]) 
         disliked_images=tuple(image for image in reversed(images) if image.z < 0),
         words=tuple(ClusterWord(**word) for word in json.loads(row.words)),
         drift=drift,
+        name=session.scalar(
+            select(ClusterNameRow.name).where(ClusterNameRow.cluster_id == row.cluster_id)
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from recsys.analyst import launch as analyst
 from recsys.analyst import sources
 from recsys.cli.invocation import read_settings
+from recsys.clusters.build import build_clusters
 from recsys.runtime import Runtime
 from storage.database import Database, downgrade
 from storage.errors import StorageUnavailable
@@ -126,6 +127,31 @@ def test_of_a_cluster_without_highlights_it_says_so(page, storage):
     app = page(view="clusters", cluster="1")
 
     assert [info.value for info in app.info] == ["Nothing stands out."]
+
+
+def test_a_cluster_is_named_on_the_page(page, storage):
+    app = page(view="clusters", cluster="1")
+    app.text_input(key="name of 1").set_value(" red <b>houses</b> ")
+    app.button(key="FormSubmitter:name of cluster-Save").click().run()
+
+    assert "Cluster 1 · red &lt;b&gt;houses&lt;/b&gt;" in _html(app)
+    for address in ({"view": "clusters"}, {"user": "user-03"}, {"view": "map"}):
+        assert not page(**address).error
+    assert "Cluster 1 · red" in _html(page(view="clusters"))
+    app = page(view="clusters", cluster="1")
+    app.text_input(key="name of 1").set_value("")
+    app.button(key="FormSubmitter:name of cluster-Save").click().run()
+    assert "houses" not in _html(app)
+
+
+def test_a_run_by_another_method_says_so(page, storage):
+    assert not page(view="clusters").info
+    with Runtime(read_settings()) as runtime:
+        build_clusters(runtime.database, runtime.clusters.run().model_version, method="hdbscan")
+
+    (info,) = page(view="clusters").info
+
+    assert "by hdbscan, run-1 by kmeans" in info.value
 
 
 def test_a_window_leaves_out_who_chose_at_another_time(page, storage):

@@ -141,13 +141,14 @@ def test_the_map_names_the_largest_clusters_and_greys_the_rest():
     ]
     sizes = cluster_sizes(points)
 
-    drawn = figure(points, list(sizes))
+    drawn = figure(points, {each: f"<b>{each}" for each in sizes})
 
     names = [trace["name"] for trace in drawn["data"]]
     assert names[0] == "Other clusters, or none"
     assert len(names) == 9
     assert sum(len(trace["x"]) for trace in drawn["data"]) == 40
     assert len(drawn["layout"]["annotations"]) == 8
+    assert all(name.startswith("&lt;b>") for name in names[1:]), "names are text, not tags"
 
 
 def test_attention_is_drawn_as_means_with_a_dot_for_each_order():

@@ -255,6 +255,54 @@ def test_a_removed_run_is_gone_and_its_ids_with_it(run) -> None:
 
 
 @pytest.mark.usefixtures("signatures")
+def test_a_name_stays_with_the_cluster(run) -> None:
+    run("clusters", "build")
+    assert "name" not in run("clusters", "list").stdout
+    assert run("clusters", "name", "2", "night cities").stdout == (
+        "cluster 2 is called night cities\n"
+    )
+    run("clusters", "build")
+    assert "night cities" in run("clusters", "list").stdout
+    assert "night cities" in run("clusters", "show", "2").stdout
+    listed = json.loads(run("clusters", "list", "--json").stdout)["clusters"]
+    assert {each["cluster_id"]: each["name"] for each in listed} == {1: None, 2: "night cities"}
+    assert run("clusters", "name", "2", "--clear").exit_code == 0
+    assert "night cities" not in run("clusters", "list").stdout
+
+
+@pytest.mark.usefixtures("signatures")
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["9", "foxes"], 3, "no run has cluster 9"),
+        (["1", ""], 2, "1 to 128 printable characters"),
+        (["1", "  "], 2, "1 to 128 printable characters"),
+        (["1", "x" * 129], 2, "1 to 128 printable characters"),
+        (["1", "a\nb"], 2, "1 to 128 printable characters"),
+        (["1"], 2, "either NAME or --clear"),
+        (["1", "foxes", "--clear"], 2, "either NAME or --clear"),
+    ],
+)
+def test_a_name_that_is_refused(run, arguments: list[str], code: int, says: str) -> None:
+    run("clusters", "build")
+    result = run("clusters", "name", *arguments)
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert "name" not in run("clusters", "list").stdout
+
+
+@pytest.mark.usefixtures("signatures")
+def test_another_method_than_the_last_runs_is_told(run) -> None:
+    told = "run-2 was grouped by kmeans, run-1 by hdbscan: ids of clusters may not compare"
+    run("clusters", "build")
+    assert told in run("clusters", "build", "--method", "kmeans", "--num", "2").stderr
+    assert told in run("clusters", "list").stdout
+    assert "compare" not in run("clusters", "list", "--run", "run-1").stdout
+    again = run("clusters", "build", "--method", "kmeans", "--num", "2")
+    assert "compare" not in again.stderr
+
+
+@pytest.mark.usefixtures("signatures")
 def test_a_run_without_clusters_tells_what_else_to_try(run) -> None:
     result = run("clusters", "build", "--method", "hdbscan", "--min-size", "40")
     assert result.stdout.startswith("run-1: 0 clusters of 30 users, 30 in none")

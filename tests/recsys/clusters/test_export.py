@@ -12,6 +12,7 @@ from recsys.clusters import export as cluster_export
 from recsys.clusters.export import export_run
 from storage.blobs import BlobStore
 from storage.clusters.exports import ClusterExportStore
+from storage.clusters.names import ClusterNames
 from storage.clusters.runs import ClusterStore
 from storage.errors import UnknownCluster
 from storage.histories import HistoryStore
@@ -24,6 +25,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_parquet_holds_what_is_stored(clusters: ClusterStore, tmp_path: Path) -> None:
+    ClusterNames(clusters.database).give(1, "=foxes")
     run_id = clusters.run().run_id
     paths = export_run(clusters, run_id, tmp_path / "new" / "out")
     assert [path.name for path in paths] == ["members.parquet", "clusters.parquet"]
@@ -34,6 +36,7 @@ def test_parquet_holds_what_is_stored(clusters: ClusterStore, tmp_path: Path) ->
         for m in stored
     ]
     first, second = parquet.read_table(paths[1]).to_pylist()
+    assert (first["name"], second["name"]) == ("=foxes", None)
     assert (first["size"], first["medoid"], first["words"]) == (3, 'c"d', ["fox"])
     assert first["typical_members"] == ['c"d', "bob, the second", "ann"]
     assert (first["distance"], first["num_joined"], first["liked_images"]) == (None, None, [])
@@ -41,6 +44,7 @@ def test_parquet_holds_what_is_stored(clusters: ClusterStore, tmp_path: Path) ->
 
 
 def test_csv_holds_the_same(clusters: ClusterStore, tmp_path: Path, names: list[str]) -> None:
+    ClusterNames(clusters.database).give(1, "=foxes")
     members, facts = export_run(clusters, clusters.run().run_id, tmp_path / "out", format="csv")
     with members.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -50,6 +54,7 @@ def test_csv_holds_the_same(clusters: ClusterStore, tmp_path: Path, names: list[
         first = next(csv.DictReader(file))
     assert json.loads(first["typical_members"]) == ['c"d', "bob, the second", "ann"]
     assert first["distance"] == ""
+    assert first["name"] == "'=foxes"
 
 
 def test_parquet_keeps_what_only_a_spreadsheet_would_run(
