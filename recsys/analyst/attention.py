@@ -64,26 +64,6 @@ def average_map(runtime: Runtime, version: str, candidate: str, prompt: str) -> 
     return cast(Maps, np.mean(maps, axis=0, dtype=np.float32))
 
 
-def shared_tokens(
-    mine: Maps, theirs: Maps, average: Maps, *, limit: int = 3
-) -> list[tuple[int, float]]:
-    """Return the preference tokens to which two users both attend more than the average user.
-
-    Args:
-        mine: shape (K,), weights that sum to 1.
-        theirs: likewise.
-        average: likewise.
-        limit: at most so many.
-
-    Returns:
-        Token and by how much the lesser of the two is above the average (0.1: a tenth more), the
-        most shared first; none where the two have nothing in common.
-    """
-    over = np.minimum(mine, theirs) / average - 1
-    order = np.argsort(-over, kind="stable")[:limit]
-    return [(int(token), float(over[token])) for token in order if over[token] > 0]
-
-
 def cosine(mine: Maps, theirs: Maps) -> float:
     """Return the cosine of two maps, -1 to 1; 0 if either is all zeros."""
     length = float(np.linalg.norm(mine) * np.linalg.norm(theirs))

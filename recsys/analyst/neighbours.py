@@ -1,9 +1,8 @@
-"""A user's neighbours: who they are, what they like, and why they are neighbours."""
+"""A user's neighbours: who they are, what they like, and what of it the user likes too."""
 
 from collections.abc import Sequence
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from recsys.analyst import markup
 from recsys.analyst.card_grid import cards
@@ -12,19 +11,20 @@ from recsys.analyst.markup import Opinion
 from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, cluster_titles, newest_liked, shown
-from recsys.errors import CheckpointRefused, NotFound
 from recsys.runtime import Runtime
+from recsys.similarity.choices import StoredChoices
 from recsys.similarity.index import SignatureIndex
+from recsys.similarity.records import SharedTaste, SimilarUser, SimilarUsers
 from recsys.similarity.rows import Neighbour
+from recsys.similarity.search import shared_tastes
 from storage.browsing import ListedUser
-from storage.errors import UnknownImage
 
 NUM_NEIGHBOURS = 6
 _NUM_IMAGES = 5
 
 
 def draw_neighbours(page: Page, user: ListedUser) -> None:
-    """Draw the neighbours with their images; the reasons are added as they are computed."""
+    """Draw the neighbours with their newest likes, and with what both like."""
     st.html(
         markup.section(
             "Neighbours",
@@ -38,12 +38,11 @@ def draw_neighbours(page: Page, user: ListedUser) -> None:
         return
     clusters = cluster_of(page.runtime, page.run, [each.user_id for each in neighbours])
     titles = cluster_titles(page.runtime, clusters.values())
-    reasons = {}
+    tastes = _tastes(page, user, neighbours)
     for each, card in zip(neighbours, cards(len(neighbours), "neighbour"), strict=True):
         with card:
-            reasons[each.user_id] = _draw_neighbour(
-                page, user, each, titles.get(clusters.get(each.user_id, -1), "")
-            )
+            cluster = titles.get(clusters.get(each.user_id, -1), "")
+            _draw_neighbour(page, user, each, cluster, tastes.get(each.user_id))
     download(
         f"neighbours of {user.user_id}",
         ["user_id", "similarity", "cluster_id"],
@@ -52,7 +51,6 @@ def draw_neighbours(page: Page, user: ListedUser) -> None:
         ],
         label="Neighbours as CSV",
     )
-    _explain(page, user, neighbours, reasons)
 
 
 def nearest(page: Page, user_id: str) -> Sequence[Neighbour]:
@@ -70,16 +68,28 @@ def _index(_runtime: Runtime, url: str, model_version: str) -> SignatureIndex:
     return _runtime.index(model_version, makes_folder=False)
 
 
-def _draw_neighbour(page: Page, user: ListedUser, other: Neighbour, cluster: str) -> DeltaGenerator:
-    """Draw one card; return the place for the reason."""
+def _tastes(
+    page: Page, user: ListedUser, neighbours: Sequence[Neighbour]
+) -> dict[str, SharedTaste]:
+    """What the user and each neighbour both like; a neighbour erased meanwhile is absent."""
+    near = tuple(SimilarUser(each.user_id, each.similarity) for each in neighbours)
+    similar = SimilarUsers(user.user_id, page.version, user.revision, not user.is_fresh, near)
+    tastes = shared_tastes(similar, StoredChoices(page.runtime.store))
+    return {taste.user.user_id: taste for taste in tastes}
+
+
+def _draw_neighbour(
+    page: Page, user: ListedUser, other: Neighbour, cluster: str, taste: SharedTaste | None
+) -> None:
     note = " · ".join(part for part in (cluster, f"{other.similarity:.3f}") if part)
     head = markup.title_line(other.user_id, note)
     pictures = [
         shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
         for sha256, prompt in newest_liked(page.runtime, other.user_id, _NUM_IMAGES)
     ]
-    st.html(head + markup.gallery(pictures, size="s"))
-    reason = st.empty()
+    st.html(head + markup.note("Newest likes") + markup.gallery(pictures, size="s"))
+    if taste is not None:
+        st.html(_both_like(page, taste))
     with st.container(horizontal=True):
         link("Open", ViewName.USERS, key=f"open neighbour {other.user_id}", user=other.user_id)
         link(
@@ -89,39 +99,16 @@ def _draw_neighbour(page: Page, user: ListedUser, other: Neighbour, cluster: str
             a=user.user_id,
             b=other.user_id,
         )
-    return reason
 
 
-def _explain(
-    page: Page,
-    user: ListedUser,
-    neighbours: Sequence[Neighbour],
-    reasons: dict[str, DeltaGenerator],
-) -> None:
-    newest = next(iter(newest_liked(page.runtime, user.user_id, 1)), None)
-    if newest is None:
-        return
-    try:
-        from recsys.analyst import attention
-
-        if attention.scorer_of(page.runtime) is None:
-            return
-        sha256, prompt = newest
-        average = attention.average_map(page.runtime, page.version, sha256, prompt)
-        mine = attention.maps_of(page.runtime, user.user_id, sha256, prompt).mean(axis=0)
-        for each in neighbours:
-            theirs = attention.maps_of(page.runtime, each.user_id, sha256, prompt, num_orders=1)[0]
-            reasons[each.user_id].html(_reason(attention.shared_tokens(mine, theirs, average)))
-    except (CheckpointRefused, NotFound, UnknownImage) as error:
-        st.caption(f"The reasons cannot be computed: {error}")
-        return
-    st.caption(
-        "Reasons: preference tokens to which both users attend more than the average user, on the"
-        f" newest image that {user.user_id} liked, with the smaller of the two differences."
-    )
-
-
-def _reason(shared: Sequence[tuple[int, float]]) -> str:
-    if not shared:
-        return markup.chips(["no token in common"], style="quiet")
-    return markup.chips(f"P{token + 1} +{over:.0%}" for token, over in shared)
+def _both_like(page: Page, taste: SharedTaste) -> str:
+    """Images, prompts and words that both users like."""
+    if not (taste.images or taste.prompts or taste.words):
+        return markup.note("No image or word in common")
+    pictures = [
+        shown(page.runtime, sha256, Opinion.LIKED, text="liked by both")
+        for sha256 in taste.images[:_NUM_IMAGES]
+    ]
+    gallery = markup.gallery(pictures, size="s") if pictures else ""
+    words = markup.chips(taste.prompts) + markup.chips(taste.words, style="quiet")
+    return markup.note("Both like") + gallery + words

@@ -9,13 +9,13 @@ from recsys.cli.invocation import opened_client, read_settings
 from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting
+from recsys.counts import counted
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
     from recsys.client import RecsysClient
     from recsys.settings import Settings
     from recsys.similarity.records import SharedTaste, SimilarUsers
-    from storage.histories import HistoryStore
     from storage.records import StoredChoice
 
 MAX_PROMPT_SHOWN = 60
@@ -41,8 +41,9 @@ def command(user: str, num_users: int, server: str | None, is_json: bool) -> Non
     The search covers users whose signature is stored: `recsys backfill` computes everybody's. The
     user's own is computed and stored first if it is missing or stale.
 
-    Similarity is the cosine of two signatures, -1 to 1. For each neighbour the table also lists
-    prompts of images that both users liked, among at most 512 choices of each.
+    Similarity is the cosine of two signatures, -1 to 1. For each neighbour the table also tells
+    what both users like, among at most 512 choices of each: how many images, prompts, and words of
+    prompts that set the two apart from the other neighbours.
     """
     settings = read_settings(address=server)
     find = find_here if server is None else find_there
@@ -60,6 +61,7 @@ def find_here(user: str, num_users: int, settings: "Settings") -> Neighbours:
         with waiting("Loading the scorer"):
             signatures = runtime.current_signatures()
         with waiting("Finding"):
+            from recsys.similarity.choices import StoredChoices
             from recsys.similarity.search import find_similar, shared_tastes
 
             current = signatures.of(user)
@@ -75,27 +77,6 @@ def find_there(user: str, num_users: int, settings: "Settings") -> Neighbours:
 
         similar = client.similarity.find_similar_users(user, k=num_users)
         return similar, shared_tastes(similar, ServedChoices(client))
-
-
-class StoredChoices:
-    """What users chose, from storage: the newest choices of each.
-
-    Args:
-        store: of choices.
-    """
-
-    def __init__(self, store: "HistoryStore") -> None:
-        self._store = store
-
-    def num_choices(self, user_id: str) -> int:
-        """Count them."""
-        return self._store.user(user_id).num_choices
-
-    def some(self, user_id: str) -> "Iterable[StoredChoice]":
-        """Return the newest."""
-        from recsys.similarity.search import MAX_CHOICES_COMPARED
-
-        return self._store.read(user_id, limit=MAX_CHOICES_COMPARED).choices
 
 
 class ServedChoices:
@@ -133,6 +114,8 @@ def as_json(similar: "SimilarUsers", tastes: "list[SharedTaste]") -> dict[str, A
                 "similarity": taste.user.similarity,
                 "num_choices": taste.num_choices,
                 "shared_prompts": list(taste.prompts),
+                "shared_images": list(taste.images),
+                "shared_words": list(taste.words),
             }
             for rank, taste in enumerate(tastes, start=1)
         ],
@@ -149,14 +132,18 @@ def _show(similar: "SimilarUsers", tastes: "list[SharedTaste]") -> None:
         click.echo("no other user has a signature yet: run `recsys backfill`")
         return
     rows = [
-        (rank, taste.user.user_id, taste.user.similarity, taste.num_choices, _prompts(taste))
+        (rank, taste.user.user_id, taste.user.similarity, taste.num_choices, _both_like(taste))
         for rank, taste in enumerate(tastes, start=1)
     ]
-    show_table(["rank", "user", "similarity", "choices", "both liked images of"], rows)
+    show_table(["rank", "user", "similarity", "choices", "both like"], rows)
 
 
-def _prompts(taste: "SharedTaste") -> str:
-    return "; ".join(
-        prompt if len(prompt) <= MAX_PROMPT_SHOWN else f"{prompt[: MAX_PROMPT_SHOWN - 1]}…"
-        for prompt in taste.prompts
-    )
+def _both_like(taste: "SharedTaste") -> str:
+    parts = [counted(len(taste.images), "image")] if taste.images else []
+    parts += map(_shortened, taste.prompts)
+    words = ", ".join(map(_shortened, taste.words))
+    return "; ".join([*parts, words] if words else parts)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_PROMPT_SHOWN else f"{text[: MAX_PROMPT_SHOWN - 1]}…"

@@ -8,7 +8,6 @@ the z-score of a log-odds ratio with an informative Dirichlet prior (Monroe, Col
 however lopsided.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from recsys.clusters.significance import MAX_Q, exact_p, q_values, smallest_p
+from recsys.words import words_of
 from storage.clusters.records import ClusterImage, ClusterWord, ImageOpinion, PromptUse
 
 NUM_IMAGES = 12
@@ -35,14 +35,6 @@ _IMAGES_AT_ONCE = 10_000
 _MAX_CELLS = 4_000_000  # words times clusters: bounds the memory
 _MAX_WORDS = 20_000
 _MAX_WHILE_READING = 200_000
-_WORD = re.compile(r"[^\W\d_][\w'’-]+")
-STOP_WORDS = frozenset(
-    _WORD.findall(
-        "the and of in on at to by for with from an as is are be it its this that these those or"
-        " but not no into onto over under near behind between his her their our your my very some"
-        " any out up down off"
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +194,6 @@ def _image(own: ImageOpinion, everyone: ImageOpinion, z: float, p: float) -> _Fi
         own.sha256, own.num_likes, own.num_passes, rate, z, num_users=everyone.num_users
     )
     return _Finding(own.place, fact, p)
-
-
-def words_of(prompt: str) -> set[str]:
-    """Return the distinct words of a prompt, in lower case, without stop words."""
-    return {word for word in _WORD.findall(prompt.lower()) if word not in STOP_WORDS}
 
 
 def _word_findings(uses: Callable[[], Iterable[PromptUse]], num_clusters: int) -> _Findings:

@@ -46,8 +46,13 @@ class SharedTaste:
         num_choices: of the neighbour, in storage.
         prompts: of images that both liked, those of most images first, as the neighbour wrote
             them.
+        images: digests of images that both liked, those that the neighbour liked last first.
+        words: of prompts of images that each liked; those that both liked often, and few of the
+            other neighbours did, first.
     """
 
     user: SimilarUser
     num_choices: int
     prompts: tuple[str, ...]
+    images: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()

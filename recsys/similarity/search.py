@@ -1,7 +1,9 @@
 """The use case: a user -> their neighbours, and what both like."""
 
+import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +14,7 @@ from recsys.errors import NotFound
 from recsys.signatures.records import CurrentSignature
 from recsys.similarity.records import SharedTaste, SimilarUser, SimilarUsers
 from recsys.similarity.rows import Neighbour
+from recsys.words import words_of
 from storage.errors import UnknownUser
 from storage.records import StoredChoice
 
@@ -20,6 +23,7 @@ MAX_RANK = 10_000
 
 MAX_CHOICES_COMPARED = 512
 NUM_PROMPTS = 3
+NUM_SHARED_WORDS = 5
 
 
 @runtime_checkable
@@ -83,16 +87,67 @@ def shared_tastes(similar: SimilarUsers, choices: Choices) -> list[SharedTaste]:
     Raises:
         UnknownUser: if the user was erased meanwhile, or NotFound.
     """
-    own = _liked_prompts(choices.some(similar.user_id))
-    tastes = []
+    own = _Likes.of(choices.some(similar.user_id))
+    likes: list[tuple[SimilarUser, int, _Likes]] = []
     for user in similar.users:
         try:
-            theirs = _liked_prompts(choices.some(user.user_id))
-            number = choices.num_choices(user.user_id)
+            theirs = _Likes.of(choices.some(user.user_id))
+            likes.append((user, choices.num_choices(user.user_id), theirs))
         except (UnknownUser, NotFound):
             continue
-        tastes.append(SharedTaste(user, number, shared_prompts(own, theirs)))
-    return tastes
+    everyone = [own, *(theirs for _, _, theirs in likes)]
+    users_with = Counter(word for each in everyone for word in each.words)
+    return [
+        SharedTaste(
+            user,
+            number,
+            shared_prompts(own.prompts, theirs.prompts),
+            tuple(sha256 for sha256 in theirs.images if sha256 in own.images),
+            shared_words(own.words, theirs.words, users_with=users_with, num_users=len(likes) + 1),
+        )
+        for user, number, theirs in likes
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Likes:
+    """What a user liked: digests, the last one first, their prompts, and how often each word."""
+
+    images: dict[str, None]
+    prompts: list[str]
+    words: Counter[str]
+
+    @staticmethod
+    def of(choices: Iterable[StoredChoice]) -> "_Likes":
+        some = [each.choice for each in islice(choices, MAX_CHOICES_COMPARED)]
+        liked = [choice for choice in some if choice.liked is not None]
+        images = dict.fromkeys(str(choice.liked) for choice in reversed(liked))
+        words = Counter(word for choice in liked for word in words_of(choice.prompt))
+        return _Likes(images, [choice.prompt for choice in liked], words)
+
+
+def shared_words(
+    own: Counter[str], theirs: Counter[str], *, users_with: Mapping[str, int], num_users: int
+) -> tuple[str, ...]:
+    """Return words by which two users are told from others, among prompts of what each liked.
+
+    A word counts as often as the user of the two who liked fewer images of it, times
+    log((1 + num_users) / users_with), so that a word of everybody counts least.  Spärck Jones 1972.
+
+    Args:
+        own: how many images of each word the first user liked.
+        theirs: likewise, the second.
+        users_with: of each word, how many of the users compared liked an image of it.
+        num_users: the number of users compared, at least 2.
+
+    Returns:
+        At most `NUM_SHARED_WORDS`, the clearest first, equal ones alphabetically.
+    """
+    weights = {
+        word: number * math.log((1 + num_users) / users_with[word])
+        for word, number in (own & theirs).items()
+    }
+    return tuple(sorted(weights, key=lambda word: (-weights[word], word))[:NUM_SHARED_WORDS])
 
 
 def shared_prompts(own: Sequence[str], theirs: Sequence[str]) -> tuple[str, ...]:
@@ -116,11 +171,6 @@ def shared_prompts(own: Sequence[str], theirs: Sequence[str]) -> tuple[str, ...]
 def _similar(neighbour: Neighbour) -> SimilarUser:
     # Rounding may take a product of two float32 vectors of length 1 above 1.
     return SimilarUser(neighbour.user_id, min(1.0, max(-1.0, float(neighbour.similarity))))
-
-
-def _liked_prompts(choices: Iterable[StoredChoice]) -> list[str]:
-    some = islice(choices, MAX_CHOICES_COMPARED)
-    return [each.choice.prompt for each in some if each.choice.liked is not None]
 
 
 def _plain(prompt: str) -> str:

@@ -206,10 +206,14 @@ def test_ids_like_html_and_markdown_are_shown_as_they_are(page, storage):
     assert name not in text
 
 
-def test_a_user_who_liked_nothing_has_neighbours_and_no_reason(page, storage):
+def test_a_user_who_liked_nothing_has_neighbours_and_nothing_in_common(page, storage):
+    assert "Both like" in _html(page(user="user-03"))
     _execute(storage, "UPDATE choices SET liked = NULL WHERE user_id = 'user-03'")
 
-    assert "Neighbours" in _html(page(user="user-03"))
+    text = _html(page(user="user-03"))
+
+    assert "Neighbours" in text
+    assert "No image or word in common" in text
 
 
 def test_one_choice_is_told_in_the_singular(page, storage):

@@ -1,4 +1,4 @@
-"""The page's pure pieces: HTML, files, windows of time, layouts, shared tokens."""
+"""The page's pure pieces: HTML, files, windows of time, layouts, maps of attention."""
 
 import re
 from datetime import UTC, date, datetime
@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from recsys.analyst.attention import cosine, shared_tokens
+from recsys.analyst.attention import cosine
 from recsys.analyst.comparison import attention_figure
 from recsys.analyst.downloads import csv_of, paged
 from recsys.analyst.filters import described, window_of
@@ -123,14 +123,11 @@ def test_a_kept_layout_comes_back_and_a_cut_one_does_not(tmp_path):
     assert cached_layout(tmp_path, "another") is None
 
 
-def test_shared_tokens_are_those_above_the_average_for_both():
-    average = np.array([0.25, 0.25, 0.25, 0.25], np.float32)
+def test_the_likeness_of_two_maps():
     mine = np.array([0.50, 0.30, 0.10, 0.10], np.float32)
-    theirs = np.array([0.30, 0.10, 0.30, 0.30], np.float32)
 
-    assert shared_tokens(mine, theirs, average) == [(0, pytest.approx(0.2, abs=1e-6))]
-    assert shared_tokens(average, average, average) == []
     assert cosine(mine, mine) == pytest.approx(1)
+    assert cosine(mine, mine[::-1]) == pytest.approx(0.16 / 0.36)
     assert cosine(mine, np.zeros(4, np.float32)) == 0
 
 

@@ -129,6 +129,8 @@ def test_the_nearest_are_told_with_what_both_like(run, store) -> None:
     assert [each["rank"] for each in answer["users"]] == [1, 2, 3]
     by_user = {each["user_id"]: each for each in answer["users"]}
     assert by_user["cid"]["shared_prompts"] == ["a fox"]
+    assert by_user["cid"]["shared_words"] == ["fox", "house"]
+    assert by_user["cid"]["shared_images"] == [], "each liked an image of their own"
     assert [by_user["bob"]["num_choices"], by_user["cid"]["num_choices"]] == [3, 2]
     similarities = [each["similarity"] for each in answer["users"]]
     assert similarities == sorted(similarities, reverse=True)
@@ -140,7 +142,7 @@ def test_people_get_a_table(run) -> None:
 
     assert result.exit_code == 0
     assert "revision 2" in result.stdout
-    assert "both liked images of" in result.stdout
+    assert "both like" in result.stdout
     assert "fox" in result.stdout
     rows = [line.split() for line in result.stdout.splitlines()]
     assert [row[0] for row in rows if row and row[0].isdigit()] == ["1"]

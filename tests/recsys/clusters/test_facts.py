@@ -14,7 +14,6 @@ from recsys.clusters.facts import (
     ClusterFacts,
     cluster_facts,
     log_odds_z,
-    words_of,
 )
 from recsys.clusters.significance import MAX_Q
 from storage.clusters.records import ClusterWord, ImageOpinion, PromptUse
@@ -123,13 +122,6 @@ def test_images_are_tested_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_images_and_no_clusters() -> None:
     assert images_of([], 0) == []
     assert images_of([], 1) == [ClusterFacts((), (), ())]
-
-
-def test_words() -> None:
-    assert words_of("A fox, in the SNOW; fox-like (4k) día über 雪景") == {
-        *("fox", "snow", "fox-like", "día", "über", "雪景")
-    }
-    assert words_of("") == words_of("the of 42 _") == set()
 
 
 def words_told(uses: list[PromptUse], num_clusters: int) -> list[dict[str, ClusterWord]]:

@@ -1,8 +1,10 @@
 """The neighbours of a user, and what they both like; no storage and no model."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from recsys.similarity.search import (
     find_similar,
     shared_prompts,
     shared_tastes,
+    shared_words,
 )
 from storage.errors import UnknownUser
 from storage.records import Choice, Signature, StoredChoice
@@ -122,7 +125,7 @@ class FakeChoices:
 
     def some(self, user_id):
         for number, prompt in enumerate(self._of(user_id), start=1):
-            liked = None if prompt.startswith("!") else "0" * 64
+            liked = None if prompt.startswith("!") else sha256(prompt.encode()).hexdigest()
             choice = Choice(user_id, liked, (), prompt.lstrip("!"), WHEN, "test")
             yield StoredChoice(number, number, choice)
 
@@ -143,6 +146,34 @@ def test_each_near_user_is_told_with_what_both_like():
 
     assert (bob.user.user_id, bob.num_choices, bob.prompts) == ("bob", 2, ("a fox",))
     assert (cid.user.user_id, cid.num_choices, cid.prompts) == ("cid", 1, ())
+
+
+def test_images_that_both_like_begin_with_the_neighbours_last():
+    choices = FakeChoices(ann=["a fox", "the sea", "!a hat"], bob=["the sea", "a fox", "a hat"])
+
+    (bob,) = shared_tastes(near("bob"), choices)
+
+    assert bob.images == tuple(sha256(each.encode()).hexdigest() for each in ("a fox", "the sea"))
+
+
+def test_words_of_everybody_come_after_those_of_the_two():
+    choices = FakeChoices(
+        ann=["blue fox", "blue sea", "blue hat"], bob=["blue fox", "blue owl"], cid=["blue owl"]
+    )
+
+    bob, cid = shared_tastes(near("bob", "cid"), choices)
+
+    # fox: one image each, log(4 / 2); blue: two images each, 2 log(4 / 3).
+    assert bob.words == ("fox", "blue")
+    assert cid.words == ("blue",)
+
+
+def test_of_many_shared_words_a_few_are_told():
+    words = Counter(f"w{n}" for n in range(10))
+
+    clearest = ("w0", "w1", "w2", "w3", "w4")
+    assert shared_words(words, words, users_with=words, num_users=2) == clearest
+    assert shared_words(words, Counter(), users_with=words, num_users=2) == ()
 
 
 @pytest.mark.parametrize("error", [UnknownUser("gone"), NotFound("gone")])
