@@ -59,6 +59,21 @@ class LedgerEntry:
     updated_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MissingSignatures:
+    """How many users have no current signature under a model version.
+
+    Attributes:
+        num_due: whom a backfill would try.
+        num_skipped: who cannot have one, as no choice of theirs holds a pair.
+        num_failed: who could not be given one, and have not chosen since.
+    """
+
+    num_due: int
+    num_skipped: int
+    num_failed: int
+
+
 class BackfillLedger:
     """The newest entry of each user and model version.
 
@@ -139,6 +154,29 @@ class BackfillLedger:
         with self.database.session() as session:
             return session.scalar(query) or 0
 
+    def missing(self, model_version: str) -> MissingSignatures:
+        """Count the users whose signature is missing or stale, by what can be done.
+
+        Users without a choice, and those who do not want to be personalised, need none.
+
+        Args:
+            model_version: of their signatures.
+        """
+        row = BackfillRow
+        is_final = row.state.in_(final_states(retry_failed=False))
+        query = (
+            _stale(select(row.state, func.count()), model_version)
+            .outerjoin(row, and_(_is_current(model_version), is_final))
+            .group_by(row.state)
+        )
+        with self.database.session() as session:
+            counts = {state: number for state, number in session.execute(query)}  # noqa: C416
+        return MissingSignatures(
+            num_due=counts.get(None, 0),
+            num_skipped=counts.get(BackfillState.SKIPPED.value, 0),
+            num_failed=counts.get(BackfillState.FAILED.value, 0),
+        )
+
     def still_stored(self, choice_ids: Sequence[int]) -> set[int]:
         """Return those of these choices that are still stored.
 
@@ -159,7 +197,7 @@ def final_states(*, retry_failed: bool) -> tuple[BackfillState, ...]:
     return skipped if retry_failed else (*skipped, BackfillState.FAILED)
 
 
-def _stale(query: Select[Any], model_version: str) -> Select[Any]:
+def _stale(query: Select[*tuple[Any, ...]], model_version: str) -> Select[*tuple[Any, ...]]:
     is_theirs = and_(
         SignatureRow.user_id == UserRow.user_id, SignatureRow.model_version == model_version
     )

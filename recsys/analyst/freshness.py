@@ -1,10 +1,11 @@
 """The view of freshness: how many signatures are up to date with their user's choices."""
 
 import math
+from collections.abc import Sequence
 
 import streamlit as st
 
-from recsys.analyst import markup
+from recsys.analyst import markup, sources
 from recsys.analyst.downloads import download, paged
 from recsys.analyst.empty import no_signatures
 from recsys.analyst.filters import short
@@ -13,6 +14,7 @@ from recsys.analyst.page import Page
 from recsys.analyst.theme import PALETTE
 from recsys.analyst.users import ago
 from recsys.counts import counted
+from recsys.signatures.missing import missing_told, reason_told
 from storage.browsing import ListedUser, step_for
 
 NUM_SHOWN = 12
@@ -32,7 +34,9 @@ def draw_freshness(page: Page) -> None:
     if summary is None:
         no_signatures()
         return
-    fresh = page.num_users - summary.num_stale
+    missing = sources.missing(page.runtime, page.runtime.settings.database_url, page.version)
+    num_missing = missing.num_due + missing.num_skipped + missing.num_failed
+    fresh = max(0, page.num_users - num_missing)
     st.html(
         markup.tiles(
             [
@@ -41,7 +45,7 @@ def draw_freshness(page: Page) -> None:
                     share(fresh, page.num_users),
                     f"{fresh:,} of {counted(page.num_users, 'user')}",
                 ),
-                ("Missing or stale", f"{summary.num_stale:,}", f"model {short(page.version)}"),
+                ("No current signature", f"{num_missing:,}", f"model {short(page.version)}"),
                 (
                     "Newest signature",
                     ago(summary.newest_at) or "–",
@@ -50,9 +54,8 @@ def draw_freshness(page: Page) -> None:
             ]
         )
     )
-    if summary.num_stale:
-        text = "To compute them:"
-        st.html(markup.hint(text, "recsys backfill"))
+    for line in missing_told(missing):
+        st.html(markup.told(line))
     _draw_days(page, summary.num_signatures)
     _draw_versions(page)
     _draw_stale(page)
@@ -125,26 +128,30 @@ def _draw_stale(page: Page) -> None:
         return
     st.html(
         markup.section(
-            "Users with a missing or stale signature",
+            "Users without a current signature",
             below=f"The first {len(stale)} by id; the file lists all.",
         )
     )
-    with st.container(horizontal=True, key="stale"):
+    reasons = _reasons(page, stale)
+    with st.container(key="stale"):
         for user_id, revision in stale:
-            link(f"{user_id} · {revision:,}", ViewName.USERS, key=f"stale {user_id}", user=user_id)
-    _draw_failures(page)
+            text = f"{user_id} · {counted(revision, 'choice')} · {reasons[user_id]}"
+            link(text, ViewName.USERS, key=f"stale {user_id}", user=user_id)
+
+    def rows(after: str) -> list[tuple[str, int, str]]:
+        found = page.runtime.signatures.stale(page.version, after=after)
+        why = _reasons(page, found)
+        return [(user_id, revision, why[user_id]) for user_id, revision in found]
+
     download(
         f"stale {short(page.version)}",
-        ["user_id", "revision"],
-        lambda: paged(lambda after: page.runtime.signatures.stale(page.version, after=after)),
+        ["user_id", "revision", "reason"],
+        lambda: paged(rows),
         label="Stale users as CSV",
     )
 
 
-def _draw_failures(page: Page) -> None:
-    failures = page.runtime.ledger.failures(page.version, limit=NUM_SHOWN)
-    if not failures:
-        return
-    with st.expander(f"Failed at the last backfill: {len(failures)} or more"):
-        for each in failures:
-            st.text(f"{each.user_id}: {each.error}")
+def _reasons(page: Page, users: Sequence[tuple[str, int]]) -> dict[str, str]:
+    """Why each of these users, with their revisions, has no current signature."""
+    entries = page.runtime.ledger.entries(page.version, [user_id for user_id, _ in users])
+    return {user_id: reason_told(entries.get(user_id), revision) for user_id, revision in users}

@@ -128,9 +128,11 @@ def bars(rows: Sequence[tuple[str, float, str]]) -> str:
     return f"<div class='rs-bars'>{inner}</div>"
 
 
-def hint(text: str, command: str) -> str:
-    """One line that tells what to run."""
-    return f"<div class='rs-hint'><span>{escape(text)}</span><code>{escape(command)}</code></div>"
+def told(message: str) -> str:
+    """A message as a command would print it, what it quotes by `backticks` as code."""
+    parts = [escape(part) for part in message.split("`")]
+    text = "".join(f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts))
+    return f"<div class='rs-hint'><span>{text}</span></div>"
 
 
 def steps(heading: str, text: str, commands: Sequence[tuple[str, str]]) -> str:

@@ -13,6 +13,9 @@ from recsys.analyst.markup import Opinion, ShownImage, cluster_title
 from recsys.analyst.thumbnails import thumbnail
 from recsys.runtime import Runtime
 from recsys.settings import Settings, load_settings
+from recsys.signatures.missing import reason_told
+from storage.backfill_ledger import MissingSignatures
+from storage.browsing import ListedUser
 from storage.clusters.records import ClusterRun
 from storage.errors import UnknownImage
 from storage.records import VersionSummary
@@ -58,6 +61,18 @@ def num_users(_runtime: Runtime, url: str) -> int:
 def summaries(_runtime: Runtime, url: str) -> list[VersionSummary]:
     """Return a summary of each model version, the newest first; cached briefly."""
     return _runtime.signatures.summaries()
+
+
+@st.cache_data(ttl=COUNTS_FOR_S, show_spinner=False)
+def missing(_runtime: Runtime, url: str, model_version: str) -> MissingSignatures:
+    """Return how many users have no current signature; cached briefly."""
+    return _runtime.ledger.missing(model_version)
+
+
+def why_not_fresh(runtime: Runtime, model_version: str, user: ListedUser) -> str:
+    """Return why a user has no current signature, or what to run."""
+    entries = runtime.ledger.entries(model_version, [user.user_id])
+    return reason_told(entries.get(user.user_id), user.revision)
 
 
 def newest_run(runtime: Runtime, model_version: str) -> ClusterRun | None:

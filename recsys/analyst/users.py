@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from recsys.analyst import markup
+from recsys.analyst import markup, sources
 from recsys.analyst.card_grid import cards
 from recsys.analyst.downloads import download
 from recsys.analyst.empty import no_signatures
@@ -99,7 +99,7 @@ def _draw_heading(page: Page, prefix: str) -> None:
     if summary is not None:
         facts += [
             ("Signatures", f"{summary.num_signatures:,}", f"model {page.version[:10]}"),
-            ("Missing or stale", f"{summary.num_stale:,}", "signatures"),
+            ("No current signature", *_missing(page)),
         ]
     if page.run is not None:
         facts.append(("Clusters", f"{page.run.num_clusters:,}", page.run.name))
@@ -112,6 +112,15 @@ def _draw_heading(page: Page, prefix: str) -> None:
             below="Their most recent likes; below, more users with their number of choices.",
         )
     )
+
+
+def _missing(page: Page) -> tuple[str, str]:
+    """The number of users without a current signature, and how many of them can have one."""
+    missing = sources.missing(page.runtime, page.runtime.settings.database_url, page.version)
+    cannot = missing.num_skipped + missing.num_failed
+    parts = [f"{missing.num_due:,} to backfill"] if missing.num_due else []
+    parts += [f"{cannot:,} cannot have one"] if cannot else []
+    return f"{missing.num_due + cannot:,}", ", ".join(parts) or "all are fresh"
 
 
 def _open(user_id: str) -> None:
@@ -133,16 +142,18 @@ def _draw_user(page: Page, user: ListedUser) -> None:
             [
                 ("Choices", f"{user.revision:,}", "stored"),
                 ("Last choice", day(user.last_choice_at), ago(user.last_choice_at)),
-                ("Signature", *_freshness(user)),
+                ("Signature", *_freshness(page, user)),
                 ("Cluster", "–" if cluster is None else str(cluster), "of similar taste"),
                 ("Consent", *_consent(user)),
             ]
         )
     )
     _draw_choices(page, user)
+    if user.is_personal and not user.is_fresh:
+        state = "no signature" if user.signed_revision is None else "a stale signature"
+        why = sources.why_not_fresh(page.runtime, page.version, user)
+        st.html(markup.told(f"{user.user_id} has {state}: {why}."))
     if user.signed_revision is None:
-        if user.is_personal:
-            no_signatures()
         return
     from recsys.analyst.neighbours import draw_neighbours
 
@@ -214,11 +225,11 @@ def _download_users(page: Page, prefix: str) -> None:
     )
 
 
-def _freshness(user: ListedUser) -> tuple[str, str]:
+def _freshness(page: Page, user: ListedUser) -> tuple[str, str]:
     if not user.is_personal:
         return "none", "the user does not want one"
     if user.signed_revision is None:
-        return "none", "run recsys backfill"
+        return "none", "see below"
     if user.is_fresh:
         return "fresh", f"made {ago(user.signed_at)}"
     behind = user.revision - user.signed_revision

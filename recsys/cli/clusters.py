@@ -95,6 +95,9 @@ def build(
                 f"clusters need {error.name}: pip install 'recsys-images[cpu]'"
             ) from error
         change = change_of_method(run, runtime.clusters.runs())
+        from recsys.signatures.missing import missing_told
+
+        missing = missing_told(runtime.ledger.missing(version.model_version))
     if is_json:
         show_json(_run_shown(run))
         return
@@ -107,9 +110,8 @@ def build(
         click.echo(printable(change), err=True)
     if not run.num_clusters:
         click.echo("no cluster was found: try a smaller --min-size, or --method kmeans", err=True)
-    if version.num_stale:
-        message = counted(version.num_stale, "missing or stale signature")
-        click.echo(f"{message}: run `recsys backfill`", err=True)
+    for line in missing:
+        click.echo(line, err=True)
 
 
 @command.command("list")

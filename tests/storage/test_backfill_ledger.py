@@ -5,7 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from storage.backfill_ledger import MAX_ERROR, BackfillLedger, BackfillState, LedgerEntry
+from storage.backfill_ledger import (
+    MAX_ERROR,
+    BackfillLedger,
+    BackfillState,
+    LedgerEntry,
+    MissingSignatures,
+)
 from storage.database import downgrade, upgrade
 from storage.records import Signature
 from storage.signatures import SignatureStore
@@ -115,6 +121,19 @@ def test_who_is_due(store, ledger, choose) -> None:
     assert ledger.num_due("v2") == 5
     store.append_many([choose(user_id=user) for user in users])
     assert ledger.num_due("v1") == 5
+
+
+def test_who_has_no_current_signature_and_who_cannot_have_one(store, ledger, choose) -> None:
+    users = ["ann", "bob", "cyd", "dan", "eve"]
+    store.append_many([choose(user_id=user) for user in users])
+    SignatureStore(store.database).put(Signature("ann", "v1", 1, np.ones(8, dtype=np.float32)))
+    states = {"bob": FAILED, "cyd": SKIPPED, "dan": BackfillState.UNAVAILABLE}
+    ledger.record([entry(user, state) for user, state in states.items()])
+    assert ledger.missing("v1") == MissingSignatures(num_due=2, num_skipped=1, num_failed=1)
+    assert ledger.missing("v1").num_due == ledger.num_due("v1")
+    assert ledger.missing("v2") == MissingSignatures(num_due=5, num_skipped=0, num_failed=0)
+    store.append_many([choose(user_id=user) for user in users])  # whoever chose may have one now
+    assert ledger.missing("v1") == MissingSignatures(num_due=5, num_skipped=0, num_failed=0)
 
 
 def test_choices_that_stand(store, ledger, choose) -> None:

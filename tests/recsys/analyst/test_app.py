@@ -14,6 +14,7 @@ from recsys.analyst import sources
 from recsys.cli.invocation import read_settings
 from recsys.clusters.build import build_clusters
 from recsys.runtime import Runtime
+from storage.backfill_ledger import BackfillState, LedgerEntry
 from storage.database import Database, downgrade
 from storage.errors import StorageUnavailable
 
@@ -152,6 +153,23 @@ def test_a_run_by_another_method_says_so(page, storage):
     (info,) = page(view="clusters").info
 
     assert "by hdbscan, run-1 by kmeans" in info.value
+
+
+def test_who_cannot_have_a_signature_is_told_why_and_not_of_backfill(page, storage):
+    assert "run <code>recsys backfill</code>" in _html(page(user="user-23"))
+    with Runtime(read_settings()) as runtime:
+        version = runtime.signatures.summaries()[0].model_version
+        skipped = LedgerEntry("user-23", version, 3, "job", BackfillState.SKIPPED)
+        runtime.ledger.record([skipped])
+    st.cache_data.clear()
+
+    text = _html(page(user="user-23"))
+    assert "user-23 has no signature: cannot have one: no choice" in text
+    assert "run <code>" not in text
+    assert "1 to backfill, 1 cannot have one" in _html(page())
+    freshness = _html(page(view="freshness"))
+    assert "1 user has no current signature: run <code>recsys backfill</code>" in freshness
+    assert "1 user cannot have one: no choice" in freshness
 
 
 def test_a_window_leaves_out_who_chose_at_another_time(page, storage):

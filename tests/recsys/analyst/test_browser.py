@@ -206,7 +206,8 @@ def test_freshness_counts_the_stale_and_names_them(visit):
     assert tiles[1].splitlines()[1] == "2"
     rows = _downloaded(window, "Stale users as CSV")
     assert [row["user_id"] for row in rows] == ["user-00", "user-23"]
-    assert "recsys backfill" in window.locator(".rs-hint").inner_text()
+    assert "2 users have no current signature" in window.locator(".rs-hint").inner_text()
+    assert {row["reason"] for row in rows} == {"run `recsys backfill`"}
 
 
 def test_a_filter_by_time_bounds_what_is_shown(visit):

@@ -13,6 +13,7 @@ from pyarrow import parquet
 from recsys.cli.main import COMMANDS
 from recsys.clusters.build import build_clusters
 from recsys.images.decode import inspect
+from storage.backfill_ledger import BackfillLedger, BackfillState, LedgerEntry
 from storage.clusters.building import ClusterBuilder
 from storage.clusters.runs import ClusterStore
 from storage.errors import UnknownCluster
@@ -164,7 +165,15 @@ def test_users_without_a_signature_are_told_of(run, store) -> None:
     put_signatures(store, USERS[:20])
     result = run("clusters", "build")
     assert "20 users" in result.stdout
-    assert "10 missing or stale signatures: run `recsys backfill`" in result.stderr
+    assert "10 users have no current signature: run `recsys backfill`" in result.stderr
+    outcomes = {"u20": BackfillState.SKIPPED, "u21": BackfillState.FAILED}
+    BackfillLedger(store.database).record(
+        [LedgerEntry(user_id, "v1", 1, "job", state) for user_id, state in outcomes.items()]
+    )
+    told = run("clusters", "build").stderr
+    assert "8 users have no current signature: run `recsys backfill`" in told
+    assert "1 user cannot have one: no choice of theirs both likes an image" in told
+    assert "1 user cannot have one: their images cannot be read" in told
 
 
 @pytest.mark.usefixtures("signatures")
