@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from storage.backfill_ledger import BackfillLedger
     from storage.browsing import Browser
     from storage.clusters.exports import ClusterExportStore
-    from storage.clusters.names import ClusterNames
     from storage.clusters.runs import ClusterStore
     from storage.coldstart.populations import ColdStartStore
     from storage.consents import ConsentStore
@@ -191,13 +190,6 @@ class Runtime:
         from storage.trainings import TrainingStore
 
         return TrainingStore(self.store.database)
-
-    @cached_property
-    def cluster_names(self) -> "ClusterNames":
-        """What analysts call clusters; raises as `store`."""
-        from storage.clusters.names import ClusterNames
-
-        return ClusterNames(self.store.database)
 
     @cached_property
     def cold_starts(self) -> "ColdStartStore":

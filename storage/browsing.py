@@ -1,12 +1,14 @@
-"""Lists of users for people: by prefix, by newest signature, as samples; and who is fresh.
+"""Lists of users for people: by a part of the id, in some order, as samples; and who is fresh.
 
-Nothing here writes. A list reads no more rows than its limit, so that a million users are as fast.
+Nothing here writes. A page by id or by newest signature reads few more rows than it shows; a search
+for a part of an id, and the order by choices, look at every id.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,18 @@ from storage.database import Database
 from storage.rules import check_limit
 from storage.tables import ChoiceRow, SignatureRow, UserRow
 
-_LAST_CHARACTER = chr(0x10FFFF)
 _ROWS_AT_ONCE = 5000
 _HASHES = 2**32
 _GOLDEN = 2_654_435_769  # 2**32 over the golden ratio (Knuth, TAOCP 3, 6.4)
 _LARGEST_FACTOR = 2**31  # keeps the product within SQL's 64-bit integers
+
+
+class Order(StrEnum):
+    """Which users of a list come first."""
+
+    ID = "id"  # in code point order
+    CHOICES = "choices"  # those with the most
+    NEWEST = "newest"  # whose signature is the most recent; those without one come last
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +102,48 @@ class Browser:
             return session.scalar(select(func.count()).select_from(UserRow)) or 0
 
     def users(
-        self, prefix: str = "", *, model_version: str, window: Window | None = None, limit: int = 24
+        self,
+        part: str = "",
+        *,
+        model_version: str,
+        window: Window | None = None,
+        order: Order = Order.ID,
+        offset: int = 0,
+        limit: int = 24,
     ) -> list[ListedUser]:
-        """Users whose id begins with a prefix, ordered by id.
+        """Users whose id contains a part.
 
         Args:
-            prefix: case-sensitive; control characters are ignored.
+            part: of the id, in upper or lower case; control characters are ignored.
             model_version: of the signatures.
             window: only users within it.
+            order: which come first.
+            offset: how many to leave out before the first, at least 0.
             limit: the most users to return, at least 1.
         """
-        query = _by_prefix(prefix, model_version, window or Window())
-        return self._read(query.limit(check_limit(limit)))
+        check_limit(limit)
+        query = _with_part(part, model_version, window or Window())
+        if order is Order.NEWEST:
+            return self._newest_first(query, max(0, offset), limit)
+        if order is Order.CHOICES:
+            query = query.order_by(UserRow.revision.desc())
+        query = query.order_by(UserRow.user_id)
+        return self._read(query.offset(max(0, offset)).limit(limit))
+
+    def count(self, part: str = "", *, model_version: str, window: Window | None = None) -> int:
+        """How many users there are in all of such a list; arguments as those of `users`."""
+        query = _with_part(part, model_version, window or Window())
+        with self.database.session() as session:
+            return session.scalar(query.with_only_columns(func.count())) or 0
 
     def every(
-        self, prefix: str = "", *, model_version: str, window: Window | None = None
+        self, part: str = "", *, model_version: str, window: Window | None = None
     ) -> Iterator[ListedUser]:
-        """All users whose id begins with a prefix, ordered by id; arguments as those of `users`.
+        """All users of such a list, ordered by id; arguments as those of `users`.
 
         They are read as they are asked for, so that memory holds only some of them.
         """
-        query = _by_prefix(prefix, model_version, window or Window())
+        query = _with_part(part, model_version, window or Window()).order_by(UserRow.user_id)
         with self.database.session() as session:
             for row in session.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
                 yield ListedUser(*row)
@@ -170,6 +200,21 @@ class Browser:
         flat = np.frombuffer(b"".join(each.vector for each in rows), dtype="<f4")
         return sequences, flat.astype(np.float32).reshape(len(rows), -1)
 
+    def _newest_first(
+        self, query: Select[*tuple[Any, ...]], offset: int, limit: int
+    ) -> list[ListedUser]:
+        """A page of users by their signatures, and after these the users who have none, by id."""
+        signed = query.where(SignatureRow.sequence.is_not(None))
+        newest = signed.order_by(SignatureRow.sequence.desc()).offset(offset).limit(limit)
+        users = self._read(newest)
+        if len(users) == limit:
+            return users
+        with self.database.session() as session:
+            num_signed = session.scalar(signed.with_only_columns(func.count())) or 0
+        unsigned = query.where(SignatureRow.sequence.is_(None)).order_by(UserRow.user_id)
+        rest = unsigned.offset(max(0, offset - num_signed)).limit(limit - len(users))
+        return users + self._read(rest)
+
     def _read(self, query: Select[*tuple[Any, ...]]) -> list[ListedUser]:
         with self.database.session() as session:
             return [ListedUser(*row) for row in session.execute(query)]
@@ -196,12 +241,10 @@ def _is_drawn(step: int) -> ColumnElement[bool]:
     return spread < _HASHES // step
 
 
-def _by_prefix(prefix: str, model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
-    begin = "".join(each for each in prefix if each.isprintable())
-    query = _users(model_version, window).order_by(UserRow.user_id)
-    if not begin:
-        return query
-    return query.where(UserRow.user_id >= begin, UserRow.user_id < begin + _LAST_CHARACTER)
+def _with_part(part: str, model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
+    wanted = "".join(each for each in part if each.isprintable())
+    query = _users(model_version, window)
+    return query.where(UserRow.user_id.icontains(wanted, autoescape=True)) if wanted else query
 
 
 def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from recsys.analyst import empty, filters, navigation, sources
+from recsys.analyst.image_clicks import heed_clicks
 from recsys.analyst.navigation import ViewName
 from recsys.analyst.page import Page
 from recsys.analyst.theme import ICON, STYLE
@@ -41,6 +42,7 @@ def _draw_view(runtime: Runtime, num_users: int) -> None:
             "</span></div>"
         )
     run = sources.newest_run(runtime, version)
+    heed_clicks(runtime)
     _draw(view, Page(runtime, version, tuple(versions), window, run, num_users))
 
 

@@ -10,6 +10,7 @@ from recsys.analyst.filters import short
 from recsys.analyst.markup import Opinion, ShownImage
 from recsys.analyst.navigation import ViewName, go, link, parameter
 from recsys.analyst.page import Page
+from recsys.analyst.pager import draw_pager, offset_of
 from recsys.analyst.sources import name_cluster, newest_liked, shown
 from recsys.clusters.change import change_of_method
 from recsys.counts import counted
@@ -17,8 +18,8 @@ from storage.clusters.names import MAX_CLUSTER_NAME
 from storage.clusters.records import Cluster, ClusterImage, ClusterRun, Drift
 from storage.errors import StorageError, UnknownCluster
 
-NUM_CARDS = 60
-_NUM_MEMBERS = 9
+NUM_CARDS = 6
+_NUM_MEMBERS = 6
 
 
 def draw_clusters(page: Page) -> None:
@@ -77,12 +78,17 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
             ]
         )
     )
-    first = clusters[:NUM_CARDS]
-    for cluster, card in zip(first, cards(len(first), "cluster"), strict=True):
+    at = {"total": len(clusters), "size": NUM_CARDS}
+    offset = offset_of("clusters", run.name, **at)
+    shown_now = clusters[offset : offset + NUM_CARDS]
+    for cluster, card in zip(shown_now, cards(len(shown_now), "cluster"), strict=True):
         with card:
             _draw_card(page, run, cluster)
-    if len(clusters) > NUM_CARDS:
-        st.caption(f"The {NUM_CARDS} largest of {len(clusters):,} are shown; the file lists all.")
+    draw_pager("clusters", offset, **at)
+    _download_clusters(run, clusters)
+
+
+def _download_clusters(run: ClusterRun, clusters: list[Cluster]) -> None:
     download(
         f"clusters {run.name}",
         ["cluster_id", "name", "size", "cohesion", "medoid", "words"],

@@ -1,12 +1,13 @@
 """The view of two users: their attention maps on one candidate, as in Fig. 3 of the paper."""
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
 from recsys.analyst import markup
 from recsys.analyst.downloads import download
-from recsys.analyst.markup import Opinion
+from recsys.analyst.markup import Act, Opinion
 from recsys.analyst.navigation import ViewName, go, parameter
 from recsys.analyst.page import Page
 from recsys.analyst.sources import newest_liked, shown
@@ -104,21 +105,24 @@ def _candidates(page: Page, first: str, second: str) -> list[tuple[str, str]]:
 
 
 def _choose_candidate(page: Page, candidates: list[tuple[str, str]]) -> tuple[str, str]:
-    st.html(markup.section("Image to compare on", below="The most recent likes of either user."))
+    st.html(
+        markup.section(
+            "Image to compare on", below="The most recent likes of either user: click on one."
+        )
+    )
+    picked = parameter("on")
+    chosen = next((each for each in candidates if each[0] == picked), candidates[0])
     pictures = [
-        shown(page.runtime, sha256, text=prompt, note=f"{place}")
-        for place, (sha256, prompt) in enumerate(candidates, start=1)
+        replace(
+            shown(page.runtime, sha256, text=prompt),
+            act=Act.PICK,
+            is_picked=sha256 == chosen[0],
+            note="Compared on" if sha256 == chosen[0] else "",
+        )
+        for sha256, prompt in candidates
     ]
     st.html(markup.gallery(pictures, size="m"))
-    place = st.segmented_control(
-        "Image",
-        range(1, len(candidates) + 1),
-        default=1,
-        required=True,
-        key="candidate",
-        label_visibility="collapsed",
-    )
-    return candidates[min(int(place or 1), len(candidates)) - 1]
+    return chosen
 
 
 def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) -> None:

@@ -10,9 +10,9 @@ from recsys.analyst.downloads import download, paged
 from recsys.analyst.empty import no_signatures
 from recsys.analyst.filters import short
 from recsys.analyst.navigation import ViewName, link
+from recsys.analyst.one_user import ago
 from recsys.analyst.page import Page
 from recsys.analyst.theme import PALETTE
-from recsys.analyst.users import ago
 from recsys.counts import counted
 from recsys.signatures.missing import missing_told, reason_told
 from storage.browsing import ListedUser, step_for

@@ -14,6 +14,13 @@ class Opinion(Enum):
     PLAIN = ("", "", "plain")
 
 
+class Act(Enum):
+    """What a click on an image does: the attribute that tells the page, and words for it."""
+
+    OPEN = ("open", "show large")
+    PICK = ("pick", "compare on this image")
+
+
 @dataclass(frozen=True, slots=True)
 class ShownImage:
     """An image as the page shows it.
@@ -23,12 +30,18 @@ class ShownImage:
         opinion: the mark on it.
         text: alternative text and tooltip.
         note: a short line below; empty for none.
+        sha256: of the image; empty for one that cannot be clicked on.
+        act: what a click does.
+        is_picked: whether it is the one that was picked.
     """
 
     address: str | None
     opinion: Opinion = Opinion.PLAIN
     text: str = ""
     note: str = ""
+    sha256: str = ""
+    act: Act = Act.OPEN
+    is_picked: bool = False
 
 
 def picture(shown: ShownImage) -> str:
@@ -41,8 +54,30 @@ def picture(shown: ShownImage) -> str:
         inner = f"<img src='{escape(shown.address, quote=True)}' alt='{text}' loading='lazy'>"
     badge = f"<span class='rs-mark' aria-hidden='true'>{mark}</span>" if mark else ""
     note = f"<figcaption>{escape(shown.note)}</figcaption>" if shown.note else ""
-    frame = f"<span class='rs-frame'>{inner}{badge}</span>"
+    frame = _frame(shown, text, inner + badge)
     return f"<figure class='rs-pic rs-{style}' title='{text}'>{frame}{note}</figure>"
+
+
+def _frame(shown: ShownImage, text: str, inner: str) -> str:
+    """The image itself: a button, if there is something to click on."""
+    if shown.address is None or not shown.sha256:
+        return f"<span class='rs-frame'>{inner}</span>"
+    act, does = shown.act.value
+    pressed = f" aria-pressed='{str(shown.is_picked).lower()}'" if shown.act is Act.PICK else ""
+    label = f"{text}: {does}" if text else does
+    return (
+        f"<button type='button' class='rs-frame' data-{act}='{escape(shown.sha256, quote=True)}'"
+        f" aria-label='{label}'{pressed}>{inner}</button>"
+    )
+
+
+def large_picture(address: str | None, below: str) -> str:
+    """One image as large as there is room, with a line below."""
+    if address is None:
+        inner = "<span>cannot be read</span>"
+    else:
+        inner = f"<img src='{escape(address, quote=True)}' alt='The image in full'>"
+    return f"<figure class='rs-large'>{inner}<figcaption>{escape(below)}</figcaption></figure>"
 
 
 def gallery(pictures: Iterable[ShownImage], *, size: str = "m") -> str:

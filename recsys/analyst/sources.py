@@ -16,6 +16,7 @@ from recsys.settings import Settings, load_settings
 from recsys.signatures.missing import reason_told
 from storage.backfill_ledger import MissingSignatures
 from storage.browsing import ListedUser
+from storage.clusters.names import ClusterNames
 from storage.clusters.records import ClusterRun
 from storage.errors import UnknownImage
 from storage.records import VersionSummary
@@ -41,7 +42,7 @@ def open_runtime() -> Runtime | None:
         if runtime.is_new:
             return None
         # Visitors have a thread each, and none of these may be opened twice.
-        _ = (runtime.store, runtime.signatures, runtime.clusters, runtime.cluster_names)
+        _ = (runtime.store, runtime.signatures, runtime.clusters)
         _ = (runtime.browser, runtime.ledger)
         return runtime
 
@@ -89,7 +90,7 @@ def cluster_of(runtime: Runtime, run: ClusterRun | None, user_ids: Sequence[str]
 def cluster_titles(runtime: Runtime, cluster_ids: Iterable[int]) -> dict[int, str]:
     """Return what to call each of these clusters: "Cluster 3", and the name that it was given."""
     wanted = list(dict.fromkeys(cluster_ids))
-    names = runtime.cluster_names.of(wanted)
+    names = ClusterNames(runtime.store.database).of(wanted)
     return {each: cluster_title(each, names.get(each)) for each in wanted}
 
 
@@ -102,10 +103,11 @@ def name_cluster(cluster_id: int, name: str) -> None:
         StorageError: if storage cannot be written.
     """
     with Runtime(load_settings().settings) as runtime:
+        names = ClusterNames(runtime.store.database)
         if name:
-            runtime.cluster_names.give(cluster_id, name)
+            names.give(cluster_id, name)
         else:
-            runtime.cluster_names.remove(cluster_id)
+            names.remove(cluster_id)
 
 
 def shown(
@@ -116,8 +118,8 @@ def shown(
     text: str = "",
     note: str = "",
 ) -> ShownImage:
-    """Return a stored image, ready to be shown."""
-    return ShownImage(_address(runtime, sha256), opinion, text, note)
+    """Return a stored image, ready to be shown; a click opens it."""
+    return ShownImage(_address(runtime, sha256), opinion, text, note, sha256)
 
 
 def newest_liked(runtime: Runtime, user_id: str, limit: int) -> list[tuple[str, str]]:

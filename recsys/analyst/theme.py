@@ -80,6 +80,13 @@ header[data-testid="stHeader"], #MainMenu, footer, [data-testid="stDecoration"],
   gap: .45rem; max-width: 480px; }
 .rs-gallery.rs-m .rs-pic { width: 104px; }
 .rs-gallery.rs-l .rs-pic { width: 168px; }
+button.rs-frame { width: 100%; padding: 0; border: 0; cursor: zoom-in; font: inherit; }
+button.rs-frame[data-pick] { cursor: pointer; }
+button.rs-frame:focus-visible { outline: 3px solid #3454d1; outline-offset: 2px; }
+button.rs-frame[aria-pressed="true"] { outline: 3px solid #3454d1; outline-offset: 2px; }
+.rs-large { margin: 0; } .rs-large img { width: 100%; max-height: 75vh; object-fit: contain; }
+.rs-large figcaption { font-size: .78rem; color: #5a6070; overflow-wrap: anywhere; }
+.rs-page { font-size: .9rem; color: #4b5060; font-variant-numeric: tabular-nums; }
 .rs-liked .rs-frame { box-shadow: 0 0 0 2px #16865c; }
 .rs-passed .rs-frame { outline: 2px dashed #a4a8b3; outline-offset: -1px; }
 .rs-mark { position: absolute; right: 5px; bottom: 5px; min-width: 20px; height: 20px;

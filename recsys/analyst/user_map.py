@@ -1,10 +1,9 @@
-"""The view of the map: users on a plane, coloured by cluster; a click opens a user."""
+"""The view of the map: users on a plane, by cluster; a click shows the user beside it."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import streamlit as st
 from platformdirs import user_cache_path
 
@@ -13,7 +12,7 @@ from recsys.analyst.downloads import download
 from recsys.analyst.empty import no_signatures
 from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, lay_out
 from recsys.analyst.markup import Opinion
-from recsys.analyst.navigation import ViewName, link
+from recsys.analyst.navigation import ViewName, link, plain
 from recsys.analyst.page import Page
 from recsys.analyst.sources import cluster_of, cluster_titles, newest_liked, shown
 from recsys.analyst.theme import INK, PALETTE, QUIET
@@ -22,7 +21,12 @@ from recsys.runtime import Runtime
 from storage.browsing import ListedUser, step_for
 
 MAX_POINTS = {Method.PCA: 10_000, Method.TSNE: 2_500}
-_HEIGHT_PX = 520
+SYMBOLS = (*("circle", "square", "diamond", "triangle-up", "cross", "x", "pentagon", "star"),)
+"""Of the clusters that have a colour, so that it is not the colour alone that tells them apart."""
+
+_HEIGHT_PX = 640
+_TYPED = "user on the map"
+_WIDE = "<style>.stMainBlockContainer { max-width: none !important; }</style>"
 _MAX_SVG_POINTS = 1_500  # more are drawn by WebGL, which not every browser has
 _NAMES = {Method.PCA: "Principal components (PCA)", Method.TSNE: "Local structure (t-SNE)"}
 
@@ -57,17 +61,21 @@ def draw_map(page: Page) -> None:
         st.info("No user with a signature in this time range: widen the filters.")
         return
     sizes = {} if page.run is None else cluster_sizes(points)
-    with st.container(key="plain map"):
+    st.html(_WIDE)
+    left, right = st.columns([3, 1])
+    with left, st.container(key="plain map"):
         event: Any = st.plotly_chart(
             figure(points, cluster_titles(page.runtime, sizes)),
             key=f"map {method}",
-            on_select="rerun",
+            on_select=_forget_typed,
             selection_mode="points",
             config={"scrollZoom": True, "displaylogo": False, "displayModeBar": False},
             theme=None,
         )
-    st.caption(_caption(page, len(points), step, method, kept))
-    _draw_clicked(page, _clicked(event), points)
+    with left:
+        st.caption(_caption(page, len(points), step, method, kept))
+    with right:
+        _draw_beside(page, _clicked(event), points)
     download(
         "map",
         ["user_id", "x", "y", "cluster_id", "last_choice_at"],
@@ -111,8 +119,8 @@ def figure(points: Sequence[Point], clusters: Mapping[int, str]) -> dict[str, An
 
     Args:
         points: all of them.
-        clusters: what each is called, by size; the first ones get a colour and a label of their
-            own.
+        clusters: what each is called, by size; the first ones get a colour and a symbol of their
+            own. They are told in the legend: a label on the plane would cover points.
     """
     named = list(clusters)[: len(PALETTE)]
     groups: dict[int | None, list[Point]] = defaultdict(list)
@@ -123,23 +131,25 @@ def figure(points: Sequence[Point], clusters: Mapping[int, str]) -> dict[str, An
     kind = "scatter" if len(points) <= _MAX_SVG_POINTS else "scattergl"
     size = 8 if len(points) <= _MAX_SVG_POINTS else 4
     order: list[int | None] = [None, *named]
-    plain = QUIET if clusters else PALETTE[0]
+    plain_colour = QUIET if clusters else PALETTE[0]
     traces = [
         _trace(
             groups[key],
             rest if key is None else clusters[key],
-            plain if key is None else colours[key],
+            {
+                "size": size,
+                "color": plain_colour if key is None else colours[key],
+                "symbol": "circle" if key is None else SYMBOLS[named.index(key)],
+            },
             kind,
-            size,
         )
         for key in order
         if groups[key]
     ]
-    labels = [_label(groups[key], clusters[key], colours[key]) for key in named if groups[key]]
-    return {"data": traces, "layout": _plane(labels)}
+    return {"data": traces, "layout": _plane()}
 
 
-def _trace(points: Sequence[Point], name: str, colour: str, kind: str, size: int) -> dict[str, Any]:
+def _trace(points: Sequence[Point], name: str, marker: dict[str, Any], kind: str) -> dict[str, Any]:
     return {
         "type": kind,
         "mode": "markers",
@@ -149,7 +159,7 @@ def _trace(points: Sequence[Point], name: str, colour: str, kind: str, size: int
         "customdata": [[user.user_id] for user, *_ in points],
         "text": [_text(user.user_id) for user, *_ in points],
         "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
-        "marker": {"size": size, "color": colour, "opacity": 0.75, "line": {"width": 0}},
+        "marker": marker | {"opacity": 0.75, "line": {"width": 0}},
         "selected": {"marker": {"opacity": 1, "size": 14}},
         "unselected": {"marker": {"opacity": 0.35}},
     }
@@ -160,19 +170,7 @@ def _text(text: str) -> str:
     return text.replace("<", "&lt;")
 
 
-def _label(points: Sequence[Point], text: str, colour: str) -> dict[str, Any]:
-    return {
-        "x": float(np.median([x for _, x, _, _ in points])),
-        "y": float(np.median([y for _, _, y, _ in points])),
-        "text": f"<b>{_text(text)}</b>",
-        "showarrow": False,
-        "font": {"size": 12, "color": colour},
-        "bgcolor": "rgba(255,255,255,0.8)",
-        "borderpad": 1,
-    }
-
-
-def _plane(labels: list[dict[str, Any]]) -> dict[str, Any]:
+def _plane() -> dict[str, Any]:
     axis = {"visible": False, "zeroline": False}
     return {
         "height": _HEIGHT_PX,
@@ -185,7 +183,6 @@ def _plane(labels: list[dict[str, Any]]) -> dict[str, Any]:
         "xaxis": axis,
         "yaxis": axis | {"scaleanchor": "x"},
         "legend": {"orientation": "h", "y": -0.02, "itemsizing": "constant"},
-        "annotations": labels,
     }
 
 
@@ -210,11 +207,23 @@ def _clicked(event: Any) -> str | None:
     return str(data[0]) if data else None
 
 
-def _draw_clicked(page: Page, user_id: str | None, points: Sequence[Point]) -> None:
-    clicked = next((point for point in points if point[0].user_id == user_id), None)
-    if clicked is None:
-        return
-    user, _, _, cluster = clicked
+def _forget_typed() -> None:
+    st.session_state[_TYPED] = ""
+
+
+def _draw_beside(page: Page, clicked: str | None, points: Sequence[Point]) -> None:
+    """Draw the user who was clicked on, or whose id was typed, beside the map."""
+    typed = st.text_input("User on the map", placeholder="Click a point, or type an id", key=_TYPED)
+    user_id = typed.strip() or clicked
+    found = next((point for point in points if point[0].user_id == user_id), None)
+    if found is not None:
+        _draw_point(page, found)
+    elif user_id:
+        st.info(f"{plain(user_id)} is not on the map.")
+
+
+def _draw_point(page: Page, point: Point) -> None:
+    user, _, _, cluster = point
     titles = cluster_titles(page.runtime, () if cluster is None else (cluster,))
     where = "in no cluster" if cluster is None else titles[cluster]
     with st.container(border=True, key="card clicked"):

@@ -186,11 +186,14 @@ def give_name(cluster_id: int, name: str | None, is_cleared: bool) -> None:
     if is_cleared == (name is not None):
         raise click.UsageError("pass either NAME or --clear")
     with Runtime(read_settings()) as runtime:
+        from storage.clusters.names import ClusterNames
+
+        names = ClusterNames(runtime.store.database)
         if name is None:
-            runtime.cluster_names.remove(cluster_id)
+            names.remove(cluster_id)
             click.echo(f"cluster {cluster_id} has no name")
             return
-        runtime.cluster_names.give(cluster_id, name)
+        names.give(cluster_id, name)
     click.echo(f"cluster {cluster_id} is called {printable(name)}")
 
 

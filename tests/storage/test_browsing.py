@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from storage.browsing import Browser, Window, step_for
+from storage.browsing import Browser, Order, Window, step_for
 from storage.database import Database
 from storage.errors import StorageUnavailable
 from storage.records import Choice, ImageFacts, Signature
@@ -41,14 +41,48 @@ def _ids(users):
     return [user.user_id for user in users]
 
 
-def test_a_prefix_finds_those_who_begin_with_it_case_told_apart(browser):
-    assert _ids(browser.users("ann", model_version=VERSION)) == ["ann", "ann-2"]
+def test_any_part_of_an_id_finds_it_in_upper_or_lower_case(browser):
+    assert _ids(browser.users("ann", model_version=VERSION)) == ["Ann", "ann", "ann-2"]
+    assert _ids(browser.users("N-", model_version=VERSION)) == ["ann-2"]
+    assert _ids(browser.users("mil", model_version=VERSION)) == ["émile"]
     assert _ids(browser.users("é", model_version=VERSION)) == ["émile"]
     assert _ids(browser.users("a%", model_version=VERSION)) == []
+    assert _ids(browser.users("b_a", model_version=VERSION)) == []
     assert _ids(browser.users("b\x00ea\n", model_version=VERSION)) == ["bea"]
 
 
-def test_an_empty_prefix_finds_all_by_id_up_to_the_limit(browser):
+@pytest.mark.parametrize(
+    ("order", "ids"),
+    [
+        (Order.ID, IDS),
+        (Order.CHOICES, ["bea", "Ann", "ann", "ann-2", "émile"]),
+        (Order.NEWEST, ["bea", "ann-2", "ann", "Ann", "émile"]),
+    ],
+)
+def test_pages_of_a_list_make_up_the_whole(browser, order, ids):
+    for size in (1, 2, 3, 9):
+        pages = [
+            _ids(
+                browser.users(model_version=VERSION, order=order, offset=offset, limit=size),
+            )
+            for offset in range(0, 6, size)
+        ]
+        assert [each for page in pages for each in page] == ids
+    assert browser.users(model_version=VERSION, order=order, offset=9) == []
+    named = browser.users("ann", model_version=VERSION, order=order)
+    assert _ids(named) == [each for each in ids if "ann" in each.lower()]
+
+
+def test_a_list_is_counted(browser):
+    late = Window(chosen_from=AT + timedelta(days=2))
+
+    assert browser.count(model_version=VERSION) == 5
+    assert browser.count("ANN", model_version=VERSION) == 3
+    assert browser.count("ann", model_version=VERSION, window=late) == 1
+    assert browser.count("nobody", model_version=VERSION) == 0
+
+
+def test_an_empty_part_finds_all_by_id_up_to_the_limit(browser):
     assert _ids(browser.users(model_version=VERSION)) == IDS
     assert _ids(browser.users(model_version=VERSION, limit=2)) == IDS[:2]
 
@@ -58,7 +92,7 @@ def test_every_user_of_a_selection_is_read_in_parts(browser, monkeypatch):
     late = Window(chosen_from=AT + timedelta(days=1))
 
     assert _ids(browser.every(model_version=VERSION)) == IDS
-    assert _ids(browser.every("ann", model_version=VERSION)) == ["ann", "ann-2"]
+    assert _ids(browser.every("ann", model_version=VERSION)) == ["Ann", "ann", "ann-2"]
     assert _ids(browser.every(model_version=VERSION, window=late)) == IDS[1:]
 
 

@@ -3,6 +3,7 @@
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from recsys.cli.invocation import read_settings
 from recsys.clusters.build import build_clusters
 from recsys.runtime import Runtime
 from storage.backfill_ledger import BackfillState, LedgerEntry
+from storage.browsing import Order
 from storage.database import Database, downgrade
 from storage.errors import StorageUnavailable
 
@@ -99,12 +101,51 @@ def test_signatures_without_clusters_are_told_of_clusters_build(page, storage):
     assert "Map of tastes" in _html(page(view="map"))
 
 
-def test_a_search_shows_those_whose_id_begins_so(page, storage):
-    app = page()
-    app.text_input(key="search").set_value("user-1").run()
+def _opens(app: AppTest) -> list[str]:
+    return [button.key[5:] for button in app.button if button.key.startswith("open ")]
 
-    names = [button.key for button in app.button if button.key.startswith("open ")]
-    assert names == [f"open user-{number}" for number in range(10, 20)]
+
+def test_a_search_shows_those_whose_id_contains_it_page_by_page(page, storage):
+    app = page()
+    app.selectbox(key="order").set_value(Order.ID).run()
+    app.text_input(key="search").set_value("ER-1").run()
+
+    assert _opens(app) == [f"user-{number}" for number in range(10, 16)]
+    assert "1–6 of 10" in _html(app)
+    app.button(key="next users").click().run()
+    assert _opens(app) == [f"user-{number}" for number in range(16, 20)]
+    assert app.button(key="next users").disabled
+    app.text_input(key="search").set_value("user-0").run()
+    assert _opens(app)[0] == "user-00", "another search begins at its first page"
+
+
+def test_the_list_is_sorted_and_all_of_it_is_reached(page, storage):
+    app = page()
+    assert _opens(app)[0] == "user-22", "the newest signature"
+    app.selectbox(key="size").set_value(24).run()
+    assert _opens(app)[-1] == "user-23", "who has no signature comes last"
+    app.selectbox(key="order").set_value(Order.CHOICES).run()
+    assert _opens(app)[:2] == ["user-00", "user-01"]
+    app.selectbox(key="size").set_value(6).run()
+    seen = _opens(app)
+    for _ in range(3):
+        seen += _opens(app.button(key="next users").click().run())
+    assert sorted(seen) == [f"user-{number:02}" for number in range(24)]
+
+
+def test_choices_are_paged(page, storage):
+    with Runtime(read_settings()) as runtime:
+        store = runtime.store
+        for turn in range(10, 16):
+            again = replace(store.read("user-03", limit=1).choices[0].choice, prompt=f"turn {turn}")
+            store.append(again, {})
+
+    app = page(user="user-03")
+    newest, oldest = "<p class='rs-prompt'>turn 15", "<p class='rs-prompt'>a red house &lt;0&gt;"
+    assert "1–6 of 9" in _html(app)
+    assert (newest in _html(app), oldest in _html(app)) == (True, False)
+    app.button(key="next choices").click().run()
+    assert (newest in _html(app), oldest in _html(app)) == (False, True)
 
 
 def test_an_unknown_user_is_a_sentence(page, storage):
@@ -177,8 +218,7 @@ def test_a_window_leaves_out_who_chose_at_another_time(page, storage):
     app.session_state["chosen_from"] = None
     app.date_input(key="chosen_from").set_value("2026-01-23").run()
 
-    shown = [button.key for button in app.button if button.key.startswith("open ")]
-    assert shown == ["open user-22"], "user 23 chose then, but has no signature"
+    assert _opens(app) == ["user-22", "user-23"]
     assert "last choice from 2026-01-23" in _html(app)
 
 

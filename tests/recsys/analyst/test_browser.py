@@ -94,14 +94,14 @@ def _view(window, name):
 def test_search_a_user_and_see_what_they_chose(visit):
     window = visit()
     search = window.get_by_placeholder("Search for a user")
-    search.fill("user-07")
+    search.fill("ER-07")
     search.press("Enter")
-    window.get_by_text("Results", exact=True).wait_for()
+    window.get_by_role("heading", name="Users whose id contains").wait_for()
     opens = window.locator(".st-key-open-user-07").get_by_role("button")
     # While Streamlit draws anew, the button of before stands beside the new one.
     window.wait_for_function("document.querySelectorAll('.st-key-open-user-07 button').length == 1")
     opens.click()
-    _settle(window, "The most recent")
+    _settle(window, "Newest first")
 
     assert window.locator(".rs-choice .rs-liked img").count() == 3
     assert window.locator(".rs-choice .rs-passed img").count() == 3
@@ -221,7 +221,51 @@ def test_a_filter_by_time_bounds_what_is_shown(visit):
     window.wait_for_function(browsing.READY)
 
     names = window.locator("[class*='st-key-card-user'] b").all_inner_texts()
-    assert sorted(names) == ["user-19", "user-20", "user-21", "user-22"]
+    assert sorted(names) == ["user-19", "user-20", "user-21", "user-22", "user-23"]
+
+
+def test_an_image_opens_large_by_mouse_and_by_keyboard_and_closes(visit):
+    window = visit("?view=users&user=user-07")
+    first = window.locator(".rs-choice button.rs-frame").first
+    dialog = window.get_by_role("dialog")
+    for act in (first.click, lambda: (first.focus(), window.keyboard.press("Enter"))):
+        act()
+        dialog.locator(".rs-large img").wait_for()
+        assert "48 × 48 pixels, SHA-256" in dialog.inner_text()
+        window.keyboard.press("Escape")
+        dialog.wait_for(state="detached")
+
+
+def test_the_image_to_compare_on_is_picked_by_a_click(visit):
+    window = visit("?view=compare&a=user-01&b=user-02")
+    _settle(window, "Similarity of maps")
+    pictures = window.locator("button[data-pick]")
+    assert pictures.first.get_attribute("aria-pressed") == "true"
+    digest = pictures.nth(2).get_attribute("data-pick")
+    pictures.nth(2).click()
+    window.wait_for_url(f"**on={digest}*")
+    window.locator(f"button[data-pick='{digest}'][aria-pressed='true']").wait_for()
+    window.wait_for_function(browsing.READY)
+    assert window.locator("button[aria-pressed='true']").count() == 1
+    assert "a=user-01" in window.url
+
+
+def test_a_user_of_the_map_is_shown_beside_it_by_id_too(visit):
+    window = visit("?view=map")
+    window.locator(".js-plotly-plot .point").first.wait_for()
+    box = window.get_by_label("User on the map")
+    box.fill("user-04")
+    box.press("Enter")
+    card = window.locator(".st-key-card-clicked")
+    card.get_by_text("user-04").wait_for()
+    plot = window.locator(".js-plotly-plot").bounding_box()
+    assert card.bounding_box()["x"] >= plot["x"] + plot["width"]
+    assert plot["x"] + card.bounding_box()["x"] + card.bounding_box()["width"] > 1280 * 0.95
+    x, y = window.evaluate(_FIRST_POINT)
+    window.mouse.click(x, y)
+    window.wait_for_function(
+        "() => document.querySelector('[aria-label=\"User on the map\"]').value == ''"
+    )
 
 
 @pytest.mark.parametrize(

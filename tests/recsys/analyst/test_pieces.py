@@ -12,7 +12,7 @@ from recsys.analyst.downloads import csv_of, paged
 from recsys.analyst.filters import described, window_of
 from recsys.analyst.freshness import share
 from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, lay_out
-from recsys.analyst.markup import Opinion, ShownImage, choice_card, picture, title
+from recsys.analyst.markup import Act, Opinion, ShownImage, choice_card, picture, title
 from recsys.analyst.theme import STYLE
 from recsys.analyst.thumbnails import thumbnail
 from recsys.analyst.user_map import cluster_sizes, figure
@@ -34,6 +34,17 @@ def test_liked_and_passed_over_differ_in_mark_and_word_not_in_colour_alone():
 
     assert ("♥" in liked, "Liked" in liked) == (True, True)
     assert ("✕" in passed, "Passed over" in passed) == (True, True)
+
+
+def test_a_picture_is_a_button_that_says_what_it_does():
+    opens = picture(ShownImage("data:,", Opinion.LIKED, "a fox", sha256="ab"))
+    picks = picture(ShownImage("data:,", text="a fox", sha256="ab", act=Act.PICK, is_picked=True))
+
+    assert "<button type='button' class='rs-frame' data-open='ab'" in opens
+    assert "aria-label='Liked · a fox: show large'" in opens
+    assert "data-pick='ab' aria-label='a fox: compare on this image' aria-pressed='true'" in picks
+    assert "<button" not in picture(ShownImage("data:,", text="of no image in storage"))
+    assert "<button" not in picture(ShownImage(None, sha256="ab")), "it cannot be read"
 
 
 def test_an_image_that_cannot_be_read_says_so():
@@ -144,7 +155,9 @@ def test_the_map_names_the_largest_clusters_and_greys_the_rest():
     assert names[0] == "Other clusters, or none"
     assert len(names) == 9
     assert sum(len(trace["x"]) for trace in drawn["data"]) == 40
-    assert len(drawn["layout"]["annotations"]) == 8
+    markers = [(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in drawn["data"][1:]]
+    assert len({colour for colour, _ in markers}) == len({symbol for _, symbol in markers}) == 8
+    assert "annotations" not in drawn["layout"], "a label on the plane would cover points"
     assert all(name.startswith("&lt;b>") for name in names[1:]), "names are text, not tags"
 
 
