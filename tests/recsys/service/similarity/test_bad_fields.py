@@ -33,6 +33,7 @@ from recsys.v1.user_service_pb2 import (
     GetUserRequest,
     ListChoicesRequest,
     RestoreUserRequest,
+    UpdateConsentRequest,
 )
 
 GIVE_UP_S = 60.0
@@ -131,6 +132,7 @@ BAD = [
     (GetUserRequest(), "user_id", Reason.USER_ID_INVALID),
     (EraseUserRequest(user_id="a\nb"), "user_id", Reason.USER_ID_INVALID),
     (RestoreUserRequest(), "user_id", Reason.USER_ID_INVALID),
+    (UpdateConsentRequest(), "user_id", Reason.USER_ID_INVALID),
     (ListChoicesRequest(), "user_id", Reason.USER_ID_INVALID),
     (FindSimilarUsersRequest(), "user_id", Reason.USER_ID_INVALID),
     (GetUserSignatureRequest(), "user_id", Reason.USER_ID_INVALID),
