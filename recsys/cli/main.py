@@ -22,7 +22,7 @@ COMMANDS = {
     ),
     "users": (
         "recsys.cli.users",
-        "Show or erase a user, and keep their consent.",
+        "Show, export or erase a user, and keep their consent.",
     ),
     "images": ("recsys.cli.images", "Take images down, and keep them out."),
     "import": ("recsys.cli.imports", "Import choices from files into storage."),

@@ -1,17 +1,20 @@
-"""`recsys users`: show what is stored of a user, keep their consent, erase and restore them."""
+"""`recsys users`: show, export, erase and restore a user, and keep their consent."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from recsys.cli.confirmation import confirm, system_user
+from recsys.cli.failures import Failure
 from recsys.cli.invocation import opened_client, read_settings
 from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json, show_table
+from recsys.cli.progress import waiting
 from recsys.counts import counted
 from recsys.runtime import Runtime
 from storage.errors import AlreadyErased
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.group("users")
 def command() -> None:
-    """Show or erase a user, and keep their consent."""
+    """Show, export or erase a user, and keep their consent."""
 
 
 @command.command("show")
@@ -166,6 +169,41 @@ def consent(
     click.echo(
         f"{printable(user)} is {'' if is_personal else 'not '}personalised and"
         f" {'may' if is_learned else 'may not'} be learned from"
+    )
+
+
+@command.command("export")
+@click.argument("user")
+@click.option(
+    "--out",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="ZIP file to write; one that is there is not written over.",
+)
+@JSON
+def export(user: str, path: Path, is_json: bool) -> None:
+    """Write everything that is held on USER to a ZIP file.
+
+    Choices, images, signatures, the ledger of backfills, clusters and consents; README.txt in it
+    says what each file is. Only you can read the file. Exit code 3 for an unknown user.
+    """
+    if path.exists():
+        raise Failure(f"{path} must not be there yet: name another file, or remove it")
+    with Runtime(read_settings()) as runtime, waiting("Exporting"):
+        from storage.exporting import export_user
+
+        store = runtime.store
+        exported = export_user(store.database, store.blobs, user, path)
+    if is_json:
+        show_json({"user_id": user, "path": str(path), **asdict(exported)})
+        return
+    lost = f"; the bytes of {counted(exported.num_lost, 'image')} are lost"
+    click.echo(
+        f"{printable(path)} holds {counted(exported.num_choices, 'choice')},"
+        f" {counted(exported.num_images, 'image')} and"
+        f" {counted(exported.num_signatures, 'signature')} of {printable(user)}"
+        f"{lost if exported.num_lost else ''}"
     )
 
 

@@ -1,6 +1,7 @@
 """`recsys users`."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,22 @@ def test_what_still_holds_something_of_the_user_is_told_each_time(run, store) ->
     again = run("users", "erase", "ann", "--yes")
     assert again.exit_code == 3
     assert told in again.stderr
+
+
+@pytest.mark.usefixtures("ann")
+def test_export_writes_an_archive_and_writes_nothing_over(home: Path, run) -> None:
+    told = run("users", "export", "ann", "--out", "ann.zip")
+    assert told.stdout == "ann.zip holds 2 choices, 2 images and 0 signatures of ann\n"
+    with zipfile.ZipFile(home / "ann.zip") as archive:
+        choices = archive.read("choices.jsonl").decode().splitlines()
+        assert len(choices) == 2
+        liked = json.loads(choices[0])["liked"]
+        assert archive.read(f"images/{liked}.png") == (home / "a.png").read_bytes()
+    before = (home / "ann.zip").read_bytes()
+    refused = run("users", "export", "ann", "--out", "ann.zip")
+    assert refused.exit_code == 1
+    assert (home / "ann.zip").read_bytes() == before
+    assert run("users", "export", "nobody", "--out", "nobody.zip").exit_code == 3
+    assert not (home / "nobody.zip").exists()
+    shown = json.loads(run("users", "export", "ann", "--out", "b.zip", "--json").stdout)
+    assert (shown["path"], shown["num_choices"], shown["num_lost"]) == ("b.zip", 2, 0)
