@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from recsys._image_client import ImageCalls
 from recsys._retrying_client import Sender
 from recsys._similarity_client import SimilarityCalls
 from recsys.addresses import host_and_port
@@ -18,6 +19,7 @@ from recsys.reasons import Reason
 from recsys.recording import ImageSource, NewChoice
 from recsys.v1 import (
     feedback_service_pb2_grpc,
+    image_service_pb2_grpc,
     ranking_service_pb2_grpc,
     similarity_service_pb2_grpc,
     user_service_pb2_grpc,
@@ -61,6 +63,7 @@ class RecsysClient:
 
     Attributes:
         similarity: neighbours, signatures and clusters.
+        images: takes images down, for administrators.
 
     Raises (each method):
         InvalidRequest: a field breaks its rule (`field` names it); ImageRefused if an image does.
@@ -87,6 +90,8 @@ class RecsysClient:
         self._users = user_service_pb2_grpc.UserServiceStub(self._channel)
         stub = similarity_service_pb2_grpc.SimilarityServiceStub(self._channel)
         self.similarity = SimilarityCalls(stub, self._checked_call)
+        images = image_service_pb2_grpc.ImageServiceStub(self._channel)
+        self.images = ImageCalls(images, self._checked_call)
 
     def __enter__(self) -> "RecsysClient":
         """Return the client."""

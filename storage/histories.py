@@ -166,13 +166,16 @@ class HistoryStore:
             _known_user(session, user_id)
             return _stored(session, session.scalars(page).all())
 
-    def stored_ids(self, choice_ids: Collection[int]) -> set[int]:
-        """Those of some choices' ids whose choice is stored; ids are never given twice."""
-        known: set[int] = set()
+    def revisions_of(self, choice_ids: Collection[int]) -> dict[int, int]:
+        """Revisions of the users of some choices, by choice id; of those that are stored."""
+        known: dict[int, int] = {}
+        query = select(ChoiceRow.choice_id, UserRow.revision).join(
+            UserRow, UserRow.user_id == ChoiceRow.user_id
+        )
         with self.database.session() as session:
             for part in parts(sorted(choice_ids)):
-                query = select(ChoiceRow.choice_id).where(ChoiceRow.choice_id.in_(part))
-                known.update(session.scalars(query))
+                rows = session.execute(query.where(ChoiceRow.choice_id.in_(part)))
+                known |= {choice_id: revision for choice_id, revision in rows}  # noqa: C416
         return known
 
     def user_ids(self, *, after: str = "", limit: int = 1000, learnable: bool = False) -> list[str]:

@@ -40,15 +40,20 @@ _NUM_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class BlockMark:
-    """What tells that an image was blocked since: it is another one then.
+    """What tells that an image was blocked since, or one that is blocked has gone: another mark.
 
     Attributes:
         num_blocked: how many there are.
         newest_at: when the last of them was blocked, UTC; None where there is none.
+        num_stored: how many of them are stored, for their takedown is not over.
     """
 
     num_blocked: int
     newest_at: datetime | None
+    num_stored: int
+
+
+NOTHING_BLOCKED = BlockMark(0, None, 0)
 
 
 class ImageTakedowns:
@@ -146,10 +151,12 @@ class ImageTakedowns:
 
     def mark(self) -> BlockMark:
         """Read the mark as it is now."""
-        query = select(func.count(), func.max(BlockedImageRow.blocked_at))
+        row = BlockedImageRow
+        query = select(
+            func.count(row.sha256), func.max(row.blocked_at), func.count(ImageRow.sha256)
+        ).outerjoin_from(row, ImageRow, ImageRow.sha256 == row.sha256)
         with self.database.session() as session:
-            num_blocked, newest_at = session.execute(query).one()
-        return BlockMark(num_blocked, newest_at)
+            return BlockMark(*session.execute(query).one())
 
     def _is_stored(self, sha256: str) -> bool:
         with self.database.session() as session:

@@ -1,20 +1,24 @@
 """`recsys images`: take images down, and keep them out."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from recsys.cli.confirmation import confirm, system_user
-from recsys.cli.invocation import read_settings
+from recsys.cli.invocation import opened_client, read_settings
 from recsys.cli.named_images import digest_of
-from recsys.cli.options import JSON
+from recsys.cli.options import JSON, SERVER
 from recsys.cli.output import printable, show_json, show_table
 from recsys.counts import counted
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
     from storage.records import BlockedImage, Takedown
+    from storage.takedowns import ImageTakedowns
 
 IMAGE = click.argument("image")
 YES = click.option("--yes", "is_sure", is_flag=True, help="Remove without asking for confirmation.")
@@ -32,19 +36,21 @@ def command() -> None:
 @command.command("remove")
 @IMAGE
 @YES
+@SERVER
 @JSON
-def remove(image: str, is_sure: bool, is_json: bool) -> None:
+def remove(image: str, is_sure: bool, server: str | None, is_json: bool) -> None:
     """Remove IMAGE from storage, choices, first questions and clusters.
 
     A choice that liked it is removed; from one that passed it over, it is taken out. It may be
-    stored again: `recsys images block` keeps it out as well.
+    stored again: `recsys images block` keeps it out as well. While a server runs, remove through
+    it, with --server, so that its memory drops what it has read from the image.
     """
     sha256 = digest_of(image)
-    with Runtime(read_settings()) as runtime:
-        takedowns = runtime.takedowns
+    with _opened(server) as images:
         if not is_sure:
             _ask("Remove", sha256)
-        _tell_removed(sha256, takedowns.remove(sha256), is_json=is_json)
+        removed = images.remove(sha256)
+    _tell_removed(sha256, removed, is_json=is_json)
 
 
 @command.command("block")
@@ -52,30 +58,35 @@ def remove(image: str, is_sure: bool, is_json: bool) -> None:
 @click.option("--reason", default="", help="Why it is blocked, at most 1,000 characters.")
 @click.option("--by", help="Who asks for it, kept with the date; the system's user by default.")
 @YES
+@SERVER
 @JSON
-def block(image: str, reason: str, by: str | None, is_sure: bool, is_json: bool) -> None:
+def block(
+    image: str, reason: str, by: str | None, is_sure: bool, server: str | None, is_json: bool
+) -> None:
     """Remove IMAGE, if it is stored, and accept it nowhere again.
 
     Imports leave rows with it out and count them, a choice that shows it is refused, and in a
-    ranking it gets no score.
+    ranking it gets no score. Servers that run learn of it.
     """
+    if by is not None and server is not None:
+        raise click.UsageError("--by cannot go with --server: a server writes that it was called")
     sha256 = digest_of(image)
-    with Runtime(read_settings(), creates=True) as runtime:
-        takedowns = runtime.takedowns
+    with _opened(server, by or "", creates=True) as images:
         if not is_sure:
             _ask("Remove and block", sha256)
-        removed = takedowns.block(sha256, by=by or system_user(), reason=reason)
+        removed = images.block(sha256, reason=reason)
     _tell_removed(sha256, removed, is_json=is_json, is_blocked=True)
 
 
 @command.command("unblock")
 @IMAGE
+@SERVER
 @JSON
-def unblock(image: str, is_json: bool) -> None:
+def unblock(image: str, server: str | None, is_json: bool) -> None:
     """Accept IMAGE again; what was removed stays removed."""
     sha256 = digest_of(image)
-    with Runtime(read_settings()) as runtime:
-        was = runtime.takedowns.unblock(sha256)
+    with _opened(server) as images:
+        was = images.unblock(sha256)
     if is_json:
         show_json(_blocked_json(was))
         return
@@ -86,20 +97,55 @@ def unblock(image: str, is_json: bool) -> None:
 
 
 @command.command("blocked")
+@SERVER
 @JSON
-def blocked(is_json: bool) -> None:
+def blocked(server: str | None, is_json: bool) -> None:
     """List the blocked images, with when, by whom and why."""
-    images: list[BlockedImage] = []
-    with Runtime(read_settings()) as runtime:
-        while page := runtime.takedowns.list_blocked(
-            after=images[-1].sha256 if images else "", limit=_AT_ONCE
-        ):
-            images += page
+    with _opened(server) as opened:
+        images = list(opened.list_blocked())
     if is_json:
         show_json([_blocked_json(each) for each in images])
         return
     rows = [(i.sha256, f"{i.blocked_at:%Y-%m-%d %H:%M}", i.blocked_by, i.reason) for i in images]
     show_table(["SHA-256", "blocked (UTC)", "by", "reason"], rows)
+
+
+class _Images(NamedTuple):
+    """What can be done to an image, in storage or by a server."""
+
+    remove: "Callable[[str], Takedown]"
+    block: "Callable[..., Takedown]"
+    unblock: "Callable[[str], BlockedImage]"
+    list_blocked: "Callable[[], Iterable[BlockedImage]]"
+
+
+@contextmanager
+def _opened(server: str | None, by: str = "", *, creates: bool = False) -> Iterator[_Images]:
+    """Open storage, or a server where one is named.
+
+    Args:
+        server: its address.
+        by: who blocks in storage; the system's user where it is empty.
+        creates: make the storage if there is none yet.
+    """
+    settings = read_settings(address=server)
+    if server is None:
+        with Runtime(settings, creates=creates) as runtime:
+            store = runtime.takedowns
+            block = partial(store.block, by=by or system_user())
+            listed = partial(_all_blocked, store)
+            yield _Images(store.remove, block, store.unblock, listed)
+    else:
+        with opened_client(settings) as client:
+            images = client.images
+            yield _Images(images.remove, images.block, images.unblock, images.list_blocked)
+
+
+def _all_blocked(store: "ImageTakedowns") -> "Iterator[BlockedImage]":
+    after = ""
+    while page := store.list_blocked(after=after, limit=_AT_ONCE):
+        yield from page
+        after = page[-1].sha256
 
 
 def _ask(verb: str, sha256: str) -> None:

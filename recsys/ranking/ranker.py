@@ -153,7 +153,7 @@ class Ranker:
             # Users without references share one prefix, which holds nothing of a person.
             user_key, revision = NOBODY, 0
             if history is not None and pairs:
-                user_key, revision = user_id, history_number(history)
+                user_key, revision = user_id, _number_of(history)
             scored = await self._engine.score(
                 user_key,
                 revision,
@@ -256,13 +256,17 @@ class Ranker:
         return Personalization.WARM if is_full else Personalization.PARTIAL
 
 
-def history_number(history: History) -> int:
+def _number_of(history: History) -> int:
+    return history_number(history.choices[-1].choice_id, history.revision)
+
+
+def history_number(newest_choice_id: int, revision: int) -> int:
     """Number a history that is not empty: no other one of its user ever has the same.
 
-    The newest choice's number is never given twice, while revisions begin anew when an erased user
-    returns. But an image may be taken out of older choices, and only the revision tells that.
+    A choice's id is never given twice, while revisions begin anew when an erased user returns. But
+    an image may be taken out of older choices, and only the revision tells that.
     """
-    return history.choices[-1].choice_id * _PAST_REVISIONS + history.revision
+    return newest_choice_id * _PAST_REVISIONS + revision
 
 
 def newest_choice_of(number: int) -> int:

@@ -25,6 +25,7 @@ from recsys.service.interceptors.errors import map_errors
 from recsys.service.interceptors.malformed import MalformedInterceptor
 from recsys.service.metrics import ServiceMetrics
 from recsys.service.servicers.feedback import FeedbackServicer
+from recsys.service.servicers.images import ImageServicer
 from recsys.service.servicers.ranking import RankingServicer
 from recsys.service.servicers.similarity import SimilarityServicer
 from recsys.service.servicers.users import UserServicer
@@ -33,6 +34,8 @@ from recsys.service.watch import EVERY_S, Watch
 from recsys.v1 import (
     feedback_service_pb2,
     feedback_service_pb2_grpc,
+    image_service_pb2,
+    image_service_pb2_grpc,
     ranking_service_pb2,
     ranking_service_pb2_grpc,
     similarity_service_pb2,
@@ -46,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 _FILES = (
     feedback_service_pb2,
+    image_service_pb2,
     ranking_service_pb2,
     similarity_service_pb2,
     user_service_pb2,
@@ -66,7 +70,7 @@ class Service:
         runtime: what is served, and the settings; closed by the caller after `drain`.
         health_every_s: how often the engine is asked whether it is ready, seconds.
         watch_every_s: how often storage is asked whether it answers, and whether others have erased
-            somebody, seconds.
+            somebody or blocked an image, seconds.
 
     Raises:
         NotFound, SchemaMismatch: as `Runtime.store`.
@@ -88,7 +92,7 @@ class Service:
         self._database = DatabaseWatch(partial(answers, runtime.database), every_s=watch_every_s)
         self._server: grpc.aio.Server | None = None
         self._following: asyncio.Task[None] | None = None
-        self._erasures = Erasures(runtime.store, self._served)
+        self._erasures = Erasures(runtime.store, runtime.takedowns, self._served)
         self._watch = Watch([self._erasures.check], every_s=watch_every_s)
 
     async def start(self) -> str:
@@ -184,6 +188,9 @@ class Service:
             UserServicer(runtime, self._served, self._threads, on_erased=self._watch.wake),
             server,
         )
+        image_service_pb2_grpc.add_ImageServiceServicer_to_server(
+            ImageServicer(runtime, self._threads, on_removed=self._look_at_memory), server
+        )
         similarity_service_pb2_grpc.add_SimilarityServiceServicer_to_server(
             self._similarity, server
         )
@@ -191,6 +198,10 @@ class Service:
         names = (*SERVICES, health.SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         return server
+
+    def _look_at_memory(self) -> None:
+        self._erasures.doubt()
+        self._watch.wake()
 
     def _new_similarity(self, engine: ScoringEngine) -> Similarity | None:
         reader = self._runtime.model.signature_reader

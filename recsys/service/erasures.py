@@ -1,38 +1,48 @@
-"""What a server holds in memory of users whom another process has erased."""
+"""What a server holds in memory of users whom another process erased, and of images taken down."""
 
 import logging
+import threading
 from collections.abc import Collection
 
-from recsys.ranking.ranker import newest_choice_of
+from recsys.engine.engine import ScoringEngine
+from recsys.ranking.ranker import history_number, newest_choice_of
 from recsys.service._served import Served
 from storage.histories import HistoryStore
+from storage.takedowns import NOTHING_BLOCKED, ImageTakedowns
 from storage.tombstones import NOBODY_ERASED, erasure_mark
 
 logger = logging.getLogger(__name__)
 
-_NOBODYS_CHOICE = 0
+_NOBODYS_NUMBER = 0
 """Of the prefix without references, which holds nothing of a person."""
 
 
 class Erasures:
-    """Sees by the mark of the erasures that somebody was erased, and drops what was theirs.
+    """Sees by marks that somebody was erased or an image blocked, and drops what was of them.
 
     Args:
         store: authoritative.
+        takedowns: of the same storage.
         served: the model whose prefixes and index are kept in memory.
     """
 
-    def __init__(self, store: HistoryStore, served: Served) -> None:
+    def __init__(self, store: HistoryStore, takedowns: ImageTakedowns, served: Served) -> None:
         self._store = store
+        self._takedowns = takedowns
         self._served = served
-        self._mark = NOBODY_ERASED
+        self._marks = (NOBODY_ERASED, NOTHING_BLOCKED)
+        self._is_in_doubt = threading.Event()
 
     def begin(self) -> None:
-        """Read the mark before anything is kept in memory; raises StorageError."""
-        self._mark = erasure_mark(self._store.database)
+        """Read the marks before anything is kept in memory; raises StorageError."""
+        self._marks = erasure_mark(self._store.database), self._takedowns.mark()
+
+    def doubt(self) -> None:
+        """Have the next check look at all prefixes, whatever the marks say; any thread."""
+        self._is_in_doubt.set()
 
     def check(self) -> None:
-        """Drop prefixes of histories that are gone, and have the index made anew; blocks.
+        """Drop prefixes of histories that are gone or older, and have the index made anew; blocks.
 
         The model must be loaded.
 
@@ -40,16 +50,26 @@ class Erasures:
             StorageError: if storage does not answer; the next call does it all.
         """
         model = self._served.model
-        mark = erasure_mark(self._store.database)  # before: an erasure from here on is the next's
-        if mark != self._mark:
-            num_dropped = model.engine.forget_gone(self._stored)
-            if num_dropped:
-                logger.info("%d prefixes of erased users are dropped", num_dropped)
-            self._mark = mark
+        # Before: an erasure from here on is the next's.
+        marks = erasure_mark(self._store.database), self._takedowns.mark()
+        if marks != self._marks or self._is_in_doubt.is_set():
+            self._is_in_doubt.clear()
+            self._drop(model.engine)
+            self._marks = marks
         if model.similarity is not None:
             model.similarity.drop_erased()
 
-    def _stored(self, revisions: Collection[int]) -> Collection[int]:
-        choices = {number: newest_choice_of(number) for number in revisions}
-        stored = self._store.stored_ids(list(choices.values())) | {_NOBODYS_CHOICE}
-        return {number for number, choice_id in choices.items() if choice_id in stored}
+    def _drop(self, engine: ScoringEngine) -> None:
+        try:
+            num_dropped = engine.forget_gone(self._current)
+        except Exception:
+            self._is_in_doubt.set()
+            raise
+        if num_dropped:
+            logger.info("%d prefixes of erased or older histories are dropped", num_dropped)
+
+    def _current(self, numbers: Collection[int]) -> Collection[int]:
+        choices = {number: newest_choice_of(number) for number in numbers}
+        revisions = self._store.revisions_of(list(choices.values()))
+        current = {history_number(*each) for each in revisions.items()} | {_NOBODYS_NUMBER}
+        return current & set(numbers)

@@ -275,6 +275,18 @@ def test_the_mark_changes_with_each_block(takedowns, digest) -> None:
     assert marks[-1].newest_at.utcoffset().total_seconds() == 0
 
 
+def test_the_mark_changes_again_once_the_image_is_gone(
+    store, takedowns, choose, digest, monkeypatch
+) -> None:
+    """Between the two, others may read the image into memory still."""
+    monkeypatch.setattr(module, "CHOICES_AT_ONCE", 1)
+    store.append_many([choose(f"u{n}", liked="bad") for n in range(3)])
+    marks = []
+    monkeypatch.setattr(module, "remove_blobs", lambda *_: marks.append(takedowns.mark()))
+    takedowns.block(digest("bad"))
+    assert [each.num_stored for each in marks] == [1, 1, 0, 0, 0]
+
+
 @pytest.mark.parametrize("sha256", ["", "ab", "AB" * 32, "../../etc/passwd"])
 def test_anything_but_a_digest_is_refused(takedowns, sha256) -> None:
     for take in (takedowns.remove, takedowns.block, takedowns.unblock):

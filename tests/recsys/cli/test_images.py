@@ -93,3 +93,17 @@ def test_before_anything_is_stored_nothing_is_created(home: Path, run, call: lis
     assert result.exit_code == 3
     assert "nothing is stored yet" in result.stderr
     assert list(home.iterdir()) == []
+
+
+def test_by_is_not_for_a_server(run, sha: str) -> None:
+    result = run("images", "block", sha, "--yes", "--by", "a clerk", "--server", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "--by cannot go with --server" in result.stderr
+
+
+@pytest.mark.parametrize("call", [["remove", "--yes"], ["block", "--yes"], ["unblock"], []])
+def test_a_server_that_is_not_there_is_told(run, sha: str, call: list[str]) -> None:
+    words = [call[0], sha, *call[1:]] if call else ["blocked"]
+    result = run("--set", "timeout_s=1", "images", *words, "--server", "127.0.0.1:1")
+    assert result.exit_code == 4
+    assert "127.0.0.1:1 does not answer" in result.stderr

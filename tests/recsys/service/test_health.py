@@ -21,6 +21,7 @@ NAMES = (
     "recsys.v1.FeedbackService",
     "recsys.v1.UserService",
     "recsys.v1.SimilarityService",
+    "recsys.v1.ImageService",
 )
 
 

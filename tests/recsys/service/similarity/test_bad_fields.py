@@ -17,6 +17,12 @@ from recsys.reasons import Reason
 from recsys.service.app import _FILES
 from recsys.v1.feedback_service_pb2 import RecordChoiceRequest
 from recsys.v1.image_pb2 import Image
+from recsys.v1.image_service_pb2 import (
+    BlockImageRequest,
+    ListBlockedImagesRequest,
+    RemoveImageRequest,
+    UnblockImageRequest,
+)
 from recsys.v1.ranking_service_pb2 import (
     Candidate,
     RankCandidatesRequest,
@@ -51,6 +57,7 @@ PAGED = {
     FindSimilarUsersRequest: {"user_id": "ann"},
     ListClustersRequest: {},
     GetClusterRequest: {"cluster_id": 1},
+    ListBlockedImagesRequest: {},
 }
 GOOD = Candidate(id="a", image=STORED)
 
@@ -144,6 +151,10 @@ BAD = [
         (kind(**fields, page_token="forged"), "page_token", Reason.PAGE_TOKEN_INVALID)
         for kind, fields in PAGED.items()
     ),
+    (RemoveImageRequest(), "sha256", Reason.SHA256_INVALID),
+    (BlockImageRequest(sha256="AB" * 32), "sha256", Reason.SHA256_INVALID),
+    (BlockImageRequest(sha256="ab" * 32, reason="a\0b"), "reason", Reason.INVALID_REQUEST),
+    (UnblockImageRequest(sha256="ab"), "sha256", Reason.SHA256_INVALID),
     (ListClustersRequest(run="r" * 1000), "run", Reason.RUN_INVALID),
     (ListClustersRequest(run="a\0b"), "run", Reason.RUN_INVALID),
     (GetClusterRequest(run="r" * 1000), "run", Reason.RUN_INVALID),
