@@ -158,6 +158,7 @@ class RecsysClient:
         prompt: str = "",
         chosen_at: datetime | None = None,
         request_id: str | None = None,
+        shareable: bool = False,
         timeout_s: float | None = None,
     ) -> Appended:
         """Store a user's choice.
@@ -170,6 +171,8 @@ class RecsysClient:
             chosen_at: with a time zone; None: now, by the server's clock.
             request_id: unique per choice: a repeat stores nothing and returns the first answer.
                 None: a new one, so that a call that is retried is stored once.
+            shareable: mark the images as such: other users may be shown them. False leaves the
+                marks of stored images as they are.
             timeout_s: for this call; None for the client's.
 
         Returns:
@@ -188,6 +191,7 @@ class RecsysClient:
             prompt=prompt,
             chosen_at=chosen_at,
             request_id=request_id or str(uuid.uuid4()),
+            shareable=shareable,
         )
         with _sendable():
             request = new_choice_to_wire(new)

@@ -33,6 +33,7 @@ class NewChoice:
         prompt: what the images were made from.
         chosen_at: UTC; None for now.
         request_id: the same when a request is sent again; None if it never is.
+        shareable: whether other users may be shown its images.
     """
 
     user_id: str
@@ -41,6 +42,7 @@ class NewChoice:
     prompt: str = ""
     chosen_at: datetime | None = None
     request_id: str | None = None
+    shareable: bool = False
 
 
 def check_new_choice(

@@ -12,6 +12,7 @@ from storage.errors import UnknownImage
 from storage.identity_keys import IdentityKeys
 from storage.records import Appended, Choice, ImageFacts, NewImages, StoredChoice
 from storage.rules import check_image
+from storage.sharing import mark_shareable
 from storage.statements import hold_revisions, insert_into, parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
 from storage.takedowns import refuse_blocked
@@ -28,6 +29,8 @@ def append_all(
     blobs: BlobStore,
     items: Sequence[tuple[Choice, NewImages]],
     keys: IdentityKeys,
+    *,
+    shareable: bool,
 ) -> list[Appended]:
     """Append checked choices inside a writing transaction; see `HistoryStore.append_many`.
 
@@ -57,6 +60,8 @@ def append_all(
     # Only for choices that are stored: an image sent with a repeated request would belong to no
     # choice, and no erasure would remove it.
     _add_images(session, blobs, items, list(pending.values()), now)
+    if shareable:
+        mark_shareable(session, _named(choices))
     stored = dict(
         zip(pending, _insert(session, list(pending.values()), revisions, now), strict=True)
     )

@@ -51,11 +51,15 @@ class HistoryStore:
         self.blobs = blobs
         self.keys = keys
 
-    def append(self, choice: Choice, images: NewImages | None = None) -> Appended:
+    def append(
+        self, choice: Choice, images: NewImages | None = None, *, shareable: bool = False
+    ) -> Appended:
         """Store one choice in a transaction of its own; see `append_many`."""
-        return self.append_many([(choice, images or {})])[0]
+        return self.append_many([(choice, images or {})], shareable=shareable)[0]
 
-    def append_many(self, items: Sequence[tuple[Choice, NewImages]]) -> list[Appended]:
+    def append_many(
+        self, items: Sequence[tuple[Choice, NewImages]], *, shareable: bool = False
+    ) -> list[Appended]:
         """Store choices in one transaction: all or none.
 
         Each choice gets its user's next revision. A choice whose (user, request_id) is stored
@@ -63,6 +67,8 @@ class HistoryStore:
 
         Args:
             items: choices, each with the images that may not be stored yet, by SHA-256.
+            shareable: mark the images that they name as such, also those stored before: other
+                users may be shown them. False leaves marks as they are.
 
         Raises:
             InvalidRecord: if a choice breaks a rule, or an image does not match its facts.
@@ -78,7 +84,7 @@ class HistoryStore:
         try:
             with self.database.writing() as session:
                 lock_blobs(session, exclusive=False)
-                return append_all(session, self.blobs, items, keys)
+                return append_all(session, self.blobs, items, keys, shareable=shareable)
         except UserErased as error:
             with suppress(StorageError), self.database.writing() as session:
                 renew(session, error.user_ids, keys)

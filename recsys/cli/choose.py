@@ -7,7 +7,7 @@ import click
 
 from recsys.cli.invocation import opened_client, read_settings
 from recsys.cli.named_images import read_images
-from recsys.cli.options import JSON, SERVER
+from recsys.cli.options import JSON, SERVER, SHAREABLE
 from recsys.cli.output import printable, show_json
 from recsys.recording import NewChoice, check_new_choice
 from recsys.runtime import Runtime
@@ -34,6 +34,7 @@ SOURCE = "cli"
 @click.option(
     "--request-id", help="Unique id of this choice: sent again with the same id, it is stored once."
 )
+@SHAREABLE
 @SERVER
 @JSON
 def command(
@@ -42,6 +43,7 @@ def command(
     passed_over: tuple[str, ...],
     prompt: str,
     request_id: str | None,
+    shareable: bool,
     server: str | None,
     is_json: bool,
 ) -> None:
@@ -61,6 +63,7 @@ def command(
         passed_over=tuple(images if liked is None else images[1:]),
         prompt=prompt,
         request_id=request_id,
+        shareable=shareable,
     )
     if server is None:
         fields = [f"passed_over[{place}]" for place in range(len(passed_over))]
@@ -89,7 +92,7 @@ def _append_here(new: NewChoice, names: Mapping[str, str], settings: "Settings")
     with Runtime(settings, creates=True) as runtime:
         shown = {field: printable(name) for field, name in names.items()}
         choice, images = check_new_choice(new, runtime.inspect_image, source=SOURCE, names=shown)
-        return runtime.store.append(choice, images)
+        return runtime.store.append(choice, images, shareable=new.shareable)
 
 
 def _append_there(new: NewChoice, settings: "Settings") -> "Appended":
@@ -100,4 +103,5 @@ def _append_there(new: NewChoice, settings: "Settings") -> "Appended":
             passed_over=new.passed_over,
             prompt=new.prompt,
             request_id=new.request_id,
+            shareable=new.shareable,
         )

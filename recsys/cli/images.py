@@ -1,4 +1,4 @@
-"""`recsys images`: take images down, and keep them out."""
+"""`recsys images`: take images down, keep them out, and mark what others may be shown."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 IMAGE = click.argument("image")
 YES = click.option("--yes", "is_sure", is_flag=True, help="Remove without asking for confirmation.")
+IMAGES = click.argument("images", metavar="IMAGE...", nargs=-1)
+ALL = click.option("--all", "is_all", is_flag=True, help="Every image that is stored now.")
 _AT_ONCE = 1000
 
 
 @click.group("images")
 def command() -> None:
-    """Take images down, and keep them out.
+    """Take images down, keep them out, and mark those that others may see.
 
     An IMAGE is a file, or the SHA-256 of its bytes.
     """
@@ -108,6 +110,36 @@ def blocked(server: str | None, is_json: bool) -> None:
         return
     rows = [(i.sha256, f"{i.blocked_at:%Y-%m-%d %H:%M}", i.blocked_by, i.reason) for i in images]
     show_table(["SHA-256", "blocked (UTC)", "by", "reason"], rows)
+
+
+@command.command("share")
+@IMAGES
+@ALL
+def share(images: tuple[str, ...], is_all: bool) -> None:
+    """Mark each IMAGE as shareable: other users may be shown it.
+
+    Nobody is shown one that fewer people than the setting share_min_users have seen.
+    """
+    _mark(images, is_all=is_all, shareable=True)
+
+
+@command.command("unshare")
+@IMAGES
+@ALL
+def unshare(images: tuple[str, ...], is_all: bool) -> None:
+    """Take the mark from each IMAGE: no other user is shown it from now on."""
+    _mark(images, is_all=is_all, shareable=False)
+
+
+def _mark(images: tuple[str, ...], *, is_all: bool, shareable: bool) -> None:
+    if is_all == bool(images):
+        raise click.UsageError("images must be named, or all be meant: pass IMAGE... or --all")
+    sha256s = None if is_all else [digest_of(image) for image in images]
+    with Runtime(read_settings()) as runtime:
+        num_changed = runtime.sharing.mark(sha256s, shareable=shareable)
+    how = "marked as shareable" if shareable else "no longer marked as shareable"
+    verb = "is" if num_changed == 1 else "are"
+    click.echo(f"{counted(num_changed, 'image')} {verb} {how}")
 
 
 class _Images(NamedTuple):

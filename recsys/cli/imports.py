@@ -10,7 +10,7 @@ import click
 
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
-from recsys.cli.options import JSON
+from recsys.cli.options import JSON, SHAREABLE
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import counting
 from recsys.counts import counted
@@ -56,6 +56,7 @@ def command() -> None:
 @DATASET
 @USER_PREFIX
 @REPLACE
+@SHAREABLE
 @STRICT
 @JSON
 def pairs(
@@ -63,6 +64,7 @@ def pairs(
     dataset: str | None,
     user_prefix: str,
     replaces: bool,
+    shareable: bool,
     strict: bool,
     is_json: bool,
 ) -> None:
@@ -75,7 +77,11 @@ def pairs(
 
     find_pairs(directory)
     origin = _origin(directory, dataset, user_prefix, replaces=replaces)
-    report = _run(partial(import_pairs, directory), origin, partial(count_rows, directory))
+    report = _run(
+        partial(import_pairs, directory, shareable=shareable),
+        origin,
+        partial(count_rows, directory),
+    )
     _end(report, origin, is_strict=strict, is_json=is_json)
 
 
@@ -110,6 +116,7 @@ def pairs(
 @DATASET
 @USER_PREFIX
 @REPLACE
+@SHAREABLE
 @STRICT
 @JSON
 def ratings(
@@ -122,6 +129,7 @@ def ratings(
     dataset: str | None,
     user_prefix: str,
     replaces: bool,
+    shareable: bool,
     strict: bool,
     is_json: bool,
 ) -> None:
@@ -141,6 +149,7 @@ def ratings(
         any_prompt=any_prompt,
         question=question or None,
         seed=seed,
+        shareable=shareable,
     )
     origin = _origin(directory, dataset, user_prefix, replaces=replaces)
     report = _run(run, origin, partial(count_rows, directory))
@@ -152,6 +161,7 @@ def ratings(
 @DATASET
 @USER_PREFIX
 @REPLACE
+@SHAREABLE
 @STRICT
 @JSON
 def pickapic(
@@ -159,6 +169,7 @@ def pickapic(
     dataset: str | None,
     user_prefix: str,
     replaces: bool,
+    shareable: bool,
     strict: bool,
     is_json: bool,
 ) -> None:
@@ -167,7 +178,9 @@ def pickapic(
 
     count_rows(files)
     origin = _origin(files[0].resolve().parent, dataset, user_prefix, replaces=replaces)
-    report = _run(partial(import_pickapic, files), origin, partial(count_rows, files))
+    report = _run(
+        partial(import_pickapic, files, shareable=shareable), origin, partial(count_rows, files)
+    )
     _end(report, origin, is_strict=strict, is_json=is_json)
 
 

@@ -24,7 +24,10 @@ COMMANDS = {
         "recsys.cli.users",
         "Show, export or erase a user, and keep their consent.",
     ),
-    "images": ("recsys.cli.images", "Take images down, and keep them out."),
+    "images": (
+        "recsys.cli.images",
+        "Take images down, keep them out, and mark those that others may see.",
+    ),
     "import": ("recsys.cli.imports", "Import choices from files into storage."),
     "prune": ("recsys.cli.prune", "Remove choices that are too old or too many."),
     "backfill": (

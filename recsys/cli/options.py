@@ -14,3 +14,6 @@ CHECKPOINT = click.option(
 DEVICE = click.option(
     "--device", help="Device that the model runs on: cpu or cuda; the setting by default."
 )
+SHAREABLE = click.option(
+    "--shareable", is_flag=True, help="Mark the images as such: other users may be shown them."
+)

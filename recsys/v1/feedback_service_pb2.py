@@ -27,7 +27,7 @@ from recsys.v1 import choice_pb2 as recsys_dot_v1_dot_choice__pb2
 from recsys.v1 import image_pb2 as recsys_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n recsys/v1/feedback_service.proto\x12\trecsys.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16recsys/v1/choice.proto\x1a\x15recsys/v1/image.proto\"\xc1\x01\n\x13RecordChoiceRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x05liked\x18\x02 \x01(\x0b\x32\x10.recsys.v1.Image\x12%\n\x0bpassed_over\x18\x03 \x03(\x0b\x32\x10.recsys.v1.Image\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12-\n\tchosen_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"L\n\x14RecordChoiceResponse\x12!\n\x06\x63hoice\x18\x01 \x01(\x0b\x32\x11.recsys.v1.Choice\x12\x11\n\tis_repeat\x18\x02 \x01(\x08\x32\x62\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12O\n\x0cRecordChoice\x12\x1e.recsys.v1.RecordChoiceRequest\x1a\x1f.recsys.v1.RecordChoiceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n recsys/v1/feedback_service.proto\x12\trecsys.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16recsys/v1/choice.proto\x1a\x15recsys/v1/image.proto\"\xd4\x01\n\x13RecordChoiceRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x1f\n\x05liked\x18\x02 \x01(\x0b\x32\x10.recsys.v1.Image\x12%\n\x0bpassed_over\x18\x03 \x03(\x0b\x32\x10.recsys.v1.Image\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12-\n\tchosen_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x11\n\tshareable\x18\x07 \x01(\x08\"L\n\x14RecordChoiceResponse\x12!\n\x06\x63hoice\x18\x01 \x01(\x0b\x32\x11.recsys.v1.Choice\x12\x11\n\tis_repeat\x18\x02 \x01(\x08\x32\x62\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12O\n\x0cRecordChoice\x12\x1e.recsys.v1.RecordChoiceRequest\x1a\x1f.recsys.v1.RecordChoiceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recsys.v1.feedback_service_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECORDCHOICEREQUEST']._serialized_start=128
-  _globals['_RECORDCHOICEREQUEST']._serialized_end=321
-  _globals['_RECORDCHOICERESPONSE']._serialized_start=323
-  _globals['_RECORDCHOICERESPONSE']._serialized_end=399
-  _globals['_FEEDBACKSERVICE']._serialized_start=401
-  _globals['_FEEDBACKSERVICE']._serialized_end=499
+  _globals['_RECORDCHOICEREQUEST']._serialized_end=340
+  _globals['_RECORDCHOICERESPONSE']._serialized_start=342
+  _globals['_RECORDCHOICERESPONSE']._serialized_end=418
+  _globals['_FEEDBACKSERVICE']._serialized_start=420
+  _globals['_FEEDBACKSERVICE']._serialized_end=518
 # @@protoc_insertion_point(module_scope)

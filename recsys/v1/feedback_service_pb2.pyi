@@ -12,20 +12,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RecordChoiceRequest(_message.Message):
-    __slots__ = ("user_id", "liked", "passed_over", "prompt", "chosen_at", "request_id")
+    __slots__ = ("user_id", "liked", "passed_over", "prompt", "chosen_at", "request_id", "shareable")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     LIKED_FIELD_NUMBER: _ClassVar[int]
     PASSED_OVER_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_AT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SHAREABLE_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     liked: _image_pb2.Image
     passed_over: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     prompt: str
     chosen_at: _timestamp_pb2.Timestamp
     request_id: str
-    def __init__(self, user_id: _Optional[str] = ..., liked: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., passed_over: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., chosen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    shareable: bool
+    def __init__(self, user_id: _Optional[str] = ..., liked: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., passed_over: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., chosen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., shareable: bool = ...) -> None: ...
 
 class RecordChoiceResponse(_message.Message):
     __slots__ = ("choice", "is_repeat")

@@ -22,6 +22,7 @@ def new_choice_to_wire(new: NewChoice) -> feedback_service_pb2.RecordChoiceReque
         prompt=new.prompt,
         chosen_at=timestamp_of(new.chosen_at),
         request_id=new.request_id,
+        shareable=new.shareable,
     )
 
 
@@ -42,6 +43,7 @@ def new_choice_from_wire(request: feedback_service_pb2.RecordChoiceRequest) -> N
         prompt=request.prompt,
         chosen_at=_given_time(request.chosen_at) if request.HasField("chosen_at") else None,
         request_id=request.request_id or None,
+        shareable=request.shareable,
     )
 
 

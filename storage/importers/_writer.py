@@ -38,6 +38,7 @@ class ChoiceWriter:
         kind: of the source, e.g. "pairs"; choices get the source "import:pairs".
         inspect: checks images; a ValueError leaves the row out.
         progress: called with the rows done after each transaction.
+        shareable: mark the images as such, those of rows stored before too.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class ChoiceWriter:
         kind: str,
         inspect: InspectImage,
         progress: RowProgress,
+        shareable: bool,
     ) -> None:
         self._store = store
         self._origin = origin
+        self._shareable = shareable
         self._earlier = _Earlier(store, origin.dataset)
         self._kind = kind
         self._inspect = inspect
@@ -168,7 +171,8 @@ class ChoiceWriter:
         """Store what is gathered, but for rows that must not be stored, which are counted."""
         while self._items:
             try:
-                return self._store.append_many([(each, images) for _, each, images in self._items])
+                items = [(each, images) for _, each, images in self._items]
+                return self._store.append_many(items, shareable=self._shareable)
             except UserErased as error:
                 self._leave_out(USER_ERASED, partial(_is_by_any, set(error.user_ids)))
             except ImageBlocked as error:

@@ -45,6 +45,7 @@ def import_pairs(
     origin: Origin | None = None,
     inspect: InspectImage,
     progress: RowProgress = no_progress,
+    shareable: bool = False,
 ) -> ImportReport:
     """Store each row of the pairs file of a folder as a choice.
 
@@ -56,6 +57,7 @@ def import_pairs(
         origin: the data set, and whose its choices are; None: named after the folder.
         inspect: checks images; a ValueError leaves the row out.
         progress: called with the rows done after each transaction.
+        shareable: mark the images as shareable, those of rows stored before too.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no such file in it.
@@ -83,7 +85,12 @@ def import_pairs(
 
     origin = origin or Origin(folder_name(directory))
     writer = ChoiceWriter(
-        store, origin, kind="pairs", inspect=remembering(inspect), progress=progress
+        store,
+        origin,
+        kind="pairs",
+        inspect=remembering(inspect),
+        progress=progress,
+        shareable=shareable,
     )
     return writer.write(drafted(_records(path), make_draft))
 

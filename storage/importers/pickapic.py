@@ -40,6 +40,7 @@ def import_pickapic(
     origin: Origin | None = None,
     inspect: InspectImage,
     progress: RowProgress = no_progress,
+    shareable: bool = False,
 ) -> ImportReport:
     """Store each decided row as a choice of the person who ranked it.
 
@@ -53,6 +54,7 @@ def import_pickapic(
         origin: the data set, and whose its choices are; None: named after the first file's folder.
         inspect: checks images; a ValueError leaves the row out.
         progress: called with the rows done after each transaction.
+        shareable: mark the images as shareable, those of rows stored before too.
 
     Raises:
         FileNotFoundError: if a file is not there; nothing is stored.
@@ -63,7 +65,12 @@ def import_pickapic(
     count_rows(files)  # each file is opened before anything is stored
     origin = origin or Origin(folder_name(files[0].resolve().parent))
     writer = ChoiceWriter(
-        store, origin, kind="pickapic", inspect=remembering(inspect), progress=progress
+        store,
+        origin,
+        kind="pickapic",
+        inspect=remembering(inspect),
+        progress=progress,
+        shareable=shareable,
     )
     return writer.write(_drafts(files))
 

@@ -46,6 +46,7 @@ def import_ratings(
     origin: Origin | None = None,
     inspect: InspectImage,
     progress: RowProgress = no_progress,
+    shareable: bool = False,
 ) -> ImportReport:
     """Make choices of what people liked and disliked, and store them.
 
@@ -65,6 +66,7 @@ def import_ratings(
         seed: of `any_prompt`.
         inspect: checks images; a ValueError leaves out the ratings of that image.
         progress: called with the rows done after each transaction.
+        shareable: mark the images as shareable, those of rows stored before too.
 
     Raises:
         ValueError: if `disliked_max` is not below `liked_min`.
@@ -80,7 +82,9 @@ def import_ratings(
     pair = partial(pair_at_random, seed=seed) if any_prompt else pair_within_prompts
     check = remembering(inspect)
     origin = origin or Origin(folder_name(directory))
-    writer = ChoiceWriter(store, origin, kind="ratings", inspect=check, progress=progress)
+    writer = ChoiceWriter(
+        store, origin, kind="ratings", inspect=check, progress=progress, shareable=shareable
+    )
     with rating_table() as table:
         rated = RatedImages(
             directory / "images",

@@ -66,7 +66,7 @@ def create_world(
 
     A person sees 2 to 4 images of a prompt, likes one and passes over the others; no prompt comes
     twice to the same person. Worlds of different seeds share no image and nobody, but communities
-    if they share `communities_seed`.
+    if they share `communities_seed`. The images are marked as shareable: none is a real person's.
 
     Args:
         store: receives choices and the images shown.
@@ -168,7 +168,9 @@ def _let_choose(
                 people, person, gallery, known, seed=seed, num_choices=num_choices
             )
         ]
-        for appended, (_, images) in zip(store.append_many(items), items, strict=True):
+        for appended, (_, images) in zip(
+            store.append_many(items, shareable=True), items, strict=True
+        ):
             # A repeat is answered with what stood there, which may have other images.
             if not appended.repeated:
                 known.update(images)

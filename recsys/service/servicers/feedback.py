@@ -40,4 +40,4 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
         choice, images = check_new_choice(
             new, self._inspect, source=SOURCE, max_passed_over=self._max_passed_over
         )
-        return self._store.append(choice, images)
+        return self._store.append(choice, images, shareable=new.shareable)

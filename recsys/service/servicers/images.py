@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from recsys.fields import check_sha256, check_text
+from recsys.fields import require_sha256, require_text
 from recsys.reasons import Reason
 from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
@@ -39,7 +39,7 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
         self, request: pb2.RemoveImageRequest, context: CallContext
     ) -> pb2.RemoveImageResponse:
         """Remove an image from storage and from memory."""
-        check_sha256("sha256", request.sha256)
+        require_sha256("sha256", request.sha256)
         removed = await in_thread(self._threads, self._remove, request.sha256)
         return pb2.RemoveImageResponse(takedown=takedown_to_wire(removed))
 
@@ -47,8 +47,8 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
         self, request: pb2.BlockImageRequest, context: CallContext
     ) -> pb2.BlockImageResponse:
         """Remove an image, and accept it nowhere again."""
-        check_sha256("sha256", request.sha256)
-        check_text(
+        require_sha256("sha256", request.sha256)
+        require_text(
             "reason", request.reason, at_most=MAX_REASON_CHARS, reason=Reason.INVALID_REQUEST
         )
         removed = await in_thread(self._threads, self._block, request.sha256, request.reason)
@@ -58,7 +58,7 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
         self, request: pb2.UnblockImageRequest, context: CallContext
     ) -> pb2.UnblockImageResponse:
         """Accept an image again."""
-        check_sha256("sha256", request.sha256)
+        require_sha256("sha256", request.sha256)
         image = await in_thread(self._threads, self._takedowns.unblock, request.sha256)
         return pb2.UnblockImageResponse(image=blocked_to_wire(image))
 

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from storage.sharing import ImageSharing, SharingRules
+
+FILES = ("a.png", "b.png")
+
 
 @pytest.fixture
 def sha(home: Path, run, picture) -> str:
@@ -107,3 +111,35 @@ def test_a_server_that_is_not_there_is_told(run, sha: str, call: list[str]) -> N
     result = run("--set", "timeout_s=1", "images", *words, "--server", "127.0.0.1:1")
     assert result.exit_code == 4
     assert "127.0.0.1:1 does not answer" in result.stderr
+
+
+def test_marks_are_set_and_taken(home: Path, run, store, sha: str) -> None:
+    def shown() -> int:
+        names = [hashlib.sha256((home / name).read_bytes()).hexdigest() for name in FILES]
+        return len(ImageSharing(store.database).shown_among(names, SharingRules(2)))
+
+    assert shown() == 0
+    assert run("images", "share", "a.png").stdout == "1 image is marked as shareable\n"
+    assert shown() == 1
+    assert run("images", "share", "--all").stdout == "1 image is marked as shareable\n"
+    assert shown() == 2
+    unshared = run("images", "unshare", sha, "b.png").stdout
+    assert unshared == "2 images are no longer marked as shareable\n"
+    assert shown() == 0
+    command = ["choose", "--user", "cyd", "--liked", "a.png", "--passed-over", "b.png"]
+    assert run(*command, "--shareable").exit_code == 0
+    assert shown() == 2
+
+
+@pytest.mark.parametrize("verb", ["share", "unshare"])
+@pytest.mark.parametrize("images", [[], ["a.png", "--all"]])
+def test_images_are_named_or_all_are_meant(run, sha: str, verb: str, images: list[str]) -> None:
+    result = run("images", verb, *images)
+    assert result.exit_code == 2
+    assert "pass IMAGE... or --all" in result.stderr
+
+
+def test_an_image_that_is_not_stored_has_no_mark(run, sha: str) -> None:
+    result = run("images", "share", "ab" * 32)
+    assert result.exit_code == 3
+    assert "only stored ones have a mark" in result.stderr

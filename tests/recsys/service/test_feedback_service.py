@@ -10,6 +10,7 @@ import pytest
 from recsys.errors import ImageRefused, InvalidRequest, NotFound
 from recsys.v1 import feedback_service_pb2, feedback_service_pb2_grpc
 from recsys.v1.image_pb2 import Image
+from storage.sharing import ImageSharing, SharingRules
 
 
 def digest(data: bytes) -> str:
@@ -40,6 +41,17 @@ def test_a_choice_is_stored_with_its_images(live, client, png):
     assert live.store.image(digest(png(3))) == png(3)
     facts = live.store.image_facts(digest(png(1)))
     assert (facts.media_type, facts.width, facts.height) == ("image/png", 8, 6)
+
+
+def test_images_are_marked_as_shareable_when_the_caller_says_so(live, client, png):
+    def shown():
+        names = [digest(png(n)) for n in (1, 2)]
+        return ImageSharing(live.store.database).shown_among(names, SharingRules(1))
+
+    client.record_choice("ann", liked=png(1), passed_over=[png(2)])
+    assert shown() == set()
+    client.record_choice("bob", liked=digest(png(1)), shareable=True)
+    assert shown() == {digest(png(1))}
 
 
 def test_an_instant_of_another_zone_is_the_same_instant(client):

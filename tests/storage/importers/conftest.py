@@ -86,11 +86,11 @@ class FullAfter(HistoryStore):
         super().__init__(store.database, store.blobs)
         self._left = num_transactions
 
-    def append_many(self, items):
+    def append_many(self, items, *, shareable=False):
         if self._left == 0:
             raise StorageFull("no room left")
         self._left -= 1
-        return super().append_many(items)
+        return super().append_many(items, shareable=shareable)
 
 
 @pytest.fixture

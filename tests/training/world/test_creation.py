@@ -9,6 +9,7 @@ from recsys.images.decode import inspect
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
+from storage.sharing import ImageSharing, SharingRules
 from training.evaluation.metrics import accuracy
 from training.world.creation import create_world
 from training.world.truth import read_truth
@@ -78,6 +79,13 @@ def test_long_histories_end_before_now_too(store, truth_path):
     (choices,) = choices_of(store).values()
     assert len(choices) == 400
     assert choices[-1].chosen_at < datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def test_images_may_be_shown_to_others(store, truth_path):
+    create_world(store, truth_path=truth_path, **SMALL)
+    choices = [choice for choices in choices_of(store).values() for choice in choices]
+    named = {name for each in choices for name in (each.liked, *each.passed_over)}
+    assert ImageSharing(store.database).shown_among(named, SharingRules(1)) == named
 
 
 def test_images_are_in_storage_and_their_truth_beside_it(store, truth_path):
