@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from storage.database import Database
     from storage.histories import HistoryStore
     from storage.records import InspectImage
-    from storage.sharing import ImageSharing
     from storage.signatures import SignatureStore
     from storage.takedowns import ImageTakedowns
     from storage.trainings import TrainingStore
@@ -156,13 +155,6 @@ class Runtime:
         from storage.consents import ConsentStore
 
         return ConsentStore(self.store.database, self.identity)
-
-    @cached_property
-    def sharing(self) -> "ImageSharing":
-        """Which images other users may be shown; raises as `store`."""
-        from storage.sharing import ImageSharing
-
-        return ImageSharing(self.store.database)
 
     @cached_property
     def signatures(self) -> "SignatureStore":

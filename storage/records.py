@@ -214,6 +214,19 @@ class BlockedImage:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SharingRules:
+    """What others may be shown of somebody's choices.
+
+    Attributes:
+        min_users: people who must have seen an image, at least 1.
+        prompts: whether prompts, and words of them, are shown too.
+    """
+
+    min_users: int = 3
+    prompts: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Signature:
     """A user's vector under one model version at one history revision.

@@ -1,31 +1,18 @@
 """Which images other users may be shown: those marked as shareable that enough people have seen."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.errors import UnknownImage
+from storage.records import SharingRules
 from storage.rules import check_sha256
 from storage.statements import parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow
 
 _NUM_SAMPLED = 64
-
-
-@dataclass(frozen=True, slots=True)
-class SharingRules:
-    """What others may be shown of somebody's choices.
-
-    Attributes:
-        min_users: people who must have seen an image, at least 1.
-        prompts: whether prompts, and words of them, are shown too.
-    """
-
-    min_users: int = 3
-    prompts: bool = False
 
 
 class ImageSharing:

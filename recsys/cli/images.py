@@ -136,7 +136,9 @@ def _mark(images: tuple[str, ...], *, is_all: bool, shareable: bool) -> None:
         raise click.UsageError("images must be named, or all be meant: pass IMAGE... or --all")
     sha256s = None if is_all else [digest_of(image) for image in images]
     with Runtime(read_settings()) as runtime:
-        num_changed = runtime.sharing.mark(sha256s, shareable=shareable)
+        from storage.sharing import ImageSharing
+
+        num_changed = ImageSharing(runtime.store.database).mark(sha256s, shareable=shareable)
     how = "marked as shareable" if shareable else "no longer marked as shareable"
     verb = "is" if num_changed == 1 else "are"
     click.echo(f"{counted(num_changed, 'image')} {verb} {how}")

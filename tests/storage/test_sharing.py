@@ -5,7 +5,8 @@ from sqlalchemy import select
 
 from storage import sharing as module
 from storage.errors import InvalidRecord, UnknownImage
-from storage.sharing import ImageSharing, SharingRules, is_seen_by
+from storage.records import SharingRules
+from storage.sharing import ImageSharing, is_seen_by
 from storage.tables import ImageRow
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.sharing import ImageSharing, SharingRules
+from storage.records import SharingRules
+from storage.sharing import ImageSharing
 
 FILES = ("a.png", "b.png")
 

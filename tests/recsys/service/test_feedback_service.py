@@ -10,7 +10,8 @@ import pytest
 from recsys.errors import ImageRefused, InvalidRequest, NotFound
 from recsys.v1 import feedback_service_pb2, feedback_service_pb2_grpc
 from recsys.v1.image_pb2 import Image
-from storage.sharing import ImageSharing, SharingRules
+from storage.records import SharingRules
+from storage.sharing import ImageSharing
 
 
 def digest(data: bytes) -> str:

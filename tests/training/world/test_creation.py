@@ -9,7 +9,8 @@ from recsys.images.decode import inspect
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
-from storage.sharing import ImageSharing, SharingRules
+from storage.records import SharingRules
+from storage.sharing import ImageSharing
 from training.evaluation.metrics import accuracy
 from training.world.creation import create_world
 from training.world.truth import read_truth
