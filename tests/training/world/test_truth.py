@@ -34,6 +34,16 @@ def test_what_is_written_is_read_again(tmp_path):
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["truth.npz"]
 
 
+def test_the_names_in_the_file_stay_so_that_older_worlds_are_read(tmp_path):
+    written = truth_of("x")
+    write_truth(written, tmp_path / "truth.npz")
+    with np.load(tmp_path / "truth.npz", allow_pickle=False) as stored:
+        names = "centers spread temperature user_ids tastes communities digests attributes"
+        assert set(stored.files) == set(names.split())
+        assert np.array_equal(stored["centers"], written.communities.centers)
+        assert np.array_equal(stored["communities"], written.memberships)
+
+
 def test_the_file_needs_no_pickle(tmp_path):
     write_truth(truth_of("x"), tmp_path / "truth.npz")
     with np.load(tmp_path / "truth.npz", allow_pickle=False) as stored:
