@@ -15,7 +15,7 @@ from recsys.runtime import Runtime
 
 @click.group("folders")
 def command() -> None:
-    """List where trainings and exports were written, where an erasure looks for a user."""
+    """List folders of trainings and exports: an erasure looks there."""
 
 
 @command.command("list")

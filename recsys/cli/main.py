@@ -48,7 +48,7 @@ COMMANDS = {
     ),
     "folders": (
         "recsys.cli.folders",
-        "List where trainings and exports were written, where an erasure looks for a user.",
+        "List folders of trainings and exports: an erasure looks there.",
     ),
     "analyst": (
         "recsys.cli.analyst",
