@@ -23,6 +23,7 @@ from pydantic_settings import (
 from recsys.addresses import host_and_port
 from recsys.errors import SettingsRefused
 from storage.identity_keys import IdentityKeys
+from storage.records import SharingRules
 
 APP = "recsys"
 PREFIX = "RECSYS_"
@@ -66,6 +67,16 @@ class Settings(BaseSettings):
         True,
         description="for users with few choices, blend in what `recsys coldstart fit` has learned",
     )
+    share_min_users: int = Field(
+        3,
+        ge=1,
+        description="users who must have seen an image that is marked as shareable before others"
+        " are shown it",
+    )
+    share_prompts: bool = Field(
+        False,
+        description="show prompts of first questions, and words of clusters' prompts, to others",
+    )
     device: str = Field("cpu", description="device that the model runs on: cpu or cuda")
     address: str = Field(
         "127.0.0.1:50051", description="HOST:PORT that the server listens on and clients call"
@@ -103,6 +114,11 @@ class Settings(BaseSettings):
         ge=0,
         description="how long a stopping server may take to finish its requests, in seconds",
     )
+
+    @property
+    def sharing_rules(self) -> SharingRules:
+        """What other users may be shown."""
+        return SharingRules(self.share_min_users, self.share_prompts)
 
     @field_validator("database_url")
     @classmethod

@@ -56,6 +56,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
         from recsys.coldstart.pool import choose_first_questions
         from recsys.images.reader import ImageReader
         from storage.coldstart.populations import StoredColdStart
+        from storage.sharing import ImageSharing
 
         store, scorer = runtime.store, runtime.scorer
         users = read_user_pairs(store, max_users=max_users, seed=seed)
@@ -66,7 +67,11 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
             )
         read = token_reader(scorer, ImageReader(store, runtime.image_limits), users.images)
         learned, report = fit_cold_start(scorer, users.histories, read, seed=seed)
-        questions = choose_first_questions(learned, users.histories, users.images, read, seed=seed)
+        rules = settings.sharing_rules
+        shown = ImageSharing(store.database).shown_among(users.images, rules)
+        questions = choose_first_questions(
+            learned, users.histories, users.images, read, shown=shown, seed=seed
+        )
         stored = StoredColdStart(
             scorer.model_version,
             report.num_users,
@@ -85,6 +90,10 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
     }
     _show(facts, is_json=is_json)
     _warn_of_few(report.num_users)
+    if not questions.pairs:
+        from recsys.coldstart.first_questions import remedy
+
+        click.echo(f"warning: no first question was chosen: {remedy(rules)}", err=True)
 
 
 @command.command("show")
@@ -144,8 +153,8 @@ def suggest(
 ) -> None:
     """Suggest first questions to a new user: pairs of images to choose between.
 
-    The most informative pairs come first. `recsys coldstart fit` picked them from images that users
-    were shown, where possible from the choices of several users.
+    The most informative pairs come first. `recsys coldstart fit` picked them from images that are
+    marked as shareable and that share_min_users users or more have seen.
     """
     settings = read_settings(checkpoint=checkpoint)
     with Runtime(settings) as runtime:
@@ -153,7 +162,9 @@ def suggest(
 
         if user is not None:
             runtime.consents.check(user)
-        learned = learned_first_questions(runtime.cold_starts, runtime.model_version)
+        learned = learned_first_questions(
+            runtime.cold_starts, runtime.model_version, settings.sharing_rules
+        )
         pairs = learned.pairs[:num_pairs]
         if folder is not None:
             _write_images(runtime.store, pairs, folder)

@@ -3,7 +3,7 @@
 Axes: P pairs, F features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -34,7 +34,9 @@ class PairPool:
     prompts: tuple[str, ...]
 
 
-def draw_pool(histories: Sequence[Sequence[Pair]], *, seed: int = 0) -> PairPool:
+def draw_pool(
+    histories: Sequence[Sequence[Pair]], *, shown: Collection[int] | None = None, seed: int = 0
+) -> PairPool:
     """Draw images of different prompts, and pair those of one prompt.
 
     Prompts of several users come first, so that one user's words are not shown to others without
@@ -43,10 +45,11 @@ def draw_pool(histories: Sequence[Sequence[Pair]], *, seed: int = 0) -> PairPool
 
     Args:
         histories: each user's pairs.
+        shown: rows of the images that may be drawn; None for all.
         seed: of the draw.
     """
     rng = np.random.default_rng([seed, 43])
-    drawn = _drawn(_prompts_in_order(histories, rng), rng)
+    drawn = _drawn(_prompts_in_order(histories, shown, rng), rng)
     pairs = [(a, b, prompt) for prompt, rows in drawn for a, b in combinations(rows, 2)]
     if sum(len(rows) // 2 for _, rows in drawn) < MAX_PAIRS:
         known = {pair[:2] for pair in pairs}
@@ -75,6 +78,7 @@ def choose_first_questions(
     images: Sequence[str],
     read_tokens: ReadTokens,
     *,
+    shown: Collection[str] | None = None,
     seed: int = 0,
 ) -> FirstQuestions:
     """Choose up to 8 first questions to a new user, the most informative first.
@@ -84,9 +88,14 @@ def choose_first_questions(
         histories: each user's pairs.
         images: SHA-256 of each row.
         read_tokens: rows -> image tokens.
+        shown: SHA-256 of the images that other users may be shown; None for all.
         seed: of the pool's draw.
+
+    Returns:
+        No pairs where too few images may be shown.
     """
-    pool = draw_pool(histories, seed=seed)
+    rows = None if shown is None else {row for row, name in enumerate(images) if name in shown}
+    pool = draw_pool(histories, shown=rows, seed=seed)
     differences = differences_of(pool, cold_start, read_tokens)
     chosen, bits = choose_pairs(cold_start.classes, differences, pool.images, num_pairs=MAX_PAIRS)
     pairs = []
@@ -97,14 +106,16 @@ def choose_first_questions(
 
 
 def _prompts_in_order(
-    histories: Sequence[Sequence[Pair]], rng: np.random.Generator
+    histories: Sequence[Sequence[Pair]], shown: Collection[int] | None, rng: np.random.Generator
 ) -> list[tuple[str, list[int]]]:
     """Prompts with their images, those of several users first, otherwise at random."""
     rows: dict[str, dict[int, None]] = {}
     people: dict[str, set[int]] = {}
     for person, pairs in enumerate(histories):
         for pair in pairs:
-            rows.setdefault(pair.prompt, {}).update({pair.liked: None, pair.disliked: None})
+            both = (pair.liked, pair.disliked)
+            drawable = [row for row in both if shown is None or row in shown]
+            rows.setdefault(pair.prompt, {}).update(dict.fromkeys(drawable))
             people.setdefault(pair.prompt, set()).add(person)
     prompts = list(rows)
     order = [prompts[index] for index in rng.permutation(len(prompts))]

@@ -73,12 +73,14 @@ class RankingServiceServicer(object):
     def SuggestOnboarding(self, request, context):
         """Suggests first questions: pairs of images to show a new user, the most informative first.
 
-        The pairs are the same for all users, whatever they answer. Images and prompt come from other
-        users' choices, and the images are still stored. Record each answer with
+        The pairs are the same for all users, whatever they answer. Images come from other users' choices:
+        they are stored, marked as shareable and seen by as many users as the operator demands, by default 3.
+        The prompt is empty unless the operator has it shown. Record each answer with
         FeedbackService.RecordChoice; later rankings take it into account.
 
         INVALID_ARGUMENT     num_pairs is out of range; google.rpc.BadRequest names it
-        FAILED_PRECONDITION  nothing was learned for the model that is served: run `recsys coldstart fit`; or
+        FAILED_PRECONDITION  nothing was learned for the model that is served, or no image of it may be shown:
+        mark images as shareable and run `recsys coldstart fit`; or
         the user does not want to be personalised (PERSONALIZATION_OFF), so that their
         answers would change nothing
         UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later

@@ -12,6 +12,8 @@ from sqlalchemy import select, true
 from sqlalchemy.orm import Session
 
 from storage.coldstart.records import FirstQuestion, FirstQuestions
+from storage.records import SharingRules
+from storage.sharing import is_seen_by, shown_among
 from storage.statements import MAY_BE_LEARNED_FROM
 from storage.tables import ChoiceRow, ColdStartRow, PassedOverRow
 
@@ -34,6 +36,24 @@ def living(session: Session, questions: FirstQuestions) -> FirstQuestions:
     """Leave out pairs that no stored choice supports any more."""
     pairs = tuple(pair for pair in questions.pairs if _is_supported(session, pair))
     return replace(questions, pairs=pairs)
+
+
+def shown(session: Session, questions: FirstQuestions, rules: SharingRules) -> FirstQuestions:
+    """Leave out pairs with an image that other users may not be shown, and such prompts."""
+    named = {name for pair in questions.pairs for name in (pair.first_sha256, pair.second_sha256)}
+    images = shown_among(session, named, rules)
+    pairs = (p for p in questions.pairs if {p.first_sha256, p.second_sha256} <= images)
+    told = tuple(replace(pair, prompt=_shown_prompt(session, pair, rules)) for pair in pairs)
+    return replace(questions, pairs=told)
+
+
+def _shown_prompt(session: Session, pair: FirstQuestion, rules: SharingRules) -> str:
+    """The prompt, if enough people have seen each image from it; else an empty one."""
+    if not rules.prompts or not pair.prompt:
+        return ""
+    names = (pair.first_sha256, pair.second_sha256)
+    is_shown = all(is_seen_by(session, name, rules.min_users, prompt=pair.prompt) for name in names)
+    return pair.prompt if is_shown else ""
 
 
 def forget_pairs(session: Session, images: Collection[str]) -> None:

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select
 
-from storage.coldstart.first_questions import from_json, living, to_json
+from storage.coldstart.first_questions import from_json, living, shown, to_json
 from storage.coldstart.records import FirstQuestions
 from storage.database import Database
+from storage.records import SharingRules
 from storage.tables import ColdStartRow
 
 
@@ -79,17 +80,24 @@ class ColdStartStore:
         with self.database.session() as session:
             return {version: created_at for version, created_at in session.execute(query)}  # noqa: C416
 
-    def first_questions(self, model_version: str) -> FirstQuestions | None:
+    def first_questions(
+        self, model_version: str, rules: SharingRules | None = None
+    ) -> FirstQuestions | None:
         """Return the first questions whose images are still stored; None if none were learned.
 
         Does not read the population itself.
+
+        Args:
+            model_version: that they were learned for.
+            rules: leave out what other users may not be shown; None for all that is stored.
         """
         query = select(ColdStartRow.first_questions).where(
             ColdStartRow.model_version == model_version
         )
         with self.database.session() as session:
             questions = from_json(session.scalar(query) or "")
-            return questions and living(session, questions)
+            left = questions and living(session, questions)
+            return left and shown(session, left, rules) if rules else left
 
     def remove(self, model_version: str) -> bool:
         """Remove it; return False if there was nothing."""

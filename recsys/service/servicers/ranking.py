@@ -47,6 +47,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         self._metrics = metrics
         self._cold_starts = runtime.cold_starts
         self._consents = runtime.consents
+        self._sharing_rules = runtime.settings.sharing_rules
         self._threads = threads
         self._clock = clock
 
@@ -75,7 +76,11 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
             await in_thread(self._threads, self._consents.check, request.user_id)
         version = self._served.model.engine.model_version
         questions = await in_thread(
-            self._threads, learned_first_questions, self._cold_starts, version
+            self._threads,
+            learned_first_questions,
+            self._cold_starts,
+            version,
+            self._sharing_rules,
         )
         return first_questions_to_wire(questions, num_pairs=num_pairs)
 

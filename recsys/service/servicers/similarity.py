@@ -1,6 +1,8 @@
 """SimilarityService of recsys.v1."""
 
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 
 from recsys.errors import PreconditionFailed
 from recsys.fields import require_text, require_user_id
@@ -32,7 +34,8 @@ from recsys.wire.similarity import (
     similar_to_wire,
 )
 from storage.clusters.building import MAX_NAME
-from storage.clusters.records import ClusterRun
+from storage.clusters.records import Cluster, ClusterImage, ClusterRun
+from storage.sharing import ImageSharing
 
 _NUM_THREADS = 4
 
@@ -54,6 +57,8 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
     ) -> None:
         self._served = served
         self._clusters = runtime.clusters
+        self._sharing = ImageSharing(runtime.store.database)
+        self._sharing_rules = runtime.settings.sharing_rules
         self._metrics = metrics
         self._threads = threads
         self._slow_threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="recsys-similar")
@@ -126,7 +131,7 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
         query = ("ListClusters", str(run.run_id))
         after = number_of(query, request.page_token)
         clusters = self._clusters.clusters(run.run_id)[after:]
-        page = fitting(map(cluster_to_wire, clusters[:size]))
+        page = fitting(map(cluster_to_wire, self._shown(clusters[:size])))
         end = after + len(page)
         return pb2.ListClustersResponse(
             run=run_to_wire(run),
@@ -138,7 +143,7 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
         run = self._run(request.run)
         query = ("GetCluster", str(run.run_id), str(request.cluster_id))
         after = text_of(query, request.page_token)
-        cluster = self._clusters.cluster(run.run_id, request.cluster_id)
+        (cluster,) = self._shown([self._clusters.cluster(run.run_id, request.cluster_id)])
         # One more than asked for tells whether there is a next page.
         members = self._clusters.members(
             run.run_id, request.cluster_id, after=after, limit=size + 1
@@ -151,12 +156,31 @@ class SimilarityServicer(similarity_service_pb2_grpc.SimilarityServiceServicer):
             next_page_token=text_token(query, members[size - 1].user_id) if has_more else "",
         )
 
+    def _shown(self, clusters: Sequence[Cluster]) -> list[Cluster]:
+        """Leave out images and words that other users may not be shown."""
+        rules = self._sharing_rules
+        named = {image.sha256 for each in clusters for image in _images_of(each)}
+        shown = self._sharing.shown_among(named, rules)
+        return [
+            replace(
+                each,
+                liked_images=tuple(i for i in each.liked_images if i.sha256 in shown),
+                disliked_images=tuple(i for i in each.disliked_images if i.sha256 in shown),
+                words=each.words if rules.prompts else (),
+            )
+            for each in clusters
+        ]
+
     def _run(self, name: str) -> ClusterRun:
         if name:
             return self._clusters.run(name)
         model = self._served.model
         versioned = model.similarity or model.engine
         return self._clusters.run(model_version=versioned.model_version)
+
+
+def _images_of(cluster: Cluster) -> tuple[ClusterImage, ...]:
+    return (*cluster.liked_images, *cluster.disliked_images)
 
 
 def check_run(name: str) -> None:

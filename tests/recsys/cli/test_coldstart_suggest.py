@@ -8,8 +8,9 @@ import pytest
 
 
 @pytest.fixture
-def people(home: Path, run, picture):
-    """Six people, each with two images of one prompt."""
+def people(home: Path, run, picture, monkeypatch: pytest.MonkeyPatch):
+    """Six people, each with two images of one prompt, which others may be shown."""
+    monkeypatch.setenv("RECSYS_SHARE_MIN_USERS", "1")
     for n in range(6):
         names = []
         for which in range(2):
@@ -17,7 +18,7 @@ def people(home: Path, run, picture):
             path.write_bytes(picture(10 * n + which))
             names.append(path.name)
         command = ["choose", "--user", f"u{n}", "--liked", names[0], "--passed-over", names[1]]
-        assert run(*command, "--prompt", f"hill {n}").exit_code == 0
+        assert run(*command, "--prompt", f"hill {n}", "--shareable").exit_code == 0
 
 
 @pytest.fixture
@@ -76,6 +77,39 @@ def test_an_erased_pair_is_left_out(run, fitted: list[str]) -> None:
     after = suggested()
     assert 0 < len(after) < len(before)
     assert [pair for pair in before if pair in after] == after
+
+
+def test_no_prompt_is_shown_unless_the_settings_say_so(run, fitted: list[str]) -> None:
+    def prompts(*flags: str) -> set[str]:
+        told = json.loads(run(*flags, "coldstart", "suggest", "--json", *fitted).stdout)
+        return {pair["prompt"] for pair in told["pairs"]}
+
+    assert prompts() == {""}
+    shown = prompts("--set", "share_prompts=true")
+    assert shown <= {"", *(f"hill {n}" for n in range(6))}
+    assert shown != {""}
+
+
+def test_a_fit_asks_nothing_where_no_image_may_be_shown(run, people, checkpoint: Path) -> None:
+    flags = ["--checkpoint", str(checkpoint)]
+    result = run("--set", "share_min_users=2", "coldstart", "fit", *flags)
+    assert result.exit_code == 0
+    assert "warning: no first question was chosen" in result.stderr
+    assert "seen by 2 users or more" in result.stderr
+    result = run("coldstart", "suggest", *flags)
+    assert result.exit_code == 1
+    assert "recsys images share" in result.stderr
+
+
+def test_a_fit_draws_from_what_may_be_shown(home: Path, run, people, checkpoint: Path) -> None:
+    hidden = [f"{n}-{which}.png" for n in range(4) for which in range(2)]
+    assert run("images", "unshare", *hidden).exit_code == 0
+    flags = ["--checkpoint", str(checkpoint)]
+    assert run("coldstart", "fit", *flags).exit_code == 0
+    told = json.loads(run("coldstart", "suggest", "-k", "8", "--json", *flags).stdout)["pairs"]
+    names = {name for pair in told for name in (pair["first_sha256"], pair["second_sha256"])}
+    left = [home / f"{n}-{which}.png" for n in (4, 5) for which in range(2)]
+    assert names == {hashlib.sha256(path.read_bytes()).hexdigest() for path in left}
 
 
 def test_before_the_fit_it_tells_what_to_run(run, people, checkpoint: Path) -> None:

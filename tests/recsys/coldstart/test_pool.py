@@ -47,6 +47,15 @@ def test_few_images_of_each_prompt_are_paired_with_any() -> None:
     assert set(prompts.values()) == {""}
 
 
+def test_only_what_may_be_shown_is_drawn() -> None:
+    histories = histories_of(60, 4)
+    shown = set(range(0, 240, 3))
+    pool = draw_pool(histories, shown=shown)
+    assert len(pool.images) > 0
+    assert set(pool.images.ravel()) <= shown
+    assert len(draw_pool(histories, shown=()).images) == 0
+
+
 def test_one_prompt_for_all_is_room_enough() -> None:
     pool = draw_pool(histories_of(1, 300))
     assert len(np.unique(pool.images)) == MAX_IMAGES

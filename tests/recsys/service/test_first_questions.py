@@ -10,8 +10,17 @@ from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub
 from storage.coldstart.populations import ColdStartStore, StoredColdStart
 from storage.coldstart.records import FirstQuestion, FirstQuestions
+from storage.sharing import ImageSharing
 
 NUM_LEARNED = 8
+
+
+@pytest.fixture
+def live(make_live):
+    """Each pair was seen by one person, who may be told of with the prompt."""
+    made = make_live(share_min_users=1, share_prompts=True)
+    made.load()
+    return made
 
 
 @pytest.fixture
@@ -22,7 +31,9 @@ def learn(live, client, png):
         pairs = []
         for n in range(NUM_LEARNED):
             liked, passed = png(2 * n), png(2 * n + 1)
-            stored = client.record_choice(f"u{n}", liked=liked, passed_over=[passed], prompt=f"{n}")
+            stored = client.record_choice(
+                f"u{n}", liked=liked, passed_over=[passed], prompt=f"{n}", shareable=True
+            )
             choice = stored.stored.choice
             pairs.append(FirstQuestion(choice.liked, choice.passed_over[0], f"{n}", n / 4))
         questions = FirstQuestions("a population", tuple(pairs))
@@ -86,6 +97,57 @@ def test_what_is_learned_while_it_serves_is_told_from_then_on(client, learn) -> 
         client.suggest_first_questions()
     learned = learn()
     assert client.suggest_first_questions(8) == learned
+
+
+def test_images_that_may_be_shown_no_more_are_left_out(live, client, learn) -> None:
+    learned = learn()
+    sharing = ImageSharing(live.store.database)
+    sharing.mark([learned.pairs[0].first_sha256, learned.pairs[2].second_sha256], shareable=False)
+    left = [pair for n, pair in enumerate(learned.pairs) if n not in (0, 2)]
+    assert list(client.suggest_first_questions(8).pairs) == left
+    sharing.mark(None, shareable=False)
+    with pytest.raises(PreconditionFailed, match="recsys images share") as refused:
+        client.suggest_first_questions()
+    assert refused.value.reason == Reason.NOTHING_LEARNED
+
+
+def test_images_that_few_have_seen_and_prompts_are_not_shown_by_default(make_live, png) -> None:
+    live = make_live()
+    live.load()
+    with RecsysClient(live.address) as client:
+        for user in ("ann", "bob"):
+            stored = client.record_choice(
+                user, liked=png(1), passed_over=[png(2)], prompt="of mine", shareable=True
+            ).stored.choice
+        pair = FirstQuestion(stored.liked, stored.passed_over[0], "of mine", 1.0)
+        questions = FirstQuestions("a population", (pair,))
+        cold_starts = ColdStartStore(live.store.database)
+        cold_starts.put(StoredColdStart("fake-version", 8, 8, b"", questions))
+        with pytest.raises(PreconditionFailed, match="seen by 3 users or more"):
+            client.suggest_first_questions()
+        client.record_choice("cyd", liked=png(2), passed_over=[png(1)], prompt="another")
+        (told,) = client.suggest_first_questions().pairs
+        assert told == FirstQuestion(pair.first_sha256, pair.second_sha256, "", 1.0)
+
+
+def test_a_prompt_is_shown_once_enough_people_have_seen_it(make_live, png) -> None:
+    live = make_live(share_min_users=2, share_prompts=True)
+    live.load()
+    with RecsysClient(live.address) as client:
+
+        def record(user: str, prompt: str):
+            images = {"liked": png(1), "passed_over": [png(2)]}
+            return client.record_choice(user, **images, prompt=prompt, shareable=True).stored.choice
+
+        stored = record("ann", "of ann")
+        record("bob", "of bob")
+        pair = FirstQuestion(stored.liked, stored.passed_over[0], "of ann", 1.0)
+        cold_starts = ColdStartStore(live.store.database)
+        questions = FirstQuestions("a population", (pair,))
+        cold_starts.put(StoredColdStart("fake-version", 8, 8, b"", questions))
+        assert client.suggest_first_questions().pairs[0].prompt == ""
+        record("cyd", "of ann")
+        assert client.suggest_first_questions().pairs == (pair,)
 
 
 def test_before_the_model_is_loaded(make_live, connect) -> None:

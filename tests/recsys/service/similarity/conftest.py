@@ -52,7 +52,8 @@ def signing():
 def live(make_live, tmp_path, signing, monkeypatch):
     # What was put a moment ago is to be found now, not within a second.
     monkeypatch.setattr("recsys.similarity.index.FRESH_S", 0.0)
-    made = make_live(index_folder=str(tmp_path / "index"))
+    sharing = {"share_min_users": 1, "share_prompts": True}
+    made = make_live(index_folder=str(tmp_path / "index"), **sharing)
     made.loaded = LoadedModel(made.scorer, 2, signature_reader=signing)
     made.load()
     return made
@@ -78,7 +79,7 @@ def signatures(live):
 def choose(client, png):
     """Let a user like a shade."""
     return lambda user, shade: client.record_choice(
-        user, liked=png(shade), passed_over=[png(255)], prompt=f"shade {shade}"
+        user, liked=png(shade), passed_over=[png(255)], prompt=f"shade {shade}", shareable=True
     )
 
 
