@@ -69,6 +69,7 @@ class ListedUser:
         sequence: of the signature; each one stored under a model version gets a higher one.
         is_personal: whether the user lets a signature be read from their choices.
         is_learnable: whether the user lets others profit from what they chose.
+        num_choices: stored now; the revision also grows when some are removed.
     """
 
     user_id: str
@@ -79,6 +80,7 @@ class ListedUser:
     sequence: int | None
     is_personal: bool = True
     is_learnable: bool = True
+    num_choices: int = 0
 
     @property
     def is_fresh(self) -> bool:
@@ -256,6 +258,7 @@ def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
         .where(choice.user_id == UserRow.user_id)
         .correlate(UserRow)
     )
+    number = select(func.count()).where(choice.user_id == UserRow.user_id).correlate(UserRow)
     newest = and_(
         ChoiceRow.user_id == UserRow.user_id, ChoiceRow.revision == last.scalar_subquery()
     )
@@ -272,6 +275,7 @@ def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
             SignatureRow.sequence,
             UserRow.personalize,
             UserRow.learn_from,
+            number.scalar_subquery(),
         )
         .select_from(UserRow)
         .outerjoin(ChoiceRow, newest)

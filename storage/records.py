@@ -98,8 +98,8 @@ class History:
 
     Attributes:
         user_id: whose.
-        revision: grows by one with each choice ever stored, and when an image of the history is
-            taken down; 0 for an unknown user.
+        revision: grows by one with each choice ever stored, and when choices are removed or one of
+            their images is taken down; 0 for an unknown user.
         choices: the newest `limit` choices asked for, oldest first.
     """
 

@@ -34,7 +34,7 @@ def draw_user(page: Page, user: ListedUser) -> None:
     st.html(
         markup.tiles(
             [
-                ("Choices", f"{user.revision:,}", "stored"),
+                ("Choices", f"{user.num_choices:,}", "stored"),
                 ("Last choice", day(user.last_choice_at), ago(user.last_choice_at)),
                 ("Signature", *_freshness(user)),
                 ("Cluster", "–" if cluster is None else str(cluster), "of similar taste"),
@@ -56,10 +56,10 @@ def draw_user(page: Page, user: ListedUser) -> None:
 
 def _draw_choices(page: Page, user: ListedUser) -> None:
     name = f"choices of {user.user_id}"
-    at = {"total": user.revision, "size": NUM_CHOICES}
+    at = {"total": user.num_choices, "size": NUM_CHOICES}
     offset = offset_of("choices", user.user_id, **at)
     st.html(markup.section("Choices", below="Newest first."))
-    if user.revision:
+    if user.num_choices:
         history = page.runtime.store.read(user.user_id, limit=offset + NUM_CHOICES)
         older = list(reversed(history.choices))[offset:]
         st.html(markup.choice_grid(_card(page, each) for each in older))

@@ -227,7 +227,7 @@ def _draw_point(page: Page, point: Point) -> None:
     titles = cluster_titles(page.runtime, () if cluster is None else (cluster,))
     where = "in no cluster" if cluster is None else titles[cluster]
     with st.container(border=True, key="card clicked"):
-        head = markup.title_line(user.user_id, f"{counted(user.revision, 'choice')} · {where}")
+        head = markup.title_line(user.user_id, f"{counted(user.num_choices, 'choice')} · {where}")
         pictures = [
             shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
             for sha256, prompt in newest_liked(page.runtime, user.user_id, 8)

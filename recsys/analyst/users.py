@@ -100,7 +100,7 @@ def _draw_named(page: Page, part: str) -> None:
         st.info(f"There is no user whose id contains {part!r}.")
     with st.container(horizontal=True, key="found"):
         for user in users:
-            _draw_open(user, f"{plain(user.user_id)} · {counted(user.revision, 'choice')}")
+            _draw_open(user, f"{plain(user.user_id)} · {counted(user.num_choices, 'choice')}")
 
 
 def _draw_open(user: ListedUser, label: str) -> None:
@@ -112,7 +112,7 @@ def _draw_card_of(page: Page, user: ListedUser) -> None:
         shown(page.runtime, sha256, Opinion.LIKED, text=prompt)
         for sha256, prompt in newest_liked(page.runtime, user.user_id, _NUM_IMAGES)
     ]
-    note = " · ".join(part for part in (counted(user.revision, "choice"), _state(user)) if part)
+    note = " · ".join(part for part in (counted(user.num_choices, "choice"), _state(user)) if part)
     head = markup.title_line(user.user_id, note)
     st.html(head + markup.gallery(pictures, size="s"))
     _draw_open(user, "Open")
@@ -166,7 +166,13 @@ def _download_users(page: Page, part: str) -> None:
         "users",
         ["user_id", "num_choices", "last_choice_at", "signed_revision", "signed_at"],
         lambda: (
-            (each.user_id, each.revision, each.last_choice_at, each.signed_revision, each.signed_at)
+            (
+                each.user_id,
+                each.num_choices,
+                each.last_choice_at,
+                each.signed_revision,
+                each.signed_at,
+            )
             for each in every(part, model_version=page.version, window=page.window)
         ),
     )

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from storage.backfill_ledger import BackfillLedger, BackfillState, LedgerEntry
+from storage.browsing import Browser
 from storage.clusters.building import ClusterBuilder
 from storage.consents import ConsentStore
 from storage.pruning import Pruner, Retention
@@ -96,6 +97,10 @@ def test_what_stays_is_what_a_naive_reading_keeps(store, pruner, crowd, retentio
     assert told == sorted(told)
     sound(store, files_of)
     assert pruner.prune(retention).num_choices == 0
+    listed = Browser(store.database).users(model_version=VERSION)
+    assert {user.user_id: user.num_choices for user in listed} == {
+        user_id: len(choices) for user_id, choices in expected.items()
+    }
 
 
 def test_a_choice_without_a_time_is_as_old_as_its_import(store, pruner, choose):
