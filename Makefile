@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format wheel docs proto proto-check proto-freeze bench tiny ablations lock install clean
+.PHONY: help demo test quick check format wheel docs proto proto-check proto-freeze bench bench-page tiny ablations lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -97,6 +97,9 @@ bench: $(STAMP) ## Measure packed scoring, learning and the search of similar us
 	@$(PY) tests/benchmarks/ranking.py $(ARGS)
 	@$(PY) tests/benchmarks/learning.py $(ARGS)
 	@$(PY) tests/benchmarks/similar_users.py --out bench-similar.json $(SIMILAR_ARGS)
+
+bench-page: $(STAMP) ## Measure the views of the analyst's page on 100,000 users; needs Chromium
+	@$(PY) tests/benchmarks/analyst_page.py --out bench-page.json $(ARGS)
 
 # Each step resumes where it was stopped; to begin anew, remove runs/tiny. Learners are a world of seed 1;
 # people, prompts and images that the checkpoint is judged on come from a world of seed 2.

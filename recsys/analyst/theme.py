@@ -153,7 +153,13 @@ button.rs-frame[aria-pressed="true"] { outline: 3px solid #3454d1; outline-offse
 .rs-empty li span { color: #6b7080; font-size: .9rem; }
 [data-testid="stVerticalBlockBorderWrapper"], .stVerticalBlock[class*="st-key-card"] {
   background: #fff; }
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] * {
+  color: #5a6070 !important; opacity: 1 !important; }
 @media (max-width: 640px) {
+  .st-key-asked > :first-child { flex: 1 0 100% !important; }
+  .st-key-asked > * + * { flex: 1 1 0 !important; width: auto !important; }
+  [class*="st-key-card"] { padding: .6rem .7rem !important; gap: .5rem !important; }
+  [class*="st-key-card"] .rs-gallery.rs-s { grid-template-columns: repeat(5, 44px); }
   .stMainBlockContainer, .block-container { padding: .9rem .9rem 3rem; }
   .st-key-top { gap: .6rem; }
   .st-key-top > :nth-child(2) { order: 3; width: 100% !important; }

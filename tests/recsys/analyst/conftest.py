@@ -1,7 +1,9 @@
-"""A small storage to look at: 24 users in three groups of taste, signatures, clusters, a scorer."""
+"""A small storage to look at: 24 users in three groups of taste; and a browser before the page."""
 
+import importlib.util
 import io
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +21,12 @@ from storage.histories import HistoryStore
 from storage.records import Choice, Signature
 from storage.signatures import SignatureStore
 
+_spec = importlib.util.spec_from_file_location("browsing", Path(__file__).with_name("browsing.py"))
+browsing = importlib.util.module_from_spec(_spec)
+sys.modules["browsing"] = browsing  # tests import it by its name
+_spec.loader.exec_module(browsing)
+
+WAITS_MS = 30_000
 NUM_USERS = 24
 NUM_CHOICES = 3
 BEGUN_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -114,3 +122,51 @@ def _choose(store: HistoryStore, number: int, group: int, turn: int) -> None:
     )
     new = {fact.sha256: (fact, data) for fact, data in zip(facts, images, strict=True)}
     store.append(choice, new)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, filled, small_checkpoint):
+    """The page over the filled storage."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "RECSYS_DATABASE_URL": f"sqlite:///{filled}/recsys.db",
+        "RECSYS_BLOB_URL": f"file://{filled}/blobs",
+        "RECSYS_CHECKPOINT": str(small_checkpoint),
+    }
+    with browsing.serving(environment, home / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="not installed: playwright")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(
+            executable_path=browsing.chromium(), args=list(browsing.FLAGS)
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def window(chromium):
+    """One window for all tests, so that the script of the page is loaded once."""
+    window = chromium.new_page(viewport={"width": 1280, "height": 900})
+    window.set_default_timeout(WAITS_MS)
+    return window
+
+
+@pytest.fixture
+def visit(site, window):
+    """Go to an address of the page and wait until all of it is there."""
+    window.set_viewport_size({"width": 1280, "height": 900})
+
+    def visit(query=""):
+        window.goto(f"{site}/{query}")
+        window.wait_for_function(browsing.READY)
+        return window
+
+    return visit

@@ -1,71 +1,18 @@
 """The page in a headless Chromium: every act that a person can do on it."""
 
 import csv
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
+import browsing
 import pytest
 
-_spec = importlib.util.spec_from_file_location("browsing", Path(__file__).with_name("browsing.py"))
-browsing = importlib.util.module_from_spec(_spec)
-sys.modules["browsing"] = browsing
-_spec.loader.exec_module(browsing)
-
-CHROMIUM = browsing.chromium()
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="not installed: chromium (apt-get)"),
+    pytest.mark.skipif(browsing.chromium() is None, reason="not installed: chromium (apt-get)"),
     pytest.mark.xdist_group("browser"),
 ]
 WAITS_MS = 30_000
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory, filled, small_checkpoint):
-    """The page over the filled storage."""
-    home = tmp_path_factory.mktemp("home")
-    environment = {
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(home),
-        "XDG_CONFIG_HOME": str(home),
-        "RECSYS_DATABASE_URL": f"sqlite:///{filled}/recsys.db",
-        "RECSYS_BLOB_URL": f"file://{filled}/blobs",
-        "RECSYS_CHECKPOINT": str(small_checkpoint),
-    }
-    with browsing.serving(environment, home / "log") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="not installed: playwright")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=list(browsing.FLAGS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def window(chromium):
-    """One window for all tests, so that the script of the page is loaded once."""
-    window = chromium.new_page(viewport={"width": 1280, "height": 900})
-    window.set_default_timeout(WAITS_MS)
-    return window
-
-
-@pytest.fixture
-def visit(site, window):
-    """Go to an address of the page and wait until all of it is there."""
-    window.set_viewport_size({"width": 1280, "height": 900})
-
-    def visit(query=""):
-        window.goto(f"{site}/{query}")
-        window.wait_for_function(browsing.READY)
-        return window
-
-    return visit
 
 
 def _settle(window, text):
