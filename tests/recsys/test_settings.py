@@ -57,6 +57,7 @@ def test_every_setting_can_be_set_by_its_variable(monkeypatch: pytest.MonkeyPatc
     values = dict.fromkeys(Settings.model_fields, "7")
     values |= {
         "cold_start": "False",
+        "share_prompts": "True",
         "identity_key": "one key for tests",
         "database_url": "sqlite:///x",
         "address": "[::1]:7",
