@@ -112,6 +112,7 @@ button.rs-frame[aria-pressed="true"] { outline: 3px solid #3454d1; outline-offse
 .rs-prompt { margin: .75rem 0 0; font-size: .92rem; line-height: 1.4; overflow-wrap: anywhere; }
 .rs-when { margin: .15rem 0 0; font-size: .76rem; color: #6b7080; }
 .rs-chips { display: flex; flex-wrap: wrap; gap: .35rem; }
+.rs-chips:empty { display: none; } .rs-chips + .rs-chips { margin-top: .35rem; }
 .rs-chip { font-size: .78rem; line-height: 1; padding: .34rem .55rem; border-radius: 999px;
   background: #eef0fa; color: #2c3f94; white-space: nowrap; }
 .rs-chip.quiet { background: #f1efeb; color: #4b5060; }
@@ -168,6 +169,7 @@ button.rs-frame[aria-pressed="true"] { outline: 3px solid #3454d1; outline-offse
   .st-key-navigation button p { font-size: .84rem !important; }
   .rs-title h2 { font-size: 1.5rem; }
   .rs-tiles { grid-template-columns: 1fr 1fr; gap: .55rem; }
+  .rs-tile:last-child:nth-child(odd) { grid-column: 1 / -1; }
   .rs-tile { padding: .6rem .75rem; } .rs-value { font-size: 1.2rem; }
   .rs-choices { grid-template-columns: 1fr; }
   .rs-gallery.rs-m .rs-pic { width: calc((100% - 1.8rem) / 4); }

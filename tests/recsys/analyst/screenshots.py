@@ -51,7 +51,7 @@ def _addresses(page: Page, url: str) -> dict[str, str]:
     _visit(page, f"{url}/?view=users&user={user}")
     other = page.locator("[class*='st-key-card-neighbour'] b").first.inner_text()
     _visit(page, f"{url}/?view=clusters")
-    page.locator("[class*='st-key-card-cluster'] button").first.click()
+    page.locator("[class*='st-key-card-cluster'] .stButton button").first.click()
     page.wait_for_url("**cluster=*")
     return {
         "users": url,
