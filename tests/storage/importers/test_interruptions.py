@@ -170,10 +170,10 @@ def test_a_transaction_is_bounded_by_bytes_too(tmp_path, picture, store, inspect
     held = []
     append_many = store.append_many
 
-    def watched(items):
+    def watched(items, **how):
         images = {sha256: data for _, new in items for sha256, (_, data) in new.items()}
         held.append(sum(map(len, images.values())))
-        return append_many(items)
+        return append_many(items, **how)
 
     monkeypatch.setattr(store, "append_many", watched)
     pq.write_table(pickapic_table(picture), tmp_path / "0.parquet")
