@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format wheel docs proto proto-check proto-freeze bench bench-page tiny ablations lock install clean
+.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -64,6 +64,11 @@ wheel: $(STAMP) ## Build the wheel and the source archive into dist/, and check 
 	@rm -rf dist && $(PY) -m hatchling build
 	@[ -x build/twine/bin/twine ] || { $(PYTHON) -m venv build/twine && build/twine/bin/python -m pip install -q twine==$(TWINE) 2> /dev/null; }
 	@build/twine/bin/twine check --strict dist/*
+
+# Needs no .venv. What .ci/ranges runs can be narrowed: make test-ranges ARGS="tests/recsys/scorer".
+test-ranges: ## The wheel with the lowest and with the newest versions that pyproject.toml admits: hours, GBs
+	@PYTHON=$(PYTHON) .ci/ranges lowest $(ARGS)
+	@PYTHON=$(PYTHON) .ci/ranges newest $(ARGS)
 
 docs: $(STAMP) ## Build the documentation into build/docs; offline, and any warning fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -17,7 +17,10 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 LOCKED_EXTRAS = ("cpu", "postgres", "train", "analyst", "dev")
-TARGETS = ("demo", "test", "check", "format", "docs", "proto", "bench", "tiny", "lock", "clean")
+TARGETS = (
+    *("demo", "test", "check", "format", "wheel", "test-ranges", "docs", "proto", "bench", "tiny"),
+    *("lock", "clean"),
+)
 
 # A folder of one person's or one build's machine means nothing to anyone else.
 MACHINE_PATH = re.compile(r"(?<![\w.~*}\]-])/(?:work|root|tmp|home|Users)/")
@@ -61,6 +64,23 @@ def test_the_lock_has_what_pyproject_asks_for(requirement):
 
     assert version, f"{requirement.name} is not in requirements.lock: run `make lock`"
     assert requirement.specifier.contains(version), f"{requirement}, locked {version}: `make lock`"
+
+
+def test_every_dependency_has_a_lowest_version():
+    """`make test-ranges` tries just that one, and whoever installs the package may get it."""
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    product = [text for name in extras if name not in ("bench", "dev") for text in extras[name]]
+    texts = [*PYPROJECT["project"]["dependencies"], *product]
+    ranges = {each.name: str(each.specifier) for each in map(Requirement, texts)}
+
+    assert [name for name, versions in ranges.items() if ">=" not in versions] == []
+
+
+def test_the_ranges_are_tried_with_the_extras_that_a_product_has():
+    script = (ROOT / ".ci" / "ranges").read_text("utf-8")
+    extras = set(PYPROJECT["project"]["optional-dependencies"]) - {"gpu", "bench", "dev"}
+
+    assert set(re.findall(r"--extra (\w+)", script)) == extras
 
 
 def test_the_lock_fits_every_machine():
