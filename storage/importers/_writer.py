@@ -22,7 +22,7 @@ USER_ERASED = "the user was erased"
 
 MAX_ROWS = 200
 MAX_BYTES = 32 * 2**20
-MAX_KNOWN = 10_000
+MAX_KNOWN = 500
 """Users whose earlier choices are not looked for again: some 100 bytes each."""
 
 
