@@ -1,14 +1,12 @@
 """The part of the client that calls ImageService."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from recsys._retrying_client import SendRequest
 from recsys.v1 import image_service_pb2 as pb2
 from recsys.wire.takedowns import blocked_from_wire, takedown_from_wire
 from storage.records import BlockedImage, Takedown
-
-SendRequest = Callable[..., Any]
-"""Makes a request and sends it: method, kind of request, timeout, fields."""
 
 
 class ImageCalls:

@@ -30,6 +30,10 @@ _NOT_CONNECTED = (
 _STATE_COMES_WITHIN_S = 1.0
 
 
+SendRequest = Callable[..., Any]
+"""Makes a request and sends it: method, kind of request, timeout, fields."""
+
+
 class Sender:
     """Sends requests over a channel.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from recsys._retrying_client import SendRequest
 from recsys.errors import InvalidRequest
 from recsys.reasons import Reason
 from recsys.signatures.records import CurrentSignature
@@ -18,9 +19,6 @@ from recsys.wire.similarity import (
     similar_from_wire,
 )
 from storage.clusters.records import Cluster, ClusterRun, Member
-
-SendRequest = Callable[..., Any]
-"""Makes a request and sends it: method, kind of request, timeout, fields."""
 
 _MAX_PAGE = 1000
 

@@ -92,18 +92,18 @@ class Pruner:
         return Doomed(num_choices, num_users, num_orphans)
 
     def prune(
-        self, retention: Retention, *, tell: Callable[[int], None] = lambda num_choices: None
+        self, retention: Retention, *, progress: Callable[[int], None] = lambda num_choices: None
     ) -> Removed:
         """Remove choices, as `storage.removing` tells, in bounded transactions.
 
         Args:
             retention: what stays.
-            tell: called after each transaction with the number of choices removed so far.
+            progress: called after each transaction with the number of choices removed so far.
         """
         removed = Removed()
         for find in self._finds(retention):
-            further = partial(_tell_further, tell, removed.num_choices)
-            removed += remove_in_parts(self.database, self.blobs, find, tell=further)
+            further = partial(_progress_further, progress, removed.num_choices)
+            removed += remove_in_parts(self.database, self.blobs, find, progress=further)
         return removed
 
     def remove_orphans(self) -> int:
@@ -164,8 +164,8 @@ class Pruner:
             yield [name for name in unknown if self.blobs.is_older(name, until)]
 
 
-def _tell_further(tell: Callable[[int], None], before: int, number: int) -> None:
-    tell(before + number)
+def _progress_further(progress: Callable[[int], None], before: int, number: int) -> None:
+    progress(before + number)
 
 
 def _age() -> ColumnElement[datetime]:

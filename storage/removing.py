@@ -57,7 +57,7 @@ def remove_in_parts(
     blobs: BlobStore,
     find: FindChoices,
     *,
-    tell: Callable[[int], None] = lambda num_choices: None,
+    progress: Callable[[int], None] = lambda num_choices: None,
 ) -> Removed:
     """Remove all choices that a query finds, in the order of their ids.
 
@@ -65,7 +65,7 @@ def remove_in_parts(
         database: with a current schema.
         blobs: where image bytes are.
         find: makes the query.
-        tell: called after each transaction with the number of choices removed so far.
+        progress: called after each transaction with the number of choices removed so far.
     """
     removed, after = Removed(), 0
     while True:
@@ -78,7 +78,7 @@ def remove_in_parts(
             part, images = _remove_part(session, doomed)
         remove_blobs(database, blobs, images)
         removed, after = removed + part, doomed[-1][0]
-        tell(removed.num_choices)
+        progress(removed.num_choices)
 
 
 def remove_choices(session: Session, choice_ids: Sequence[int]) -> set[str]:

@@ -95,7 +95,7 @@ def _retention(settings: "Settings", days: int | None, keep_newest: int | None) 
 def _pruned(pruner: "Pruner", retention: "Retention", doomed: "Doomed") -> dict[str, int]:
     try:
         with counting("Choices", lambda: doomed.num_choices) as count:
-            removed = pruner.prune(retention, tell=count)
+            removed = pruner.prune(retention, progress=count)
         return {**asdict(removed), "num_orphans": pruner.remove_orphans()}
     except KeyboardInterrupt as error:
         again = "stopped by Ctrl-C; what is removed stays so: run the same command again"

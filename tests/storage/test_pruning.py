@@ -83,18 +83,18 @@ def test_what_stays_is_what_a_naive_reading_keeps(store, pruner, crowd, retentio
         expected[user_id] = [each.liked for each in newest if each.chosen_at >= oldest]
     before = kept(store)
     num_gone = sum(map(len, before.values())) - sum(map(len, expected.values()))
-    told: list[int] = []
+    sums: list[int] = []
 
     doomed = pruner.count(retention)
     assert kept(store) == before
-    removed = pruner.prune(retention, tell=told.append)
+    removed = pruner.prune(retention, progress=sums.append)
 
     assert kept(store) == expected
     assert (removed.num_choices, doomed.num_choices) == (num_gone, num_gone)
     assert doomed.num_users == sum(before[user] != expected[user] for user in before)
     assert removed.num_emptied == sum(not each for each in expected.values())
-    assert (told[-1] if told else 0) == num_gone
-    assert told == sorted(told)
+    assert (sums[-1] if sums else 0) == num_gone
+    assert sums == sorted(sums)
     sound(store, files_of)
     assert pruner.prune(retention).num_choices == 0
     listed = Browser(store.database).users(model_version=VERSION)
