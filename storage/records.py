@@ -180,12 +180,16 @@ class Takedown:
         num_shortened: choices that passed it over, and stand without it.
         num_images: the image, if it was stored, and those that stood in removed choices alone.
         num_bytes: size of these images, encoded.
+        rewritten_exports: folders of exported clusters that named the image and do no more.
+        remnants: what may still name it, a text each.
     """
 
     num_choices: int = 0
     num_shortened: int = 0
     num_images: int = 0
     num_bytes: int = 0
+    rewritten_exports: tuple[str, ...] = ()
+    remnants: tuple[str, ...] = ()
 
     def __add__(self, other: "Takedown") -> "Takedown":
         """What went in two parts."""
@@ -194,6 +198,8 @@ class Takedown:
             self.num_shortened + other.num_shortened,
             self.num_images + other.num_images,
             self.num_bytes + other.num_bytes,
+            self.rewritten_exports + other.rewritten_exports,
+            self.remnants + other.remnants,
         )
 
 

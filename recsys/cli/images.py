@@ -165,10 +165,13 @@ def _opened(server: str | None, by: str = "", *, creates: bool = False) -> Itera
     settings = read_settings(address=server)
     if server is None:
         with Runtime(settings, creates=creates) as runtime:
+            from recsys.erasure.image_eraser import ImageEraser
+
             store = runtime.takedowns
-            block = partial(store.block, by=by or system_user())
+            eraser = ImageEraser(store)
+            block = partial(eraser.block, by=by or system_user())
             listed = partial(_all_blocked, store)
-            yield _Images(store.remove, block, store.unblock, listed)
+            yield _Images(eraser.remove, block, store.unblock, listed)
     else:
         with opened_client(settings) as client:
             images = client.images
@@ -199,6 +202,10 @@ def _tell_removed(
         f" ({counted(removed.num_bytes, 'byte')}) are gone, and it was taken out of"
         f" {counted(removed.num_shortened, 'other choice')}"
     )
+    for folder in removed.rewritten_exports:
+        click.echo(f"rewritten without it: {printable(folder)}")
+    for remnant in removed.remnants:
+        click.echo(f"still names it: {printable(remnant)}", err=True)
 
 
 def _blocked_json(image: "BlockedImage") -> dict[str, str]:

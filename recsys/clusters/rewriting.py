@@ -1,4 +1,4 @@
-"""Removing a user from the files of an export of clusters, however large they are."""
+"""Removing a user or an image from the files of an export of clusters, however large they are."""
 
 import csv
 import json
@@ -12,9 +12,13 @@ from recsys.spreadsheet import plain_text
 from storage.files import replace_file
 
 _ROWS_AT_ONCE = 10_000
-_LIST = "typical_members"  # the one column of lists that holds ids
+_TYPICAL = "typical_members"
+_IMAGES = ("liked_images", "disliked_images")
+_LISTS = (_TYPICAL, *_IMAGES)
 
 Row = dict[str, Any]
+
+_NO_EXPORT = (KeyError, TypeError, ValueError, csv.Error)
 
 
 @runtime_checkable
@@ -53,14 +57,48 @@ def remove_user(folder: Path, user_id: str, *, format: str) -> bool:
         sizes, is_member = _count_members(form, members, user_id)
         if is_member:
             _replace(form, members, _without(form, members, user_id))
-        old = [row for page in form.read(clusters) for row in page]
+        old = _read_clusters(form, clusters)
         new = [_cluster_without(form, row, user_id, sizes) for row in old]
-        is_named = any(user_id in row[_LIST] for row in old)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        is_named = any(user_id in row[_TYPICAL] for row in old)
+    except _NO_EXPORT as error:
         raise ValueError(f"{folder} holds no export of clusters: {error!r}") from error
     if is_member or is_named:
         _replace(form, clusters, iter([new]))
     return is_member or is_named
+
+
+def remove_image(folder: Path, sha256: str, *, format: str) -> bool:
+    """Remove an image from the lists of clusters.*, which is replaced whole.
+
+    Args:
+        folder: of an export.
+        sha256: of the image.
+        format: "parquet" or "csv".
+
+    Returns:
+        Whether it was there.
+
+    Raises:
+        OSError, ValueError, ImportError: as `remove_user`.
+    """
+    form: _Format = _Parquet() if format == "parquet" else _Csv()
+    path = folder / f"clusters.{format}"
+    try:
+        old = _read_clusters(form, path)
+        new = [_without_image(row, sha256) for row in old]
+    except _NO_EXPORT as error:
+        raise ValueError(f"{folder} holds no export of clusters: {error!r}") from error
+    if new != old:
+        _replace(form, path, iter([new]))
+    return new != old
+
+
+def _read_clusters(form: _Format, path: Path) -> list[Row]:
+    return [row for page in form.read(path) for row in page]
+
+
+def _without_image(row: Row, sha256: str) -> Row:
+    return row | {column: [each for each in row[column] if each != sha256] for column in _IMAGES}
 
 
 def _count_members(form: _Format, path: Path, user_id: str) -> tuple[Mapping[Any, int], bool]:
@@ -82,11 +120,11 @@ def _without(form: _Format, path: Path, user_id: str) -> Iterator[list[Row]]:
 
 
 def _cluster_without(form: _Format, row: Row, user_id: str, sizes: Mapping[Any, int]) -> Row:
-    typical = [each for each in row[_LIST] if each != user_id]
+    typical = [each for each in row[_TYPICAL] if each != user_id]
     medoid = row["medoid"]
     if medoid == form.cell(user_id):
         medoid = form.cell(typical[0]) if typical else None
-    left = {"size": sizes.get(row["cluster_id"], 0), "medoid": medoid, _LIST: typical}
+    left = {"size": sizes.get(row["cluster_id"], 0), "medoid": medoid, _TYPICAL: typical}
     return row | left
 
 
@@ -117,12 +155,11 @@ class _Csv:
                 writer.writerows([self._with_text(row) for row in page])
 
     def _with_lists(self, row: Row) -> Row:
-        lists = {_LIST: json.loads(row[_LIST])} if _LIST in row else {}
-        return row | lists
+        return row | {column: json.loads(row[column]) for column in _LISTS if column in row}
 
     def _with_text(self, row: Row) -> Row:
-        texts = {_LIST: json.dumps(row[_LIST], ensure_ascii=False)} if _LIST in row else {}
-        return row | texts
+        lists = [column for column in _LISTS if column in row]
+        return row | {column: json.dumps(row[column], ensure_ascii=False) for column in lists}
 
 
 class _Parquet:

@@ -1,16 +1,19 @@
-"""An erasure's way to exports of clusters: the files that this machine reaches are rewritten."""
+"""The way to exports of clusters: the files that this machine reaches are rewritten."""
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
-from recsys.clusters.rewriting import remove_user
+from recsys.clusters.rewriting import remove_image, remove_user
 from recsys.erasure.before import Before
-from storage.clusters.exports import ClusterExportStore
+from storage.clusters.exports import ClusterExport, ClusterExportStore
 from storage.database import Database
 
+Rewritten = tuple[list[str], list[str]]
+"""Folders that were rewritten; and for each that could not be looked into, a text that names it."""
 
-def rewrite_exports(
-    database: Database, user_id: str, before: Before | None
-) -> tuple[list[str], list[str]]:
+
+def rewrite_exports(database: Database, user_id: str, before: Before | None) -> Rewritten:
     """Remove a user, who is erased by now, from all exports that may hold them.
 
     Args:
@@ -18,20 +21,40 @@ def rewrite_exports(
         user_id: who.
         before: as they were stored; None: unknown, so that all exports are looked into.
 
-    Returns:
-        The folders whose files held the user and were rewritten; and for each folder that could
-        not be looked into or written, a text that names it.
+    Raises:
+        StorageError: if storage does not answer.
+    """
+    exports = ClusterExportStore(database).all()
+    if before is not None:
+        # Whoever is in no cluster now may have been in one then: consent can be withdrawn.
+        exports = [each for each in exports if each.exported_at >= before.created_at]
+    return _rewrite(exports, partial(_remove, remove_user, user_id))
+
+
+def rewrite_exports_without_image(database: Database, sha256: str) -> Rewritten:
+    """Remove an image, which is taken down by now, from all exports that name it.
+
+    Args:
+        database: knows where exports are.
+        sha256: of the image.
 
     Raises:
         StorageError: if storage does not answer.
     """
+    return _rewrite(ClusterExportStore(database).all(), partial(_remove, remove_image, sha256))
+
+
+def _remove(remove: Callable[..., bool], what: str, export: ClusterExport) -> bool:
+    return remove(Path(export.folder), what, format=export.format)
+
+
+def _rewrite(
+    exports: Iterable[ClusterExport], rewrite: Callable[[ClusterExport], bool]
+) -> Rewritten:
     rewritten, unreached = [], []
-    for export in ClusterExportStore(database).all():
-        # Whoever is in no cluster now may have been in one then: consent can be withdrawn.
-        if before is not None and export.exported_at < before.created_at:
-            continue
+    for export in exports:
         try:
-            if remove_user(Path(export.folder), user_id, format=export.format):
+            if rewrite(export):
                 rewritten.append(export.folder)
         except (OSError, ValueError, ImportError) as error:
             unreached.append(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drecsys/v1/image_service.proto\x12\trecsys.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x12RemoveImageRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"<\n\x13RemoveImageResponse\x12%\n\x08takedown\x18\x01 \x01(\x0b\x32\x13.recsys.v1.Takedown\"3\n\x11\x42lockImageRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\";\n\x12\x42lockImageResponse\x12%\n\x08takedown\x18\x01 \x01(\x0b\x32\x13.recsys.v1.Takedown\"]\n\x08Takedown\x12\x13\n\x0bnum_choices\x18\x01 \x01(\x03\x12\x15\n\rnum_shortened\x18\x02 \x01(\x03\x12\x12\n\nnum_images\x18\x03 \x01(\x03\x12\x11\n\tnum_bytes\x18\x04 \x01(\x03\"%\n\x13UnblockImageRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\">\n\x14UnblockImageResponse\x12&\n\x05image\x18\x01 \x01(\x0b\x32\x17.recsys.v1.BlockedImage\"A\n\x18ListBlockedImagesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x19ListBlockedImagesResponse\x12\'\n\x06images\x18\x01 \x03(\x0b\x32\x17.recsys.v1.BlockedImage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x0c\x42lockedImage\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12.\n\nblocked_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nblocked_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t2\xd8\x02\n\x0cImageService\x12L\n\x0bRemoveImage\x12\x1d.recsys.v1.RemoveImageRequest\x1a\x1e.recsys.v1.RemoveImageResponse\x12I\n\nBlockImage\x12\x1c.recsys.v1.BlockImageRequest\x1a\x1d.recsys.v1.BlockImageResponse\x12O\n\x0cUnblockImage\x12\x1e.recsys.v1.UnblockImageRequest\x1a\x1f.recsys.v1.UnblockImageResponse\x12^\n\x11ListBlockedImages\x12#.recsys.v1.ListBlockedImagesRequest\x1a$.recsys.v1.ListBlockedImagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drecsys/v1/image_service.proto\x12\trecsys.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x12RemoveImageRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"<\n\x13RemoveImageResponse\x12%\n\x08takedown\x18\x01 \x01(\x0b\x32\x13.recsys.v1.Takedown\"3\n\x11\x42lockImageRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\";\n\x12\x42lockImageResponse\x12%\n\x08takedown\x18\x01 \x01(\x0b\x32\x13.recsys.v1.Takedown\"\x8a\x01\n\x08Takedown\x12\x13\n\x0bnum_choices\x18\x01 \x01(\x03\x12\x15\n\rnum_shortened\x18\x02 \x01(\x03\x12\x12\n\nnum_images\x18\x03 \x01(\x03\x12\x11\n\tnum_bytes\x18\x04 \x01(\x03\x12\x19\n\x11rewritten_exports\x18\x05 \x03(\t\x12\x10\n\x08remnants\x18\x06 \x03(\t\"%\n\x13UnblockImageRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\">\n\x14UnblockImageResponse\x12&\n\x05image\x18\x01 \x01(\x0b\x32\x17.recsys.v1.BlockedImage\"A\n\x18ListBlockedImagesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x19ListBlockedImagesResponse\x12\'\n\x06images\x18\x01 \x03(\x0b\x32\x17.recsys.v1.BlockedImage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x0c\x42lockedImage\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12.\n\nblocked_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nblocked_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t2\xd8\x02\n\x0cImageService\x12L\n\x0bRemoveImage\x12\x1d.recsys.v1.RemoveImageRequest\x1a\x1e.recsys.v1.RemoveImageResponse\x12I\n\nBlockImage\x12\x1c.recsys.v1.BlockImageRequest\x1a\x1d.recsys.v1.BlockImageResponse\x12O\n\x0cUnblockImage\x12\x1e.recsys.v1.UnblockImageRequest\x1a\x1f.recsys.v1.UnblockImageResponse\x12^\n\x11ListBlockedImages\x12#.recsys.v1.ListBlockedImagesRequest\x1a$.recsys.v1.ListBlockedImagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,18 +40,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOCKIMAGEREQUEST']._serialized_end=228
   _globals['_BLOCKIMAGERESPONSE']._serialized_start=230
   _globals['_BLOCKIMAGERESPONSE']._serialized_end=289
-  _globals['_TAKEDOWN']._serialized_start=291
-  _globals['_TAKEDOWN']._serialized_end=384
-  _globals['_UNBLOCKIMAGEREQUEST']._serialized_start=386
-  _globals['_UNBLOCKIMAGEREQUEST']._serialized_end=423
-  _globals['_UNBLOCKIMAGERESPONSE']._serialized_start=425
-  _globals['_UNBLOCKIMAGERESPONSE']._serialized_end=487
-  _globals['_LISTBLOCKEDIMAGESREQUEST']._serialized_start=489
-  _globals['_LISTBLOCKEDIMAGESREQUEST']._serialized_end=554
-  _globals['_LISTBLOCKEDIMAGESRESPONSE']._serialized_start=556
-  _globals['_LISTBLOCKEDIMAGESRESPONSE']._serialized_end=649
-  _globals['_BLOCKEDIMAGE']._serialized_start=651
-  _globals['_BLOCKEDIMAGE']._serialized_end=765
-  _globals['_IMAGESERVICE']._serialized_start=768
-  _globals['_IMAGESERVICE']._serialized_end=1112
+  _globals['_TAKEDOWN']._serialized_start=292
+  _globals['_TAKEDOWN']._serialized_end=430
+  _globals['_UNBLOCKIMAGEREQUEST']._serialized_start=432
+  _globals['_UNBLOCKIMAGEREQUEST']._serialized_end=469
+  _globals['_UNBLOCKIMAGERESPONSE']._serialized_start=471
+  _globals['_UNBLOCKIMAGERESPONSE']._serialized_end=533
+  _globals['_LISTBLOCKEDIMAGESREQUEST']._serialized_start=535
+  _globals['_LISTBLOCKEDIMAGESREQUEST']._serialized_end=600
+  _globals['_LISTBLOCKEDIMAGESRESPONSE']._serialized_start=602
+  _globals['_LISTBLOCKEDIMAGESRESPONSE']._serialized_end=695
+  _globals['_BLOCKEDIMAGE']._serialized_start=697
+  _globals['_BLOCKEDIMAGE']._serialized_end=811
+  _globals['_IMAGESERVICE']._serialized_start=814
+  _globals['_IMAGESERVICE']._serialized_end=1158
 # @@protoc_insertion_point(module_scope)

@@ -36,16 +36,20 @@ class BlockImageResponse(_message.Message):
     def __init__(self, takedown: _Optional[_Union[Takedown, _Mapping]] = ...) -> None: ...
 
 class Takedown(_message.Message):
-    __slots__ = ("num_choices", "num_shortened", "num_images", "num_bytes")
+    __slots__ = ("num_choices", "num_shortened", "num_images", "num_bytes", "rewritten_exports", "remnants")
     NUM_CHOICES_FIELD_NUMBER: _ClassVar[int]
     NUM_SHORTENED_FIELD_NUMBER: _ClassVar[int]
     NUM_IMAGES_FIELD_NUMBER: _ClassVar[int]
     NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_EXPORTS_FIELD_NUMBER: _ClassVar[int]
+    REMNANTS_FIELD_NUMBER: _ClassVar[int]
     num_choices: int
     num_shortened: int
     num_images: int
     num_bytes: int
-    def __init__(self, num_choices: _Optional[int] = ..., num_shortened: _Optional[int] = ..., num_images: _Optional[int] = ..., num_bytes: _Optional[int] = ...) -> None: ...
+    rewritten_exports: _containers.RepeatedScalarFieldContainer[str]
+    remnants: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, num_choices: _Optional[int] = ..., num_shortened: _Optional[int] = ..., num_images: _Optional[int] = ..., num_bytes: _Optional[int] = ..., rewritten_exports: _Optional[_Iterable[str]] = ..., remnants: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class UnblockImageRequest(_message.Message):
     __slots__ = ("sha256",)

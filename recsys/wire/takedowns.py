@@ -19,6 +19,8 @@ def takedown_from_wire(message: pb2.Takedown) -> Takedown:
         num_shortened=message.num_shortened,
         num_images=message.num_images,
         num_bytes=message.num_bytes,
+        rewritten_exports=tuple(message.rewritten_exports),
+        remnants=tuple(message.remnants),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Executor
 
+from recsys.erasure.image_eraser import ImageEraser
 from recsys.fields import require_sha256, require_text
 from recsys.reasons import Reason
 from recsys.runtime import Runtime
@@ -32,6 +33,7 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
         self, runtime: Runtime, threads: Executor, *, on_removed: Callable[[], None]
     ) -> None:
         self._takedowns = runtime.takedowns
+        self._eraser = ImageEraser(runtime.takedowns)
         self._threads = threads
         self._on_removed = on_removed
 
@@ -72,13 +74,13 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
     def _remove(self, sha256: str) -> Takedown:
         # In the thread and whatever happens: the caller may be gone when storage is done.
         try:
-            return self._takedowns.remove(sha256)
+            return self._eraser.remove(sha256)
         finally:
             self._on_removed()
 
     def _block(self, sha256: str, reason: str) -> Takedown:
         try:
-            return self._takedowns.block(sha256, by=BY, reason=reason)
+            return self._eraser.block(sha256, by=BY, reason=reason)
         finally:
             self._on_removed()
 

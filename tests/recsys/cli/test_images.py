@@ -33,6 +33,8 @@ def test_remove_tells_what_went(run, store, sha: str, named: str) -> None:
         "num_choices": 1,
         "num_shortened": 1,
         "num_images": 1,
+        "rewritten_exports": [],
+        "remnants": [],
     }
     assert [store.user(user).num_choices for user in ("ann", "bob")] == [0, 1]
     again = run("images", "remove", sha, "--yes")

@@ -10,7 +10,7 @@ import pytest
 
 from storage.blobs import BlobStore
 from storage.clusters.building import ClusterBuilder
-from storage.clusters.records import ClusterDraft, ClusterWord
+from storage.clusters.records import ClusterDraft, ClusterImage, ClusterWord
 from storage.clusters.runs import ClusterStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
@@ -38,7 +38,12 @@ def clusters(tmp_path: Path, names: list[str]) -> Iterator[ClusterStore]:
     builder.add_members(run_id, names, [0, 0, 0, 1, 1], [0.5, 0.75, 1.0, 1.0, 0.25])
     words = [ClusterWord("fox", 0.5, 0.1, 3.0)]
     vector = np.array([1, 0], dtype=np.float32)
-    drafts = [ClusterDraft(0, 0.75, vector, words=words), ClusterDraft(1, 0.625, vector)]
+    liked = [ClusterImage(facts.sha256, 3, 0, 0.6, 2.0, 5, 0.01)]
+    disliked = [ClusterImage(facts.sha256, 0, 2, 0.6, -2.0, 5, 0.01)]
+    drafts = [
+        ClusterDraft(0, 0.75, vector, liked_images=liked, words=words),
+        ClusterDraft(1, 0.625, vector, disliked_images=disliked),
+    ]
     builder.finish(run_id, drafts)
     yield ClusterStore(database)
     database.dispose()

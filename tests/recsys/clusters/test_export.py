@@ -39,7 +39,8 @@ def test_parquet_holds_what_is_stored(clusters: ClusterStore, tmp_path: Path) ->
     assert (first["name"], second["name"]) == ("=foxes", None)
     assert (first["size"], first["medoid"], first["words"]) == (3, 'c"d', ["fox"])
     assert first["typical_members"] == ['c"d', "bob, the second", "ann"]
-    assert (first["distance"], first["num_joined"], first["liked_images"]) == (None, None, [])
+    assert (first["distance"], first["num_joined"], first["disliked_images"]) == (None, None, [])
+    assert first["liked_images"] == second["disliked_images"] != []
     assert second["cohesion"] == 0.625
 
 

@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from recsys.clusters import rewriting
 from recsys.clusters.export import FORMATS, export_run
-from recsys.clusters.rewriting import remove_user
+from recsys.clusters.rewriting import remove_image, remove_user
 from storage.clusters.runs import ClusterStore
 
 
@@ -37,8 +37,8 @@ def rows(folder: Path, name: str, form: str) -> list[dict]:
     with path.open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
     for row in found:
-        if "typical_members" in row:
-            row["typical_members"] = json.loads(row["typical_members"])
+        for column in {"typical_members", "liked_images", "disliked_images"} & row.keys():
+            row[column] = json.loads(row[column])
     return found
 
 
@@ -102,9 +102,24 @@ def test_what_was_stopped_between_the_files_is_gone_on_with(
     assert {int(row["size"]) for row in rows(folder, "clusters", form)} == {2}
 
 
+def test_an_image_goes_from_the_facts_and_all_else_stays(folder: Path, form: str) -> None:
+    members, clusters = (rows(folder, name, form) for name in ("members", "clusters"))
+    (image,) = clusters[0]["liked_images"]
+    assert clusters[1]["disliked_images"] == [image]
+    assert not remove_image(folder, "0" * 64, format=form)
+    assert rows(folder, "clusters", form) == clusters
+
+    assert remove_image(folder, image, format=form)
+    assert rows(folder, "members", form) == members
+    none: dict[str, list[str]] = {"liked_images": [], "disliked_images": []}
+    assert rows(folder, "clusters", form) == [row | none for row in clusters]
+    assert not any(image.encode() in path.read_bytes() for path in folder.iterdir())
+
+
 def test_what_is_no_export_is_left_alone(folder: Path, form: str, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        remove_user(tmp_path / "moved", "ann", format=form)
+    for remove in (remove_user, remove_image):
+        with pytest.raises(FileNotFoundError):
+            remove(tmp_path / "moved", "ann", format=form)
     path = folder / f"members.{form}"
     path.write_bytes(b"notes,of,somebody\nann,1,2\n")
     with pytest.raises(ValueError, match="holds no export of clusters"):
