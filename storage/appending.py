@@ -61,7 +61,9 @@ def append_all(
     # choice, and no erasure would remove it.
     _add_images(session, blobs, items, list(pending.values()), now)
     if shareable:
-        mark_shareable(session, _named(choices))
+        # Of a repeat what was stored: whoever repeats a request may name any image now.
+        repeated = [stored.choice for stored in first.values()]
+        mark_shareable(session, _named([*pending.values(), *repeated]))
     stored = dict(
         zip(pending, _insert(session, list(pending.values()), revisions, now), strict=True)
     )

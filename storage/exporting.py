@@ -60,7 +60,8 @@ clusters.jsonl
     the cosine to its centre.
 
 Not here is what was learned from many users together (checkpoints, classes of taste, figures of
-clusters), which names nobody.
+clusters). It names nobody; trained_on.json of a checkpoint has a digest of the user's id under a
+secret key. Copies of the vectors stand in snapshots of the index of similar users.
 """
 
 _ROWS_AT_ONCE = 500

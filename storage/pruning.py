@@ -88,8 +88,11 @@ class Pruner:
         query = select(func.count(), func.count(placed.c.user_id.distinct())).where(or_(*bounds))
         with self.database.session() as session:
             num_choices, num_users = session.execute(query).one()
-        num_orphans = sum(len(names) for names in self._orphans())
-        return Doomed(num_choices, num_users, num_orphans)
+        return Doomed(num_choices, num_users, self.count_orphans())
+
+    def count_orphans(self) -> int:
+        """Count the files that `remove_orphans` would remove; changes nothing."""
+        return sum(len(names) for names in self._orphans())
 
     def prune(
         self, retention: Retention, *, progress: Callable[[int], None] = lambda num_choices: None

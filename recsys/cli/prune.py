@@ -49,11 +49,17 @@ class Days(click.ParamType[int]):
     type=click.IntRange(1),
     help="Choices to keep of each user; the setting retention_choices by default.",
 )
+@click.option("--orphans", "is_orphans", is_flag=True, help="Remove orphaned files, no choices.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only count what would be removed.")
 @click.option("--yes", "is_sure", is_flag=True, help="Remove without asking for confirmation.")
 @JSON
 def command(
-    days: int | None, keep_newest: int | None, is_dry: bool, is_sure: bool, is_json: bool
+    days: int | None,
+    keep_newest: int | None,
+    is_orphans: bool,
+    is_dry: bool,
+    is_sure: bool,
+    is_json: bool,
 ) -> None:
     """Remove choices that are too old or too many.
 
@@ -65,6 +71,11 @@ def command(
     running server; to resume an interrupted run, run the same command again.
     """
     settings = read_settings()
+    if is_orphans:
+        if days is not None or keep_newest is not None:
+            raise click.UsageError("--orphans goes without --older-than and --keep-newest")
+        _remove_orphans(settings, is_dry=is_dry, is_sure=is_sure, is_json=is_json)
+        return
     retention = _retention(settings, days, keep_newest)
     with Runtime(settings) as runtime:
         from storage.pruning import Pruner
@@ -77,6 +88,19 @@ def command(
         if not is_sure:
             _ask(doomed)
         _show(_pruned(pruner, retention, doomed), is_json=is_json)
+
+
+def _remove_orphans(settings: "Settings", *, is_dry: bool, is_sure: bool, is_json: bool) -> None:
+    with Runtime(settings) as runtime:
+        from storage.pruning import Doomed, Pruner
+
+        pruner = Pruner(runtime.store.database, runtime.store.blobs)
+        num_orphans = pruner.count_orphans()
+        if not is_dry:
+            if not is_sure:
+                _ask(Doomed(0, 0, num_orphans))
+            num_orphans = pruner.remove_orphans()
+        _show({"num_orphans": num_orphans}, is_json=is_json)
 
 
 def _retention(settings: "Settings", days: int | None, keep_newest: int | None) -> "Retention":
@@ -112,7 +136,7 @@ def _ask(doomed: "Doomed") -> None:
 
 _WORDS = {
     "num_choices": "choices",
-    "num_users": "users whose they are",
+    "num_users": "users affected",
     "num_emptied": "users without a choice now",
     "num_images": "images",
     "num_bytes": "bytes of these images",

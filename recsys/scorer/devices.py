@@ -26,8 +26,8 @@ def require_device(device: str) -> None:
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if number >= num_gpus:
         raise PreconditionFailed(
-            f"device {device} needs GPU number {number}, and torch {torch.__version__} finds"
-            f" {num_gpus} GPUs here: pass --device cpu, or look at the driver with nvidia-smi"
+            f"device {device} needs {number + 1} or more GPUs, torch {torch.__version__} finds"
+            f" {num_gpus or 'none'} here: pass --device cpu, or look at the driver with nvidia-smi"
         )
 
 

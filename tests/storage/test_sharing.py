@@ -42,6 +42,16 @@ def test_a_repeat_marks_what_it_shows(store, choose, digest, marked) -> None:
     assert marked() == {digest("a"), digest("b")}
 
 
+def test_a_repeat_marks_nothing_that_its_choice_does_not_show(
+    store, choose, digest, marked
+) -> None:
+    store.append(*choose(request_id="r"))
+    store.append(*choose("bob", liked="c", passed_over=()))
+    other, images = choose(liked="c", passed_over=(), request_id="r")
+    assert store.append(other, images, shareable=True).repeated
+    assert marked() == {digest("a"), digest("b")}
+
+
 def test_marks_are_set_and_taken(store, sharing, choose, digest, marked) -> None:
     store.append_many([choose(), choose("bob", liked="c")])
     a, b, c = map(digest, "abc")

@@ -1,6 +1,6 @@
 """What people and images are owed: tombstones, takedowns, rights, names; and old code goes on.
 
-All of it is added, so code that expects 0005 still reads and writes this schema.
+All of it is added. Code that expects 0005 heeds no tombstone and no block, so it is not served.
 
 Revision: 0006
 Revises: 0005
@@ -40,7 +40,7 @@ def upgrade() -> None:
         sa.Column("oldest_revision", sa.String(32), nullable=False),
         sa.PrimaryKeyConstraint("row_id", name="pk_schema_compatibility"),
     )
-    op.bulk_insert(compatibility, [{"row_id": 1, "oldest_revision": "0005"}])
+    op.bulk_insert(compatibility, [{"row_id": 1, "oldest_revision": "0006"}])
 
 
 def _add_columns() -> None:

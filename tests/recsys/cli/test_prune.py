@@ -1,6 +1,7 @@
 """`recsys prune`."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,23 @@ def test_the_settings_say_what_is_kept(run, store, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RECSYS_RETENTION_DAYS", "30")
     assert run("prune", "--yes").exit_code == 0
     assert store.user("ann").num_choices == 2
+
+
+def test_orphans_alone(home: Path, run, store) -> None:
+    blob = next(path for path in home.rglob("*") if path.is_file() and len(path.name) == 64)
+    orphan = blob.parents[1] / "00" / ("0" * 64)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"left by a process that was killed")
+    os.utime(orphan, (0, 0))
+    counted = run("prune", "--orphans", "--dry-run", "--json")
+    assert json.loads(counted.stdout) == {"num_orphans": 1}
+    assert orphan.exists()
+    assert run("prune", "--orphans", input="n\n").exit_code == 1
+    assert json.loads(run("prune", "--orphans", "--yes", "--json").stdout) == {"num_orphans": 1}
+    assert not orphan.exists()
+    assert blob.exists()
+    assert store.user("ann").num_choices == 3
+    assert run("prune", "--orphans", "--keep-newest", "1").exit_code == 2
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])

@@ -32,7 +32,7 @@ def test_a_build_without_cuda_is_named_with_the_remedy_instead_of_the_base_model
 
 def test_a_build_with_cuda_and_no_gpu_is_another_matter(cuda) -> None:
     cuda(is_built=True)
-    with pytest.raises(PreconditionFailed, match=r"finds 0 GPUs here: pass --device cpu, or look"):
+    with pytest.raises(PreconditionFailed, match=r"finds none here: pass --device cpu, or look"):
         load_scorer("tiny", device="cuda")
 
 
@@ -40,7 +40,7 @@ def test_only_gpus_that_are_there_can_be_chosen_by_number(cuda) -> None:
     cuda(is_built=True, num_gpus=2)
     for device in ("cpu", "cuda", "cuda:0", "cuda:1"):
         require_device(device)
-    with pytest.raises(PreconditionFailed, match=r"cuda:2 needs GPU number 2, .* finds 2 GPUs"):
+    with pytest.raises(PreconditionFailed, match=r"cuda:2 needs 3 or more GPUs, .* finds 2 here"):
         require_device("cuda:2")
 
 
