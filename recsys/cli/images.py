@@ -29,7 +29,7 @@ _AT_ONCE = 1000
 
 @click.group("images")
 def command() -> None:
-    """Take images down, keep them out, and mark those that others may see.
+    """Take images down, keep them out, and say which others may see.
 
     An IMAGE is a file, or the SHA-256 of its bytes.
     """

@@ -69,7 +69,7 @@ def test_a_taken_port_is_told_before_anything_starts(started):
 def test_without_streamlit_it_tells_what_to_install(started, monkeypatch):
     monkeypatch.setattr(analyst, "find_spec", lambda name: None)
 
-    with pytest.raises(analyst.Unavailable, match=r"recsys\[analyst\]"):
+    with pytest.raises(analyst.Unavailable, match=r"recsys-images\[analyst\]"):
         analyst.serve_page("127.0.0.1:8501", {})
 
     assert started == []

@@ -31,7 +31,7 @@ def test_no_more_is_read_than_is_needed_to_refuse(home: Path) -> None:
 
 @pytest.mark.parametrize("name", ["none.png", ".", SHA[:-1], SHA.upper(), "a\0b"])
 def test_what_is_not_there_is_told(home: Path, name: str) -> None:
-    with pytest.raises(NotFound, match="must be an image file"):
+    with pytest.raises(NotFound, match="give an image file"):
         read_images((name,), max_bytes=10)
 
 

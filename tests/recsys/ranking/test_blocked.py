@@ -12,6 +12,7 @@ from recsys.ranking.candidates import Candidate, CandidateStatus
 from recsys.ranking.loader import ImageLoader
 from recsys.ranking.ranker import Ranker
 from storage.blobs import BlobStore
+from storage.consents import ConsentStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.records import Choice, ImageFacts
@@ -74,7 +75,7 @@ async def test_a_history_that_lost_an_older_image_has_another_place_in_the_cache
     store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
     images = ImageLoader(store, ImageLimits())
     engine.load = images.references
-    ranker = Ranker(engine, store, images)
+    ranker = Ranker(engine, store, images, personalizes=ConsentStore(database).personalizes)
     for shade in (10, 30):
         given = {}
         for data in (sent("x", shade).image, sent("x", shade + 1).image):
