@@ -26,7 +26,7 @@ COMMANDS = {
     ),
     "images": (
         "recsys.cli.images",
-        "Take images down, keep them out, and mark those that others may see.",
+        "Take images down, keep them out, and say which others may see.",
     ),
     "import": ("recsys.cli.imports", "Import choices from files into storage."),
     "prune": ("recsys.cli.prune", "Remove choices that are too old or too many."),
