@@ -1,8 +1,8 @@
-"""The data sets that choices were imported from: how much is of one, and its removal."""
+"""The data sets that choices were imported from: what is of one, and its removal."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select, update
 
 from storage.blobs import BlobStore
 from storage.database import Database
@@ -10,18 +10,25 @@ from storage.removing import Removed, remove_in_parts
 from storage.statements import parts
 from storage.tables import ChoiceRow, UserRow
 
-
-def num_choices_of(database: Database, dataset: str) -> int:
-    """Count the choices that imports of a data set have stored."""
-    query = select(func.count()).where(ChoiceRow.dataset == dataset)
-    with database.session() as session:
-        return session.scalar(query) or 0
+_IDS_AT_ONCE = 2000
 
 
-def last_choice_id(database: Database) -> int:
-    """Return the id of the newest choice; 0 if there is none. Later ones have higher ids."""
-    with database.session() as session:
-        return session.scalar(select(func.max(ChoiceRow.choice_id))) or 0
+def choice_ids_of(database: Database, dataset: str) -> Iterator[list[int]]:
+    """Yield the ids of the choices that imports of a data set have stored, in ascending parts."""
+    after = 0
+    while True:
+        query = (
+            select(ChoiceRow.choice_id)
+            .where(ChoiceRow.choice_id > after, ChoiceRow.dataset == dataset)
+            .order_by(ChoiceRow.choice_id)
+            .limit(_IDS_AT_ONCE)
+        )
+        with database.session() as session:
+            choice_ids = list(session.scalars(query))
+        if not choice_ids:
+            return
+        yield choice_ids
+        after = choice_ids[-1]
 
 
 def users_from_elsewhere(
@@ -40,14 +47,28 @@ def users_from_elsewhere(
     return frozenset(found)
 
 
-def remove_dataset(database: Database, blobs: BlobStore, dataset: str) -> Removed:
-    """Remove all choices that imports of a data set have stored, in bounded transactions."""
+def set_aside(database: Database, choice_ids: Collection[int]) -> None:
+    """Take the request ids of imported choices, so that corrected ones can be stored by them."""
+    with database.writing() as session:
+        for part in parts(sorted(choice_ids)):
+            chosen = ChoiceRow.choice_id.in_(part)
+            session.execute(update(ChoiceRow).where(chosen).values(request_id=None))
+
+
+def remove_from(
+    database: Database, blobs: BlobStore, dataset: str, choice_ids: Collection[int]
+) -> Removed:
+    """Remove those of a few hundred choices that are of a data set."""
     return remove_in_parts(
         database,
         blobs,
         lambda after: (
             select(ChoiceRow.choice_id, ChoiceRow.user_id)
-            .where(ChoiceRow.choice_id > after, ChoiceRow.dataset == dataset)
+            .where(
+                ChoiceRow.choice_id > after,
+                ChoiceRow.choice_id.in_(choice_ids),
+                ChoiceRow.dataset == dataset,
+            )
             .order_by(ChoiceRow.choice_id)
         ),
     )

@@ -36,7 +36,7 @@ REPLACE = click.option(
     "--replace",
     "replaces",
     is_flag=True,
-    help="First remove the choices that earlier imports of this data set have stored.",
+    help="When all is stored, remove what only earlier imports of this data set have stored.",
 )
 
 
@@ -226,7 +226,13 @@ def _warn(report: "ImportReport", origin: "Origin") -> None:
             " elsewhere: if they are other people, their ids need a --user-prefix",
             err=True,
         )
-    if report.num_left:
+    if report.num_left and origin.replaces:
+        click.echo(
+            f"warning: no row could be used, so {counted(report.num_left, 'choice')} that earlier"
+            f" imports of {printable(origin.dataset)!r} have stored are kept",
+            err=True,
+        )
+    elif report.num_left:
         click.echo(
             f"warning: {counted(report.num_left, 'choice')} that earlier imports of"
             f" {printable(origin.dataset)!r} have stored are not among these and stand beside them:"

@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from storage.errors import StorageFull
+from storage.importers._temporary import temporary_database
 from storage.importers.report import Refusal
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,8 +22,6 @@ CREATE TABLE ratings (
     user_id TEXT, image_id TEXT, total REAL NOT NULL, num_rows INTEGER NOT NULL,
     rated_us INTEGER NOT NULL, PRIMARY KEY (user_id, image_id)
 ) WITHOUT ROWID;
-PRAGMA cache_size = -16384;
-PRAGMA journal_mode = OFF;
 """
 
 
@@ -132,14 +130,5 @@ def rating_table() -> Iterator[RatingTable]:
     Raises:
         StorageFull: if the folder for temporary files has no room left.
     """
-    try:
-        # An empty name: a private file, in memory while small, gone when closed.
-        with closing(sqlite3.connect("", isolation_level=None)) as connection:
-            connection.execute("BEGIN")
-            yield RatingTable(connection)
-    except sqlite3.OperationalError as error:
-        if "full" not in str(error):
-            raise
-        raise StorageFull(
-            "the folder for temporary files has no room left: free some, or name another by TMPDIR"
-        ) from error
+    with temporary_database() as connection:
+        yield RatingTable(connection)

@@ -3,27 +3,22 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from storage.datasets import (
-    last_choice_id,
-    num_choices_of,
-    remove_dataset,
-    users_from_elsewhere,
-)
 from storage.errors import ImageBlocked, InvalidRecord, InvalidSource, UserErased
 from storage.histories import HistoryStore
 from storage.importers._drafts import Draft, DraftImage, content_id
+from storage.importers._earlier import EarlierChoices, earlier_choices
 from storage.importers._image_folder import IMAGE_BLOCKED, check_image, read_image_file
 from storage.importers.origin import Origin
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped
-from storage.records import Appended, Choice, InspectImage, NewImages, StoredChoice
+from storage.records import Appended, Choice, InspectImage, NewImages
 from storage.rules import check_choice, check_user_id
 
 USER_ERASED = "the user was erased"
 
 MAX_ROWS = 200
 MAX_BYTES = 32 * 2**20
-MAX_KNOWN = 500
-"""Users whose earlier choices are not looked for again: some 100 bytes each."""
+
+_Item = tuple[Draft, Choice, NewImages]
 
 
 class ChoiceWriter:
@@ -54,12 +49,12 @@ class ChoiceWriter:
         self._store = store
         self._origin = origin
         self._shareable = shareable
-        self._earlier = _Earlier(store, origin.dataset)
+        self._earlier: EarlierChoices  # while rows are written
         self._kind = kind
         self._inspect = inspect
         self._progress = progress
         self._report = ImportReport()
-        self._items: list[tuple[Draft, Choice, NewImages]] = []
+        self._items: list[_Item] = []
         self._images: NewImages = {}
         self._num_rows = 0
         self._num_bytes = 0
@@ -67,7 +62,9 @@ class ChoiceWriter:
     def write(self, rows: Iterable[Draft | Skipped]) -> ImportReport:
         """Store all drafts and count all that is left out.
 
-        What earlier imports of the data set have stored is removed first, if `origin` says so.
+        If `origin` replaces, what earlier imports of the data set have stored and these rows do
+        not hold is removed in the end, when all rows are stored; but not if there are rows and
+        none can be used.
 
         Rows of users who were erased, or that show a blocked image, are left out too.
 
@@ -76,20 +73,20 @@ class ChoiceWriter:
             IdentityKeyMissing: if nobody can tell who was erased, because a key is not given.
             StorageFull: if there is no room left; all transactions before stand.
         """
-        if self._origin.replaces:
-            database, blobs = self._store.database, self._store.blobs
-            removed = remove_dataset(database, blobs, self._origin.dataset)
-            self._report.num_removed = removed.num_choices
-        self._earlier.begin()
-        try:
-            for row in rows:
-                self._take(row)
-        except InvalidSource:
+        report = self._report
+        with earlier_choices(self._store, self._origin.dataset) as self._earlier:
+            try:
+                for row in rows:
+                    self._take(row)
+            except InvalidSource:
+                self._commit()
+                raise
             self._commit()
-            raise
-        self._commit()
-        self._report.num_left = self._earlier.num_left
-        return self._report
+            is_usable = report.num_stored or report.num_repeated or not report.num_read
+            if self._origin.replaces and is_usable:
+                report.num_removed = self._earlier.remove_unmet()
+            report.num_left = self._earlier.num_unmet()
+        return report
 
     def _take(self, row: Draft | Skipped) -> None:
         if isinstance(row, Draft):
@@ -156,8 +153,13 @@ class ChoiceWriter:
 
     def _commit(self) -> None:
         strangers = self._earlier.find_strangers({choice.user_id for _, choice, _ in self._items})
-        answers = self._append()
-        self._report.num_merged += self._earlier.count(answers, strangers)
+        answered = self._append(self._items)
+        if self._origin.replaces:
+            answered = self._correct(answered)
+        answers = [answer for _, answer in answered]
+        self._earlier.meet(answers)
+        given = {each.stored.choice.user_id for each in answers if not each.repeated}
+        self._report.num_merged += len(given & strangers)
         for answer in answers:
             choice = answer.stored.choice
             self._report.num_repeated += answer.repeated
@@ -167,69 +169,52 @@ class ChoiceWriter:
         self._items, self._images, self._num_rows, self._num_bytes = [], {}, 0, 0
         self._progress(self._report.num_read)
 
-    def _append(self) -> list[Appended]:
-        """Store what is gathered, but for rows that must not be stored, which are counted."""
-        while self._items:
+    def _append(self, items: Sequence[_Item]) -> list[tuple[_Item, Appended]]:
+        """Store choices, but for rows that must not be stored, which are counted."""
+        while items:
             try:
-                items = [(each, images) for _, each, images in self._items]
-                return self._store.append_many(items, shareable=self._shareable)
+                answers = self._store.append_many(
+                    [(choice, images) for _, choice, images in items], shareable=self._shareable
+                )
+                return list(zip(items, answers, strict=True))
             except UserErased as error:
-                self._leave_out(USER_ERASED, partial(_is_by_any, set(error.user_ids)))
+                is_by_any = partial(_is_by_any, set(error.user_ids))
+                items = self._leave_out(items, USER_ERASED, is_by_any)
             except ImageBlocked as error:
-                self._leave_out(IMAGE_BLOCKED, partial(_shows_any, set(error.sha256s)))
+                shows_any = partial(_shows_any, set(error.sha256s))
+                items = self._leave_out(items, IMAGE_BLOCKED, shows_any)
         return []
 
-    def _leave_out(self, reason: str, is_left_out: Callable[[Choice], bool]) -> None:
-        for draft, choice, _ in self._items:
+    def _correct(self, answered: Sequence[tuple[_Item, Appended]]) -> list[tuple[_Item, Appended]]:
+        """Store anew what stands otherwise under the same request id since an earlier import.
+
+        The old choice stays, without its request id, until what was not met is removed.
+        """
+        outdated: set[int] = set()
+        met: set[int] = set()
+        again: list[_Item] = []
+        right: list[tuple[_Item, Appended]] = []
+        for item, answer in answered:
+            choice_id = answer.stored.choice_id
+            is_first = answer.repeated and choice_id not in met
+            if is_first and answer.stored.choice != item[1] and self._earlier.is_unmet(choice_id):
+                outdated.add(choice_id)
+            if choice_id in outdated:
+                again.append(item)
+            else:
+                met.add(choice_id)
+                right.append((item, answer))
+        if outdated:
+            self._earlier.set_aside(outdated)
+        return right + self._append(again)
+
+    def _leave_out(
+        self, items: Sequence[_Item], reason: str, is_left_out: Callable[[Choice], bool]
+    ) -> list[_Item]:
+        for draft, choice, _ in items:
             if is_left_out(choice):
                 self._report.skip(Skipped(draft.where, reason, num_rows=draft.num_rows))
-        self._items = [each for each in self._items if not is_left_out(each[1])]
-
-
-class _Earlier:
-    """What was stored before an import began; memory does not grow with the import.
-
-    Args:
-        store: where choices go.
-        dataset: that is imported.
-
-    Attributes:
-        num_left: choices of the data set that were stored before, and were not repeated since.
-    """
-
-    def __init__(self, store: HistoryStore, dataset: str) -> None:
-        self._database = store.database
-        self._dataset = dataset
-        self._last_id = 0
-        self._known: set[str] = set()
-        self.num_left = 0
-
-    def begin(self) -> None:
-        """Look at what is stored now."""
-        self._last_id = last_choice_id(self._database)
-        self.num_left = num_choices_of(self._database, self._dataset)
-
-    def find_strangers(self, user_ids: set[str]) -> frozenset[str]:
-        """Those of these users who have choices, but none of the data set."""
-        if len(self._known) > MAX_KNOWN:
-            self._known.clear()
-        new = user_ids - self._known
-        self._known |= new
-        return users_from_elsewhere(self._database, self._dataset, new)
-
-    def count(self, answers: Sequence[Appended], strangers: frozenset[str]) -> int:
-        """Take note of what was repeated; return how many strangers were given choices."""
-        earlier = {
-            answer.stored.choice_id
-            for answer in answers
-            if answer.repeated and self._is_earlier(answer.stored)
-        }
-        self.num_left = max(0, self.num_left - len(earlier))
-        given = {each.stored.choice.user_id for each in answers if not each.repeated}
-        return len(given & strangers)
-
-    def _is_earlier(self, stored: StoredChoice) -> bool:
-        return stored.choice_id <= self._last_id and stored.choice.dataset == self._dataset
+        return [each for each in items if not is_left_out(each[1])]
 
 
 def _is_by_any(user_ids: set[str], choice: Choice) -> bool:

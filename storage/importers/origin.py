@@ -15,7 +15,8 @@ class Origin:
     Attributes:
         dataset: its name, 1 to 256 characters; stored with each choice.
         user_prefix: put before each user id, so that equal ids of two data sets stay two people.
-        replaces: first remove what earlier imports of this data set have stored.
+        replaces: when all is stored, remove what earlier imports of this data set have stored
+            and this one has not.
 
     Raises:
         InvalidRecord: if the name or the prefix breaks its rule.

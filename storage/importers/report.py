@@ -55,7 +55,8 @@ class ImportReport:
         num_skipped: rows left out.
         num_unpaired: of the choices stored, those with a like alone or a dislike alone: they are
             kept, and form no pair.
-        num_removed: choices of earlier imports of this data set that were removed first.
+        num_removed: choices of earlier imports of this data set that are not among those read now,
+            removed when all was stored.
         num_left: choices of earlier imports of this data set that are not among those read now;
             they stand beside them.
         num_merged: users who had choices from elsewhere before this data set gave them some.

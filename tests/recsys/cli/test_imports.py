@@ -254,6 +254,20 @@ def test_people_of_another_source_and_other_choices_are_warned_of(run, write_pai
     apart = run("import", "pairs", str(folder), "--dataset", "third", "--user-prefix", "3-")
     assert "warning" not in apart.stderr
     assert store.user_ids() == ["3-user0", "3-user1", "user0", "user1"]
+    capped = [lines[0], lines[2].replace("a hat", "a cap")]
+    (folder / "pairs.csv").write_text("\n".join(capped) + "\n", "utf-8")
     replaced = run("import", "pairs", str(folder), "--dataset", "second", "--replace", "--json")
-    assert json.loads(replaced.stdout)["num_removed"] == 4
+    counts = json.loads(replaced.stdout)
+    assert (counts["num_repeated"], counts["num_removed"], counts["num_left"]) == (1, 3, 0)
     assert run("import", "pairs", str(folder), "--dataset", "").exit_code == 2
+
+
+def test_replacing_with_rows_that_cannot_be_used_keeps_and_tells(run, write_pairs, store) -> None:
+    folder = write_pairs(4)
+    assert run("import", "pairs", str(folder), "--dataset", "first").exit_code == 0
+    lines = (folder / "pairs.csv").read_text("utf-8").splitlines()
+    unusable = [line.replace(".png", ".gif").replace(".jpg", ".gif") for line in lines]
+    (folder / "pairs.csv").write_text("\n".join(unusable) + "\n", "utf-8")
+    kept = run("import", "pairs", str(folder), "--dataset", "first", "--replace")
+    assert kept.exit_code == 0
+    assert "no row could be used, so 4 choices that earlier imports of 'first'" in kept.stderr

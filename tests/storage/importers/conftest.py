@@ -1,5 +1,6 @@
 """Small files to import, and what storage holds afterwards."""
 
+import csv
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from storage.histories import HistoryStore
 from storage.records import ImageFacts
 
 Snapshot = dict[str, list[tuple]]
+_PAIR_COLUMNS = ["user_id", "liked_image", "disliked_image", "prompt", "created_at"]
 
 
 @pytest.fixture
@@ -126,3 +128,35 @@ def store(tmp_path: Path) -> Iterator[HistoryStore]:
     upgrade(database)
     yield HistoryStore(database, BlobStore(f"file://{tmp_path}/main/blobs"))
     database.dispose()
+
+
+@pytest.fixture
+def make(tmp_path: Path, picture: Callable[[str], bytes]) -> Callable[..., Path]:
+    """Write a folder of pairs: user, liked, disliked."""
+
+    def make(name: str, *rows: tuple[str, str, str]) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for image in {each for _, *images in rows for each in images}:
+            (folder / f"{image}.png").write_bytes(picture(image))
+        with (folder / "pairs.csv").open("w", newline="") as file:
+            lines = [(user, f"{a}.png", f"{b}.png", "p", "") for user, a, b in rows]
+            csv.writer(file).writerows([_PAIR_COLUMNS, *lines])
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def rated(tmp_path: Path, picture: Callable[[str], bytes]) -> Path:
+    """A folder of ratings of one user, 5 to 1."""
+    folder = tmp_path / "rated"
+    (folder / "images").mkdir(parents=True)
+    for name in "abcde":
+        (folder / "images" / f"{name}.jpg").write_bytes(picture(name))
+    with (folder / "items.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("image_id", "prompt"), *((name, "p") for name in "abcde")])
+    with (folder / "ratings.csv").open("w", newline="") as file:
+        rows = [("7", name, 5 - nth) for nth, name in enumerate("abcde")]
+        csv.writer(file).writerows([("user_id", "image_id", "rating_1to5"), *rows])
+    return folder
