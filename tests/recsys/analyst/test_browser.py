@@ -228,9 +228,9 @@ def test_a_user_of_the_map_is_shown_beside_it_by_id_too(visit):
     ],
 )
 def test_each_view_fits_a_phone(visit, window, query):
+    window.set_viewport_size({"width": 390, "height": 844})  # before: a phone does not grow smaller
     visit(query)
-    window.set_viewport_size({"width": 390, "height": 844})
-    window.wait_for_function(  # it is laid out anew within moments
+    window.wait_for_function(  # it is laid out within moments
         "() => { const m = document.querySelector('[data-testid=\"stMain\"]');"
         " return m.scrollWidth === m.clientWidth; }"
     )
