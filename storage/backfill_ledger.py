@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, and_, delete, func, or_, select
+from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.rules import check_limit
@@ -90,6 +91,9 @@ class BackfillLedger:
         Entries are left out for users who were erased, also if they have returned: their revision
         is then lower than the entry's; and for users who do not want to be personalised.
 
+        Who is SKIPPED loses their signatures of that revision and of earlier ones, under every
+        model version: nothing is left that they could be read from.
+
         Args:
             entries: each user and model version once.
         """
@@ -105,6 +109,7 @@ class BackfillLedger:
             now = datetime.now(UTC)
             for part in parts(kept, _MAX_ROWS):
                 put_newer(session, BackfillRow, [_row(entry, now) for entry in part], _REPLACED)
+                _remove_unreadable(session, part)
 
     def entries(self, model_version: str, user_ids: Sequence[str]) -> dict[str, LedgerEntry]:
         """The entries of these users under a model version; users without one are absent."""
@@ -195,6 +200,17 @@ def final_states(*, retry_failed: bool) -> tuple[BackfillState, ...]:
     """The states after which a user is not tried again at a revision; an outage is none."""
     skipped = (BackfillState.SKIPPED,)
     return skipped if retry_failed else (*skipped, BackfillState.FAILED)
+
+
+def _remove_unreadable(session: Session, entries: Sequence[LedgerEntry]) -> None:
+    row = SignatureRow
+    skipped = [
+        and_(row.user_id == entry.user_id, row.revision <= entry.revision)
+        for entry in entries
+        if entry.state is BackfillState.SKIPPED
+    ]
+    if skipped:
+        session.execute(delete(row).where(or_(*skipped)))
 
 
 def _stale(query: Select[*tuple[Any, ...]], model_version: str) -> Select[*tuple[Any, ...]]:

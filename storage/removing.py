@@ -97,8 +97,20 @@ def remove_choices(session: Session, choice_ids: Sequence[int]) -> set[str]:
     return {sha256 for sha256 in images if sha256 is not None}
 
 
-def outdate(session: Session, user_ids: Sequence[str]) -> None:
-    """Make signatures of these users stale; remove those that could not be read anew."""
+def outdate(session: Session, user_ids: Sequence[str]) -> list[str]:
+    """Bring what is derived from these users in line with the choices they have left.
+
+    Signatures become stale, and those that could not be read anew go. Who has no choice left is in
+    no cluster and in no ledger of backfills.
+
+    Args:
+        session: of a writing transaction that has locked the users and removed choices of theirs,
+            or images from them.
+        user_ids: at most a few hundred.
+
+    Returns:
+        Who has no choice left.
+    """
     theirs = UserRow.user_id.in_(user_ids)
     session.execute(update(UserRow).where(theirs).values(revision=UserRow.revision + 1))
     has_pair = (
@@ -109,17 +121,18 @@ def outdate(session: Session, user_ids: Sequence[str]) -> None:
     session.execute(
         delete(SignatureRow).where(SignatureRow.user_id.in_(user_ids), ~has_pair.exists())
     )
+    emptied = _without_choices(session, user_ids)
+    for user_id in emptied:
+        leave_clusters(session, user_id)
+    session.execute(delete(BackfillRow).where(BackfillRow.user_id.in_(emptied)))
+    return emptied
 
 
 def _remove_part(session: Session, doomed: Sequence[Row[int, str]]) -> tuple[Removed, list[str]]:
     user_ids = sorted({user_id for _, user_id in doomed})
     hold_revisions(session, user_ids)
     images = remove_choices(session, [choice_id for choice_id, _ in doomed])
-    outdate(session, user_ids)
-    emptied = _without_choices(session, user_ids)
-    for user_id in emptied:
-        leave_clusters(session, user_id)
-    session.execute(delete(BackfillRow).where(BackfillRow.user_id.in_(emptied)))
+    emptied = outdate(session, user_ids)
     forget_pairs(session, images)
     gone = remove_unnamed(session, images)
     return Removed(len(doomed), len(emptied), len(gone), sum(gone.values())), list(gone)

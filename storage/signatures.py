@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import and_, func, select, text
+from sqlalchemy import and_, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from storage.database import Database
@@ -19,9 +19,10 @@ from storage.statements import (
     parts,
     put_newer,
 )
-from storage.tables import SignatureCounterRow, SignatureRow, UserRow
+from storage.tables import ChoiceRow, SignatureCounterRow, SignatureRow, UserRow
 
 _FORMAT = np.dtype("<f4")
+_USERS_AT_ONCE = 200  # of one OR, well under SQLite's limit on the depth of an expression
 
 
 class SignatureStore:
@@ -43,7 +44,8 @@ class SignatureStore:
         Raises:
             InvalidRecord: if it breaks a rule, or is of another dimension than those stored under
                 its model version, or of a revision that the user has not reached, because it was
-                computed before the user was erased and returned.
+                computed before the user was erased and returned, or of one after which something
+                was removed from the user's choices, so that it may be read from what is gone.
             UnknownUser: if there is no such user.
             PersonalizationOff: if the user does not want to be personalised.
         """
@@ -60,6 +62,11 @@ class SignatureStore:
                     f"the user is at revision {reached}, got a signature of {signature.revision}:"
                     " compute it anew"
                 )
+            if not _still_true(session, [signature], {user_id: reached}):
+                raise InvalidRecord(
+                    f"choices were removed since revision {signature.revision}, of which the"
+                    " signature is: compute it anew"
+                )
             _put_newer(session, [signature])
 
     def put_many(self, signatures: Sequence[Signature]) -> list[str]:
@@ -69,8 +76,8 @@ class SignatureStore:
             signatures: each user once.
 
         Returns:
-            Users left out, because they were erased, or erased and returned, meanwhile, or do not
-            want to be personalised.
+            Users left out, because they were erased, or erased and returned, or something was
+            removed from their choices, meanwhile, or do not want to be personalised.
 
         Raises:
             InvalidRecord: if one breaks a rule, or is of another dimension; none is stored.
@@ -85,7 +92,8 @@ class SignatureStore:
             return []
         with self.database.writing() as session:
             reached = hold_revisions(session, sorted(by_user), is_personal=True)
-            fit = [s for s in signatures if 0 <= s.revision <= reached.get(s.user_id, -1)]
+            known = [s for s in signatures if 0 <= s.revision <= reached.get(s.user_id, -1)]
+            fit = _still_true(session, known, reached)
             _put_newer(session, fit)
         stored = {signature.user_id for signature in fit}
         return [user_id for user_id in by_user if user_id not in stored]
@@ -204,6 +212,37 @@ class SignatureStore:
                 VersionSummary(version, number, num_users - num_fresh, newest_at)
                 for version, number, newest_at, num_fresh in session.execute(query)
             ]
+
+
+def _still_true(
+    session: Session, signatures: Sequence[Signature], reached: dict[str, int]
+) -> list[Signature]:
+    """Those of users from whose choices nothing was removed since the signature's revision.
+
+    Each choice takes a revision, and so does each removal, which leaves no choice of it. So nothing
+    was removed since revision R where as many choices of later revisions are stored as there were
+    later revisions.
+
+    Args:
+        session: of a writing transaction that has locked the users.
+        signatures: of revisions that their users have reached; each user once.
+        reached: revisions by user.
+    """
+    behind = [each for each in signatures if each.revision < reached[each.user_id]]
+    num_since: dict[str, int] = {}
+    for part in parts(behind, _USERS_AT_ONCE):
+        later = [
+            and_(ChoiceRow.user_id == each.user_id, ChoiceRow.revision > each.revision)
+            for each in part
+        ]
+        query = select(ChoiceRow.user_id, func.count()).where(or_(*later))
+        rows = session.execute(query.group_by(ChoiceRow.user_id))
+        num_since |= {user_id: number for user_id, number in rows}  # noqa: C416
+    return [
+        each
+        for each in signatures
+        if each.revision + num_since.get(each.user_id, 0) == reached[each.user_id]
+    ]
 
 
 def _put_newer(session: Session, signatures: Sequence[Signature]) -> None:

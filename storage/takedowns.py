@@ -2,7 +2,8 @@
 
 A choice that liked the image is removed; from one that passed it over, the image is taken out, and
 the choice is removed if nothing is left of it. The histories' revisions grow, so that signatures
-read from them become stale; who has no pair left loses their signatures.
+read from them become stale; who has no pair left loses their signatures, and who has no choice left
+is in no cluster.
 
 All of it goes in transactions of a bounded number of choices. One that is interrupted has done a
 part, and the same call does the rest. `block` first keeps every new choice of the image out.

@@ -171,7 +171,7 @@ def _show(summary: "BackfillSummary", failures: "list[LedgerEntry]", user: str |
         ("of them, with some unreadable images", summary.num_partly_read),
         ("skipped: no liked and passed-over image", summary.num_skipped),
         ("failed", summary.num_failed),
-        ("erased in the meantime", summary.num_erased),
+        ("erased, changed or opted out in the meantime", summary.num_erased),
         ("not tried again: skipped before", summary.num_skipped_before),
         ("not tried again: failed before", summary.num_failed_before),
     ]

@@ -2,7 +2,8 @@
 
 What is up to date is told by the stored signatures, so a run that was ended at any instant goes on
 where it was: at most the chunk it was at is computed again. Two runs at once do some work twice and
-store nothing wrong, for no signature gives way to an older one.
+store nothing wrong, for no signature gives way to an older one, and none is stored that was read
+before something was removed from its user's choices.
 """
 
 import time
@@ -34,7 +35,7 @@ class StaleSignatures(Protocol):
         """Return users whose vector is missing or old, with their revisions, by id."""
 
     def put_many(self, signatures: Sequence[Signature]) -> list[str]:
-        """Store vectors; return the users left out, for they are gone."""
+        """Store vectors; return the users left out, for they, or choices of theirs, are gone."""
 
     def get(self, user_id: str, model_version: str) -> Signature | None:
         """Return a user's vector, if there is one."""
@@ -48,7 +49,7 @@ class Ledger(Protocol):
         """Return how the last try for each of these users ended."""
 
     def record(self, entries: Sequence[LedgerEntry]) -> None:
-        """Store how tries ended."""
+        """Store how tries ended; who is skipped has no signature afterwards."""
 
     def still_stored(self, choice_ids: Sequence[int]) -> set[int]:
         """Return those of these choices that are stored now."""
@@ -65,7 +66,8 @@ class BackfillSummary:
         num_partly_read: of them, made without references whose images cannot be read.
         num_skipped: users whose history holds no pair.
         num_failed: users whose signature could not be computed.
-        num_erased: users who were erased, or no longer wanted one, while it was computed.
+        num_erased: users who were erased, lost choices, or no longer wanted one, while it was
+            computed.
         num_skipped_before: users without a pair as an earlier run had found, not tried again.
         num_failed_before: users who failed in an earlier run, not tried again.
         seconds: how long it took.
@@ -208,7 +210,7 @@ class Backfill:
     def _store(
         self, user_ids: Sequence[str], users: Sequence[SignatureInput], result: ChunkResult
     ) -> BackfillSummary:
-        """Store what became of a chunk, but for users who were erased while it was computed.
+        """Store what became of a chunk, but for users who were erased, or lost choices, meanwhile.
 
         Signatures go first: ended between the two, the ledger lacks what they tell anyway.
         """

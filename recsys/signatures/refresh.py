@@ -40,7 +40,10 @@ class UserSignatures(Protocol):
     """What is needed of `storage.signatures.SignatureStore`."""
 
     def put(self, signature: Signature) -> None:
-        """Store a vector, unless one of a later revision is there."""
+        """Store a vector, unless one of a later revision is there; raises InvalidRecord.
+
+        It does where the vector may be read from what was removed from the choices since.
+        """
 
     def get(self, user_id: str, model_version: str) -> Signature | None:
         """Return a user's vector, if there is one."""

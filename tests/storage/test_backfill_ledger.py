@@ -184,3 +184,17 @@ def test_the_migration_goes_back_and_forth(store, ledger, choose) -> None:
     assert ledger.entries("v1", ["ann"]) == {}
     ledger.record([entry("ann")])
     assert failed(ledger) == ["ann"]
+
+
+def test_who_is_skipped_has_no_signature_of_that_revision_or_before(store, ledger, choose) -> None:
+    signatures = SignatureStore(store.database)
+    vector = np.ones(4, np.float32)
+    for user_id in ("ann", "bob", "cyd"):
+        store.append_many([choose(user_id=user_id), choose(user_id=user_id)])
+    for user_id, revision in (("ann", 1), ("bob", 1), ("cyd", 2)):
+        for version in ("v1", "v2"):
+            signatures.put(Signature(user_id, version, revision, vector))
+    ledger.record([entry("ann", SKIPPED, 2), entry("bob", FAILED, 2), entry("cyd", SKIPPED, 1)])
+    for version in ("v1", "v2"):
+        left = [each for each in ("ann", "bob", "cyd") if signatures.get(each, version)]
+        assert left == ["bob", "cyd"]  # cyd has one of a history that was read later

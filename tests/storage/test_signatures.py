@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from storage.errors import InvalidRecord, UnknownUser
+from storage.pruning import Pruner, Retention
 from storage.records import Signature
 from storage.signatures import SignatureStore
+from storage.takedowns import ImageTakedowns
 
 
 @pytest.fixture
@@ -215,3 +217,55 @@ def test_writers_that_race_leave_no_gap_that_a_reader_misses(
     together([read, *works])
     rest = signatures.changes("v1", after=len(seen), limit=20).user_ids
     assert sorted([*seen, *rest]) == [f"u{number}" for number in range(8)]
+
+
+def take_down(store, digest) -> None:
+    ImageTakedowns(store.database, store.blobs).remove(digest("bad"))
+
+
+def prune(store, digest) -> None:
+    Pruner(store.database, store.blobs).prune(Retention(keep_newest=1))
+
+
+@pytest.mark.parametrize("remove", [take_down, prune])
+@pytest.mark.parametrize("chooses_again", [False, True])
+def test_one_read_before_a_removal_is_not_stored_after_it(
+    store, choose, digest, remove, chooses_again: bool
+) -> None:
+    """Although the user has reached its revision, and has the newest choice it was read from."""
+    store.append_many([choose(liked="bad"), choose(liked=None, passed_over=("c",))])
+    store.append(*choose(user_id="bob"))
+    signatures = SignatureStore(store.database)
+    signatures.put(of(2))
+    if chooses_again:
+        store.append(*choose(liked="d"))  # a pair is left, and what was read is gone all the same
+    remove(store, digest)
+    read_before = of(2, 9.0)
+    with pytest.raises(InvalidRecord, match=r"removed since revision 2.*compute it anew"):
+        signatures.put(read_before)
+    assert signatures.put_many([read_before, of(1, user_id="bob")]) == ["ann"]
+    left = signatures.get("ann", "v1")
+    assert left is None or left.vector.tolist() == [2.0]
+    assert (left is not None) == chooses_again
+
+
+def test_choices_that_come_after_a_removal_do_not_hide_it(store, choose, digest) -> None:
+    store.append_many([choose(liked="bad"), choose()])
+    take_down(store, digest)  # revision 3, of which no choice is
+    store.append_many([choose() for _ in range(2)])
+    signatures = SignatureStore(store.database)
+    assert signatures.put_many([of(2)]) == ["ann"]
+    assert signatures.put_many([of(3)]) == []
+    assert signatures.get("ann", "v1").revision == 3
+
+
+def test_many_who_chose_meanwhile_are_told_from_those_who_lost_choices(
+    store, choose, digest
+) -> None:
+    users = [f"u{number:04}" for number in range(450)]
+    store.append_many([choose(user_id=each) for each in users])
+    store.append_many([choose(user_id=each, liked="c") for each in users])
+    store.append(*choose(user_id="u0003", liked="bad"))
+    take_down(store, digest)
+    put = SignatureStore(store.database).put_many([of(1, user_id=each) for each in users])
+    assert put == ["u0003"]

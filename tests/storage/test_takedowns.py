@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from storage import takedowns as module
+from storage.backfill_ledger import BackfillLedger, BackfillState, LedgerEntry
 from storage.browsing import Browser
 from storage.clusters.building import ClusterBuilder
 from storage.clusters.records import ClusterDraft, ClusterImage
@@ -17,7 +18,13 @@ from storage.coldstart.records import FirstQuestion, FirstQuestions
 from storage.errors import ImageBlocked, InvalidRecord, UnknownImage
 from storage.records import BlockedImage, Signature, Takedown
 from storage.signatures import SignatureStore
-from storage.tables import ChoiceRow, ClusterImageRow, ImageRow, PassedOverRow
+from storage.tables import (
+    ChoiceRow,
+    ClusterImageRow,
+    ClusterMemberRow,
+    ImageRow,
+    PassedOverRow,
+)
 from storage.takedowns import ImageTakedowns
 
 VERSION = "v1"
@@ -175,6 +182,35 @@ def test_first_questions_and_clusters_that_show_it_go(store, takedowns, choose, 
     assert [image.sha256 for image in cluster.liked_images] == [a]
     with store.database.session() as session:
         assert list(session.scalars(select(ClusterImageRow.sha256))) == [a]
+
+
+def test_who_has_no_choice_left_is_in_no_cluster_and_no_ledger(
+    store, takedowns, choose, digest
+) -> None:
+    store.append_many(
+        [
+            choose("ann", liked="bad"),
+            choose("bob", liked=None, passed_over=("bad",)),
+            choose("cyd", liked="bad"),
+            choose("cyd", liked="a"),
+        ]
+    )
+    users = ["ann", "bob", "cyd"]
+    builder = ClusterBuilder(store.database)
+    run_id = builder.begin(VERSION, "kmeans", {}, num_users=3)
+    builder.add_members(run_id, users, [0, 0, 0], [1.0, 1.0, 1.0])
+    builder.finish(run_id, [ClusterDraft(0, 1.0, np.ones(1, np.float32))])
+    ledger = BackfillLedger(store.database)
+    tries = [LedgerEntry(each, VERSION, 1, "job", BackfillState.FAILED) for each in users]
+    ledger.record(tries)
+
+    takedowns.remove(digest("bad"))
+
+    with store.database.session() as session:
+        assert list(session.scalars(select(ClusterMemberRow.user_id))) == ["cyd"]
+    (cluster,) = ClusterStore(store.database).clusters(run_id)
+    assert cluster.size == 1
+    assert list(ledger.entries(VERSION, users)) == ["cyd"]
 
 
 def test_a_question_goes_with_the_first_transaction(

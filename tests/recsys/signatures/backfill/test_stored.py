@@ -1,10 +1,12 @@
 """A run on real storage: nobody twice, whoever fails, leaves or chooses meanwhile."""
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import update
 
 from recsys.errors import Unavailable
 from recsys.history import ReferencePair, references_of
@@ -12,6 +14,8 @@ from recsys.signatures.backfill import BackfillSummary
 from recsys.signatures.chunk import MAX_ERRORS_IN_A_ROW
 from storage.backfill_ledger import BackfillState
 from storage.errors import PersonalizationOff, UnknownUser
+from storage.tables import ChoiceRow
+from storage.takedowns import ImageTakedowns
 
 VERSION = "v1"
 USERS = [f"u{number}" for number in range(8)]
@@ -101,6 +105,39 @@ def test_who_is_erased_in_the_middle_of_a_chunk_is_left_out(
     assert world.ledger.entries(VERSION, ["u1"]) == {}
     world.reader.before = fail_for()
     assert world.backfill().run().num_done == (1 if comes_again else 0)
+
+
+def test_what_was_read_from_an_image_that_is_taken_down_meanwhile_is_not_stored(
+    world, fail_for
+) -> None:
+    """Although the newest choice is stored still, and the revision has been reached."""
+    world.choose("ann", liked="bad")
+    world.choose("ann", liked=None)
+    world.choose("bob")
+
+    def take_down(prompt: str) -> None:
+        if prompt == "ann":
+            takedowns = ImageTakedowns(world.store.database, world.store.blobs)
+            takedowns.remove(hashlib.sha256(b"image bad").hexdigest())
+
+    world.reader.before = take_down
+    summary = world.backfill().run()
+    assert (summary.num_done, summary.num_erased) == (1, 1)
+    assert world.revisions("ann", "bob") == [None, 1]
+    world.reader.before = fail_for()
+    assert world.backfill().run().num_skipped == 1
+    assert world.revisions("ann") == [None]
+
+
+def test_who_is_skipped_keeps_no_signature_from_before(world) -> None:
+    world.choose("ann")
+    world.backfill().run()
+    world.choose("ann", liked=None)
+    with world.store.database.writing() as session:  # as an earlier version left it
+        session.execute(update(ChoiceRow).values(liked=None))
+    assert world.revisions("ann") == [1]
+    assert world.backfill().run().num_skipped == 1
+    assert world.revisions("ann") == [None]
 
 
 def test_a_run_that_is_stopped_goes_on_where_it_was(world, fail_for) -> None:
