@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, select
 from sqlalchemy.orm import aliased
 
 from storage.database import Database
@@ -128,7 +128,7 @@ class Browser:
         if order is Order.NEWEST:
             return self._newest_first(query, max(0, offset), limit)
         if order is Order.CHOICES:
-            query = query.order_by(UserRow.revision.desc())
+            query = query.order_by(_num_choices().desc())
         query = query.order_by(UserRow.user_id)
         return self._read(query.offset(max(0, offset)).limit(limit))
 
@@ -249,6 +249,13 @@ def _with_part(part: str, model_version: str, window: Window) -> Select[*tuple[A
     return query.where(UserRow.user_id.icontains(wanted, autoescape=True)) if wanted else query
 
 
+def _num_choices() -> ScalarSelect[int]:
+    """How many choices a user has: removals raise the revision. By the index that begins so."""
+    choice = aliased(ChoiceRow)
+    number = select(func.count()).where(choice.user_id == UserRow.user_id).correlate(UserRow)
+    return number.scalar_subquery()
+
+
 def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
     """Users with their last choice and their signature, if any."""
     # Not the user's own revision, which a takedown raises without a choice. By the index on both.
@@ -258,7 +265,6 @@ def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
         .where(choice.user_id == UserRow.user_id)
         .correlate(UserRow)
     )
-    number = select(func.count()).where(choice.user_id == UserRow.user_id).correlate(UserRow)
     newest = and_(
         ChoiceRow.user_id == UserRow.user_id, ChoiceRow.revision == last.scalar_subquery()
     )
@@ -275,7 +281,7 @@ def _users(model_version: str, window: Window) -> Select[*tuple[Any, ...]]:
             SignatureRow.sequence,
             UserRow.personalize,
             UserRow.learn_from,
-            number.scalar_subquery(),
+            _num_choices(),
         )
         .select_from(UserRow)
         .outerjoin(ChoiceRow, newest)

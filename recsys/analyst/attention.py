@@ -12,6 +12,7 @@ import streamlit as st
 from recsys.history import read_history, references_of
 from recsys.images.decode import decode
 from recsys.images.reader import ImageReader
+from recsys.ranking.ranker import history_number
 from recsys.runtime import Runtime
 from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.scorer.references import read_references
@@ -48,13 +49,20 @@ def has_made(scorer: PreferenceScorer, version: str) -> bool:
 def maps_of(
     runtime: Runtime, user_id: str, candidate: str, prompt: str, *, num_orders: int = NUM_ORDERS
 ) -> Maps:
-    """Return a user's attention maps on a stored image, shape (O, K); cached until a new choice.
+    """Return a user's attention maps on a stored image, shape (O, K).
+
+    Cached until the history changes, also if it is another one of the same revision, of a user who
+    was erased and restored.
 
     Raises:
+        PersonalizationOff: if the user does not want to be personalised; nothing is read then.
         UnknownImage: if the image is not stored.
     """
-    revision = runtime.store.revision(user_id)
-    return _maps(runtime, user_id, revision, candidate, prompt, num_orders)
+    runtime.consents.check(user_id)
+    history = runtime.store.read(user_id, limit=1)
+    newest_choice_id = history.choices[-1].choice_id if history.choices else 0
+    number = history_number(newest_choice_id, history.revision)
+    return _maps(runtime, user_id, number, candidate, prompt, num_orders)
 
 
 def average_map(runtime: Runtime, version: str, candidate: str, prompt: str) -> Maps:
@@ -72,7 +80,7 @@ def cosine(mine: Maps, theirs: Maps) -> float:
 
 @st.cache_data(max_entries=4000, show_spinner=False)
 def _maps(
-    _runtime: Runtime, user_id: str, revision: int, candidate: str, prompt: str, num_orders: int
+    _runtime: Runtime, user_id: str, number: int, candidate: str, prompt: str, num_orders: int
 ) -> Maps:
     scorer = _runtime.scorer
     assert scorer.config.num_preference_tokens, "callers ask `scorer_of` first"

@@ -8,12 +8,12 @@ import streamlit as st
 from recsys.analyst import markup
 from recsys.analyst.downloads import download
 from recsys.analyst.markup import Act, Opinion
-from recsys.analyst.navigation import ViewName, go, parameter
+from recsys.analyst.navigation import ViewName, go, parameter, plain
 from recsys.analyst.page import Page
 from recsys.analyst.sources import newest_liked, shown
 from recsys.analyst.theme import INK, PALETTE
 from recsys.errors import CheckpointRefused, NotFound
-from storage.errors import UnknownImage
+from storage.errors import PersonalizationOff, UnknownImage
 
 NUM_CANDIDATES = 4
 _AS_IS, _AGAINST = "Attention", "Relative to the average user"
@@ -39,7 +39,7 @@ def draw_comparison(page: Page) -> None:
     candidate = _choose_candidate(page, candidates)
     try:
         _draw_maps(page, (first, second), *candidate)
-    except (CheckpointRefused, NotFound, UnknownImage) as error:
+    except (CheckpointRefused, NotFound, PersonalizationOff, UnknownImage) as error:
         st.info(str(error))
 
 
@@ -51,7 +51,7 @@ def _ask(page: Page) -> tuple[str, str]:
 
 
 def _ask_one(page: Page, column: Any, name: str, label: str) -> str:
-    """Ask for a user's id, by default the address's; empty if there is no such user."""
+    """Ask for a user's id, by default the address's; empty for nobody to draw."""
     key = f"compare {name}"
     named = parameter(name)
     if st.session_state.get(f"{key} from") != named:
@@ -68,8 +68,15 @@ def _ask_one(page: Page, column: Any, name: str, label: str) -> str:
     user_id = column.text_input(label, key=key, placeholder="A full id", on_change=typed).strip()
     if not user_id:
         return ""
-    if page.runtime.browser.user(user_id, model_version=page.version) is None:
+    user = page.runtime.browser.user(user_id, model_version=page.version)
+    if user is None:
         column.caption(f"No user {user_id} is stored.")
+        return ""
+    if not user.is_personal:
+        column.caption(
+            f"{plain(user_id)} does not want to be personalised: nothing is computed from their"
+            " history."
+        )
         return ""
     return str(user_id)
 

@@ -26,8 +26,8 @@ def draw_freshness(page: Page) -> None:
     st.html(
         markup.title(
             "Freshness",
-            below="A signature is stale if its user has made a choice since, and missing if it was"
-            " never computed. Neighbours and clusters do not take newer choices into account.",
+            below="A signature is stale if its user's choices have changed since, and missing if it"
+            " was never computed. Neighbours and clusters do not take the change into account.",
         )
     )
     summary = page.summary
@@ -134,8 +134,11 @@ def _draw_stale(page: Page) -> None:
     )
     reasons = _reasons(page, stale)
     with st.container(key="stale"):
-        for user_id, revision in stale:
-            text = f"{user_id} · {counted(revision, 'choice')} · {reasons[user_id]}"
+        for user_id, _ in stale:
+            user = page.runtime.browser.user(user_id, model_version=page.version)
+            if user is None:  # erased meanwhile
+                continue
+            text = f"{user_id} · {counted(user.num_choices, 'choice')} · {reasons[user_id]}"
             link(text, ViewName.USERS, key=f"stale {user_id}", user=user_id)
 
     def rows(after: str) -> list[tuple[str, int, str]]:

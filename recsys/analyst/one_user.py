@@ -12,7 +12,6 @@ from recsys.analyst.navigation import ViewName, link
 from recsys.analyst.page import Page
 from recsys.analyst.pager import draw_pager, offset_of
 from recsys.analyst.sources import cluster_of, cluster_titles, shown
-from recsys.counts import counted
 from storage.browsing import ListedUser
 from storage.records import StoredChoice
 
@@ -105,8 +104,7 @@ def _freshness(user: ListedUser) -> tuple[str, str]:
         return "none", "see below"
     if user.is_fresh:
         return "fresh", f"made {ago(user.signed_at)}"
-    behind = user.revision - user.signed_revision
-    return "stale", f"{counted(behind, 'choice')} behind"
+    return "stale", "choices changed since"
 
 
 def _consent(user: ListedUser) -> tuple[str, str]:

@@ -43,7 +43,7 @@ def open_runtime() -> Runtime | None:
             return None
         # Visitors have a thread each, and none of these may be opened twice.
         _ = (runtime.store, runtime.signatures, runtime.clusters)
-        _ = (runtime.browser, runtime.ledger)
+        _ = (runtime.browser, runtime.ledger, runtime.consents)
         return runtime
 
 

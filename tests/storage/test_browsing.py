@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
 from storage.browsing import Browser, Order, Window, step_for
@@ -196,3 +197,10 @@ def test_a_database_opened_for_reading_refuses_to_be_written(browser, database_u
         reading.dispose()
 
     assert SignatureStore(browser.database).get("ann", VERSION).vector[1] == 1
+
+
+def test_most_choices_counts_those_stored_and_not_the_revision(browser):
+    with browser.database.writing() as session:
+        session.execute(update(UserRow).where(UserRow.user_id == "ann-2").values(revision=9))
+
+    assert _ids(browser.users(model_version=VERSION, order=Order.CHOICES))[0] == "bea"

@@ -6,19 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from recsys.analyst import attention, sources
 from recsys.analyst import launch as analyst
-from recsys.analyst import sources
 from recsys.cli.invocation import read_settings
 from recsys.clusters.build import build_clusters
 from recsys.runtime import Runtime
 from storage.backfill_ledger import BackfillState, LedgerEntry
 from storage.browsing import Order
 from storage.database import Database, downgrade
-from storage.errors import StorageUnavailable
+from storage.errors import PersonalizationOff, StorageUnavailable
 
 TIMEOUT_S = 60
 
@@ -274,10 +275,14 @@ def test_a_user_who_liked_nothing_has_neighbours_and_nothing_in_common(page, sto
     assert "No image or word in common" in text
 
 
-def test_one_choice_is_told_in_the_singular(page, storage):
+def test_a_stale_signature_tells_no_number_of_choices_since(page, storage):
     _execute(storage, "UPDATE users SET revision = revision + 1 WHERE user_id = 'user-03'")
 
-    assert "1 choice behind" in _html(page(user="user-03"))
+    text = _html(page(user="user-03"))
+    assert "choices changed since" in text
+    assert "behind" not in text
+    labels = [button.label for button in page(view="freshness").button]
+    assert any("03 · 3 choices" in label for label in labels), labels
 
 
 def test_reading_leaves_storage_as_it_was(page, storage):
@@ -340,3 +345,37 @@ def test_who_opted_out_is_shown_so_and_not_told_of_backfill(page, storage):
     text = _html(page(user="user-05"))
     assert "the user does not want one" in text
     assert "No signatures yet" not in text
+
+
+def test_nothing_is_computed_of_who_opted_out(page, storage):
+    with Runtime(read_settings()) as runtime:
+        runtime.consents.update("user-05", personalize=False)
+        with pytest.raises(PersonalizationOff):
+            attention.maps_of(runtime, "user-05", "0" * 64, "")
+
+    app = page(view="compare", a="user-05", b="user-03")
+
+    said = [caption.value for caption in app.caption]
+    assert any("does not want to be personalised: nothing is computed" in each for each in said)
+    assert "Image to compare on" not in _html(app)
+
+
+def test_a_restored_user_is_not_shown_the_erased_history(place, storage, monkeypatch):
+    numbers = []
+
+    def note(*args):
+        numbers.append(args[2])
+        return np.zeros((1, 1), np.float32)
+
+    monkeypatch.setattr(attention, "_maps", note)
+    with Runtime(read_settings()) as runtime:
+        store = runtime.store
+        again = [each.choice for each in store.read("user-04").choices]
+        attention.maps_of(runtime, "user-04", "0" * 64, "")
+        _execute(storage, "DELETE FROM choices WHERE user_id = 'user-04'")
+        _execute(storage, "UPDATE users SET revision = 0 WHERE user_id = 'user-04'")
+        for choice in again:
+            store.append(choice, {})
+        attention.maps_of(runtime, "user-04", "0" * 64, "")
+
+    assert numbers[0] != numbers[1]
