@@ -26,7 +26,7 @@ def put(signatures, database) -> Callable[..., list[Signature]]:
             known = set(session.scalars(select(UserRow.user_id)))
             now = datetime.now(UTC)
             session.add_all(
-                [UserRow(user_id=u, revision=9, created_at=now) for u in user_ids if u not in known]
+                [UserRow(user_id=u, revision=1, created_at=now) for u in user_ids if u not in known]
             )
         given = [Signature(u, version, 1, v) for u, v in zip(user_ids, vectors, strict=True)]
         assert signatures.put_many(given) == []

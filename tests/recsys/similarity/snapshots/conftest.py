@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from recsys.similarity.index import SignatureIndex
 from storage.database import Database, upgrade
@@ -37,9 +38,11 @@ def signatures(sqlite_url) -> SignatureStore:
     now = datetime.now(UTC)
     users = [f"user {place:05d}" for place in range(300)]
     with database.writing() as session:
-        session.add_all([UserRow(user_id=u, revision=9, created_at=now) for u in users])
+        session.add_all([UserRow(user_id=u, revision=1, created_at=now) for u in users])
     store = SignatureStore(database)
     store.put_many([Signature(u, "v1", 1, v) for u, v in zip(users, unit(1, 300), strict=True)])
+    with database.writing() as session:  # so that a second one can come
+        session.execute(update(UserRow).values(revision=2))
     yield store
     database.dispose()
 
