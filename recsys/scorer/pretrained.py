@@ -69,22 +69,43 @@ def load_pretrained(
         unquantized: how the full names of modules begin that keep their precision.
 
     Raises:
-        CheckpointRefused: if the files are missing, damaged or of another architecture.
+        CheckpointRefused: if the files are missing, damaged or of another architecture, or lack a
+            weight, which the library would draw at random, or have one that the model lacks.
         SettingsRefused, PreconditionFailed: as `require_device`.
     """
     require_device(device)
-    options: dict[str, Any] = {"dtype": dtype, "revision": revision, "use_safetensors": True}
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "revision": revision,
+        "use_safetensors": True,
+        "output_loading_info": True,
+    }
     if quantization == "nf4":
         options["quantization_config"] = _nf4_config(dtype, unquantized)
     if quantization == "nf4" or device != "cpu":
         options["device_map"] = {"": device}
     try:
-        return model_class.from_pretrained(str(source), **options)
+        model, loading = model_class.from_pretrained(str(source), **options)
     except Exception as error:
         # The library, safetensors and the hub each raise their own kinds here.
         raise CheckpointRefused(
             f"base model {source} must be a readable {model_class.__name__} in safetensors: {error}"
         ) from error
+    _check_names(source, loading["missing_keys"], loading["unexpected_keys"])
+    return model
+
+
+def _check_names(source: str | Path, missing: set[str], unexpected: set[str]) -> None:
+    wrong = [
+        f"{len(names)} {what}, e.g. {min(names)}"
+        for names, what in ((missing, "missing"), (unexpected, "of no such model"))
+        if names
+    ]
+    if wrong:
+        raise CheckpointRefused(
+            f"base model {source} must have each weight of its architecture by the library's name,"
+            f" and no other, got {' and '.join(wrong)}: convert it, or take the published files"
+        )
 
 
 def _nf4_config(compute_dtype: torch.dtype, unquantized: tuple[str, ...]) -> BitsAndBytesConfig:
