@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from recsys.errors import CheckpointRefused
 
 if TYPE_CHECKING:
+    from recsys.coldstart.borrowing import BorrowingScorer
     from recsys.engine.worker import Scorer
     from recsys.images.preprocess import ImageGeometry
     from recsys.scorer.model import PreferenceScorer
@@ -29,12 +30,30 @@ class LoadedModel:
         num_references: how many references it was trained with.
         geometry: the size that it brings images to; None: images are left in their own.
         signature_reader: None where the checkpoint ships nothing to read signatures by.
+        max_prefix_bytes: most memory that keeping one user warm takes, bytes; 0: unknown.
     """
 
     scorer: "Scorer"
     num_references: int
     geometry: "ImageGeometry | None" = None
     signature_reader: "SignatureModel | None" = None
+    max_prefix_bytes: int = 0
+
+
+def loaded_scorer(settings: "Settings") -> "PreferenceScorer":
+    """Load the scorer of the checkpoint that the settings name, on their device.
+
+    Raises:
+        CheckpointRefused: if the checkpoint is missing, damaged or made for another base.
+        SettingsRefused, PreconditionFailed: as `recsys.scorer.devices.require_device`.
+    """
+    import torch
+
+    from recsys.scorer.checkpoint import load_scorer
+
+    if settings.num_threads is not None:
+        torch.set_num_threads(settings.num_threads)
+    return load_scorer(settings.checkpoint, device=settings.device)
 
 
 def loaded_model(
@@ -60,10 +79,14 @@ def loaded_model(
     else:
         logger.info("%s ships nothing to read signatures by: neighbours are unknown", checkpoint)
     served = borrowing(settings, database, scorer)
-    return LoadedModel(served, scorer.config.num_references, scorer.geometry, reader)
+    return LoadedModel(
+        served, scorer.config.num_references, scorer.geometry, reader, served.max_prefix_bytes
+    )
 
 
-def borrowing(settings: "Settings", database: "Database", scorer: "PreferenceScorer") -> "Scorer":
+def borrowing(
+    settings: "Settings", database: "Database", scorer: "PreferenceScorer"
+) -> "PreferenceScorer | BorrowingScorer":
     """Let a scorer borrow what `recsys coldstart fit` has learned; else return it as it is.
 
     Args:

@@ -11,8 +11,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys._loading import LoadedModel, loaded_model
-from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
+from recsys._loading import LoadedModel, loaded_model, loaded_scorer
+from recsys._opening import identity_of, opened_database, opened_store
+from recsys.errors import CheckpointRefused
 
 if TYPE_CHECKING:
     from recsys.engine.engine import ScoringEngine
@@ -84,12 +85,7 @@ class Runtime:
     @cached_property
     def identity(self) -> "IdentityKeyFile":
         """The keys that tell who was erased; none is made before one is needed."""
-        from recsys.erasure.identity import FILE, IdentityKeyFile
-        from recsys.settings import data_folder
-
-        given = self.settings.identity_key
-        setting = "" if given is None else given.get_secret_value()
-        return IdentityKeyFile(setting, data_folder() / FILE, makes=not self._read_only)
+        return identity_of(self.settings, makes=not self._read_only)
 
     @cached_property
     def database(self) -> "Database":
@@ -98,14 +94,7 @@ class Runtime:
         Raises:
             PreconditionFailed: if its driver is not installed.
         """
-        from storage.database import Database
-
-        try:
-            database = Database(self.settings.database_url, read_only=self._read_only)
-        except ModuleNotFoundError as error:
-            raise PreconditionFailed(
-                f"PostgreSQL needs {error.name}: pip install 'recsys-images[postgres]'"
-            ) from error
+        database = opened_database(self.settings, read_only=self._read_only)
         self._open_parts.callback(database.dispose)
         return database
 
@@ -128,19 +117,7 @@ class Runtime:
             NotFound: if nothing was ever stored, and `creates` is False.
             SchemaMismatch: if the schema is older than the code, or newer and no longer serves it.
         """
-        from storage.blobs import BlobStore
-        from storage.database import require_usable, upgrade
-        from storage.histories import HistoryStore
-
-        if self.is_new:
-            if not self._creates:
-                raise NotFound(
-                    "nothing is stored yet: bring choices in with `recsys import` or"
-                    " `recsys choose`"
-                )
-            upgrade(self.database)
-        require_usable(self.database)
-        return HistoryStore(self.database, BlobStore(self.settings.blob_url), self.identity)
+        return opened_store(self.settings, self.database, self.identity, creates=self._creates)
 
     @cached_property
     def takedowns(self) -> "ImageTakedowns":
@@ -237,13 +214,7 @@ class Runtime:
             CheckpointRefused: if the checkpoint is missing, damaged or made for another base.
             SettingsRefused, PreconditionFailed: as `recsys.scorer.devices.require_device`.
         """
-        import torch
-
-        from recsys.scorer.checkpoint import load_scorer
-
-        if self.settings.num_threads is not None:
-            torch.set_num_threads(self.settings.num_threads)
-        return load_scorer(self.settings.checkpoint, device=self.settings.device)
+        return loaded_scorer(self.settings)
 
     @cached_property
     def model(self) -> LoadedModel:
@@ -304,14 +275,26 @@ class Runtime:
         return images
 
     def engine(self) -> "ScoringEngine":
-        """A new engine around the model; to be started and drained by the caller."""
-        from recsys.engine.engine import ScoringEngine
+        """A new engine around the model; to be started and drained by the caller.
 
+        Raises:
+            SettingsRefused: if `prefix_cache_bytes` cannot hold one user under this model.
+        """
+        from recsys.engine.engine import ScoringEngine
+        from recsys.engine.memory import size_prefix_cache
+        from recsys.scorer.devices import free_memory_bytes
+
+        model, settings = self.model, self.settings
         return ScoringEngine(
-            self.model.scorer,
+            model.scorer,
             self.images.references,
-            max_queue=self.settings.max_queue,
-            prefix_cache_bytes=self.settings.prefix_cache_bytes,
+            max_queue=settings.max_queue,
+            prefix_cache_bytes=size_prefix_cache(
+                settings.prefix_cache_bytes,
+                max_prefix_bytes=model.max_prefix_bytes,
+                free_bytes=free_memory_bytes(settings.device),
+                device=settings.device,
+            ),
         )
 
     def ranker(self, engine: "ScoringEngine") -> "Ranker":

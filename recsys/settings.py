@@ -97,8 +97,11 @@ class Settings(BaseSettings):
     max_requests: int = Field(
         64, ge=1, description="most requests that are served at the same time"
     )
-    prefix_cache_bytes: int = Field(
-        256 * MIB, ge=0, description="memory for the prefixes of recent users, in bytes"
+    prefix_cache_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="memory for the prefixes of recent users, in bytes; none: by what is free on"
+        " the device once the model is loaded",
     )
     retention_days: int | None = Field(
         None, ge=1, description="age from which `recsys prune` removes choices, in days; none: any"

@@ -65,6 +65,11 @@ class BorrowingScorer:
         self._cold_start = cold_start
         self._nobody = scorer.prefix([])
 
+    @property
+    def max_prefix_bytes(self) -> int:
+        """Most memory that a user can take in a cache, bytes."""
+        return self._scorer.max_prefix_bytes + int(self._cold_start.classes.tastes[0].nbytes)
+
     @torch.no_grad()
     def prefix(self, references: Sequence[Reference]) -> BlendedPrefix:
         """Read a user's references once, for the model and for the classes.

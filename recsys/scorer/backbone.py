@@ -44,6 +44,10 @@ class Backbone(Protocol):
         """H, attention heads (of queries) in each decoder layer."""
 
     @property
+    def position_bytes(self) -> int:
+        """Memory that keys and values of one position take over all decoder layers, bytes."""
+
+    @property
     def image_markup(self) -> ImageMarkup:
         """How an image is written among words."""
 

@@ -1,8 +1,13 @@
-"""Whether the installed PyTorch can compute on a device, asked before any weights are read."""
+"""Whether the installed PyTorch can compute on a device, and what memory is free there."""
 
+from pathlib import Path
+
+import psutil
 import torch
 
 from recsys.errors import PreconditionFailed, SettingsRefused
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def require_device(device: str) -> None:
@@ -29,6 +34,32 @@ def require_device(device: str) -> None:
             f"device {device} needs {number + 1} or more GPUs, torch {torch.__version__} finds"
             f" {num_gpus or 'none'} here: pass --device cpu, or look at the driver with nvidia-smi"
         )
+
+
+def free_memory_bytes(device: str) -> int:
+    """Memory that a device can still give: of the GPU, or of the host within its container's limit.
+
+    Args:
+        device: one that `require_device` lets pass.
+    """
+    if _taken_apart(device)[0] == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return min([int(psutil.virtual_memory().available), *_left_by_cgroup()])
+
+
+def _left_by_cgroup() -> list[int]:
+    """What the limit of a container leaves (cgroup v2, memory.max); nothing where there is none.
+
+    Pages of files count as used there, though the kernel gives them up: they are added again.
+    """
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        statistics = (_CGROUP / "memory.stat").read_text().split()
+        files = int(statistics[statistics.index("inactive_file") + 1])
+    except (OSError, ValueError):  # no such file, or "max"
+        return []
+    return [max(limit - used + files, 0)]
 
 
 def _taken_apart(device: str) -> tuple[str, int]:

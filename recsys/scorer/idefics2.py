@@ -122,6 +122,13 @@ class Idefics2Backbone(nn.Module):
         return int(self._text_config.num_attention_heads)
 
     @property
+    def position_bytes(self) -> int:
+        """Memory of one position's keys and values: 2 * layers * key-value heads * head width."""
+        config = self._text_config
+        width = int(config.num_key_value_heads) * int(config.head_dim)
+        return 2 * self.num_layers * width * self.dtype.itemsize
+
+    @property
     def image_markup(self) -> ImageMarkup:
         """T image tokens between two fences."""
         return image_markup(self.num_image_tokens)

@@ -143,6 +143,12 @@ class PreferenceScorer(nn.Module):
             torch.rand(config.num_preference_tokens, backbone.hidden_size, device=backbone.device)
         )
 
+    @property
+    def max_prefix_bytes(self) -> int:
+        """Most memory that keeping one user warm can take: all references, the longest prompts."""
+        tokens = self.template.max_prefix_tokens(self.config.num_references)
+        return (self.config.num_preference_tokens + tokens) * self.backbone.position_bytes
+
     def image_features(self, images: Sequence[Tensor]) -> Float[Tensor, "N T D"]:
         """Encode images, each (3, h, w) in [0, 1]; differentiable down to them.
 

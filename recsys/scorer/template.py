@@ -122,6 +122,12 @@ class Template:
             tokens = tokens + self.reference(prompt)
         return tokens
 
+    def max_prefix_tokens(self, num_references: int) -> int:
+        """Tokens of the longest prefix of so many references: each prompt as long as it may be."""
+        reference = self.reference("")
+        longest = len(reference) + 2 * (self.config.max_prompt_tokens - len(self._prompt("")))
+        return len(self._begin) + num_references * longest
+
     def _encode_prompt(self, prompt: str) -> Tokens:
         tokens = self._text(prompt, is_prompt=True)
         cut = self.config.max_prompt_tokens

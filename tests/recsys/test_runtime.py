@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import logging
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -194,6 +196,22 @@ def test_a_ranking_does_not_wait_for_the_images_of_signatures(
             is_free.set()
         assert ranking.candidates[0].rank == 1
         assert references.result(60) == []
+
+
+def test_the_prefix_cache_is_sized_by_the_loaded_model(
+    settings: Settings, small_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    values = {"checkpoint": str(small_checkpoint)}
+    with Runtime(settings.model_copy(update=values), creates=True) as runtime:
+        one = runtime.model.max_prefix_bytes
+        assert one == runtime.scorer.max_prefix_bytes > 0
+        runtime.engine()
+        assert re.search(r"prefix cache: .* free on cpu, for \d+ or more users", caplog.text)
+    for num_bytes in (0, one):
+        values["prefix_cache_bytes"] = num_bytes
+        with Runtime(settings.model_copy(update=values), creates=True) as runtime:
+            runtime.engine()
 
 
 def png() -> bytes:

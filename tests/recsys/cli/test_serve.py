@@ -108,14 +108,15 @@ def test_an_address_in_use_is_one_sentence_before_anything_is_loaded_or_created(
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--address", "nowhere"], 2, "HOST:PORT"),
-        (["--checkpoint", "no/such"], 3, "no/such"),
+        (["serve", "--address", "nowhere"], 2, "HOST:PORT"),
+        (["serve", "--checkpoint", "no/such"], 3, "no/such"),
+        (["--set", "prefix_cache_bytes=1000", "serve"], 2, "set prefix_cache_bytes to"),
     ],
 )
 def test_a_server_that_cannot_start_tells_why(
     spawn, arguments: list[str], code: int, says: str
 ) -> None:
-    process = spawn("serve", "--address", "127.0.0.1:0", *arguments)
+    process = spawn("--set", "address=127.0.0.1:0", *arguments)
     output, log = process.communicate(timeout=60)
     assert process.returncode == code, log
     assert output == ""

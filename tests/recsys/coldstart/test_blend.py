@@ -84,6 +84,15 @@ def test_the_model_alone_is_the_model(scorer, references, candidates, make_cold_
         assert prefix.borrowed == NOTHING_BORROWED
 
 
+def test_a_user_takes_no_more_memory_than_is_told_beforehand(
+    scorer, references, make_cold_start
+) -> None:
+    borrowing = BorrowingScorer(scorer, make_cold_start(HALF))
+    long = [replace(each, prompt="a large house " * 100) for each in references]
+    used = (long * scorer.config.num_references)[: scorer.config.num_references]
+    assert borrowing.prefix(used).num_bytes == borrowing.max_prefix_bytes > scorer.max_prefix_bytes
+
+
 def test_a_score_is_the_sigmoid_of_what_is_written(
     scorer, references, candidates, make_cold_start
 ) -> None:

@@ -1,11 +1,16 @@
 """Which devices a model may be asked to run on, and what is said of those that are not there."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
 import pytest
 import torch
 
 from recsys.errors import PreconditionFailed, SettingsRefused
+from recsys.scorer import devices
 from recsys.scorer.checkpoint import load_scorer
-from recsys.scorer.devices import require_device
+from recsys.scorer.devices import free_memory_bytes, require_device
 
 
 @pytest.fixture
@@ -48,3 +53,37 @@ def test_only_gpus_that_are_there_can_be_chosen_by_number(cuda) -> None:
 def test_a_name_that_is_no_device_is_a_wrong_setting(device: str) -> None:
     with pytest.raises(SettingsRefused, match="device must be cpu, cuda or cuda:N, got"):
         require_device(device)
+
+
+@pytest.mark.parametrize(
+    ("files", "num_bytes"),
+    [
+        ({}, 1000),
+        ({"memory.max": "max", "memory.current": "70", "memory.stat": "inactive_file 1"}, 1000),
+        ({"memory.max": "5000", "memory.current": "70", "memory.stat": "inactive_file 1"}, 1000),
+        (
+            {
+                "memory.max": "500",
+                "memory.current": "400",
+                "memory.stat": "anon 9\ninactive_file 50",
+            },
+            150,
+        ),
+        ({"memory.max": "500", "memory.current": "700", "memory.stat": "inactive_file 50"}, 0),
+    ],
+)
+def test_free_memory_of_the_host_is_what_its_container_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Mapping[str, str], num_bytes: int
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "\n")
+    memory = psutil.virtual_memory()._replace(available=1000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(devices, "_CGROUP", tmp_path)
+    assert free_memory_bytes("cpu") == num_bytes
+
+
+def test_free_memory_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {"cuda": (7, 9), "cuda:1": (5, 9)}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: free[device])
+    assert [free_memory_bytes(device) for device in free] == [7, 5]

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,6 +81,7 @@ class ToyBackbone(nn.Module):
     num_image_tokens = 1
     num_layers = 2
     num_heads = HEADS
+    position_bytes = 2 * 2 * WIDTH * 4
     hidden_size = WIDTH
     image_markup = ImageMarkup("<image>", 1)
     dtype = torch.float32
@@ -239,6 +241,13 @@ def test_a_packed_pass_of_another_family_is_the_pass_behind_a_prefix(
     behind = scorer.candidate_logits_of(scorer.prefix(references), prompts, shown)
     assert torch.allclose(behind, whole, atol=1e-6)
     assert record.stacked().shape[:3] == (2, 1, HEADS)
+
+
+def test_the_largest_prefix_of_another_family_is_counted(
+    toy_scorer, references: list[Reference]
+) -> None:
+    long = [replace(each, prompt="a large house " * 50) for each in (references * 4)[:4]]
+    assert toy_scorer.prefix(long).num_bytes == toy_scorer.max_prefix_bytes
 
 
 def test_a_base_of_no_known_family_is_refused_by_name(toy_base) -> None:

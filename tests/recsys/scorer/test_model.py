@@ -65,6 +65,17 @@ def test_a_warm_user_costs_keys_and_values_alone(scorer, references) -> None:
     assert max(storages) == prefix.num_bytes // (2 * text.num_hidden_layers)
 
 
+@pytest.mark.parametrize("num_references", [0, 1, 3])
+def test_the_largest_prefix_is_that_of_all_references_with_the_longest_prompts(
+    make_scorer, references, num_references: int
+) -> None:
+    scorer = make_scorer(num_references=num_references)
+    long = [replace(each, prompt="three small fish " * 100) for each in references]
+    assert scorer.prefix(long[:num_references]).num_bytes == scorer.max_prefix_bytes
+    half = scorer.to(torch.bfloat16)
+    assert half.prefix(long[:num_references]).num_bytes == half.max_prefix_bytes
+
+
 def test_rows_of_different_length_do_not_touch_each_other(scorer, references, candidates) -> None:
     template = scorer.template
     users = [references, references[:1]]
