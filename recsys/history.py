@@ -55,6 +55,8 @@ class Pair:
         chosen_at: when, in POSIX seconds (UTC); 0 where it does not matter.
         choice: which of the user's choices, 0 or more; newer ones have larger numbers.
         nth: which of the images that this choice passed over, from 0.
+        liked_first: as a reference, whether the liked image is read before the disliked one, as
+            served.
     """
 
     liked: int
@@ -63,6 +65,13 @@ class Pair:
     chosen_at: float = 0.0
     choice: int = 0
     nth: int = 0
+    liked_first: bool = True
+
+    @property
+    def read(self) -> tuple[int, int]:
+        """Both rows, in the order in which a reference's images are read."""
+        rows = self.liked, self.disliked
+        return rows if self.liked_first else rows[::-1]
 
 
 class ReferencePair(NamedTuple):

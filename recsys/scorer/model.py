@@ -202,12 +202,20 @@ class PreferenceScorer(nn.Module):
         return self.prefix_of([each.prompt for each in references], self.image_features(images))
 
     @torch.no_grad()
-    def prefix_of(self, prompts: Sequence[str], features: Float[Tensor, "N T D"]) -> Prefix:
+    def prefix_of(
+        self,
+        prompts: Sequence[str],
+        features: Float[Tensor, "N T D"],
+        *,
+        liked_first: Sequence[bool] | None = None,
+    ) -> Prefix:
         """The same of image tokens.
 
         Args:
             prompts: of R references, oldest first.
-            features: of each reference's liked and disliked image: N = 2R.
+            features: of each reference's two images, in the order in which they stand: N = 2R.
+            liked_first: of each reference, whether its liked image stands first; None: of all, as
+                served.
 
         Raises:
             ValueError: if there are more references than the model is trained with.
@@ -217,7 +225,7 @@ class PreferenceScorer(nn.Module):
                 f"at most {self.config.num_references} references are read, "
                 f"got {len(prompts)}: pass the newest"
             )
-        packed = self._pack(self.template.prefix(prompts), [])
+        packed = self._pack(self.template.prefix(prompts, liked_first=liked_first), [])
         embeddings = torch.cat([self._preference(1), self._embed(packed, features)], dim=1)
         num_positions = embeddings.shape[1]
         segments = torch.full((1, num_positions), SHARED, device=embeddings.device)

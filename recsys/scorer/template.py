@@ -111,15 +111,25 @@ class Template:
         label = self.like_id if liked else self.dislike_id
         return self.candidate(prompt) + Tokens((label,), (False,))
 
-    def reference(self, prompt: str) -> Tokens:
-        """One history entry: the liked image, then the disliked one, each with prompt and label."""
-        return self.labelled(prompt, liked=True) + self.labelled(prompt, liked=False)
+    def reference(self, prompt: str, *, liked_first: bool = True) -> Tokens:
+        """One history entry: both images, each with prompt and label."""
+        first, second = liked_first, not liked_first
+        return self.labelled(prompt, liked=first) + self.labelled(prompt, liked=second)
 
-    def prefix(self, prompts: Sequence[str]) -> Tokens:
-        """All references of a user, in order, behind the token that begins a sequence."""
+    def prefix(
+        self, prompts: Sequence[str], *, liked_first: Sequence[bool] | None = None
+    ) -> Tokens:
+        """All references of a user, in order, behind the token that begins a sequence.
+
+        Args:
+            prompts: of the references.
+            liked_first: of each, whether its liked image stands before the disliked one; None: of
+                all, as served.
+        """
         tokens = self._begin
-        for prompt in prompts:
-            tokens = tokens + self.reference(prompt)
+        firsts = [True] * len(prompts) if liked_first is None else liked_first
+        for prompt, first in zip(prompts, firsts, strict=True):
+            tokens = tokens + self.reference(prompt, liked_first=first)
         return tokens
 
     def max_prefix_tokens(self, num_references: int) -> int:

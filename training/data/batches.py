@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recsys.history import Pair
-from training.data.samples import PairTable, Sample, draw_sample
+from training.data.samples import PairTable, Sample, draw_sample, in_random_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +20,7 @@ class Batches:
         num_references: read for each user.
         fewer_references: share of samples with fewer.
         seed: decides.
+        random_pair_order: read liked or disliked image of each reference first, as drawn.
     """
 
     table: PairTable
@@ -29,6 +30,7 @@ class Batches:
     num_references: int
     fewer_references: float
     seed: int
+    random_pair_order: bool = False
 
     def draw(self, step: int, part: int) -> list[Sample]:
         """One sample for each user drawn, references in a new order every time.
@@ -43,7 +45,10 @@ class Batches:
         samples = [self._sample(self.users[index], rng) for index in chosen]
         if not any(sample.pairs for sample in samples):
             raise ValueError(self._nothing_left([self.users[index] for index in chosen]))
-        return samples
+        if not self.random_pair_order:
+            return samples
+        apart = np.random.default_rng([self.seed, 14, step, part])  # leaves the other draws alone
+        return [in_random_order(sample, apart) for sample in samples]
 
     def _nothing_left(self, users: Sequence[str]) -> str:
         most = max(len(self.table.pairs[user]) for user in users)
@@ -78,12 +83,14 @@ def batches(
     num_references: int,
     fewer_references: float,
     seed: int,
+    random_pair_order: bool = False,
 ) -> Batches:
     """Draw from every user who has two pairs that share no liked image.
 
     Args:
         table: what is learned from.
-        num_users, num_pairs, num_references, fewer_references, seed: as in `Batches`.
+        num_users, num_pairs, num_references, fewer_references, seed, random_pair_order: as in
+            `Batches`.
 
     Raises:
         ValueError: if no user has two pairs that share no image.
@@ -106,6 +113,7 @@ def batches(
         num_references=num_references,
         fewer_references=fewer_references,
         seed=seed,
+        random_pair_order=random_pair_order,
     )
 
 

@@ -1,7 +1,7 @@
 """Stored choices -> pairs over a table of images, and training samples drawn from them."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -106,6 +106,24 @@ def draw_sample(
     return Sample(references, tuple(apart[:num_pairs]))
 
 
+def in_random_order(sample: Sample, rng: np.random.Generator) -> Sample:
+    """The same sample, of each reference the liked or the disliked image first, as drawn.
+
+    A model that always reads the liked image first learns to tell the two by their place; in random
+    order their labels are all that tells them apart.
+
+    Args:
+        sample: as drawn.
+        rng: decides, a number a reference.
+    """
+    firsts = rng.random(len(sample.references)) < 0.5
+    references = (
+        replace(pair, liked_first=bool(first))
+        for pair, first in zip(sample.references, firsts, strict=True)
+    )
+    return replace(sample, references=tuple(references))
+
+
 def halves(
     pairs: Sequence[Pair], rng: np.random.Generator, *, num_references: int
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]] | None:
@@ -150,7 +168,13 @@ def pack_samples(
         The rows, with C = 2 × the most pairs of a sample (liked at even places), and the image
         table's row for each image in the order in which they stand.
     """
-    prefixes = [template.prefix([pair.prompt for pair in sample.references]) for sample in samples]
+    prefixes = [
+        template.prefix(
+            [pair.prompt for pair in sample.references],
+            liked_first=[pair.liked_first for pair in sample.references],
+        )
+        for sample in samples
+    ]
     candidates = [
         [template.candidate(pair.prompt) for pair in sample.pairs for _ in range(2)]
         for sample in samples
@@ -158,8 +182,11 @@ def pack_samples(
     order = [
         row
         for sample in samples
-        for pair in chain(sample.references, sample.pairs)
-        for row in (pair.liked, pair.disliked)
+        for rows in chain(
+            (pair.read for pair in sample.references),
+            ((pair.liked, pair.disliked) for pair in sample.pairs),
+        )
+        for row in rows
     ]
     packed = pack(prefixes, candidates, first_position=num_preference_tokens)
     return packed, torch.tensor(order, dtype=torch.long)

@@ -1,13 +1,13 @@
 """What is asked of a predictor, and the controls: the same question with something taken away."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from recsys.history import Pair, select
-from training.data.samples import PairTable, Sample, images_of, user_rng
+from training.data.samples import PairTable, Sample, images_of, in_random_order, user_rng
 from training.predictors.predictor import CandidateRow
 
 Samples = Mapping[str, Sample]
@@ -154,15 +154,42 @@ def behind_strangers(samples: Samples, *, seed: int) -> dict[str, Sample]:
 
 
 def swapped(samples: Samples) -> dict[str, Sample]:
-    """Likes called dislikes: a model that reads the labels falls below 50 %."""
+    """Likes called dislikes, the image called liked still first: images move, labels stay.
+
+    A model that reads labels or places falls below 50 %.
+    """
+    return _with_each_reference(
+        samples, lambda pair: replace(pair, liked=pair.disliked, disliked=pair.liked)
+    )
+
+
+def exchanged_in_place(samples: Samples) -> dict[str, Sample]:
+    """Likes called dislikes, each image where it stood: labels move, images stay.
+
+    A model that reads labels falls below 50 %; one that tells liked from disliked by their place
+    does not notice.
+    """
+    return _with_each_reference(
+        samples,
+        lambda pair: replace(
+            pair, liked=pair.disliked, disliked=pair.liked, liked_first=not pair.liked_first
+        ),
+    )
+
+
+def disliked_first(samples: Samples) -> dict[str, Sample]:
+    """The same references, the disliked image of each read first."""
+    return _with_each_reference(samples, lambda pair: replace(pair, liked_first=False))
+
+
+def in_random_pair_order(samples: Samples, *, seed: int) -> dict[str, Sample]:
+    """The same references, of each the liked or the disliked image read first, as drawn."""
+    return {user: in_random_order(sample, user_rng(seed, user)) for user, sample in samples.items()}
+
+
+def _with_each_reference(samples: Samples, change: Callable[[Pair], Pair]) -> dict[str, Sample]:
     return {
-        user: replace(
-            sample,
-            references=tuple(
-                replace(pair, liked=pair.disliked, disliked=pair.liked)
-                for pair in sample.references
-            ),
-        )
+        user: replace(sample, references=tuple(map(change, sample.references)))
         for user, sample in samples.items()
     }
 

@@ -275,7 +275,7 @@ def stage_batches(table: PairTable, recipe: Recipe, stage: Stage) -> Batches:
 
     Args:
         table: pairs that are learned from.
-        recipe: number of references, and the share of samples with fewer.
+        recipe: number of references, the share of samples with fewer, and their order in pairs.
         stage: users and pairs of a part, and the seed.
     """
     return batches(
@@ -285,4 +285,5 @@ def stage_batches(table: PairTable, recipe: Recipe, stage: Stage) -> Batches:
         num_references=recipe.scorer.num_references,
         fewer_references=recipe.fewer_references,
         seed=stage.plan.seed,
+        random_pair_order=recipe.random_pair_order,
     )

@@ -36,6 +36,15 @@ def test_references_come_in_a_new_order_each_time() -> None:
     assert len(orders) == 20
 
 
+def test_the_order_within_references_is_drawn_and_changes_no_other_draw() -> None:
+    turned, served = drawn(random_pair_order=True), drawn(random_pair_order=False)
+    firsts = [r.liked_first for sample in turned.draw(0, 0) for r in sample.references]
+    assert 0.3 < sum(firsts) / len(firsts) < 0.7
+    assert turned.draw(0, 0) == turned.draw(0, 0)
+    assert turned.names(0, 0) == served.names(0, 0)
+    assert all(r.liked_first for sample in served.draw(0, 0) for r in sample.references)
+
+
 def test_targets_share_no_image_with_references() -> None:
     for sample in drawn().draw(0, 0):
         assert not images_of(sample.references) & images_of(sample.pairs)

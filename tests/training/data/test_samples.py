@@ -16,6 +16,7 @@ from storage.records import Choice, ImageFacts
 from training.data.samples import (
     Sample,
     draw_sample,
+    in_random_order,
     pack_samples,
     read_pair_table,
     split_pairs,
@@ -66,6 +67,28 @@ def test_rows_hold_images_in_the_order_of_their_places() -> None:
     liked, disliked = split_pairs(packed, logits)
     assert liked.tolist() == [[0.0, 1.0], [4.0, 5.0], [8.0, 9.0]]
     assert disliked.tolist() == [[2.0, 3.0], [6.0, 7.0], [10.0, 11.0]]
+
+
+def test_a_reference_may_begin_with_its_disliked_image() -> None:
+    tokenizer = train_tokenizer(["three small fish"], vocabulary=400)
+    template = Template(tokenizer, TemplateConfig(), image=image_markup(2))
+    references = Pair(7, 3, "a", liked_first=False), Pair(5, 6, "b")
+    sample = Sample(references, (Pair(1, 2, "c", liked_first=False),))
+    packed, order = pack_samples(template, [sample], num_preference_tokens=0)
+    assert order.tolist() == [3, 7, 5, 6, 1, 2]
+    ids = packed.ids[0].tolist()
+    labels = [each for each in ids if each in (template.like_id, template.dislike_id)]
+    like, dislike = template.like_id, template.dislike_id
+    assert labels == [dislike, like, like, dislike]
+
+
+def test_order_within_references_is_drawn_for_each() -> None:
+    sample = Sample(tuple(Pair(2 * i, 2 * i + 1, "") for i in range(400)), (Pair(900, 901, ""),))
+    turned = in_random_order(sample, np.random.default_rng(0))
+    firsts = [pair.liked_first for pair in turned.references]
+    assert 160 < sum(firsts) < 240
+    assert [pair.liked for pair in turned.references] == [pair.liked for pair in sample.references]
+    assert turned.pairs == sample.pairs
 
 
 def test_who_is_not_learned_from_is_in_no_table(store) -> None:

@@ -1,12 +1,17 @@
 """Questions and controls over histories made by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from recsys.history import Pair
 from training.data.samples import PairTable, Sample, images_of
 from training.evaluation.questions import (
     behind_strangers,
+    disliked_first,
+    exchanged_in_place,
     find_opposed,
+    in_random_pair_order,
     newest_samples,
     one_of_four,
     opposed_samples,
@@ -126,6 +131,38 @@ def test_swapped_labels_turn_each_reference_round() -> None:
     (reference,) = swapped(samples)["a"].references
     assert (reference.liked, reference.disliked) == (1, 0)
     assert swapped(samples)["a"].pairs == samples["a"].pairs
+
+
+def test_exchanged_labels_leave_each_image_where_it_stood() -> None:
+    samples = {"a": Sample((pair(0, 1), replace(pair(4, 5), liked_first=False)), (pair(2, 3),))}
+    exchanged = exchanged_in_place(samples)["a"]
+    assert [each.liked for each in exchanged.references] == [1, 5]
+    assert [each.read for each in exchanged.references] == [(0, 1), (5, 4)]
+    assert [each.read for each in swapped(samples)["a"].references] == [(1, 0), (4, 5)]
+    assert exchanged.pairs == samples["a"].pairs
+
+
+def test_the_disliked_image_may_be_read_first() -> None:
+    samples = {"a": Sample(tuple(chain(0, 3)), (pair(20, 21),))}
+    turned = disliked_first(samples)["a"]
+    assert [each.read for each in turned.references] == [
+        (each.disliked, each.liked) for each in samples["a"].references
+    ]
+    assert [each.liked for each in turned.references] == [
+        each.liked for each in samples["a"].references
+    ]
+
+
+def test_a_random_order_belongs_to_the_user() -> None:
+    samples = {user: Sample(tuple(chain(0, 8)), (pair(90, 91),)) for user in "abcdef"}
+    drawn_order = in_random_pair_order(samples, seed=0)
+    firsts = {
+        user: tuple(each.liked_first for each in sample.references)
+        for user, sample in drawn_order.items()
+    }
+    assert len(set(firsts.values())) > 1
+    assert {len(set(each)) for each in firsts.values()} == {2}
+    assert in_random_pair_order({"c": samples["c"]}, seed=0)["c"] == drawn_order["c"]
 
 
 def test_without_prompts_keeps_images() -> None:

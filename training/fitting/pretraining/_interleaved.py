@@ -16,7 +16,7 @@ from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer, preference_score
 from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.template import Template
-from training.data.samples import Sample, pack_samples, split_pairs
+from training.data.samples import Sample, in_random_order, pack_samples, split_pairs
 from training.fitting.losses import preference_loss
 from training.fitting.pretraining._rendered import RenderedImages, encode_images, named, readout
 from training.fitting.pretraining.recipe import PretrainRecipe
@@ -119,8 +119,8 @@ def draw_rule_sample(
 
     Args:
         images: that pairs are drawn from; at least num_references + num_pairs prompts.
-        recipe: number of references and of pairs to be told apart.
-        rng: draws rule, pairs and labels.
+        recipe: number of references and of pairs to be told apart, and the order within pairs.
+        rng: draws rule, pairs, labels and order.
     """
     weights = rng.normal(size=len(ATTRIBUTES))
     weights[rng.permutation(len(ATTRIBUTES))[rng.integers(1, len(ATTRIBUTES) + 1) :]] = 0.0
@@ -129,7 +129,8 @@ def draw_rule_sample(
     num_references = int(rng.integers(0, recipe.num_references)) if few else recipe.num_references
     groups = rng.choice(len(images.prompts), num_references + recipe.num_pairs, replace=False)
     pairs = [_labelled_pair(images, int(group), utility, rng) for group in groups]
-    return Sample(tuple(pairs[:num_references]), tuple(pairs[num_references:]))
+    sample = Sample(tuple(pairs[:num_references]), tuple(pairs[num_references:]))
+    return in_random_order(sample, rng) if recipe.random_pair_order else sample
 
 
 def _labelled_pair(

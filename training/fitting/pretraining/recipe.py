@@ -22,6 +22,7 @@ class PretrainRecipe:
         interleaved: plan of the second part.
         interleaved_batch: sequences a step.
         num_references, num_pairs: references of a sequence, and pairs to be told apart.
+        random_pair_order: of each reference, the liked or the disliked image first at random.
         readout_weight: of two auxiliary losses, without which a small model ignores the labels:
             reading an image's own attributes behind the first block, and behind the second what
             the liked images had more of than the disliked ones.
@@ -47,6 +48,7 @@ class PretrainRecipe:
     interleaved_batch: int = 32
     num_references: int = 8
     num_pairs: int = 8
+    random_pair_order: bool = True
     readout_weight: float = 1.0
 
     def to_json(self) -> dict[str, Any]:

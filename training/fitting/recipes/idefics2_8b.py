@@ -65,6 +65,7 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
         second=_stage("stage2", num_steps=16_000, validate_every=1_000, seed=2),  # steps: paper
         contrastive_weight=1.0,  # paper, Eq. 5: unweighted
         fewer_references=0.0,  # paper: always 8
+        random_pair_order=True,  # authors' code: either image of a reference first, by a coin
         weighs_prompts=False,  # ours: a switch, as PickScore has it
         encodes_once=False,  # images pass through the vision tower or resampler being trained
     )

@@ -115,6 +115,8 @@ class Recipe:
         contrastive_weight: of L+ and L- in Eq. 5; the paper's is 1.
         fewer_references: share of samples, in [0, 1], with fewer than all references, so that the
             model also learns to serve new users; the paper trains with all 8 throughout.
+        random_pair_order: in training, of each reference the liked or the disliked image is read
+            first at random, so that labels are read and not places; served is the liked one first.
         first: adapter and preference tokens are trained.
         second: all is frozen but the preference tokens.
         signature: probes, objective and projections.
@@ -132,6 +134,7 @@ class Recipe:
     weighs_prompts: bool = False
     contrastive_weight: float = 1.0
     fewer_references: float = 0.25
+    random_pair_order: bool = True
     signature: SignatureRecipe = field(default_factory=SignatureRecipe)
 
     def to_json(self) -> dict[str, Any]:
