@@ -20,6 +20,7 @@ from storage.database import Database
 from storage.errors import UnknownImage, UnknownUser
 from storage.files import replace_file
 from storage.rules import check_user_id
+from storage.statements import STANDS, is_blocked
 from storage.tables import (
     BackfillRow,
     ChoiceRow,
@@ -150,12 +151,13 @@ def _write_images(
 
 
 def _choices(session: Session, user_id: str) -> Iterator[dict[str, Any]]:
-    query = select(ChoiceRow).where(ChoiceRow.user_id == user_id).order_by(ChoiceRow.revision)
+    theirs = select(ChoiceRow).where(ChoiceRow.user_id == user_id, STANDS)
+    query = theirs.order_by(ChoiceRow.revision)
     for rows in _paged(session, query):
         passed: dict[int, list[str]] = {row.choice_id: [] for row in rows}
         named = (
             select(PassedOverRow.choice_id, PassedOverRow.sha256)
-            .where(PassedOverRow.choice_id.in_(passed))
+            .where(PassedOverRow.choice_id.in_(passed), ~is_blocked(PassedOverRow.sha256))
             .order_by(PassedOverRow.choice_id, PassedOverRow.position)
         )
         for choice_id, sha256 in session.execute(named):
@@ -170,12 +172,12 @@ def _images(session: Session, user_id: str, lost: set[str]) -> Iterator[dict[str
 
 def _images_of(user_id: str) -> Select[Any]:
     liked = select(ChoiceRow.liked).where(
-        ChoiceRow.user_id == user_id, ChoiceRow.liked.is_not(None)
+        ChoiceRow.user_id == user_id, ChoiceRow.liked.is_not(None), STANDS
     )
     passed = (
         select(PassedOverRow.sha256)
         .join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
-        .where(ChoiceRow.user_id == user_id)
+        .where(ChoiceRow.user_id == user_id, STANDS, ~is_blocked(PassedOverRow.sha256))
     )
     return (
         select(ImageRow).where(ImageRow.sha256.in_(liked.union(passed))).order_by(ImageRow.sha256)

@@ -29,7 +29,7 @@ from storage.records import (
     UserSummary,
 )
 from storage.rules import check_choice, check_limit, check_user_id, is_sha256
-from storage.statements import parts
+from storage.statements import STANDS, is_blocked, parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
 from storage.tombstones import bury, check_by, find_tombstone, lift, renew
 
@@ -93,6 +93,8 @@ class HistoryStore:
     def read(self, user_id: str, *, limit: int | None = None) -> History:
         """A user's newest choices, oldest first; none, and revision 0, for an unknown user.
 
+        They are without blocked images, as the takedown leaves them, also while it is not over.
+
         Args:
             user_id: whose.
             limit: the most choices to return, at least 1; all by default.
@@ -104,7 +106,7 @@ class HistoryStore:
         check_user_id(user_id)
         newest = (
             select(ChoiceRow)
-            .where(ChoiceRow.user_id == user_id)
+            .where(ChoiceRow.user_id == user_id, STANDS)
             .order_by(ChoiceRow.revision.desc())
             .limit(check_limit(limit))
         )
@@ -147,7 +149,7 @@ class HistoryStore:
     def list_choices(
         self, user_id: str, *, after_choice_id: int = 0, limit: int
     ) -> list[StoredChoice]:
-        """A page of a user's choices, oldest first, after `after_choice_id`.
+        """A page of a user's choices, as `read` has them, after `after_choice_id`.
 
         Raises:
             UnknownUser: if there is no such user.
@@ -164,6 +166,7 @@ class HistoryStore:
                 ChoiceRow.user_id == user_id,
                 ChoiceRow.revision > func.coalesce(seen.scalar_subquery(), 0),
                 ChoiceRow.choice_id > after,
+                STANDS,
             )
             .order_by(ChoiceRow.revision)
             .limit(check_limit(limit))
@@ -295,7 +298,7 @@ def _stored(session: Session, rows: Sequence[ChoiceRow]) -> list[StoredChoice]:
     for part in parts(ids):
         query = (
             select(PassedOverRow.choice_id, PassedOverRow.sha256)
-            .where(PassedOverRow.choice_id.in_(part))
+            .where(PassedOverRow.choice_id.in_(part), ~is_blocked(PassedOverRow.sha256))
             .order_by(PassedOverRow.choice_id, PassedOverRow.position)
         )
         for choice_id, sha256 in session.execute(query):

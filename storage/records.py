@@ -212,12 +212,15 @@ class BlockedImage:
         blocked_at: when, UTC.
         blocked_by: who asked for it; "rpc" for a caller of the service.
         reason: why; may be empty.
+        is_unfinished: its takedown goes on or was interrupted: some of it is still stored, though
+            nothing reads it.
     """
 
     sha256: str
     blocked_at: datetime
     blocked_by: str
     reason: str
+    is_unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)

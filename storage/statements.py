@@ -1,13 +1,34 @@
-"""SQL that several stores send: values in parts, rows that may be there, users held."""
+"""SQL that several stores send: values in parts, rows that may be there, users held.
+
+The takedown of a blocked image takes many transactions. What it has not reached yet is left out
+where choices are read, by `STANDS` and `is_blocked`.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from storage.tables import ChoiceRow, Table, UserRow
+from storage.tables import BlockedImageRow, ChoiceRow, PassedOverRow, Table, UserRow
+
+
+def is_blocked(
+    sha256: InstrumentedAttribute[str] | InstrumentedAttribute[str | None],
+) -> ColumnElement[bool]:
+    """Whether an image is blocked, by the column that names it; False where it names none."""
+    return select(BlockedImageRow.sha256).where(BlockedImageRow.sha256 == sha256).exists()
+
+
+_Passed = aliased(PassedOverRow)
+_shows_another = select(_Passed.sha256).where(
+    _Passed.choice_id == ChoiceRow.choice_id, ~is_blocked(_Passed.sha256)
+)
+STANDS = and_(
+    ~is_blocked(ChoiceRow.liked), or_(ChoiceRow.liked.is_not(None), _shows_another.exists())
+)
+"""Of choices: those that the takedowns of blocked images leave, though maybe not as they are."""
 
 MAY_BE_SIGNED = (
     UserRow.personalize,
@@ -15,10 +36,13 @@ MAY_BE_SIGNED = (
 )
 """Of users: those who need a signature, as they have chosen and want to be personalised."""
 
-MAY_BE_LEARNED_FROM = (
-    select(UserRow.user_id).where(UserRow.user_id == ChoiceRow.user_id, UserRow.learn_from).exists()
+MAY_BE_LEARNED_FROM = and_(
+    select(UserRow.user_id)
+    .where(UserRow.user_id == ChoiceRow.user_id, UserRow.learn_from)
+    .exists(),
+    STANDS,
 )
-"""Of choices: those of users who let others profit from what they chose."""
+"""Of choices that stand: those of users who let others profit from what they chose."""
 
 T = TypeVar("T")
 MAX_VALUES = 500

@@ -6,15 +6,16 @@ read from them become stale; who has no pair left loses their signatures, and wh
 is in no cluster.
 
 All of it goes in transactions of a bounded number of choices. One that is interrupted has done a
-part, and the same call does the rest. `block` first keeps every new choice of the image out.
+part, and the same call does the rest. `block` first keeps every new choice of the image out, and
+nothing reads the image or shows it from then on: see `storage.statements.STANDS`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.blobs import BlobStore
 from storage.coldstart.first_questions import forget_image, forget_pairs
@@ -81,12 +82,21 @@ class ImageTakedowns:
         check_sha256("sha256", sha256)
         if not self._is_stored(sha256):
             raise UnknownImage(f"no image {sha256} is stored: there is nothing to remove")
-        return self._take_down(sha256)
+        return self.take_down(sha256)
 
     def block(self, sha256: str, *, by: str = "", reason: str = "") -> Takedown:
         """Remove an image that may be stored, and accept it nowhere again before `unblock`.
 
-        One that is blocked already stays so, with what was said of it then.
+        Args and Raises: as `record_block`.
+        """
+        self.record_block(sha256, by=by, reason=reason)
+        return self.take_down(sha256)
+
+    def record_block(self, sha256: str, *, by: str = "", reason: str = "") -> None:
+        """Accept an image nowhere again, and let nothing read it; `take_down` removes it.
+
+        One that is blocked already stays so, with what was said of it then. First questions and
+        clusters lose it at once; choices are read as the takedown will leave them.
 
         Args:
             sha256: of the image.
@@ -105,7 +115,35 @@ class ImageTakedowns:
             # Choices that are being appended are stored before it, or see it.
             lock_blobs(session, exclusive=True)
             session.execute(insert_into(session, BlockedImageRow).on_conflict_do_nothing(), row)
-        return self._take_down(sha256)
+            _show_no_more(session, sha256)
+
+    def take_down(self, sha256: str) -> Takedown:
+        """Remove an image, stored or not, from all choices, and its bytes; go on where one ended.
+
+        Args:
+            sha256: of the image, in form.
+        """
+        taken, is_over = Takedown(), False
+        while not is_over:
+            with self.database.writing() as session:
+                lock_blobs(session, exclusive=True)
+                part, images, is_over = _take_part_down(session, sha256)
+            remove_blobs(self.database, self.blobs, images)
+            taken += part
+        remove_blobs(self.database, self.blobs, [sha256])
+        return taken
+
+    def unfinished(self, *, until: datetime | None = None) -> list[str]:
+        """Blocked images whose takedown goes on or was interrupted, by SHA-256.
+
+        Args:
+            until: only those blocked before it, UTC; None: all.
+        """
+        query = select(BlockedImageRow.sha256).where(_is_stored(BlockedImageRow.sha256))
+        if until is not None:
+            query = query.where(BlockedImageRow.blocked_at < until)
+        with self.database.session() as session:
+            return list(session.scalars(query.order_by(BlockedImageRow.sha256)))
 
     def unblock(self, sha256: str) -> BlockedImage:
         """Accept an image again; what was removed stays removed.
@@ -123,7 +161,7 @@ class ImageTakedowns:
             if row is None:
                 raise UnknownImage(f"image {sha256} is not blocked: there is nothing to unblock")
             session.delete(row)
-            return _record(row)
+            return _record(row, is_unfinished=session.get(ImageRow, sha256) is not None)
 
     def list_blocked(self, *, after: str = "", limit: int = 1000) -> list[BlockedImage]:
         """A page of blocked images after a SHA-256, in its order.
@@ -132,9 +170,16 @@ class ImageTakedowns:
             ValueError: if the limit is less than 1.
         """
         row = BlockedImageRow
-        page = select(row).where(row.sha256 > after).order_by(row.sha256).limit(check_limit(limit))
+        page = (
+            select(row, _is_stored(row.sha256))
+            .where(row.sha256 > after)
+            .order_by(row.sha256)
+            .limit(check_limit(limit))
+        )
         with self.database.session() as session:
-            return [_record(each) for each in session.scalars(page)]
+            return [
+                _record(each, is_unfinished=is_stored) for each, is_stored in session.execute(page)
+            ]
 
     def blocked_among(self, sha256s: Iterable[str]) -> frozenset[str]:
         """Those of these images that are blocked.
@@ -164,17 +209,6 @@ class ImageTakedowns:
             if session.get(ImageRow, sha256) is not None:
                 return True
         return self.blobs.exists(sha256)  # a takedown may have been interrupted
-
-    def _take_down(self, sha256: str) -> Takedown:
-        taken, is_over = Takedown(), False
-        while not is_over:
-            with self.database.writing() as session:
-                lock_blobs(session, exclusive=True)
-                part, images, is_over = _take_part_down(session, sha256)
-            remove_blobs(self.database, self.blobs, images)
-            taken += part
-        remove_blobs(self.database, self.blobs, [sha256])
-        return taken
 
 
 def refuse_blocked(session: Session, sha256s: Sequence[str]) -> None:
@@ -221,8 +255,7 @@ def _take_part_down(session: Session, sha256: str) -> tuple[Takedown, list[str],
     emptied = _emptied(session, list(passed))
     others = remove_choices(session, [*liked, *emptied])
     outdate(session, user_ids)
-    session.execute(delete(ClusterImageRow).where(ClusterImageRow.sha256 == sha256))
-    forget_image(session, sha256)
+    _show_no_more(session, sha256)
     forget_pairs(session, others)
     gone = remove_unnamed(session, {sha256, *others})
     part = Takedown(
@@ -232,6 +265,12 @@ def _take_part_down(session: Session, sha256: str) -> tuple[Takedown, list[str],
         num_bytes=sum(gone.values()),
     )
     return part, list(gone), max(len(liked), len(passed)) < CHOICES_AT_ONCE
+
+
+def _show_no_more(session: Session, sha256: str) -> None:
+    """Take an image out of clusters and first questions."""
+    session.execute(delete(ClusterImageRow).where(ClusterImageRow.sha256 == sha256))
+    forget_image(session, sha256)
 
 
 def _liking(session: Session, sha256: str) -> dict[int, str]:
@@ -261,5 +300,9 @@ def _emptied(session: Session, choice_ids: Sequence[int]) -> list[int]:
     return list(session.scalars(query))
 
 
-def _record(row: BlockedImageRow) -> BlockedImage:
-    return BlockedImage(row.sha256, row.blocked_at, row.blocked_by, row.reason)
+def _is_stored(sha256: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    return select(ImageRow.sha256).where(ImageRow.sha256 == sha256).exists()
+
+
+def _record(row: BlockedImageRow, *, is_unfinished: bool) -> BlockedImage:
+    return BlockedImage(row.sha256, row.blocked_at, row.blocked_by, row.reason, is_unfinished)

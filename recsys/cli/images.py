@@ -102,14 +102,19 @@ def unblock(image: str, server: str | None, is_json: bool) -> None:
 @SERVER
 @JSON
 def blocked(server: str | None, is_json: bool) -> None:
-    """List the blocked images, with when, by whom and why."""
+    """List the blocked images, with when, by whom and why.
+
+    One that is still stored, for its takedown goes on or was interrupted, is called unfinished.
+    Nothing reads it or shows it; a server, `recsys prune`, or blocking it again finishes it.
+    """
     with _opened(server) as opened:
         images = list(opened.list_blocked())
     if is_json:
         show_json([_blocked_json(each) for each in images])
         return
-    rows = [(i.sha256, f"{i.blocked_at:%Y-%m-%d %H:%M}", i.blocked_by, i.reason) for i in images]
-    show_table(["SHA-256", "blocked (UTC)", "by", "reason"], rows)
+    show_table(
+        ["SHA-256", "blocked (UTC)", "takedown", "by", "reason"], [_cells(each) for each in images]
+    )
 
 
 @command.command("share")
@@ -208,10 +213,17 @@ def _tell_removed(
         click.echo(f"still names it: {printable(remnant)}", err=True)
 
 
-def _blocked_json(image: "BlockedImage") -> dict[str, str]:
+def _cells(image: "BlockedImage") -> tuple[str, ...]:
+    takedown = "unfinished" if image.is_unfinished else "done"
+    at = f"{image.blocked_at:%Y-%m-%d %H:%M}"
+    return image.sha256, at, takedown, image.blocked_by, image.reason
+
+
+def _blocked_json(image: "BlockedImage") -> dict[str, str | bool]:
     return {
         "sha256": image.sha256,
         "blocked_at": image.blocked_at.isoformat(),
         "blocked_by": image.blocked_by,
         "reason": image.reason,
+        "is_unfinished": image.is_unfinished,
     }

@@ -1,6 +1,6 @@
 """The one way to take an image down: for the command, and for the server's ImageService."""
 
-from dataclasses import replace
+from datetime import datetime
 
 from recsys.erasure.exports import rewrite_exports_without_image
 from storage.records import Takedown
@@ -24,7 +24,8 @@ class ImageEraser:
             InvalidRecord, UnknownImage: as `ImageTakedowns.remove`.
             StorageError: if storage does not answer.
         """
-        return self._leave_exports(sha256, self._takedowns.remove(sha256))
+        taken = self._takedowns.remove(sha256)
+        return taken + self._leave_exports(sha256)
 
     def block(self, sha256: str, *, by: str = "", reason: str = "") -> Takedown:
         """Remove an image that may be stored, and accept it nowhere again.
@@ -38,9 +39,31 @@ class ImageEraser:
             InvalidRecord: as `ImageTakedowns.block`.
             StorageError: if storage does not answer.
         """
-        taken = self._takedowns.block(sha256, by=by, reason=reason)
-        return self._leave_exports(sha256, taken)
+        self._takedowns.record_block(sha256, by=by, reason=reason)
+        return self._finish(sha256)
 
-    def _leave_exports(self, sha256: str, taken: Takedown) -> Takedown:
+    def finish_interrupted(self, *, until: datetime | None = None) -> dict[str, Takedown]:
+        """Do what is left of each block that was interrupted, or that goes on elsewhere.
+
+        Two that take the same image down do no harm: each counts what it removed itself.
+
+        Args:
+            until: only of images blocked before it, UTC; None: all.
+
+        Returns:
+            What went, by SHA-256.
+
+        Raises:
+            StorageError: if storage does not answer.
+        """
+        unfinished = self._takedowns.unfinished(until=until)
+        return {sha256: self._finish(sha256) for sha256 in unfinished}
+
+    def _finish(self, sha256: str) -> Takedown:
+        # Exports first: as long as the image is stored, anybody can tell that it is unfinished.
+        taken = self._leave_exports(sha256)
+        return taken + self._takedowns.take_down(sha256)
+
+    def _leave_exports(self, sha256: str) -> Takedown:
         rewritten, remnants = rewrite_exports_without_image(self._takedowns.database, sha256)
-        return replace(taken, rewritten_exports=tuple(rewritten), remnants=tuple(remnants))
+        return Takedown(rewritten_exports=tuple(rewritten), remnants=tuple(remnants))

@@ -3,8 +3,10 @@
 import logging
 import threading
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 
 from recsys.engine.engine import ScoringEngine
+from recsys.erasure.image_eraser import ImageEraser
 from recsys.ranking.ranker import history_number, newest_choice_of
 from recsys.service._served import Served
 from storage.histories import HistoryStore
@@ -13,12 +15,17 @@ from storage.tombstones import NOBODY_ERASED, erasure_mark
 
 logger = logging.getLogger(__name__)
 
+INTERRUPTED_AFTER = timedelta(minutes=5)
+"""How old a block is whose takedown is taken for interrupted while it is unfinished."""
+
 _NOBODYS_NUMBER = 0
 """Of the prefix without references, which holds nothing of a person."""
 
 
 class Erasures:
     """Sees by marks that somebody was erased or an image blocked, and drops what was of them.
+
+    It also finishes takedowns of blocked images that another process began and did not finish.
 
     Args:
         store: authoritative.
@@ -29,6 +36,7 @@ class Erasures:
     def __init__(self, store: HistoryStore, takedowns: ImageTakedowns, served: Served) -> None:
         self._store = store
         self._takedowns = takedowns
+        self._eraser = ImageEraser(takedowns)
         self._served = served
         self._marks = (NOBODY_ERASED, NOTHING_BLOCKED)
         self._is_in_doubt = threading.Event()
@@ -44,6 +52,9 @@ class Erasures:
     def check(self) -> None:
         """Drop prefixes of histories that are gone or older, and have the index made anew; blocks.
 
+        While the takedown of a blocked image is unfinished, revisions do not tell which histories
+        showed it, so that the first check that sees it drops all prefixes.
+
         The model must be loaded.
 
         Raises:
@@ -54,14 +65,16 @@ class Erasures:
         marks = erasure_mark(self._store.database), self._takedowns.mark()
         if marks != self._marks or self._is_in_doubt.is_set():
             self._is_in_doubt.clear()
-            self._drop(model.engine)
+            self._drop(model.engine, is_any_unfinished=marks[1].num_stored > 0)
             self._marks = marks
         if model.similarity is not None:
             model.similarity.drop_erased()
+        if marks[1].num_stored:
+            self._finish_interrupted()
 
-    def _drop(self, engine: ScoringEngine) -> None:
+    def _drop(self, engine: ScoringEngine, *, is_any_unfinished: bool) -> None:
         try:
-            num_dropped = engine.forget_gone(self._current)
+            num_dropped = engine.forget_gone(_nobodys if is_any_unfinished else self._current)
         except Exception:
             self._is_in_doubt.set()
             raise
@@ -73,3 +86,14 @@ class Erasures:
         revisions = self._store.revisions_of(list(choices.values()))
         current = {history_number(*each) for each in revisions.items()} | {_NOBODYS_NUMBER}
         return current & set(numbers)
+
+    def _finish_interrupted(self) -> None:
+        until = datetime.now(UTC) - INTERRUPTED_AFTER
+        for sha256, taken in self._eraser.finish_interrupted(until=until).items():
+            logger.warning("the takedown of image %s was interrupted, and is finished now", sha256)
+            for remnant in taken.remnants:
+                logger.warning("still names image %s: %s", sha256, remnant)
+
+
+def _nobodys(numbers: Collection[int]) -> Collection[int]:
+    return {_NOBODYS_NUMBER}

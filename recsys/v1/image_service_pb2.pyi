@@ -80,13 +80,15 @@ class ListBlockedImagesResponse(_message.Message):
     def __init__(self, images: _Optional[_Iterable[_Union[BlockedImage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class BlockedImage(_message.Message):
-    __slots__ = ("sha256", "blocked_at", "blocked_by", "reason")
+    __slots__ = ("sha256", "blocked_at", "blocked_by", "reason", "is_unfinished")
     SHA256_FIELD_NUMBER: _ClassVar[int]
     BLOCKED_AT_FIELD_NUMBER: _ClassVar[int]
     BLOCKED_BY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    IS_UNFINISHED_FIELD_NUMBER: _ClassVar[int]
     sha256: str
     blocked_at: _timestamp_pb2.Timestamp
     blocked_by: str
     reason: str
-    def __init__(self, sha256: _Optional[str] = ..., blocked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., blocked_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    is_unfinished: bool
+    def __init__(self, sha256: _Optional[str] = ..., blocked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., blocked_by: _Optional[str] = ..., reason: _Optional[str] = ..., is_unfinished: bool = ...) -> None: ...

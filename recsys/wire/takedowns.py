@@ -31,11 +31,16 @@ def blocked_to_wire(image: BlockedImage) -> pb2.BlockedImage:
         blocked_at=timestamp_of(image.blocked_at),
         blocked_by=image.blocked_by,
         reason=image.reason,
+        is_unfinished=image.is_unfinished,
     )
 
 
 def blocked_from_wire(message: pb2.BlockedImage) -> BlockedImage:
     """Read a blocked image."""
     return BlockedImage(
-        message.sha256, instant_of(message.blocked_at), message.blocked_by, message.reason
+        sha256=message.sha256,
+        blocked_at=instant_of(message.blocked_at),
+        blocked_by=message.blocked_by,
+        reason=message.reason,
+        is_unfinished=message.is_unfinished,
     )

@@ -18,7 +18,7 @@ from storage.clusters.records import ClusterDraft, ClusterImage, Parameter
 from storage.database import Database
 from storage.erasing import lock_blobs
 from storage.errors import InvalidRecord, UnknownCluster
-from storage.statements import parts
+from storage.statements import is_blocked, parts
 from storage.tables import (
     ClusterCounterRow,
     ClusterImageRow,
@@ -246,10 +246,12 @@ def _row(
 
 
 def _put_images(session: Session, run_id: int, draft: ClusterDraft) -> None:
-    """Write a cluster's images, but for those that went with an erased user."""
+    """Write a cluster's images, but for those that went with an erased user or are blocked."""
     images: dict[str, ClusterImage] = {
         image.sha256: image for image in (*draft.liked_images, *draft.disliked_images)
     }
-    stored = select(ImageRow.sha256).where(ImageRow.sha256.in_(list(images)))
+    stored = select(ImageRow.sha256).where(
+        ImageRow.sha256.in_(list(images)), ~is_blocked(ImageRow.sha256)
+    )
     for sha256 in session.scalars(stored).all():
         session.add(ClusterImageRow(run_id=run_id, place=draft.place, **asdict(images[sha256])))

@@ -1,6 +1,6 @@
 """What the clusters of a run liked and passed over, and what users wrote: counted by SQL.
 
-Users who do not want to be learned from are left out.
+Users who do not want to be learned from are left out, and so are blocked images.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from sqlalchemy import Integer, Select, and_, case, func, literal, select, union
 
 from storage.clusters.records import ImageOpinion, PromptUse
 from storage.database import Database
-from storage.statements import MAY_BE_LEARNED_FROM
+from storage.statements import MAY_BE_LEARNED_FROM, is_blocked
 from storage.tables import ChoiceRow, ClusterMemberRow, PassedOverRow
 
 NO_CLUSTER = -1
@@ -34,7 +34,7 @@ def image_opinions(database: Database, run_id: int) -> Iterator[ImageOpinion]:
     passed = (
         select(PassedOverRow.sha256, ChoiceRow.user_id, literal(0, Integer).label("likes"))
         .join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
-        .where(MAY_BE_LEARNED_FROM)
+        .where(MAY_BE_LEARNED_FROM, ~is_blocked(PassedOverRow.sha256))
     )
     seen = union_all(liked, passed).subquery()
     likes, times = func.sum(seen.c.likes).label("likes"), func.count().label("times")
@@ -69,7 +69,7 @@ def count_opinions(database: Database) -> tuple[int, int]:
         select(func.count())
         .select_from(PassedOverRow)
         .join(ChoiceRow, ChoiceRow.choice_id == PassedOverRow.choice_id)
-        .where(MAY_BE_LEARNED_FROM)
+        .where(MAY_BE_LEARNED_FROM, ~is_blocked(PassedOverRow.sha256))
     )
     with database.session() as session:
         return session.scalar(likes) or 0, session.scalar(passes) or 0

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from storage.coldstart.records import FirstQuestion, FirstQuestions
 from storage.records import SharingRules
 from storage.sharing import is_seen_by, shown_among
-from storage.statements import MAY_BE_LEARNED_FROM
+from storage.statements import MAY_BE_LEARNED_FROM, is_blocked
 from storage.tables import ChoiceRow, ColdStartRow, PassedOverRow
 
 
@@ -99,14 +99,15 @@ def _is_supported(session: Session, pair: FirstQuestion) -> bool:
 def _is_named(session: Session, sha256: str, prompt: str) -> bool:
     """Whether a choice from this prompt shows an image; from any prompt, if it is empty.
 
-    Choices of users who do not want to be learned from do not count.
+    Choices of users who do not want to be learned from do not count, and no choice shows a blocked
+    image.
     """
     # Two queries, each with an index of its own: PostgreSQL would read all choices for an OR.
     liked = select(ChoiceRow.choice_id).where(ChoiceRow.liked == sha256)
     passed_over = (
         select(ChoiceRow.choice_id)
         .join(PassedOverRow, PassedOverRow.choice_id == ChoiceRow.choice_id)
-        .where(PassedOverRow.sha256 == sha256)
+        .where(PassedOverRow.sha256 == sha256, ~is_blocked(PassedOverRow.sha256))
     )
     is_prompt = ChoiceRow.prompt == prompt if prompt else true()
     return any(

@@ -1,10 +1,13 @@
 """`recsys prune`."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 
 import pytest
+
+from storage.takedowns import ImageTakedowns
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +20,11 @@ def ann(home: Path, run, picture) -> None:
 
 def test_the_newest_are_kept_and_it_is_told_how_much_went(run, store) -> None:
     doomed = json.loads(run("prune", "--keep-newest", "1", "--dry-run", "--json").stdout)
-    assert doomed == {"num_choices": 2, "num_users": 1, "num_orphans": 0}
+    assert doomed == {"num_choices": 2, "num_users": 1, "num_orphans": 0, "num_takedowns": 0}
     assert store.user("ann").num_choices == 3
     pruned = json.loads(run("prune", "--keep-newest", "1", "--yes", "--json").stdout)
     assert (pruned["num_choices"], pruned["num_emptied"], pruned["num_images"]) == (2, 0, 2)
-    assert pruned["num_orphans"] == 0
+    assert (pruned["num_orphans"], pruned["num_takedowns"]) == (0, 0)
     assert store.user("ann").num_choices == 1
     table = run("prune", "--older-than", "365d", "--yes")
     assert table.exit_code == 0
@@ -46,21 +49,45 @@ def test_orphans_alone(home: Path, run, store) -> None:
     orphan.write_bytes(b"left by a process that was killed")
     os.utime(orphan, (0, 0))
     counted = run("prune", "--orphans", "--dry-run", "--json")
-    assert json.loads(counted.stdout) == {"num_orphans": 1}
+    assert json.loads(counted.stdout) == {"num_orphans": 1, "num_takedowns": 0}
     assert orphan.exists()
     assert run("prune", "--orphans", input="n\n").exit_code == 1
-    assert json.loads(run("prune", "--orphans", "--yes", "--json").stdout) == {"num_orphans": 1}
+    assert json.loads(run("prune", "--orphans", "--yes", "--json").stdout)["num_orphans"] == 1
     assert not orphan.exists()
     assert blob.exists()
     assert store.user("ann").num_choices == 3
     assert run("prune", "--orphans", "--keep-newest", "1").exit_code == 2
 
 
+@pytest.mark.parametrize("how", [["--orphans"], ["--keep-newest", "9"]])
+def test_a_takedown_that_was_interrupted_is_finished(run, store, picture, how: list[str]) -> None:
+    image = hashlib.sha256(picture(0)).hexdigest()
+    takedowns = ImageTakedowns(store.database, store.blobs)
+    takedowns.record_block(image)  # and its process is killed
+
+    (blocked,) = json.loads(run("images", "blocked", "--json").stdout)
+    assert blocked["is_unfinished"]
+    assert "unfinished" in run("images", "blocked").stdout
+    counted = json.loads(run("prune", *how, "--dry-run", "--json").stdout)
+    assert counted["num_takedowns"] == 1
+    assert takedowns.unfinished() == [image]
+
+    pruned = json.loads(run("prune", *how, "--yes", "--json").stdout)
+    assert pruned["num_takedowns"] == 1
+    assert takedowns.unfinished() == []
+    assert store.user("ann").num_choices == 2
+    assert not store.blobs.exists(image)
+    (blocked,) = json.loads(run("images", "blocked", "--json").stdout)
+    assert not blocked["is_unfinished"]
+
+
 @pytest.mark.parametrize("answer", ["n\n", ""])
 def test_without_a_yes_nothing_goes(run, store, answer: str) -> None:
     result = run("prune", "--keep-newest", "1", input=answer)
     assert result.exit_code == 1
-    assert "Remove 2 choices of 1 user and 0 orphaned files?" in result.stderr
+    assert (
+        "Remove 2 choices of 1 user and 0 orphaned files, and finish 0 takedowns?" in result.stderr
+    )
     assert store.user("ann").num_choices == 3
     assert run("prune", "--keep-newest", "1", input="y\n").exit_code == 0
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,32 @@ def test_an_export_that_was_moved_is_named(images: ImageEraser, image: str, expo
     assert taken.rewritten_exports == ()
     (remnant,) = taken.remnants
     assert remnant.startswith(f"perhaps the export of clusters to {export} of")
+
+
+def test_an_interrupted_block_is_finished_in_exports_too(
+    images: ImageEraser,
+    signed: HistoryStore,
+    image: str,
+    export: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recsys.erasure.image_eraser.rewrite_exports_without_image", end)
+        with pytest.raises(KeyboardInterrupt):
+            images.block(image)
+    assert image in (export / "clusters.csv").read_text("utf-8")
+
+    assert images.finish_interrupted(until=datetime(2000, 1, 1, tzinfo=UTC)) == {}
+    finished = images.finish_interrupted()
+    assert list(finished) == [image]
+    assert finished[image].rewritten_exports == (str(export),)
+    assert finished[image].num_choices == 1
+    assert image not in (export / "clusters.csv").read_text("utf-8")
+    assert not signed.blobs.exists(image)
+    assert images.finish_interrupted() == {}
 
 
 def test_a_blocked_image_is_kept_out(

@@ -1,6 +1,7 @@
 """RemoveImage, BlockImage, UnblockImage and ListBlockedImages through a real channel."""
 
 import time
+from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from recsys.errors import InvalidRequest, NotFound, PreconditionFailed
 from recsys.ranking.candidates import Personalization
 from recsys.reasons import Reason
+from recsys.service.erasures import INTERRUPTED_AFTER
 from storage.errors import UnknownImage
 from storage.histories import HistoryStore
+from storage.tables import BlockedImageRow
 from storage.takedowns import ImageTakedowns
 
 GIVE_UP_S = 60.0
@@ -74,6 +77,34 @@ def test_a_block_of_another_process_empties_memory_too(live, client, candidate, 
     ImageTakedowns(live.store.database, live.store.blobs).block(digest(0))
 
     until(lambda: live.engine.stats.cache_entries == 0)
+
+
+@pytest.mark.usefixtures("shown")
+def test_a_block_that_was_interrupted_elsewhere_is_heeded_and_then_finished(
+    live, client, candidate, digest
+):
+    candidates = [candidate("a", 10)]
+    for user in ("ann", "bob"):
+        client.rank(user, candidates)
+    takedowns = ImageTakedowns(live.store.database, live.store.blobs)
+
+    takedowns.record_block(digest(0))  # and its process is killed
+
+    # The revisions are the same, so that memory would be used still.
+    until(lambda: client.rank("bob", candidates).num_references == 1)
+    assert client.rank("ann", candidates).personalization is Personalization.COLD_START
+    assert list(client.list_choices("ann")) == []
+    (listed,) = client.images.list_blocked()
+    assert listed.is_unfinished
+    assert takedowns.unfinished() == [digest(0)]
+
+    long_ago = datetime.now(UTC) - INTERRUPTED_AFTER
+    with live.store.database.writing() as session:
+        session.get_one(BlockedImageRow, digest(0)).blocked_at = long_ago
+    until(lambda: not takedowns.unfinished())
+    (listed,) = client.images.list_blocked()
+    assert not listed.is_unfinished
+    assert client.get_user("ann").num_choices == 0
 
 
 @pytest.mark.usefixtures("shown")
