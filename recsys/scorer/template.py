@@ -7,6 +7,7 @@ candidate is the same without its label, so that the next token's logits are M+ 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any, Protocol, runtime_checkable
 
 from recsys.scorer.packing import Tokens
@@ -22,9 +23,16 @@ class Tokenizer(Protocol):
     def convert_tokens_to_ids(self, tokens: str) -> int | list[int]:
         """Id of one token."""
 
+    def convert_ids_to_tokens(self, ids: int) -> str | list[str]:
+        """The token of one id."""
+
     @property
     def bos_token_id(self) -> int | None:
         """Id of the token that begins a sequence, where there is one."""
+
+    @property
+    def unk_token_id(self) -> int | None:
+        """Id of the token for what no other token says, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class Template:
     """Builds token sequences for one tokenizer.
 
     Pieces are tokenised apart and joined, so the cut prompt never changes its neighbours' tokens.
+    A prompt never holds a label: where its tokens have one, such as " +" in the vocabulary of
+    Idefics2-8B, it is spelled by its characters.
     The tokenizer is one that puts a space before each piece itself.
 
     Args:
@@ -100,6 +110,7 @@ class Template:
         self.dislike_id = self._label(config.dislike)
         if self.like_id == self.dislike_id:
             raise ValueError(f"labels must differ, got {config.like!r} twice: choose two tokens")
+        self._spelled = {label: self._spell(label) for label in (self.like_id, self.dislike_id)}
         self._prompt = lru_cache(maxsize=4096)(self._encode_prompt)
 
     def candidate(self, prompt: str) -> Tokens:
@@ -139,12 +150,22 @@ class Template:
         return len(self._begin) + num_references * longest
 
     def _encode_prompt(self, prompt: str) -> Tokens:
-        tokens = self._text(prompt, is_prompt=True)
-        cut = self.config.max_prompt_tokens
-        return Tokens(tokens.ids[:cut], tokens.is_image[:cut])
+        tokens = self._text(prompt, is_prompt=True).ids
+        spelled = chain.from_iterable(self._spelled.get(each, (each,)) for each in tokens)
+        ids = tuple(islice(spelled, self.config.max_prompt_tokens))
+        return Tokens(ids, (False,) * len(ids))
+
+    def _spell(self, label: int) -> tuple[int, ...]:
+        """A label as a prompt writes it: by its characters, by "unknown" where one is a label."""
+        ids = map(
+            self._tokenizer.convert_tokens_to_ids, self._tokenizer.convert_ids_to_tokens(label)
+        )
+        unknown = self._tokenizer.unk_token_id
+        spelled = (unknown if each in (self.like_id, self.dislike_id) else each for each in ids)
+        return tuple(each for each in spelled if isinstance(each, int))
 
     def _text(self, text: str, *, is_prompt: bool = False) -> Tokens:
-        # A prompt that spells "<image>" or a label is text, neither an image nor a label.
+        # A prompt that spells "<image>" is text and no image.
         ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=is_prompt)
         return Tokens(tuple(ids), (False,) * len(ids))
 

@@ -9,6 +9,7 @@ their side by a hash of the seed and themselves, so they keep it when data grow.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +27,9 @@ class SplitRule:
         seed: decides the sides.
         validation_users: share of users, in [0, 1).
         held_prompts: share of prompt texts, in [0, 1).
-        newest: share of each training user's pairs, the newest, in [0, 1).
+        newest: share of all training users' pairs, each user's newest, in [0, 1). A user gives
+            that share of their own, rounded up or down by a hash of the seed and the id, so that
+            a small share of many short histories is not rounded away.
         fewest_liked: users with fewer distinct liked images take no part (the paper's 11).
     """
 
@@ -39,6 +42,15 @@ class SplitRule:
     def holds_user(self, user_id: str) -> bool:
         """Whether a user is for validation."""
         return _share(self.seed, "user", user_id) < self.validation_users
+
+    def num_newest(self, user_id: str, num_pairs: int) -> int:
+        """How many of a training user's pairs are held out for being the newest.
+
+        Args:
+            user_id: whose.
+            num_pairs: of the user, 0 or more.
+        """
+        return math.floor(self.newest * num_pairs + _share(self.seed, "newest", user_id))
 
     def holds_prompt(self, prompt: str) -> bool:
         """Whether a prompt is held out."""
@@ -96,7 +108,8 @@ def split(table: PairTable, rule: SplitRule) -> Split:
     learners = {u: p for u, p in enough.pairs.items() if not rule.holds_user(u)}
     train, held = {}, {}
     for user, pairs in learners.items():
-        kept, newest = _by_time([p for p in pairs if not rule.holds_prompt(p.prompt)], rule.newest)
+        free = [p for p in pairs if not rule.holds_prompt(p.prompt)]
+        kept, newest = _by_time(free, rule.num_newest(user, len(free)))
         if not kept:
             continue
         train[user] = tuple(kept)
@@ -212,10 +225,10 @@ def _share(seed: int, kind: str, name: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _by_time(pairs: Sequence[Pair], newest: float) -> tuple[list[Pair], list[Pair]]:
-    """Older and newer pairs; pairs of one choice stay together."""
+def _by_time(pairs: Sequence[Pair], num_newest: int) -> tuple[list[Pair], list[Pair]]:
+    """Older pairs and at least so many newer ones; pairs of one choice stay together."""
     ordered = sorted(pairs, key=_at)
-    cut = len(ordered) - round(newest * len(ordered))
+    cut = len(ordered) - num_newest
     if cut == len(ordered):
         return ordered, []
     limit = ordered[cut].chosen_at

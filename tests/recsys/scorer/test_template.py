@@ -1,9 +1,84 @@
 """The paper's template as tokens."""
 
+import json
+from pathlib import Path
+
 import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from recsys.scorer.idefics2 import image_markup
 from recsys.scorer.template import Template, TemplateConfig
+
+PIECES = Path(__file__).with_name("mistral_pieces.json")
+"""Pieces of the vocabulary of Mistral-7B and Idefics2-8B that these texts have, with their ids.
+
+Source: `tokenizer.model.v1` of the package mistral-common 1.13.1; `KNOWN` are sentencepiece's ids.
+"""
+
+KNOWN = {
+    "The prompt is": [415, 11510, 349],
+    ". Score for this image?": [842, 18528, 354, 456, 3469, 28804],
+    "a cat + a dog": [264, 5255, 648, 264, 3914],
+    "well-known - yes": [1162, 28733, 4717, 387, 5081],
+    "c++": [277, 1680],
+    "++ --": [6537, 1939],
+    "+ - +": [648, 387, 648],
+}
+
+
+@pytest.fixture(scope="module")
+def published() -> PreTrainedTokenizerFast:
+    """A tokenizer with the published ids of Idefics2-8B, of those pieces."""
+    pieces = json.loads(PIECES.read_text("utf-8"))
+    special = {"<unk>": 0, "<s>": 1, "</s>": 2, "<fake_token_around_image>": 32000}
+    special |= {"<image>": 32001, "<end_of_utterance>": 32002}
+    merges = [
+        (whole[:cut], whole[cut:])
+        for whole in sorted(pieces, key=pieces.__getitem__)  # merged first is what has the lower id
+        for cut in range(1, len(whole))
+        if whole[:cut] in pieces and whole[cut:] in pieces
+    ]
+    tokenizer = Tokenizer(models.BPE(special | pieces, merges, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
+    tokenizer.add_special_tokens([AddedToken(each, special=True) for each in special])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+@pytest.mark.parametrize("text", KNOWN)
+def test_the_pieces_are_the_published_vocabulary_s(published, text) -> None:
+    assert published.encode(text, add_special_tokens=False) == KNOWN[text]
+
+
+def test_a_prompt_that_spells_a_label_of_the_published_vocabulary_is_words(published) -> None:
+    words = TemplateConfig(like="+", dislike="-")
+    template = Template(published, words, image=image_markup(2))
+    assert (template.like_id, template.dislike_id) == (648, 387)
+    prompts = ["a cat + a dog", "well-known - yes", "+ - +", "c++", "++ --"]
+    prefix = template.prefix(prompts)
+    labels = [each for each in prefix.ids if each in (648, 387)]
+    assert labels == [648, 387] * len(prompts)
+    assert not {648, 387} & set(template.candidate("a cat + a dog").ids)
+    for prompt in prompts:
+        assert prompt in published.decode(template.candidate(prompt).ids)
+
+
+@pytest.mark.parametrize("prompt", ["a + b - c", "like dislike", "+", "a like-minded fish"])
+@pytest.mark.parametrize("config", [TemplateConfig(), TemplateConfig(like="+", dislike="-")])
+def test_no_prompt_of_the_tiny_vocabulary_is_a_label(tokenizer, config, prompt) -> None:
+    template = Template(tokenizer, config, image=image_markup(2))
+    assert not {template.like_id, template.dislike_id} & set(template.candidate(prompt).ids)
+
+
+def test_a_spelled_label_counts_towards_the_cut(published) -> None:
+    words = TemplateConfig(like="+", dislike="-", max_prompt_tokens=3)
+    template = Template(published, words, image=image_markup(2))
+    assert len(template.candidate("+ - +")) == len(template.candidate("")) + 3
 
 
 @pytest.fixture

@@ -74,10 +74,26 @@ def test_newest_choices_are_held_out() -> None:
         assert max(pair.chosen_at for pair in result.train.pairs[user]) == 17.0
 
 
+def test_a_small_share_of_many_short_histories_is_that_share() -> None:
+    known = PairTable(
+        {
+            f"u{user}": tuple(Pair(2 * n, 2 * n + 1, f"p{user}", float(n)) for n in range(20))
+            for user in range(2000)
+        },
+        ("",) * 40,
+    )
+    rule = SplitRule(newest=0.002, fewest_liked=11)
+    counts = [rule.num_newest(user, 20) for user in known.pairs]
+    assert set(counts) == {0, 1}
+    assert 60 <= sum(counts) <= 100  # 80 of 40,000 are expected, and 9 is the standard deviation
+    learned = sum(map(len, split(known, rule).train.pairs.values()))
+    assert learned == 40_000 - sum(counts)
+
+
 def test_pairs_of_one_choice_stay_together() -> None:
     pairs = [Pair(0, n, "p", float(n // 3)) for n in range(1, 10)]
     known = PairTable({"u": tuple(pairs)}, ("",) * 20)
-    result = split(known, SplitRule(newest=0.2, fewest_liked=1))
+    result = split(known, SplitRule(newest=0.23, fewest_liked=1))
     assert len(result.train.pairs["u"]) == 5
     # Their shared liked image is learned from, so the held ones cannot be judged by.
     assert result.held.pairs == {}

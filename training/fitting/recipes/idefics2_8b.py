@@ -44,7 +44,7 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
         split=SplitRule(
             fewest_liked=11,  # paper
             validation_users=89 / 2426,  # paper: 89 of 2,267 + 89 + 70 users
-            newest=0.002,  # paper: 459 of 224,952 images of seen users; the rule is ours
+            newest=0.002,  # paper: 459 of 224,952 images of seen users; each user's newest is ours
         ),
         # Paper: 8 references, 10 preference tokens (Tab. 6).
         scorer=ScorerConfig(num_references=8, num_preference_tokens=10),
