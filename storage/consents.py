@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from storage.coldstart.first_questions import forget_pairs
 from storage.database import Database
-from storage.erasing import images_named, leave_clusters, lock_blobs
+from storage.erasing import images_named, leave_clusters
 from storage.errors import PersonalizationOff
 from storage.identity_keys import NO_KEYS, KeySource
 from storage.records import Consent
 from storage.rules import check_user_id
-from storage.statements import insert_into
+from storage.statements import insert_into, lock_blobs
 from storage.tables import BackfillRow, SignatureRow, UserRow
 from storage.tombstones import refuse_erased
 

@@ -15,7 +15,7 @@ The lock is in the database, so one blob store belongs to one database.
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import delete, or_, select, text, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.blobs import BlobStore
@@ -23,7 +23,7 @@ from storage.coldstart.first_questions import forget_pairs
 from storage.database import Database
 from storage.errors import UnknownUser
 from storage.records import Erased
-from storage.statements import parts
+from storage.statements import lock_blobs, parts
 from storage.tables import (
     BackfillRow,
     ChoiceRow,
@@ -35,16 +35,6 @@ from storage.tables import (
     SignatureRow,
     UserRow,
 )
-
-_BLOB_LOCK = 7_262_380  # an arbitrary key for an advisory lock
-
-
-def lock_blobs(session: Session, *, exclusive: bool) -> None:
-    """Lock blobs until the transaction ends: shared with other writers, or exclusively."""
-    if session.get_bind().dialect.name == "sqlite":
-        return  # it has one writer at a time
-    kind = "" if exclusive else "_shared"
-    session.execute(text(f"SELECT pg_advisory_xact_lock{kind}(:key)"), {"key": _BLOB_LOCK})
 
 
 def erase_rows(session: Session, user_id: str) -> tuple[Erased, list[str]]:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from storage.appending import append_all, stored_choice
 from storage.blobs import BlobStore
 from storage.database import Database
-from storage.erasing import erase_rows, lock_blobs, remove_blobs
+from storage.erasing import erase_rows, remove_blobs
 from storage.errors import AlreadyErased, StorageError, UnknownImage, UnknownUser, UserErased
 from storage.identity_keys import NO_KEYS, KeySource
 from storage.records import (
@@ -29,7 +29,7 @@ from storage.records import (
     UserSummary,
 )
 from storage.rules import check_choice, check_limit, check_user_id, is_sha256
-from storage.statements import STANDS, is_blocked, parts
+from storage.statements import STANDS, is_blocked, lock_blobs, parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
 from storage.tombstones import bury, check_by, find_tombstone, lift, renew
 

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from storage.blobs import BlobStore
 from storage.coldstart.first_questions import forget_pairs
 from storage.database import Database
-from storage.erasing import leave_clusters, lock_blobs, remove_blobs, remove_unnamed
-from storage.statements import hold_revisions
+from storage.erasing import leave_clusters, remove_blobs, remove_unnamed
+from storage.statements import hold_revisions, lock_blobs
 from storage.tables import BackfillRow, ChoiceRow, PassedOverRow, SignatureRow, UserRow
 
 CHOICES_AT_ONCE = 200

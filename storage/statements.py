@@ -1,4 +1,4 @@
-"""SQL that several stores send: values in parts, rows that may be there, users held.
+"""SQL that several stores send: values in parts, rows that may be there, users and blobs locked.
 
 The takedown of a blocked image takes many transactions. What it has not reached yet is left out
 where choices are read, by `STANDS` and `is_blocked`.
@@ -7,7 +7,7 @@ where choices are read, by `STANDS` and `is_blocked`.
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
@@ -45,6 +45,7 @@ MAY_BE_LEARNED_FROM = and_(
 """Of choices that stand: those of users who let others profit from what they chose."""
 
 T = TypeVar("T")
+_BLOB_LOCK = 7_262_380  # an arbitrary key for an advisory lock
 MAX_VALUES = 500
 """Values in one IN (...), well under SQLite's limit on parameters."""
 
@@ -59,6 +60,17 @@ def insert_into(session: Session, table: type[Table]) -> "sqlite.Insert | postgr
     if session.get_bind().dialect.name == "sqlite":
         return sqlite.insert(table)
     return postgresql.insert(table)
+
+
+def lock_blobs(session: Session, *, exclusive: bool) -> None:
+    """Lock blobs until the transaction ends: shared with other writers, or exclusively.
+
+    `storage.erasing` says why.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return  # it has one writer at a time
+    kind = "" if exclusive else "_shared"
+    session.execute(text(f"SELECT pg_advisory_xact_lock{kind}(:key)"), {"key": _BLOB_LOCK})
 
 
 def hold_revisions(

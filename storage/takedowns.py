@@ -20,12 +20,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from storage.blobs import BlobStore
 from storage.coldstart.first_questions import forget_image, forget_pairs
 from storage.database import Database
-from storage.erasing import lock_blobs, remove_blobs, remove_unnamed
+from storage.erasing import remove_blobs, remove_unnamed
 from storage.errors import ImageBlocked, UnknownImage
 from storage.records import BlockedImage, Takedown
 from storage.removing import outdate, remove_choices
 from storage.rules import check_limit, check_sha256, check_text
-from storage.statements import hold_revisions, insert_into, parts
+from storage.statements import hold_revisions, insert_into, lock_blobs, parts
 from storage.tables import (
     BlockedImageRow,
     ChoiceRow,

@@ -16,9 +16,8 @@ from sqlalchemy.orm import Session
 from storage.clusters._identity import Earlier, earlier_clusters
 from storage.clusters.records import ClusterDraft, ClusterImage, Parameter
 from storage.database import Database
-from storage.erasing import lock_blobs
 from storage.errors import InvalidRecord, UnknownCluster
-from storage.statements import is_blocked, parts
+from storage.statements import is_blocked, lock_blobs, parts
 from storage.tables import (
     ClusterCounterRow,
     ClusterImageRow,

@@ -2,6 +2,9 @@
 
 A pair is kept as long as a stored choice names each of its images together with its prompt, and is
 of a user who may be learned from.
+
+Whoever removes pairs has locked the blobs exclusively, and whoever stores them has a shared lock:
+nobody stores a pair that an erasure has looked for just before.
 """
 
 import json

@@ -9,6 +9,7 @@ from storage.coldstart.first_questions import from_json, living, shown, to_json
 from storage.coldstart.records import FirstQuestions
 from storage.database import Database
 from storage.records import SharingRules
+from storage.statements import lock_blobs
 from storage.tables import ColdStartRow
 
 
@@ -46,6 +47,7 @@ class ColdStartStore:
     def put(self, stored: StoredColdStart) -> None:
         """Store in place of the previous one, without pairs whose images were erased meanwhile."""
         with self.database.writing() as session:
+            lock_blobs(session, exclusive=False)  # an erasure is wholly before this, or after
             questions = stored.first_questions and living(session, stored.first_questions)
             session.merge(
                 ColdStartRow(
@@ -102,6 +104,7 @@ class ColdStartStore:
     def remove(self, model_version: str) -> bool:
         """Remove it; return False if there was nothing."""
         with self.database.writing() as session:
+            lock_blobs(session, exclusive=False)  # no erasure writes the row anew meanwhile
             row = session.get(ColdStartRow, model_version)
             if row is not None:
                 session.delete(row)

@@ -1,13 +1,19 @@
 """What was learned for new users, and the pairs they are shown, whoever is erased meanwhile."""
 
+import threading
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
+from storage.coldstart import populations
+from storage.coldstart.first_questions import living
 from storage.coldstart.populations import ColdStartStore, StoredColdStart
 from storage.coldstart.records import FirstQuestion, FirstQuestions
+from storage.consents import ConsentStore
+from storage.erasing import erase_rows
 from storage.tables import ColdStartRow
+from storage.takedowns import ImageTakedowns
 
 
 @pytest.fixture
@@ -122,3 +128,62 @@ def test_pairs_whose_images_went_while_they_were_learned_are_not_stored(
     learned(pair("a", "b"), pair("c", "d"), pair("c", "b", ""))
     assert cold_starts.first_questions("v1").pairs == (pair("c", "d"),)
     assert pair("a", "b").first_sha256 not in kept(store)
+
+
+GONE = {
+    "erase": lambda store, sha256: store.erase("ann"),
+    "remove": lambda store, sha256: ImageTakedowns(store.database, store.blobs).remove(sha256),
+    "no longer learned from": lambda store, sha256: ConsentStore(store.database).update(
+        "ann", learn_from=False
+    ),
+}
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_what_goes_while_questions_are_being_stored_is_not_in_them(
+    store, stores, choose, learned, pair, digest, monkeypatch, how: str
+) -> None:
+    store.append_many([choose("ann", liked="hers"), choose("bob", liked="a")])
+    elsewhere, errors = stores(), []
+
+    def go() -> None:
+        try:
+            GONE[how](elsewhere, digest("hers"))
+        except BaseException as error:
+            errors.append(error)
+
+    remover = threading.Thread(target=go)
+
+    def slow(session, questions):
+        left = living(session, questions)
+        remover.start()
+        remover.join(1)  # time to slip in; held out by the lock, it goes on afterwards
+        return left
+
+    with monkeypatch.context() as patch:
+        patch.setattr(populations, "living", slow)
+        learned(pair("hers", "b"), pair("a", "b"))
+    remover.join(60)
+    assert not remover.is_alive()
+    assert errors == []
+    assert digest("hers") not in kept(store)
+    assert digest("a") in kept(store)
+
+
+def test_questions_that_are_stored_while_somebody_is_erased_wait_for_it(
+    store, stores, choose, pair, digest
+) -> None:
+    store.append_many([choose("ann", liked="hers"), choose("bob", liked="a")])
+    elsewhere = ColdStartStore(stores().database)
+    questions = FirstQuestions("p", (pair("hers", "b"), pair("a", "b")))
+    put = threading.Thread(
+        target=elsewhere.put, args=[StoredColdStart("v1", 3, 7, b"numbers", questions)]
+    )
+    with store.database.writing() as session:
+        erase_rows(session, "ann")
+        put.start()
+        put.join(1)
+    put.join(60)
+    assert not put.is_alive()
+    assert digest("hers") not in kept(store)
+    assert digest("a") in kept(store)
