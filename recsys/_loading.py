@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from recsys.errors import CheckpointRefused
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from recsys.coldstart.borrowing import BorrowingScorer
     from recsys.engine.worker import Scorer
     from recsys.images.preprocess import ImageGeometry
@@ -49,11 +51,29 @@ def loaded_scorer(settings: "Settings") -> "PreferenceScorer":
     """
     import torch
 
-    from recsys.scorer.checkpoint import load_scorer
-
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
-    return load_scorer(settings.checkpoint, device=settings.device)
+    return load_checkpoint(settings, settings.checkpoint, device=settings.device)
+
+
+def load_checkpoint(
+    settings: "Settings", checkpoint: "str | Path", *, device: str = "cpu"
+) -> "PreferenceScorer":
+    """Load the scorer of any checkpoint.
+
+    Args:
+        settings: say where its base lies, and whether that is compared byte by byte.
+        checkpoint: a folder, or the name of a shipped one.
+        device: where it goes.
+
+    Raises:
+        CheckpointRefused, SettingsRefused, PreconditionFailed: as `loaded_scorer`.
+    """
+    from recsys.scorer.checkpoint import load_scorer
+
+    return load_scorer(
+        checkpoint, device=device, base=settings.base, verifies_base=settings.verify_base
+    )
 
 
 def loaded_model(

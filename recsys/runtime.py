@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys._loading import LoadedModel, loaded_model, loaded_scorer
+from recsys._loading import LoadedModel, load_checkpoint, loaded_model, loaded_scorer
 from recsys._opening import identity_of, opened_database, opened_store
 from recsys.errors import CheckpointRefused
 
@@ -215,6 +215,17 @@ class Runtime:
             SettingsRefused, PreconditionFailed: as `recsys.scorer.devices.require_device`.
         """
         return loaded_scorer(self.settings)
+
+    def load_scorer(self, checkpoint: "str | Path") -> "PreferenceScorer":
+        """Load another checkpoint's scorer on the CPU, its base from where the settings say.
+
+        Args:
+            checkpoint: a folder, or the name of a shipped one.
+
+        Raises:
+            CheckpointRefused: as `scorer`.
+        """
+        return load_checkpoint(self.settings, checkpoint)
 
     @cached_property
     def model(self) -> LoadedModel:

@@ -63,6 +63,15 @@ class Settings(BaseSettings):
     checkpoint: str = Field(
         "tiny", description="the scorer's checkpoint: a folder, or the name of a shipped one"
     )
+    base: str | None = Field(
+        None,
+        description="folder or hub id of the base model of a checkpoint that does not carry it;"
+        " none: where the checkpoint says",
+    )
+    verify_base: bool = Field(
+        False,
+        description="compare all of such a base with what was trained on, and not a sample",
+    )
     cold_start: bool = Field(
         True,
         description="for users with few choices, blend in what `recsys coldstart fit` has learned",

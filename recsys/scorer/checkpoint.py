@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 
 from recsys.errors import CheckpointRefused, NotFound
 from recsys.images.preprocess import ImageGeometry
-from recsys.scorer.backbone import Backbone, Quantization
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.base_model import BaseModel, find_recorded
 from recsys.scorer.devices import require_device
 from recsys.scorer.digests import files_digest, model_version
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
@@ -36,33 +37,21 @@ DEFAULT_CHECKPOINT = "tiny"
 _SHIPPED = Path(__file__).parents[1] / "checkpoints"
 
 
-@dataclass(frozen=True)
-class BaseModel:
-    """Which base a checkpoint stands on.
-
-    Attributes:
-        source: hub id or folder; "base" is the folder inside the checkpoint.
-        revision: of a hub id.
-        digest: of the base's files, where it is a folder; empty for a hub id.
-        dtype: of weights, or of computation when quantised.
-        quantization: "none" or "nf4".
-    """
-
-    source: str
-    revision: str | None = None
-    digest: str = ""
-    dtype: str = "float32"
-    quantization: Quantization = "none"
-
-
 def load_scorer(
-    checkpoint: str | Path = DEFAULT_CHECKPOINT, *, device: str = "cpu"
+    checkpoint: str | Path = DEFAULT_CHECKPOINT,
+    *,
+    device: str = "cpu",
+    base: str | Path | None = None,
+    verifies_base: bool = False,
 ) -> PreferenceScorer:
     """Load a scorer for inference, all parameters frozen.
 
     Args:
         checkpoint: a folder, or the name of a shipped one ("tiny").
         device: where it goes, e.g. "cpu" or "cuda".
+        base: folder or hub id of its base model, for a checkpoint that does not carry it; None:
+            where the checkpoint says.
+        verifies_base: compare all bytes of such a base with what was trained on, and not a sample.
 
     Raises:
         CheckpointRefused: if a file is missing, damaged, of another shape or made for another
@@ -72,7 +61,7 @@ def load_scorer(
     require_device(device)
     folder = find_checkpoint(checkpoint)
     config = _read_config(folder)
-    base = BaseModel(**config["base"])
+    recorded = BaseModel(**config["base"])
     version = config["model_version"]
     digest = model_version(folder, config)
     if digest != version:
@@ -80,13 +69,12 @@ def load_scorer(
             f"{folder} must hold what scorer.json signs ({version[:12]}), got {digest[:12]}: "
             "a file was changed or belongs to another checkpoint"
         )
-    source = folder / "base" if base.source == "base" else base.source
-    family = family_of(source, revision=base.revision)
+    files = find_recorded(recorded, folder, elsewhere=base, verifies=verifies_base)
+    family = family_of(files)
     model = family.load(
-        source,
-        revision=base.revision,
-        dtype=getattr(torch, base.dtype),
-        quantization=base.quantization,
+        files,
+        dtype=getattr(torch, recorded.dtype),
+        quantization=recorded.quantization,
         device=device,
     )
     if (folder / "adapter").is_dir():
@@ -112,7 +100,7 @@ def save_scorer(
     Args:
         scorer: to be written, without its base model.
         folder: replaced if it is there.
-        base: what it stands on; its digest is filled in.
+        base: what it stands on; digests of a folder are filled in.
         tokenizer: the base's.
         base_files: folder of the base's files, copied along when `base.source` is "base".
         card: text of MODEL_CARD.md.
@@ -170,11 +158,11 @@ def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any
     adapted = adapter_of(scorer)
     if adapted is not None:
         save_adapter(adapted, work / "adapter")
-    if base.source != "base" and Path(base.source).is_dir():
-        base = BaseModel(**{**asdict(base), "digest": files_digest(Path(base.source))})
+    if not base.is_carried and not base.weights_sha256 and Path(base.source).is_dir():
+        base = base.known_by(Path(base.source))
     config = {
         "format": FORMAT,
-        "base": asdict(base),
+        "base": base.to_json(),
         "template": scorer.template.config.to_json(),
         "geometry": asdict(scorer.geometry),
         "scorer": scorer.config.to_json(),
@@ -270,7 +258,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointRefused(f"{path} is damaged: {error!r}") from error
     if format_ != FORMAT:
         raise CheckpointRefused(f"{path} has format {format_}, this code reads {FORMAT}: upgrade")
-    local = base.source != "base" and Path(base.source).is_dir()
+    local = not base.is_carried and Path(base.source).is_dir()
     if local and base.digest and files_digest(Path(base.source)) != base.digest:
         raise CheckpointRefused(
             f"{folder} was made for another base than {base.source}: its files have changed"

@@ -3,21 +3,32 @@
 import hashlib
 import json
 import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from recsys.errors import CheckpointRefused
+
 _HASHED_WHOLE_BYTES = 1 << 26
 _SAMPLE_BYTES = 1 << 20
+_TENSOR_SAMPLE_BYTES = 1 << 12
+_PLACE = ("source", "revision")
 _DIGESTED = (".json", ".safetensors", ".model", ".image")
 
 
 def model_version(folder: Path, config: dict[str, Any]) -> str:
     """SHA-256 of all that decides a score or a signature: config, P_v, adapter, and so on.
 
-    A base named by hub id counts by id and revision; one in a folder by its files.
+    A base outside the checkpoint counts by the digest of its weights, wherever it lies; one that
+    was recorded without counts by id and revision.
     """
     digest = hashlib.sha256()
     signed = {key: value for key, value in config.items() if key != "model_version"}
+    if config["base"].get("weights_sha256"):
+        base = {key: value for key, value in config["base"].items() if key not in _PLACE}
+        signed |= {"base": base}
     digest.update(json.dumps(signed, sort_keys=True).encode())
     for part in ("preference_tokens.safetensors", "adapter", "tokenizer", "base"):
         digest.update(f"{part}:{files_digest(folder / part)}".encode())
@@ -51,3 +62,72 @@ def _file_digest(path: Path) -> str:
         file.seek(-_SAMPLE_BYTES, os.SEEK_END)
         digest.update(file.read())
     return digest.hexdigest()
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of all that is read of a base model: its config.json and its safetensors files.
+
+    Raises:
+        CheckpointRefused: if one of them is missing or damaged.
+    """
+    digest = hashlib.sha256()
+    with _naming(folder):
+        for path in _base_files(folder):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.name}:{content}".encode())
+    return digest.hexdigest()
+
+
+def sampled_weights_digest(folder: Path) -> str:
+    """SHA-256 of config.json, sizes and headers of files, and 4 KiB from the middle of each weight.
+
+    Tells a model from one that was trained further, without reading 16 GB: a weight that was
+    changed in a few numbers alone may go unnoticed.
+
+    Raises:
+        CheckpointRefused: if a file is missing or damaged.
+    """
+    digest = hashlib.sha256()
+    with _naming(folder):
+        for path in _base_files(folder):
+            digest.update(f"{path.name}:{path.stat().st_size}".encode())
+            if path.suffix != ".safetensors":
+                digest.update(path.read_bytes())
+                continue
+            for part in _samples(path):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _base_files(folder: Path) -> list[Path]:
+    """config.json, and the files that hold the weights."""
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if not (folder / "model.safetensors").is_file() and index.is_file():
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+    return [folder / "config.json", *(folder / name for name in sorted(names))]
+
+
+def _samples(path: Path) -> Iterator[bytes]:
+    """The header of a safetensors file, and some bytes from the middle of each tensor."""
+    with path.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = file.read(size)
+        yield header
+        for name, tensor in sorted(json.loads(header).items()):
+            if name == "__metadata__":
+                continue
+            start, end = tensor["data_offsets"]
+            length = min(end - start, _TENSOR_SAMPLE_BYTES)
+            file.seek(8 + size + (start + end - length) // 2)
+            yield file.read(length)
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Errors in reading a base's files, in a sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise CheckpointRefused(f"base model {folder} is incomplete or damaged: {error}") from error

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
-from recsys.scorer.checkpoint import BaseModel, save_scorer
+from recsys.scorer.base_model import BaseModel
+from recsys.scorer.checkpoint import save_scorer
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig

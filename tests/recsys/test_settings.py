@@ -58,6 +58,7 @@ def test_every_setting_can_be_set_by_its_variable(monkeypatch: pytest.MonkeyPatc
     values |= {
         "cold_start": "False",
         "share_prompts": "True",
+        "verify_base": "True",
         "identity_key": "one key for tests",
         "database_url": "sqlite:///x",
         "address": "[::1]:7",

@@ -88,6 +88,7 @@ def cross_validate(
             num_user_folds=user_folds,
             num_prompt_folds=prompt_folds,
             limits=runtime.image_limits,
+            load=runtime.load_scorer,
         )
     if is_json:
         show_json(plain(figures))

@@ -142,6 +142,7 @@ def evaluate(
                 seed=seed,
                 without=[name for name, is_left_out in left_out.items() if is_left_out],
                 limits=runtime.image_limits,
+                load=runtime.load_scorer,
             )
         if out is not None:
             write_report(results, out)

@@ -7,6 +7,7 @@ from pathlib import Path
 from recsys.counts import counted
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.trained_on import TrainedOn, read_trained_on
 from storage.histories import HistoryStore
 from training.data.features import ImageFeatures, stored_images
@@ -34,6 +35,7 @@ def evaluate(
     seed: int = 0,
     without: Collection[str] = (),
     limits: ImageLimits = DEFAULT_LIMITS,
+    load: Callable[[Path], PreferenceScorer] = load_scorer,
 ) -> Results:
     """Judge a checkpoint on the users in storage.
 
@@ -52,13 +54,14 @@ def evaluate(
             always drawn with seed 0.
         without: names of tables that are left out.
         limits: of each image, bytes and pixels.
+        load: reads the checkpoint, e.g. with its base from another place.
 
     Raises:
         CheckpointRefused: if a checkpoint cannot be loaded.
         ValueError: if fewer than two users can be asked.
     """
     folder = find_checkpoint(checkpoint)
-    scorer = load_scorer(folder)
+    scorer = load(folder)
     progress("reading choices")
     table = read_pair_table(store)
     record = read_trained_on(folder, store.keys.known())

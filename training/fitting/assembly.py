@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from recsys.scorer.adapter import add_adapter, load_adapter
-from recsys.scorer.checkpoint import BaseModel
+from recsys.scorer.base_model import CARRIED, BaseFiles, BaseModel
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.registry import family_of
@@ -85,21 +85,27 @@ def train_only(scorer: PreferenceScorer, trained: dict[str, nn.Parameter]) -> No
         parameter.requires_grad_(True)
 
 
-def base_of(recipe: Recipe, *, travels: bool) -> BaseModel:
-    """The base as a checkpoint names it.
+def base_of(recipe: Recipe, base: str | Path, files: BaseFiles) -> BaseModel:
+    """The base as a checkpoint names it: carried, or by place and digest of its weights.
+
+    A folder travels along where the recipe names no base: it is small, and the run's own.
 
     Args:
         recipe: of the run.
-        travels: whether the base's files are copied into the checkpoint.
+        base: folder or hub id that the run was given.
+        files: where it was found; all are read unless they are carried.
+
+    Raises:
+        CheckpointRefused: if a file is missing or damaged.
     """
-    if travels or recipe.base.source is None:
-        return BaseModel(source="base")
+    if files.revision is None and recipe.base.source is None:
+        return BaseModel(CARRIED)
     return BaseModel(
-        source=recipe.base.source,
-        revision=recipe.base.revision,
+        source=str(files.folder) if files.revision is None else str(base),
+        revision=files.revision,
         dtype=recipe.base.second.dtype,
         quantization=recipe.base.second.quantization,
-    )
+    ).known_by(files.folder)
 
 
 @contextmanager

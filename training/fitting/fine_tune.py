@@ -3,6 +3,7 @@
 Each fold's run is resumable, in a folder of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,7 @@ def cross_validate_checkpoint(
     num_user_folds: int = 3,
     num_prompt_folds: int = 3,
     limits: ImageLimits = DEFAULT_LIMITS,
+    load: Callable[[str | Path], PreferenceScorer] = load_scorer,
 ) -> dict[str, Compared]:
     """Judge a checkpoint before and after fine-tuning, and baselines, on people it never saw.
 
@@ -72,6 +74,7 @@ def cross_validate_checkpoint(
         tuning: how each fold is learned from.
         num_user_folds, num_prompt_folds: folds of users and of prompts; every pairing is a round.
         limits: of each image, bytes and pixels.
+        load: reads the checkpoint, e.g. with its base from another place.
 
     Returns:
         By predictor: top1, opposed and how much better the fine-tuned checkpoint is.
@@ -81,7 +84,7 @@ def cross_validate_checkpoint(
         IdentityKeyMissing: if there is no key for trained_on.json.
         TooManyBadImages: if more than 1 % of the images cannot be read.
     """
-    scorer = load_scorer(checkpoint)
+    scorer = load(checkpoint)
     deal = partial(
         deal_folds,
         num_user_folds=num_user_folds,
@@ -99,7 +102,7 @@ def cross_validate_checkpoint(
         _record(table, store, folder)
 
     def learn(number: int, fold: Fold) -> list[Predictor]:
-        tuned = load_scorer(checkpoint)
+        tuned = load(checkpoint)
         _fine_tune(tuned, fold, encoded, folder / f"fold{number}", tuning, console)
         return [
             ScorerPredictor(tuned, encoded.rows, name="fine_tuned"),

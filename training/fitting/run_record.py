@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from recsys.scorer.base_model import BaseModel
 from recsys.scorer.digests import files_digest
 from storage.files import replace_file
 from training.data.splits import Split
@@ -19,7 +20,12 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "nump
 
 
 def run_identity(
-    recipe: Recipe, base: str | Path, parts: Split, *, stage1: Path | None = None
+    recipe: Recipe,
+    base: str | Path,
+    parts: Split,
+    *,
+    stage1: Path | None = None,
+    revision: str | None = None,
 ) -> str:
     """SHA-256 of all that decides a run: recipe, base, choices, and what stage 2 begins with.
 
@@ -28,8 +34,10 @@ def run_identity(
         base: folder or hub id of the base model; a folder's files are read.
         parts: what is learned from, and what is kept for validation.
         stage1: a checkpoint that stage 2 begins with, in place of a stage 1 of this run.
+        revision: commit of a hub id.
     """
-    model = files_digest(Path(base)) if Path(base).is_dir() else str(base)
+    named = str(base) if revision is None else f"{base}@{revision}"
+    model = files_digest(Path(base)) if Path(base).is_dir() else named
     digests = [recipe_digest(recipe.to_json()), model, *parts.digests.values()]
     if stage1 is not None:
         digests.append(files_digest(stage1))
@@ -37,7 +45,13 @@ def run_identity(
 
 
 def write_run(
-    recipe: Recipe, parts: Split, folder: Path, identity: str, *, num_processes: int
+    recipe: Recipe,
+    parts: Split,
+    folder: Path,
+    identity: str,
+    *,
+    base: BaseModel,
+    num_processes: int,
 ) -> None:
     """Write run.json; a resumed run keeps what was written when it began.
 
@@ -46,6 +60,7 @@ def write_run(
         parts: what is learned from.
         folder: of the run.
         identity: as `run_identity`.
+        base: as its checkpoints name it.
         num_processes: that share the work.
     """
     path = folder / "run.json"
@@ -54,6 +69,7 @@ def write_run(
     run: dict[str, Any] = {
         "identity": identity,
         "recipe": recipe.to_json(),
+        "base": base.to_json(),
         "seeds": [recipe.first.plan.seed, recipe.second.plan.seed],
         "data": parts.digests,
         "num_users": len(parts.train.pairs),

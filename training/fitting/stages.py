@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
+from recsys.scorer.base_model import BaseFiles, BaseModel, find_base
 from recsys.scorer.checkpoint import read_preference_tokens, save_scorer
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
@@ -87,14 +89,23 @@ class Training:
         table = read_pair_table(self.store, self.users)
         parts = split(table, self.recipe.split)
         SignatureFit(self.recipe, self.store, parts.train).check()
-        identity = run_identity(self.recipe, self.base, parts, stage1=self.stage1)
+        identity = run_identity(
+            self.recipe, self.base, parts, stage1=self.stage1, revision=self._files.revision
+        )
         learned = self._record(parts)
         if self.processes.is_main:
             # Before the first state is saved: it holds something of those learned from, too.
             write_trained_on(learned, self.folder)
             TrainingStore(self.store.database).record(str(self.folder.resolve()))
             write_split(parts, self.folder / "split.json")
-            write_run(self.recipe, parts, self.folder, identity, num_processes=self.processes.count)
+            write_run(
+                self.recipe,
+                parts,
+                self.folder,
+                identity,
+                base=self._named_base,
+                num_processes=self.processes.count,
+            )
         scorer = self._initial_scorer(parts)
         encoder = self._encoder(scorer, parts)
         if self.stage1 is None:
@@ -113,6 +124,16 @@ class Training:
             TrainingStore(self.store.database).record(folder, scorer.model_version)
         return self.folder / "final"
 
+    @cached_property
+    def _files(self) -> BaseFiles:
+        """Where the base lies: what is loaded, whatever becomes the newest revision meanwhile."""
+        return find_base(self.base, revision=self.recipe.base.revision)
+
+    @cached_property
+    def _named_base(self) -> BaseModel:
+        """The base as checkpoints name it; its files are read once, as the run begins."""
+        return base_of(self.recipe, self.base, self._files)
+
     def _record(self, parts: Split) -> TrainedOn:
         return trained_on(
             parts.train,
@@ -124,7 +145,7 @@ class Training:
     def _initial_scorer(self, parts: Split) -> PreferenceScorer:
         """The scorer that this run begins with."""
         if self.stage1 is None:
-            return build_scorer(self.recipe, self.base, device=self.device)
+            return build_scorer(self.recipe, self._files.folder, device=self.device)
         learned = read_trained_on(self.stage1)
         same = learned is not None and all(
             learned.parts.get(part) == parts.digests[part] for part in ("train", "validation")
@@ -135,7 +156,7 @@ class Training:
                 " anew, or name the users it learned from by --only"
             )
         scorer = build_scorer(
-            self.recipe, self.base, device=self.device, adapter=self.stage1 / "adapter"
+            self.recipe, self._files.folder, device=self.device, adapter=self.stage1 / "adapter"
         )
         tokens = read_preference_tokens(self.stage1)
         if tokens.shape != scorer.preference_tokens.shape:
@@ -210,7 +231,7 @@ class Training:
             return scorer
         changed = build_scorer(
             self.recipe,
-            self.base,
+            self._files.folder,
             device=self.device,
             precision=self.recipe.base.second,
             adapter=(self.stage1 or self.folder / "stage1") / "adapter",
@@ -247,13 +268,13 @@ class Training:
     ) -> None:
         if not self.processes.is_main:
             return
-        travels = Path(self.base).is_dir() and self.recipe.base.source is None
+        base = self._named_base
         save_scorer(
             scorer,
             folder,
-            base=base_of(self.recipe, travels=travels),
-            tokenizer=load_tokenizer(self.base, revision=self.recipe.base.revision),
-            base_files=Path(self.base) if travels else None,
+            base=base,
+            tokenizer=load_tokenizer(self._files.folder),
+            base_files=self._files.folder if base.is_carried else None,
             write_more=write_more,
         )
         write_trained_on(learned, folder)

@@ -18,8 +18,9 @@ from recsys._loading import LoadedModel
 from recsys.cli import main as cli
 from recsys.cli.invocation import read_settings
 from recsys.runtime import Runtime, load_model
+from recsys.scorer.base_model import BaseModel
 from recsys.scorer.borrowed import NOTHING_BORROWED
-from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
+from recsys.scorer.checkpoint import load_scorer, save_scorer
 from recsys.service.app import Service
 from recsys.signatures.definition import Projection
 from recsys.signatures.files import Probe, write_signature

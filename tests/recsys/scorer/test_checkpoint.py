@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from recsys.errors import CheckpointRefused, NotFound
 from recsys.scorer.adapter import LoraShape, add_adapter
-from recsys.scorer.checkpoint import BaseModel, load_scorer, model_version, save_scorer
+from recsys.scorer.base_model import BaseModel
+from recsys.scorer.checkpoint import load_scorer, model_version, save_scorer
 from recsys.scorer.idefics2 import DECODER_TARGETS, Idefics2Backbone, image_markup, load_model
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig

@@ -19,7 +19,8 @@ from recsys.scorer._key_values import Behind, KeyValues, Recording
 from recsys.scorer.adapter import LoraShape, add_adapter
 from recsys.scorer.attention import record_preference_attention, show
 from recsys.scorer.backbone import Backbone, Dimensions, Family, Tower
-from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
+from recsys.scorer.base_model import BaseModel
+from recsys.scorer.checkpoint import load_scorer, save_scorer
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.packing import pack
 from recsys.scorer.registry import FAMILIES, family_of

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from recsys.errors import CheckpointRefused
-from recsys.scorer.checkpoint import BaseModel, load_scorer, save_scorer
+from recsys.scorer.base_model import BaseModel
+from recsys.scorer.checkpoint import load_scorer, save_scorer
 from recsys.scorer.digests import files_digest, model_version
 from recsys.signatures.definition import Projection
 from recsys.signatures.files import Probe, has_signature, load_signature_reader, write_signature

@@ -1,5 +1,7 @@
 """The paper's road at toy size: 4-bit base, LoRA, a vision tower trained whole, two stages."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from rich.console import Console
 
 from recsys.scorer.adapter import merge_adapter
 from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.digests import weights_digest
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from storage.blobs import BlobStore
@@ -38,7 +41,7 @@ SHAPE = TinyShape(
 )
 
 
-def toy(base: Path) -> Recipe:
+def toy() -> Recipe:
     """The paper's recipe with fewer steps, on a toy base; what it trains and how stays."""
     whole = idefics2_8b()
 
@@ -50,7 +53,6 @@ def toy(base: Path) -> Recipe:
         whole,
         base=replace(
             whole.base,
-            source=str(base),
             dtype="float32",
             second_dtype="float32",
             geometry=SHAPE.geometry,
@@ -83,9 +85,22 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images_per_prompt=4,
         size_px=32,
     )
-    Training(toy(folder / "base"), folder / "base", store, folder / "run", console=QUIET).run()
+    Training(toy(), folder / "base", store, folder / "run", console=QUIET).run()
     database.dispose()
     return folder
+
+
+def test_a_checkpoint_names_the_base_it_was_trained_on(road, tmp_path) -> None:
+    """Not the one of the hub that the recipe names; it loads offline, and from elsewhere."""
+    for name in ("stage1", "final"):
+        named = json.loads((road / "run" / name / "scorer.json").read_text())["base"]
+        assert named["source"] == str(road / "base")
+        assert named["revision"] is None
+        assert named["weights_sha256"] == weights_digest(road / "base")
+    assert json.loads((road / "run/run.json").read_text())["base"] == named
+    moved = shutil.copytree(road / "base", tmp_path / "moved")
+    here, there = load_scorer(road / "run/final"), load_scorer(road / "run/final", base=moved)
+    assert torch.equal(scores(here), scores(there))
 
 
 def scores(scorer: PreferenceScorer) -> torch.Tensor:
@@ -96,7 +111,7 @@ def scores(scorer: PreferenceScorer) -> torch.Tensor:
 
 
 def test_stage_1_is_held_in_4_bits_but_for_what_is_trained_whole(road) -> None:
-    model = build_scorer(toy(road / "base"), road / "base").backbone.model
+    model = build_scorer(toy(), road / "base").backbone.model
     kinds = {n: type(m).__name__ for n, m in model.named_modules()}
     assert any(kind == "Linear4bit" for name, kind in kinds.items() if "text_model" in name)
     vision = [kind for name, kind in kinds.items() if "vision_model" in name and "proj" in name]
@@ -114,7 +129,7 @@ def test_both_stages_reload(road) -> None:
 
 def test_the_vision_tower_was_trained_and_travels_with_the_adapter(road) -> None:
     final = load_scorer(road / "run/final")
-    fresh = build_scorer(toy(road / "base"), road / "base")
+    fresh = build_scorer(toy(), road / "base")
     image = torch.rand(1, 3, 16, 16) * 2 - 1
     trained, before = (s.backbone.image_tokens(image) for s in (final, fresh))
     assert not torch.allclose(trained, before, atol=1e-4)
@@ -129,7 +144,7 @@ def test_a_merged_adapter_scores_alike(road) -> None:
 
 
 def test_an_adapter_can_be_what_a_run_begins_with(road) -> None:
-    begun = replace(toy(road / "base"), base=replace(toy(road / "base").base, quantization="none"))
+    begun = replace(toy(), base=replace(toy().base, quantization="none"))
     adapter = road / "run/final/adapter"
     scorer = build_scorer(
         replace(begun, base=replace(begun.base, adapter=str(adapter))), road / "base"

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from recsys.history import Pair
+from recsys.scorer.base_model import BaseModel
 from training.data.samples import PairTable, images_of
 from training.data.splits import Split, split
 from training.fitting.recipes.overrides import override
@@ -53,7 +54,7 @@ def test_whatever_validation_reads_is_encoded() -> None:
 
 
 def test_the_record_of_a_run_keeps_the_keys_of_its_format(tmp_path) -> None:
-    write_run(recipe(), parts(), tmp_path, "identity", num_processes=1)
+    write_run(recipe(), parts(), tmp_path, "identity", base=BaseModel("base"), num_processes=1)
     written = json.loads((tmp_path / "run.json").read_text())["recipe"]
     assert written == json.loads(json.dumps(recipe().to_json()))
     assert set(written["scorer"]) == {

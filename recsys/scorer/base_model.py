@@ -1,0 +1,149 @@
+"""The base model that a checkpoint stands on: where it lies, and what it is known by."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from recsys.errors import CheckpointRefused
+from recsys.scorer.backbone import Quantization
+from recsys.scorer.digests import sampled_weights_digest, weights_digest
+
+CARRIED = "base"
+"""The source of a base that lies in the checkpoint's own folder of that name."""
+
+# What is read of a base, of all that its repository may hold.
+_PATTERNS = ("*.json", "model*.safetensors", "*.model")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """Which base a checkpoint stands on.
+
+    Attributes:
+        source: hub id or absolute folder; "base" is the folder inside the checkpoint.
+        revision: commit of a hub id.
+        digest: of a folder's files, in checkpoints of before `weights_sha256`; else empty.
+        dtype: of weights, or of computation when quantised.
+        quantization: "none" or "nf4".
+        weights_sha256: of all bytes of weights and configuration; empty where the base is carried.
+        sample_sha256: of a part of them that is quickly read: `sampled_weights_digest`.
+    """
+
+    source: str
+    revision: str | None = None
+    digest: str = ""
+    dtype: str = "float32"
+    quantization: Quantization = "none"
+    weights_sha256: str = ""
+    sample_sha256: str = ""
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether the base lies in the checkpoint."""
+        return self.source == CARRIED
+
+    def known_by(self, folder: Path) -> "BaseModel":
+        """The same base with the digests of its files.
+
+        Args:
+            folder: holds them; all are read, 16 GB in about half a minute.
+
+        Raises:
+            CheckpointRefused: if a file is missing or damaged.
+        """
+        return replace(
+            self,
+            weights_sha256=weights_digest(folder),
+            sample_sha256=sampled_weights_digest(folder),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for scorer.json; a carried base has none of the later keys."""
+        later = ("weights_sha256", "sample_sha256")
+        return {name: each for name, each in asdict(self).items() if each or name not in later}
+
+
+@dataclass(frozen=True)
+class BaseFiles:
+    """Where a base lies.
+
+    Attributes:
+        folder: with config and weights.
+        revision: commit, where it came from the hub.
+    """
+
+    folder: Path
+    revision: str | None = None
+
+
+def find_base(source: str | Path, *, revision: str | None = None) -> BaseFiles:
+    """Find a base's files; those of the hub come from its cache, or are downloaded into it.
+
+    Nothing is downloaded with HF_HUB_OFFLINE=1.
+
+    Args:
+        source: folder or hub id.
+        revision: branch, tag or commit of a hub id; None: the newest, offline the newest cached.
+
+    Raises:
+        CheckpointRefused: if there is no such folder, or the hub and its cache do not give it.
+    """
+    if Path(source).is_dir():
+        return BaseFiles(Path(source).absolute())
+    if Path(source).is_absolute():
+        raise CheckpointRefused(
+            f"base model {source} must be a folder, and is not there: name the place where it"
+            " lies now (setting base)"
+        )
+    try:
+        folder = snapshot_download(str(source), revision=revision, allow_patterns=list(_PATTERNS))
+    except Exception as error:  # the hub's client raises many kinds
+        raise CheckpointRefused(
+            f"base model {source} must be a folder, or an id that the hub or its cache has: {error}"
+        ) from error
+    return BaseFiles(Path(folder), Path(folder).name)
+
+
+def find_recorded(
+    recorded: BaseModel,
+    checkpoint: Path,
+    *,
+    elsewhere: str | Path | None = None,
+    verifies: bool = False,
+) -> Path:
+    """The folder of a checkpoint's base, whose weights are those it was trained on.
+
+    Args:
+        recorded: what the checkpoint says of its base.
+        checkpoint: its folder.
+        elsewhere: folder or hub id where the base lies now, unless the checkpoint carries it.
+        verifies: compare all bytes of the weights, and not a sample of each.
+
+    Raises:
+        CheckpointRefused: as `find_base`, or if these are other weights.
+    """
+    if recorded.is_carried:
+        return checkpoint / CARRIED
+    source = elsewhere or recorded.source
+    revision = recorded.revision if str(source) == recorded.source else None
+    folder = find_base(source, revision=revision).folder
+    if not recorded.weights_sha256:
+        return folder
+    is_same = (
+        weights_digest(folder) == recorded.weights_sha256
+        if verifies
+        else sampled_weights_digest(folder) == recorded.sample_sha256
+    )
+    if not is_same:
+        raise CheckpointRefused(
+            f"{checkpoint} was made for another base than {source}: it needs the weights of"
+            f" {_name(recorded)}, SHA-256 {recorded.weights_sha256[:12]}; name where they lie"
+            " (setting base)"
+        )
+    return folder
+
+
+def _name(base: BaseModel) -> str:
+    return base.source if base.revision is None else f"{base.source} at {base.revision[:12]}"
