@@ -91,7 +91,7 @@ def _maps(
     pairs = references_of(history, num_references)
     with ThreadPoolExecutor(_NUM_DECODERS) as threads:
         references = read_references(pairs, reader, threads)
-    pixels = decode(_runtime.store.image(candidate), limits).float() / 255
+    pixels = decode(_runtime.store.image(candidate), limits)
     image = CandidateImage(pixels, prompt)
     return cast(Maps, attention_maps(scorer, references, image, num_orders=num_orders))
 

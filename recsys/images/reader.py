@@ -3,10 +3,8 @@
 import logging
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
-
 from recsys.images.decode import ImageLimits, decode
-from recsys.images.preprocess import ImageGeometry, resize
+from recsys.images.preprocess import ImageGeometry, ImagePixels, shrunk
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +23,8 @@ class ImageReader:
     Args:
         images: stored images by SHA-256.
         limits: of each image, bytes and pixels.
-        geometry: the model's. Images are brought to its size right away, so that requests that
-            wait hold no large tensors; the model then finds nothing to resize. None: left as
-            they are.
+        geometry: the model's. Images that are far larger are brought to its size right away, so
+            that requests that wait hold no large tensors. None: left as they are.
     """
 
     def __init__(
@@ -37,8 +34,8 @@ class ImageReader:
         self._limits = limits
         self._geometry = geometry
 
-    def read(self, sha256: str) -> Tensor:
-        """Decode a stored image, shape (3, h, w) in [0, 1].
+    def read(self, sha256: str) -> ImagePixels:
+        """Decode a stored image, shape (3, h, w).
 
         Raises:
             UnknownImage: if it is not stored.
@@ -46,16 +43,16 @@ class ImageReader:
         """
         return self.decode(self._images.image(sha256))
 
-    def decode(self, data: bytes) -> Tensor:
-        """Decode encoded bytes, shape (3, h, w) in [0, 1].
+    def decode(self, data: bytes) -> ImagePixels:
+        """Decode encoded bytes, shape (3, h, w): RGB bytes, or in [0, 1] where it was shrunk.
 
         Raises:
             ImageRefused: if they are not an acceptable image.
         """
-        pixels = decode(data, self._limits).float() / 255
-        return pixels if self._geometry is None else resize(pixels, self._geometry)
+        pixels = decode(data, self._limits)
+        return pixels if self._geometry is None else shrunk(pixels, self._geometry)
 
-    def read_or_none(self, sha256: str) -> Tensor | None:
+    def read_or_none(self, sha256: str) -> ImagePixels | None:
         """Decode a stored image of a reference; None where it cannot be read, which is logged."""
         try:
             return self.read(sha256)

@@ -6,12 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from torch import Tensor
-
 from recsys.errors import ImageRefused
 from recsys.history import ReferencePair
 from recsys.images.decode import ImageLimits
-from recsys.images.preprocess import ImageGeometry
+from recsys.images.preprocess import ImageGeometry, ImagePixels
 from recsys.images.reader import ImageReader, StoredImages
 from recsys.ranking.candidates import Candidate, CandidateStatus, RankedCandidate
 from recsys.reasons import Reason
@@ -59,7 +57,7 @@ class ImageLoader:
             message = f"no stored image has the SHA-256 {candidate.sha256}: send its bytes"
             return failed(CandidateStatus.IMAGE_NOT_FOUND, message, Reason.IMAGE_NOT_FOUND)
 
-    def _pixels(self, candidate: Candidate) -> Tensor:
+    def _pixels(self, candidate: Candidate) -> ImagePixels:
         if candidate.image is not None:
             return self._reader.decode(candidate.image)
         assert candidate.sha256 is not None  # check_request has seen to it

@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from recsys.images.preprocess import ImageGeometry, pad_batch, require_unit_range, resize
+from recsys.images.preprocess import (
+    ImageGeometry,
+    ImagePixels,
+    pad_batch,
+    require_unit_range,
+    resize,
+    to_unit_range,
+)
 from recsys.scorer._key_values import KeyValues
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
@@ -25,8 +32,8 @@ class Reference:
     """One history entry as the model sees it.
 
     Attributes:
-        liked: shape (3, h, w), RGB in [0, 1].
-        disliked: shape (3, h', w'), RGB in [0, 1].
+        liked: shape (3, h, w), RGB: bytes, or floating point in [0, 1].
+        disliked: shape (3, h', w'), likewise.
         prompt: what both were made from.
     """
 
@@ -40,7 +47,7 @@ class CandidateImage:
     """An image to be scored for a user: the paper's z.
 
     Attributes:
-        image: shape (3, h, w), RGB in [0, 1].
+        image: shape (3, h, w), RGB: bytes, or floating point in [0, 1].
         prompt: what it was made from.
     """
 
@@ -149,20 +156,25 @@ class PreferenceScorer(nn.Module):
         tokens = self.template.max_prefix_tokens(self.config.num_references)
         return (self.config.num_preference_tokens + tokens) * self.backbone.position_bytes
 
-    def image_features(self, images: Sequence[Tensor]) -> Float[Tensor, "N T D"]:
-        """Encode images, each (3, h, w) in [0, 1]; differentiable down to them.
+    def image_features(self, images: Sequence[ImagePixels]) -> Float[Tensor, "N T D"]:
+        """Encode images of any size; differentiable down to those in floating point.
+
+        They are brought to [0, 1] and to the model's size where the model is, not before.
+
+        Args:
+            images: RGB: bytes, or floating point in [0, 1].
 
         Raises:
             ValueError: as `recsys.images.preprocess.require_unit_range`.
         """
         require_unit_range(images)
+        backbone = self.backbone
         if not images:
-            backbone = self.backbone
             return torch.zeros(
                 0, backbone.num_image_tokens, backbone.hidden_size, device=backbone.device
             )
-        pixels, mask = pad_batch([resize(image, self.geometry) for image in images])
-        return self.backbone.image_tokens(pixels, mask.to(self.backbone.device))
+        there = (to_unit_range(image.to(backbone.device)) for image in images)
+        return backbone.image_tokens(*pad_batch([resize(each, self.geometry) for each in there]))
 
     def logits(self, packed: Packed, features: Float[Tensor, "N T D"]) -> Float[Tensor, "B C 2"]:
         """M+ and M- of every candidate of every user, in one packed pass with gradients.

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 
-from torch import Tensor
-
 from recsys.history import ReferencePair
+from recsys.images.preprocess import ImagePixels
 from recsys.images.reader import ImageReader
 from recsys.scorer.model import Reference
 
@@ -29,18 +28,20 @@ def image_names(pairs: Sequence[ReferencePair]) -> list[str]:
     return list(dict.fromkeys(name for pair in pairs for name in (pair.liked, pair.disliked)))
 
 
-def pair_up(pairs: Sequence[ReferencePair], images: Mapping[str, Tensor | None]) -> list[Reference]:
+def pair_up(
+    pairs: Sequence[ReferencePair], images: Mapping[str, ImagePixels | None]
+) -> list[Reference]:
     """References of those pairs of which both images could be read, in their order.
 
     Args:
         pairs: by the names of their images.
-        images: by SHA-256, (3, h, w) in [0, 1]; None where one cannot be read.
+        images: by SHA-256, as the scorer takes them; None where one cannot be read.
     """
     references = (_reference(pair, images) for pair in pairs)
     return [each for each in references if each is not None]
 
 
-def _reference(pair: ReferencePair, images: Mapping[str, Tensor | None]) -> Reference | None:
+def _reference(pair: ReferencePair, images: Mapping[str, ImagePixels | None]) -> Reference | None:
     liked, disliked = images[pair.liked], images[pair.disliked]
     if liked is None or disliked is None:
         return None

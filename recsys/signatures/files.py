@@ -106,7 +106,7 @@ def load_signature_reader(
                 f" has {', '.join(description['readouts'])}"
             )
         candidates = [
-            CandidateImage(decode((folder / probe_name(number)).read_bytes()).float() / 255, prompt)
+            CandidateImage(decode((folder / probe_name(number)).read_bytes()), prompt)
             for number, prompt in enumerate(description["prompts"])
         ]
         arrays = load_file(folder / "projections.safetensors")

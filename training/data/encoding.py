@@ -193,7 +193,7 @@ class Fresh:
         kept = without_images(samples, self.bad)
 
         def encode(order: Sequence[int]) -> Tensor:
-            return self._scorer.image_features([decoded[row].float() / 255 for row in order])
+            return self._scorer.image_features([decoded[row] for row in order])
 
         return kept, encode
 
@@ -201,7 +201,7 @@ class Fresh:
     def rows(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
         """Read and encode rows."""
         decoded = self._read(sorted(set(rows)))
-        return self._scorer.image_features([decoded[row].float() / 255 for row in rows])
+        return self._scorer.image_features([decoded[row] for row in rows])
 
     def find_bad(self, rows: Sequence[int]) -> set[int]:
         """Decode rows, some at a time, and say which cannot be.
@@ -292,7 +292,7 @@ def encode_all(
     stream = stream_images(*urls, chunks, count=count, limits=limits, num_workers=num_workers)
     for decoded in track(stream, "encoding images", total=len(chunks), console=console):
         if decoded:
-            tokens = scorer.image_features([image.float() / 255 for image in decoded.values()])
+            tokens = scorer.image_features(list(decoded.values()))
             table[[place[name] for name in decoded]] = tokens
     if count.bad:
         console.print(f"{len(count.bad)} unreadable images left out: {', '.join(count.bad[:10])}")

@@ -49,7 +49,7 @@ class ImageFeatures:
         missing = sorted(set(rows) - set(tokens))
         for start in range(0, len(missing), ENCODE_AT_ONCE):
             chunk = missing[start : start + ENCODE_AT_ONCE]
-            images = [self._read(row).float() / 255 for row in chunk]
+            images = [self._read(row) for row in chunk]
             tokens |= zip(chunk, self._scorer.image_features(images).unbind(), strict=True)
         for row in missing:
             if _num_bytes(tokens[row]) <= self._kept.maxsize:

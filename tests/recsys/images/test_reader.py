@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from recsys.images.decode import ImageLimits
-from recsys.images.preprocess import ImageGeometry, resize
+from recsys.images.preprocess import ImageGeometry, resize, to_unit_range
 from recsys.images.reader import ImageReader
 from recsys.scorer.idefics2 import MEAN, STD, normalise
 from storage.errors import UnknownImage
@@ -19,19 +19,51 @@ class NothingStored:
         raise UnknownImage(sha256)
 
 
-@pytest.mark.parametrize("geometry", [ImageGeometry(378, 980), ImageGeometry(square_px=64)])
-def test_images_wait_in_the_model_s_size_and_the_model_sees_the_same_bits(
-    geometry: ImageGeometry,
-) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (90, 1200, 3), dtype=np.uint8)
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
     data = io.BytesIO()
-    Image.fromarray(noise).save(data, "PNG")
-    reader = ImageReader(NothingStored(), ImageLimits(), geometry)
-    image = reader.decode(data.getvalue())
-    assert tuple(image.shape[-2:]) == geometry.size(90, 1200)
-    whole = torch.from_numpy(noise).permute(2, 0, 1).float() / 255
-    seen = normalise(resize(image, geometry))
+    Image.fromarray(pixels).save(data, "PNG")
+    return data.getvalue()
+
+
+GEOMETRIES = [ImageGeometry(378, 980), ImageGeometry(square_px=64)]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("size", [(64, 64), (90, 1200), (500, 2100)])
+def test_the_model_sees_the_same_bits_however_an_image_waits(
+    geometry: ImageGeometry, size: tuple[int, int]
+) -> None:
+    pixels = noise(*size)
+    image = ImageReader(NothingStored(), ImageLimits(), geometry).decode(png(pixels))
+    whole = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    seen = normalise(resize(to_unit_range(image), geometry))
     assert torch.equal(seen, normalise(resize(whole, geometry)))
     # As when images were normalised, taken back to [0, 1] to wait, and normalised again.
     twice = (normalise(resize(whole, geometry)) * STD + MEAN - MEAN) / STD
     assert torch.equal(seen, twice)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "size", "dtype"),
+    [
+        (None, (700, 700), torch.uint8),
+        (ImageGeometry(square_px=64), (64, 64), torch.uint8),
+        (ImageGeometry(square_px=64), (128, 128), torch.uint8),
+        (ImageGeometry(square_px=64), (128, 129), torch.float32),
+        (ImageGeometry(378, 980), (512, 512), torch.uint8),
+        (ImageGeometry(378, 980), (1024, 1024), torch.uint8),
+        (ImageGeometry(378, 400), (900, 900), torch.float32),
+    ],
+)
+def test_images_wait_as_bytes_unless_the_model_s_size_takes_less(
+    geometry: ImageGeometry | None, size: tuple[int, int], dtype: torch.dtype
+) -> None:
+    image = ImageReader(NothingStored(), ImageLimits(), geometry).decode(png(noise(*size)))
+    assert image.dtype == dtype
+    if geometry is not None:
+        height, width = geometry.size(*size)
+        assert image.nbytes <= 3 * height * width * 4

@@ -12,6 +12,7 @@ from PIL import Image
 
 from recsys.engine.queue import Scored
 from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import to_unit_range
 from recsys.ranking.candidates import Candidate
 from recsys.ranking.loader import ImageLoader
 from recsys.ranking.ranker import Ranker
@@ -105,7 +106,7 @@ class FakeEngine:
         self.calls.append(call | {"candidates": candidates} | options)
         if self.error is not None:
             raise self.error
-        shades = [float(candidate.image.mean()) for candidate in candidates]
+        shades = [float(to_unit_range(candidate.image).mean()) for candidate in candidates]
         return Scored(tuple(self.score_of(shade) for shade in shades), len(loaded))
 
 

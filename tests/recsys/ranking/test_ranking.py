@@ -31,14 +31,14 @@ async def test_equal_scores_keep_the_order_of_the_request(ranker: Ranker, sent) 
     assert [(each.id, each.rank) for each in ranking.candidates] == [("c", 1), ("a", 2), ("b", 3)]
 
 
-async def test_candidates_are_images_in_0_to_1_with_their_prompts(
+async def test_candidates_are_bytes_of_images_with_their_prompts(
     ranker: Ranker, engine, sent
 ) -> None:
     await ranker.rank("ann", [sent("a", 255, prompt="a dog 🐕")])
     (candidate,) = engine.calls[0]["candidates"]
     assert candidate.prompt == "a dog 🐕"
     assert tuple(candidate.image.shape) == (3, 6, 8)
-    assert float(candidate.image.min()) == float(candidate.image.max()) == 1.0
+    assert float(candidate.image.min()) == float(candidate.image.max()) == 255
 
 
 async def test_scores_that_are_not_numbers_are_not_ranked(ranker: Ranker, engine, sent) -> None:

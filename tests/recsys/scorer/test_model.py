@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recsys.images.preprocess import pad_batch, resize
 from recsys.scorer.idefics2 import Idefics2Backbone, normalise
@@ -212,6 +213,56 @@ def test_pixels_outside_the_unit_range_are_refused_wherever_they_stand(
     bad = replace(references[0], disliked=spoilt[5].image)
     with pytest.raises(ValueError, match=r"in image 1: divide bytes by 255"):
         scorer.prefix([bad])
+
+
+def as_bytes(image: torch.Tensor) -> torch.Tensor:
+    return (image * 255).round().to(torch.uint8)
+
+
+def test_bytes_are_the_pixels_that_they_stand_for(scorer, references, candidates) -> None:
+    images = [as_bytes(each.image) for each in candidates]
+    images.append(torch.tensor([0, 1, 255], dtype=torch.uint8).expand(3, 5, 3))
+    features = scorer.image_features(images)
+    assert torch.equal(features, scorer.image_features([image.float() / 255 for image in images]))
+    mixed = scorer.image_features([images[0], images[1].float() / 255, *images[2:]])
+    assert torch.equal(features, mixed)
+    first = references[0]
+    read = scorer.prefix([Reference(as_bytes(first.liked), as_bytes(first.disliked), "a house")])
+    assert 0 < scorer.score(read, [CandidateImage(images[0], "")]).item() < 1
+
+
+class OnCpu(TorchDispatchMode):
+    """Notes the elements of what is computed in floating point on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.device.type == "cpu":
+            self.most = max(self.most, result.numel() if result.is_floating_point() else 0)
+        return result
+
+
+def test_bytes_are_made_pixels_where_the_model_is(scorer, monkeypatch) -> None:
+    """The meta device stands for a GPU: what the vision tower gets was prepared there."""
+    given = []
+    scorer.to("meta")
+    monkeypatch.setattr(
+        scorer.backbone, "image_tokens", lambda *batch: given.extend(batch) or torch.zeros(2, 1, 1)
+    )
+    images = [torch.zeros(3, 20, 24, dtype=torch.uint8), torch.ones(3, 9, 7, dtype=torch.uint8)]
+    with OnCpu() as on_cpu:
+        scorer.image_features(images)
+    assert on_cpu.most <= 2
+    pixels, mask = given
+    assert (pixels.device.type, pixels.dtype, pixels.shape) == (
+        "meta",
+        torch.float32,
+        (2, 3, 16, 16),
+    )
+    assert (mask.device.type, mask.dtype) == ("meta", torch.bool)
 
 
 def test_black_white_and_what_rounding_adds_are_pixels(scorer) -> None:

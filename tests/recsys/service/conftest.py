@@ -18,6 +18,7 @@ from torch import Tensor
 
 from recsys._loading import LoadedModel
 from recsys.client import RecsysClient
+from recsys.images.preprocess import to_unit_range
 from recsys.ranking.candidates import Candidate
 from recsys.runtime import LoadModel, Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
@@ -51,7 +52,7 @@ class FakeScorer:
     def prefix(self, references: Sequence[Any]) -> FakePrefix:
         likes_bright = True
         if references:
-            likes_bright = bool(references[-1].liked.mean() > references[-1].disliked.mean())
+            likes_bright = bool(references[-1].liked.sum() > references[-1].disliked.sum())
         return FakePrefix(likes_bright, len(references))
 
     def score(self, prefix: Any, candidates: Sequence[Any]) -> Tensor:
@@ -61,7 +62,7 @@ class FakeScorer:
             self.num_scored += len(candidates)
         if self.is_broken:
             raise RuntimeError("device lost: /dev/secret0")
-        bright = torch.stack([each.image.mean() for each in candidates]) * 0.9 + 0.05
+        bright = torch.stack([to_unit_range(each.image).mean() for each in candidates]) * 0.9 + 0.05
         return bright if prefix.likes_bright else 1 - bright
 
 

@@ -38,7 +38,7 @@ class FakeSigning:
         for act in self.before:
             act()
         vector = np.zeros(DIMENSION, dtype=np.float32)
-        angle = np.deg2rad(float(references[-1].liked.mean()) * 255)
+        angle = np.deg2rad(float(references[-1].liked.float().mean()))
         vector[:2] = np.cos(angle), np.sin(angle)
         return vector
 
