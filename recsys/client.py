@@ -35,13 +35,13 @@ from recsys.v1.user_service_pb2 import (
 from recsys.wire.choices import choice_from_wire, new_choice_to_wire
 from recsys.wire.ranking import first_questions_from_wire, rank_request_to_wire, ranking_from_wire
 from recsys.wire.users import (
-    consent_from_wire,
+    consent_update_from_wire,
     erased_from_wire,
     restored_from_wire,
     user_from_wire,
 )
 from storage.coldstart.records import FirstQuestions
-from storage.records import Appended, Consent, Erased, StoredChoice, Tombstone, UserSummary
+from storage.records import Appended, ConsentUpdate, Erased, StoredChoice, Tombstone, UserSummary
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
@@ -243,8 +243,10 @@ class RecsysClient:
         personalize: bool | None = None,
         learn_from: bool | None = None,
         timeout_s: float | None = None,
-    ) -> Consent:
+    ) -> ConsentUpdate:
         """Change what a user allows, also before their first choice, and return all of it.
+
+        Who opts out leaves exported clusters, where the server reaches the files.
 
         Args:
             user_id: who.
@@ -258,8 +260,7 @@ class RecsysClient:
                 request.personalize = personalize
             if learn_from is not None:
                 request.learn_from = learn_from
-        response = self._call(self._users.UpdateConsent, request, timeout_s)
-        return consent_from_wire(response.consent)
+        return consent_update_from_wire(self._call(self._users.UpdateConsent, request, timeout_s))
 
     def _checked_call(
         self,

@@ -122,6 +122,22 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsentUpdate:
+    """What a user allows after a change, and what an opt-out reached.
+
+    Attributes:
+        personalize, learn_from: as of `Consent`.
+        rewritten_exports: folders of exported clusters that held the user and do no more.
+        remnants: what may still hold them, a text each: exports that were not reached.
+    """
+
+    personalize: bool
+    learn_from: bool
+    rewritten_exports: tuple[str, ...] = ()
+    remnants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class UserSummary:
     """What `GetUser` tells: counts and times of a user's history, and what the user allows."""
 

@@ -20,7 +20,7 @@ from recsys.runtime import Runtime
 from storage.errors import AlreadyErased
 
 if TYPE_CHECKING:
-    from storage.records import Consent, Erased, Tombstone, UserSummary
+    from storage.records import ConsentUpdate, Erased, Tombstone, UserSummary
 
 
 @click.group("users")
@@ -100,9 +100,13 @@ def erase(user: str, is_sure: bool, by: str | None, server: str | None, is_json:
         f" {counted(erased.num_signatures, 'signature')} and"
         f" {counted(erased.num_images, 'image')} ({counted(erased.num_bytes, 'byte')})"
     )
-    for folder in erased.rewritten_exports:
-        click.echo(f"rewritten without {printable(user)}: {printable(folder)}")
+    _tell_exports(user, erased.rewritten_exports)
     _tell_remnants(user, erased.remnants)
+
+
+def _tell_exports(user: str, folders: tuple[str, ...]) -> None:
+    for folder in folders:
+        click.echo(f"rewritten without {printable(user)}: {printable(folder)}")
 
 
 def _tell_remnants(user: str, remnants: tuple[str, ...]) -> None:
@@ -153,7 +157,8 @@ def consent(
 
     A user who is not personalised is ranked as one without a history. Their signatures are removed,
     and none is computed. A user who is not learned from is left out of training, cold start, first
-    questions and clusters, as those are next made; a trained checkpoint stays as it is.
+    questions and clusters, as those are next made; a trained checkpoint stays as it is. Either
+    takes USER out of clusters, also of exported ones; exports that were not reached are told.
 
     A running server may still hold computed values of the user in memory, and
     does not use them; set it through the server, with --server, to drop them.
@@ -170,6 +175,8 @@ def consent(
         f"{printable(user)} is {'' if is_personal else 'not '}personalised and"
         f" {'may' if is_learned else 'may not'} be learned from"
     )
+    _tell_exports(user, allowed.rewritten_exports)
+    _tell_remnants(user, allowed.remnants)
 
 
 @command.command("export")
@@ -213,7 +220,7 @@ class _Users(NamedTuple):
     get: "Callable[[str], UserSummary]"
     erase: "Callable[[str], Erased]"
     restore: "Callable[[str], Tombstone]"
-    update_consent: "Callable[..., Consent]"
+    update_consent: "Callable[..., ConsentUpdate]"
 
 
 @contextmanager
@@ -227,9 +234,12 @@ def _opened(server: str | None, by: str = "") -> Iterator[_Users]:
     settings = read_settings(address=server)
     if server is None:
         with Runtime(settings) as runtime:
+            from recsys.erasure.opt_out import update_consent
+
             store = runtime.store
             erase = partial(runtime.eraser.erase, by=by or system_user())
-            yield _Users(store.user, erase, store.restore, runtime.consents.update)
+            update = partial(update_consent, store, runtime.consents)
+            yield _Users(store.user, erase, store.restore, update)
     else:
         with opened_client(settings) as client:
             yield _Users(

@@ -1,6 +1,6 @@
 """A run of clusters as files for notebooks: the members, and the facts of each cluster."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from storage.clusters.exports import ClusterExportStore
 from storage.clusters.records import Cluster
 from storage.clusters.runs import ClusterStore
 from storage.files import replace_file
-from storage.tombstones import erasure_mark
 
 FORMATS = ("parquet", "csv")
 
@@ -48,25 +47,26 @@ def export_run(
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format}")
-    store.clusters(run_id)  # an unknown run makes no folder
+    clusters = store.clusters(run_id)  # an unknown run makes no folder
     folder.mkdir(parents=True, exist_ok=True)
-    # Before the files: who is erased from here on is looked for in them.
+    # Before the files: who leaves the clusters from here on is looked for in them.
     ClusterExportStore(store.database).record(run_id, str(folder.resolve()), format)
     while True:
-        mark = erasure_mark(store.database)
-        paths = _write_files(store, run_id, folder, format)
-        if erasure_mark(store.database) == mark:
-            return paths  # otherwise somebody was erased after they had been read
+        paths = _write_files(store, run_id, clusters, folder, format)
+        before, clusters = clusters, store.clusters(run_id)
+        if clusters == before:
+            return paths  # otherwise a member or an image left after they had been read
 
 
-def _write_files(store: ClusterStore, run_id: int, folder: Path, format: str) -> list[Path]:
-    clusters = [_cluster_row(cluster) for cluster in store.clusters(run_id)]
+def _write_files(
+    store: ClusterStore, run_id: int, clusters: Sequence[Cluster], folder: Path, format: str
+) -> list[Path]:
     write = _write_parquet if format == "parquet" else _write_csv
     paths = [folder / f"members.{format}", folder / f"clusters.{format}"]
     with replace_file(paths[0]) as path:
         write(path, _MEMBER_COLUMNS, _member_pages(store, run_id))
     with replace_file(paths[1]) as path:
-        write(path, _CLUSTER_COLUMNS, iter([clusters]))
+        write(path, _CLUSTER_COLUMNS, iter([[_cluster_row(cluster) for cluster in clusters]]))
     return paths
 
 

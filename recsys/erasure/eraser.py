@@ -60,7 +60,8 @@ class Eraser:
         """Take an erased user out of files; return rewritten exports, and what cannot be undone."""
         database = self._store.database
         remnants = list(self._leave_snapshots())
-        rewritten, unreached = rewrite_exports(database, user_id, before)
+        since = before.created_at if before else None
+        rewritten, unreached = rewrite_exports(database, user_id, since=since)
         remnants += unreached
         remnants += in_checkpoints(
             database,

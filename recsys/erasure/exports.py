@@ -1,11 +1,11 @@
 """The way to exports of clusters: the files that this machine reaches are rewritten."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from recsys.clusters.rewriting import remove_image, remove_user
-from recsys.erasure.before import Before
 from storage.clusters.exports import ClusterExport, ClusterExportStore
 from storage.database import Database
 
@@ -13,21 +13,21 @@ Rewritten = tuple[list[str], list[str]]
 """Folders that were rewritten; and for each that could not be looked into, a text that names it."""
 
 
-def rewrite_exports(database: Database, user_id: str, before: Before | None) -> Rewritten:
-    """Remove a user, who is erased by now, from all exports that may hold them.
+def rewrite_exports(database: Database, user_id: str, *, since: datetime | None) -> Rewritten:
+    """Remove a user, who is in no cluster any more, from all exports that may hold them.
 
     Args:
         database: knows where exports are.
         user_id: who.
-        before: as they were stored; None: unknown, so that all exports are looked into.
+        since: when they were first stored, UTC; None: unknown, so that all are looked into.
 
     Raises:
         StorageError: if storage does not answer.
     """
     exports = ClusterExportStore(database).all()
-    if before is not None:
+    if since is not None:
         # Whoever is in no cluster now may have been in one then: consent can be withdrawn.
-        exports = [each for each in exports if each.exported_at >= before.created_at]
+        exports = [each for each in exports if each.exported_at >= since]
     return _rewrite(exports, partial(_remove, remove_user, user_id))
 
 

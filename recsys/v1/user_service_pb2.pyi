@@ -113,7 +113,11 @@ class UpdateConsentRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., personalize: bool = ..., learn_from: bool = ...) -> None: ...
 
 class UpdateConsentResponse(_message.Message):
-    __slots__ = ("consent",)
+    __slots__ = ("consent", "rewritten_exports", "remnants")
     CONSENT_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_EXPORTS_FIELD_NUMBER: _ClassVar[int]
+    REMNANTS_FIELD_NUMBER: _ClassVar[int]
     consent: Consent
-    def __init__(self, consent: _Optional[_Union[Consent, _Mapping]] = ...) -> None: ...
+    rewritten_exports: _containers.RepeatedScalarFieldContainer[str]
+    remnants: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, consent: _Optional[_Union[Consent, _Mapping]] = ..., rewritten_exports: _Optional[_Iterable[str]] = ..., remnants: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -109,7 +109,8 @@ class UserServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateConsent(self, request, context):
-        """Changes what a user allows, also before their first choice. GetUser tells it.
+        """Changes what a user allows, also before their first choice. GetUser tells it. Who opts out leaves
+        clusters, and exported clusters in the files of the server's machine.
 
         FAILED_PRECONDITION: the user was erased (USER_ERASED).
         """

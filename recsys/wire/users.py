@@ -2,7 +2,7 @@
 
 from recsys.v1 import user_service_pb2 as pb2
 from recsys.wire._instants import instant_of, timestamp_of
-from storage.records import Consent, Erased, Tombstone, UserSummary
+from storage.records import Consent, ConsentUpdate, Erased, Tombstone, UserSummary
 
 
 def user_to_wire(user: UserSummary) -> pb2.User:
@@ -42,6 +42,26 @@ def consent_from_wire(consent: pb2.Consent) -> Consent:
     return Consent(
         personalize=consent.personalize or not consent.HasField("personalize"),
         learn_from=consent.learn_from or not consent.HasField("learn_from"),
+    )
+
+
+def consent_update_to_wire(update: ConsentUpdate) -> pb2.UpdateConsentResponse:
+    """Write what a user allows now, and what an opt-out reached."""
+    return pb2.UpdateConsentResponse(
+        consent=pb2.Consent(personalize=update.personalize, learn_from=update.learn_from),
+        rewritten_exports=update.rewritten_exports,
+        remnants=update.remnants,
+    )
+
+
+def consent_update_from_wire(response: pb2.UpdateConsentResponse) -> ConsentUpdate:
+    """Read what a user allows now, and what an opt-out reached."""
+    allowed = consent_from_wire(response.consent)
+    return ConsentUpdate(
+        personalize=allowed.personalize,
+        learn_from=allowed.learn_from,
+        rewritten_exports=tuple(response.rewritten_exports),
+        remnants=tuple(response.remnants),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Executor
 
+from recsys.erasure.opt_out import update_consent
 from recsys.fields import require_user_id
 from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
@@ -12,8 +13,8 @@ from recsys.service._threads import in_thread
 from recsys.v1 import user_service_pb2 as pb2
 from recsys.v1 import user_service_pb2_grpc
 from recsys.wire.choices import choice_to_wire
-from recsys.wire.users import consent_to_wire, erased_to_wire, restored_to_wire, user_to_wire
-from storage.records import Consent, Erased
+from recsys.wire.users import consent_update_to_wire, erased_to_wire, restored_to_wire, user_to_wire
+from storage.records import ConsentUpdate, Erased
 
 BY = "rpc"
 
@@ -75,15 +76,19 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     ) -> pb2.UpdateConsentResponse:
         """Change what a user allows."""
         require_user_id(request.user_id)
-        consent = await in_thread(self._threads, self._update_consent, request)
-        return pb2.UpdateConsentResponse(consent=consent_to_wire(consent))
+        update = await in_thread(self._threads, self._update_consent, request)
+        return consent_update_to_wire(update)
 
-    def _update_consent(self, request: pb2.UpdateConsentRequest) -> Consent:
+    def _update_consent(self, request: pb2.UpdateConsentRequest) -> ConsentUpdate:
         personalize = request.personalize if request.HasField("personalize") else None
         learn_from = request.learn_from if request.HasField("learn_from") else None
         try:
-            return self._consents.update(
-                request.user_id, personalize=personalize, learn_from=learn_from
+            return update_consent(
+                self._store,
+                self._consents,
+                request.user_id,
+                personalize=personalize,
+                learn_from=learn_from,
             )
         finally:
             if personalize is False:

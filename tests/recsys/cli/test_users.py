@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.clusters.exports import ClusterExportStore
 from storage.trainings import TrainingStore
 
 
@@ -167,12 +168,27 @@ def test_consent_is_set_and_shown(run, store) -> None:
     assert (told.exit_code, told.stdout) == (0, "ann is not personalised and may be learned from\n")
     assert json.loads(run("users", "show", "ann", "--json").stdout)["personalize"] is False
     again = json.loads(run("users", "consent", "ann", "--personalize", "--json").stdout)
-    assert again == {"user_id": "ann", "personalize": True, "learn_from": True}
+    assert again == {
+        "user_id": "ann",
+        "personalize": True,
+        "learn_from": True,
+        "rewritten_exports": [],
+        "remnants": [],
+    }
     told = run("users", "consent", "ann", "--no-learn-from")
     assert told.stdout == "ann is personalised and may not be learned from\n"
     assert json.loads(run("users", "show", "ann", "--json").stdout)["learn_from"] is False
     assert store.user("ann").num_choices == 2
     assert run("users", "consent", "ann").exit_code == 2
+
+
+@pytest.mark.usefixtures("ann")
+def test_an_export_that_an_opt_out_does_not_reach_is_told(run, store) -> None:
+    ClusterExportStore(store.database).record(1, "/gone/out", "csv")
+    told = run("users", "consent", "ann", "--no-learn-from")
+    assert told.exit_code == 0
+    expected = "still holds something of ann: perhaps the export of clusters to /gone/out of"
+    assert expected in told.stderr
 
 
 @pytest.mark.usefixtures("ann")

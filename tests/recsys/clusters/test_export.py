@@ -14,6 +14,7 @@ from storage.blobs import BlobStore
 from storage.clusters.exports import ClusterExportStore
 from storage.clusters.names import ClusterNames
 from storage.clusters.runs import ClusterStore
+from storage.consents import ConsentStore
 from storage.errors import UnknownCluster
 from storage.histories import HistoryStore
 from storage.identity_keys import IdentityKeys
@@ -105,22 +106,23 @@ def test_storage_keeps_where_exports_are(clusters: ClusterStore, tmp_path: Path)
     assert all(before <= each.exported_at <= datetime.now(UTC) for each in exports)
 
 
-def test_who_is_erased_while_it_is_written_is_not_in_it(
-    clusters: ClusterStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_erased", [True, False])
+def test_who_leaves_while_it_is_written_is_not_in_it(
+    clusters: ClusterStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_erased: bool
 ) -> None:
+    keys = IdentityKeys.of(["a key for the tests"])
     pages = cluster_export._member_pages
 
-    def and_erased(*args: object) -> object:
+    def and_gone(*args: object) -> object:
         yield from pages(*args)
         monkeypatch.setattr(cluster_export, "_member_pages", pages)
-        store = HistoryStore(
-            clusters.database,
-            BlobStore(f"file://{tmp_path}/blobs"),
-            IdentityKeys.of(["a key for the tests"]),
-        )
-        store.erase("ann", by="a test")
+        if is_erased:
+            blobs = BlobStore(f"file://{tmp_path}/blobs")
+            HistoryStore(clusters.database, blobs, keys).erase("ann", by="a test")
+        else:
+            ConsentStore(clusters.database, keys).update("ann", learn_from=False)
 
-    monkeypatch.setattr(cluster_export, "_member_pages", and_erased)
+    monkeypatch.setattr(cluster_export, "_member_pages", and_gone)
     members, _ = export_run(clusters, clusters.run().run_id, tmp_path / "out", format="csv")
     text = members.read_text("utf-8")
     assert "bob" in text

@@ -8,12 +8,13 @@ import pytest
 
 from recsys.clusters.export import export_run
 from recsys.erasure.eraser import Eraser
+from recsys.erasure.opt_out import update_consent
 from storage.clusters.building import ClusterBuilder
 from storage.clusters.runs import ClusterStore
 from storage.consents import ConsentStore
 from storage.errors import AlreadyErased
 from storage.histories import HistoryStore
-from storage.records import Erased
+from storage.records import ConsentUpdate, Erased
 
 
 @pytest.fixture
@@ -99,6 +100,36 @@ def test_who_left_the_clusters_before_is_in_the_export_still(
     ConsentStore(signed.database, signed.keys).update("ann", learn_from=False)
     assert erase("ann").rewritten_exports == (str(folder),)
     assert "ann" not in text(folder)
+
+
+@pytest.mark.parametrize("off", ["personalize", "learn_from"])
+def test_who_opts_out_leaves_exports_at_once(
+    export, clusters: ClusterStore, signed: HistoryStore, off: str
+) -> None:
+    both, moved = export("both", "ann", "bob"), export("moved", "ann", "bob")
+    shutil.move(moved, moved.with_name("elsewhere"))
+    consents = ConsentStore(signed.database, signed.keys)
+
+    update = update_consent(signed, consents, "ann", **{off: False})
+
+    assert not getattr(update, off)
+    assert update.rewritten_exports == (str(both),)
+    (remnant,) = update.remnants
+    assert remnant.startswith(f"perhaps the export of clusters to {moved} of")
+    assert "ann" not in text(both)
+    assert "bob" in text(both)
+    # What is not reached now is looked into again.
+    shutil.move(moved.with_name("elsewhere"), moved)
+    again = update_consent(signed, consents, "ann", **{off: False})
+    assert (again.rewritten_exports, again.remnants) == ((str(moved),), ())
+    assert "ann" not in text(moved)
+
+
+def test_who_allows_something_is_looked_for_nowhere(export, signed: HistoryStore) -> None:
+    shutil.rmtree(export("both", "ann", "bob"))
+    consents = ConsentStore(signed.database, signed.keys)
+    update = update_consent(signed, consents, "ann", learn_from=True)
+    assert update == ConsentUpdate(personalize=True, learn_from=True)
 
 
 def test_exports_from_before_the_user_came_are_not_missed(erase, export, choose) -> None:

@@ -14,8 +14,9 @@ from recsys.v1 import user_service_pb2 as pb2
 from recsys.v1.user_service_pb2 import ListChoicesRequest
 from recsys.v1.user_service_pb2_grpc import UserServiceStub
 from recsys.wire.users import consent_from_wire, consent_to_wire
+from storage.clusters.exports import ClusterExportStore
 from storage.identity_keys import NO_KEYS
-from storage.records import Consent
+from storage.records import Consent, ConsentUpdate
 from storage.trainings import TrainingStore
 
 
@@ -219,7 +220,7 @@ def test_who_opts_out_is_ranked_by_the_general_taste_and_told_so(live, client, p
     personal = client.rank("ann", candidates)
     assert [each.id for each in personal.candidates] == ["dark", "light"]
 
-    assert client.update_consent("ann", personalize=False) == Consent(personalize=False)
+    assert client.update_consent("ann", personalize=False) == ConsentUpdate(False, True)
 
     assert not client.get_user("ann").consent.personalize
     general = client.rank("ann", candidates)
@@ -228,7 +229,7 @@ def test_who_opts_out_is_ranked_by_the_general_taste_and_told_so(live, client, p
     assert general.candidates == stranger.candidates
     assert not stranger.is_opted_out
     assert client.record_choice("ann", liked=png(11)).stored.revision == 3
-    assert client.update_consent("ann", personalize=True) == Consent()
+    assert client.update_consent("ann", personalize=True) == ConsentUpdate(True, True)
     assert not client.rank("ann", candidates).is_opted_out
 
 
@@ -244,12 +245,27 @@ def test_what_is_in_memory_of_who_opts_out_is_forgotten(live, client, monkeypatc
 
 
 def test_who_is_not_learned_from_is_told_so_and_still_personal(client, five):
-    allowed = Consent(personalize=True, learn_from=False)
+    assert client.update_consent("ann", learn_from=False) == ConsentUpdate(True, False)
 
-    assert client.update_consent("ann", learn_from=False) == allowed
+    assert client.get_user("ann").consent == Consent(personalize=True, learn_from=False)
+    assert client.update_consent("ann", learn_from=True) == ConsentUpdate(True, True)
 
-    assert client.get_user("ann").consent == allowed
-    assert client.update_consent("ann", learn_from=True) == Consent()
+
+def test_who_opts_out_leaves_exports_that_the_server_reaches(live, client, five, tmp_path):
+    folder, gone = tmp_path / "out", tmp_path / "gone"
+    folder.mkdir()
+    (folder / "members.csv").write_text("user_id,cluster_id,similarity\nann,1,1.0\nbob,1,1.0\n")
+    cluster = 'cluster_id,size,medoid,typical_members\n1,2,ann,"[""ann"", ""bob""]"\n'
+    (folder / "clusters.csv").write_text(cluster)
+    for each in (folder, gone):
+        ClusterExportStore(live.store.database).record(1, str(each), "csv")
+
+    update = client.update_consent("ann", learn_from=False)
+
+    assert update.rewritten_exports == (str(folder),)
+    (remnant,) = update.remnants
+    assert str(gone) in remnant
+    assert "ann" not in "".join(path.read_text() for path in folder.iterdir())
 
 
 def test_an_erased_user_gives_no_consent(client, five):
