@@ -25,6 +25,7 @@ from training.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from storage.histories import HistoryStore
     from training.evaluation.section import Section
 
 
@@ -53,6 +54,14 @@ def _named_folders(
     "pairs_file",
     type=FILE,
     help="Evaluate exactly these pairs: CSV of user_id, liked_image, disliked_image (SHA-256).",
+)
+@click.option(
+    "--pickapic-test",
+    "test_files",
+    type=FILE,
+    multiple=True,
+    help="Evaluate as the paper does on a Parquet file of Pick-a-Pic's test split, imported apart. "
+    "Repeatable.",
 )
 @click.option(
     "--most-users", type=click.IntRange(2), help="Most users to evaluate, drawn at random."
@@ -93,6 +102,7 @@ def evaluate(
     out: Path | None,
     users_file: Path | None,
     pairs_file: Path | None,
+    test_files: tuple[Path, ...],
     most_users: int | None,
     num_pairs: int,
     against: dict[str, str],
@@ -107,8 +117,9 @@ def evaluate(
 ) -> None:
     """Evaluate CHECKPOINT, a folder or the name of a shipped one, on the choices in storage.
 
-    Users that it was trained on are evaluated on newer choices only, and apart from users that it
-    never saw. Each figure is a mean over users with a 95 % interval, by bootstrap over users.
+    Users that it was trained on are evaluated apart from users that it never saw, and on newer
+    choices only; with --pickapic-test, on all their choices in the files. Each figure is a mean
+    over users with a 95 % interval, by bootstrap over users.
     """
     from training.evaluation.asked import read_pairs, read_users
     from training.evaluation.evaluate import evaluate as run
@@ -117,6 +128,11 @@ def evaluate(
     from training.evaluation.summary import summary
     from training.world.truth import read_truth
 
+    if test_files and (users_file or pairs_file or most_users):
+        raise click.UsageError(
+            "--pickapic-test evaluates everybody in the files: leave out --users, --pairs and"
+            " --most-users"
+        )
     settings = read_settings(database_url=database, blob_url=blobs)
     left_out = {
         "baselines": no_baselines,
@@ -127,15 +143,16 @@ def evaluate(
     console = open_console(threads)
     with Runtime(settings) as runtime, failing_in_a_sentence():
         known = truth or truth_beside(runtime)
-        with _measuring(console) as progress:
+        with _measuring(console) as progress, _store(runtime, test_files) as store:
             results = run(
                 checkpoint,
-                runtime.store,
+                store,
                 progress=progress,
                 num_pairs=num_pairs,
                 most_users=most_users,
                 users=read_users(users_file) if users_file else None,
                 pairs=read_pairs(pairs_file) if pairs_file else None,
+                follows_paper=bool(test_files),
                 against=against,
                 weights=weights,
                 truth=read_truth(known) if known.exists() else None,
@@ -154,6 +171,19 @@ def evaluate(
         _show(section)
     if out is not None:
         click.echo(f"report: {out / 'report.html'}")
+
+
+@contextmanager
+def _store(runtime: Runtime, test_files: Sequence[Path]) -> "Iterator[HistoryStore]":
+    """The choices that are evaluated: those of test files, else those in storage."""
+    from training.evaluation.pickapic import imported_apart
+
+    if not test_files:
+        yield runtime.store
+        return
+    inspect = runtime.inspect_image
+    with imported_apart(test_files, runtime.identity, inspect=inspect) as store:
+        yield store
 
 
 def _show(section: "Section") -> None:

@@ -33,11 +33,16 @@ class Compared:
         top1: its own share of pairs ranked correctly.
         ours_minus: ours less that, paired by user.
         opposed: its share of pairs on which two users disagree, where there are any.
+        seen: its share of pairs of seen users; asked as in the paper alone.
+        of_four: how often it puts the liked image among the first 1, 2 and 3 of four, as
+            `top_of_four`, unseen users; asked as in the paper alone.
     """
 
     top1: Figure
     ours_minus: Figure
     opposed: Figure | None = None
+    seen: Figure | None = None
+    of_four: Mapping[str, Figure] | None = None
 
 
 def pair_scores(predictor: Predictor, samples: Samples) -> dict[str, npt.NDArray[np.float64]]:

@@ -41,6 +41,8 @@ class Asked:
         opposed: pairs on which two unseen users disagree.
         opposed_sides: both users' sides of them.
         of_four: one liked against three disliked, unseen users.
+        of_four_seen: the same of seen users; asked as in the paper alone.
+        follows_paper: whether references and pairs are the paper's (`ask_as_paper`).
     """
 
     table: PairTable
@@ -52,6 +54,8 @@ class Asked:
     opposed: list[Opposed] = field(default_factory=list)
     opposed_sides: dict[str, Sample] = field(default_factory=dict)
     of_four: dict[str, OneOfFour] = field(default_factory=dict)
+    of_four_seen: dict[str, OneOfFour] = field(default_factory=dict)
+    follows_paper: bool = False
 
     def known(self) -> PairTable:
         """What baselines may learn from: everybody's pairs but those that are asked.
@@ -63,7 +67,7 @@ class Asked:
         for samples in (self.unseen, self.seen, self.opposed_sides):
             for user, sample in samples.items():
                 asked.setdefault(user, set()).update(images_of(sample.pairs))
-        for user, question in self.of_four.items():
+        for user, question in (*self.of_four.items(), *self.of_four_seen.items()):
             rows = {question.liked.row, *(each.row for each in question.disliked)}
             asked.setdefault(user, set()).update(rows)
         kept = {
@@ -130,11 +134,7 @@ def ask(
         )
         for is_seen in (False, True)
     }
-    if sum(map(len, draws.values())) < FEWEST_USERS:
-        raise ValueError(
-            f"at least two users must have {num_references} references and a pair apart from them,"
-            f" got {sum(map(len, draws.values()))}: import more choices"
-        )
+    _require_users(sum(map(len, draws.values())), num_references)
     whole = Asked(
         table=table,
         unseen=draws[False],
@@ -148,6 +148,53 @@ def ask(
             table, unseen, seed=seed, num_references=num_references, num_pairs=num_pairs
         )
         whole = replace(whole, random=random)
+    return _with_opposed(whole, askable, seed=seed)
+
+
+def ask_as_paper(
+    table: PairTable,
+    trained: TrainedOn | None,
+    *,
+    seed: int,
+    num_references: int,
+    num_pairs: int,
+) -> Asked:
+    """Draw the paper's questions (sections 4.1 and 4.2) from test data that stand apart.
+
+    References and pairs are a user's own test choices at random, and share no image. Seen is
+    whoever the checkpoint learned from: the test files hold other images of theirs.
+
+    Args:
+        table: all pairs of the test data, none of them learned from.
+        trained: whom the checkpoint learned from; None counts everybody as unseen. Users that it
+            was validated on are not asked.
+        seed: decides references, pairs and the three others of four.
+        num_references: R, references read for each user.
+        num_pairs: pairs asked of each user, at most.
+
+    Raises:
+        ValueError: if fewer than two users can be asked.
+    """
+    askable = {
+        user: list(pairs)
+        for user, pairs in sorted(table.pairs.items())
+        if trained is None or not trained.chose_by(user)
+    }
+    drawn = random_samples(
+        table, askable, seed=seed, num_references=num_references, num_pairs=num_pairs
+    )
+    _require_users(len(drawn), num_references)
+    known = {user for user in drawn if trained is not None and trained.until(user) is not None}
+    seen = {user: sample for user, sample in drawn.items() if user in known}
+    whole = Asked(
+        table=table,
+        unseen={user: sample for user, sample in drawn.items() if user not in known},
+        seen=seen,
+        num_overlapping=0,
+        is_certain=trained is not None,
+        of_four_seen=one_of_four(seen, table, seed=seed),
+        follows_paper=True,
+    )
     return _with_opposed(whole, askable, seed=seed)
 
 
@@ -183,6 +230,14 @@ def read_pairs(path: Path) -> dict[str, list[tuple[str, str]]]:
     if not pairs:
         raise ValueError(f"{path} must name at least one pair")
     return pairs
+
+
+def _require_users(number: int, num_references: int) -> None:
+    if number < FEWEST_USERS:
+        raise ValueError(
+            f"at least two users must have {num_references} references and a pair apart from them,"
+            f" got {number}: import more choices"
+        )
 
 
 def _chosen(table: PairTable, users: Collection[str] | None, pairs: NamedPairs | None) -> list[str]:

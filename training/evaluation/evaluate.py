@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from recsys.counts import counted
@@ -13,7 +14,7 @@ from storage.histories import HistoryStore
 from training.data.features import ImageFeatures, stored_images
 from training.data.samples import read_pair_table
 from training.data.trained_on import histories_digest
-from training.evaluation.asked import Asked, NamedPairs, ask
+from training.evaluation.asked import Asked, NamedPairs, ask, ask_as_paper
 from training.evaluation.judge import Judge
 from training.evaluation.results import Results
 from training.evaluation.tables.registry import TABLES
@@ -29,6 +30,7 @@ def evaluate(
     most_users: int | None = None,
     users: Collection[str] | None = None,
     pairs: NamedPairs | None = None,
+    follows_paper: bool = False,
     against: Mapping[str, str | Path] | None = None,
     weights: Path | None = None,
     truth: WorldTruth | None = None,
@@ -47,6 +49,8 @@ def evaluate(
         most_users: so many unseen and seen users, drawn by the seed; all by default.
         users: judge these alone.
         pairs: judge exactly these pairs.
+        follows_paper: ask as the paper does of test data that stand apart from all that was learned
+            from (`ask_as_paper`), of everybody in `store`; no users or pairs are named then.
         against: other checkpoints by name, for the ablations.
         weights: folder with a folder of public weights for each baseline.
         truth: of a synthetic world, for its bounds.
@@ -65,15 +69,18 @@ def evaluate(
     progress("reading choices")
     table = read_pair_table(store)
     record = read_trained_on(folder, store.keys.known())
-    asked = ask(
+    known = record if record is not None and record.can_tell else None
+    draw = (
+        ask_as_paper
+        if follows_paper
+        else partial(ask, users=users, most_users=most_users, pairs=pairs)
+    )
+    asked = draw(
         table,
-        record if record is not None and record.can_tell else None,
+        known,
         seed=seed,
         num_references=scorer.config.num_references,
         num_pairs=num_pairs,
-        users=users,
-        most_users=most_users,
-        pairs=pairs,
     )
     images = stored_images(store, table.images, limits=limits)
     judge = Judge(
@@ -112,6 +119,11 @@ def _notes(asked: Asked, record: TrainedOn | None) -> Iterator[str]:
         yield (
             "The checkpoint does not say whom it learned from: everybody is counted as unseen, "
             "which flatters it if some were learned from."
+        )
+    if asked.follows_paper:
+        yield (
+            "Asked as in the paper: references and pairs are drawn at random from each user's"
+            " choices in the test files."
         )
     if asked.num_overlapping:
         pairs = counted(asked.num_overlapping, "pair")

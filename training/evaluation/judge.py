@@ -5,7 +5,7 @@ only about choices newer than any that was learned from (seen).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,6 +22,7 @@ from training.evaluation.answers import (
     opposed_accuracy,
     pair_scores,
     top1,
+    top_of_four,
 )
 from training.evaluation.asked import Asked
 from training.evaluation.bounds import of_this_world
@@ -115,13 +116,20 @@ class Judge:
         opposed = None
         if self.asked.opposed:
             opposed = self._opposed(margins(pair_scores(other, self.asked.opposed_sides)))
-        return Compared(top1(theirs), difference(self.own_margins("unseen"), theirs), opposed)
+        compared = Compared(top1(theirs), difference(self.own_margins("unseen"), theirs), opposed)
+        return self._as_paper(compared, other) if self.asked.follows_paper else compared
 
     def truth_of(self, samples: Samples) -> WorldTruth | None:
         """The world's truth, where it knows every user and image of some samples."""
         if self.truth is None or not of_this_world(samples, self.asked.table, self.truth):
             return None
         return self.truth
+
+    def _as_paper(self, compared: Compared, other: Predictor) -> Compared:
+        asked = self.asked
+        seen = top1(margins(pair_scores(other, asked.seen))) if asked.seen else None
+        of_four = top_of_four(other, asked.of_four) if asked.of_four else None
+        return replace(compared, seen=seen, of_four=of_four)
 
     def _opposed(self, answers: Margins) -> Figure:
         sides = self.asked.opposed_sides

@@ -25,7 +25,7 @@ from training.evaluation.tables.cold_start import ColdStartFigures, Ways
 from training.evaluation.tables.controls import Controls
 from training.evaluation.tables.first_questions import Answers, Bits, FirstQuestionFigures
 from training.evaluation.tables.main_figures import MainFigures
-from training.evaluation.tables.one_of_four import OneOfFourFigures
+from training.evaluation.tables.one_of_four import OneOfFourFigures, OneOfFourResult
 from training.evaluation.tables.order import ReferenceOrder
 from training.evaluation.tables.registry import TABLES
 from training.evaluation.tables.seen import Seen
@@ -91,7 +91,7 @@ WHOLE = replace(
     results(
         unseen=MAIN,
         controls=Controls(*map(figure, (0.51, 0.19, 0.34, 0.36, 0.67, 0.69))),
-        of_four=OneOfFourFigures(figure(0.4), figure(0.6), figure(0.8)),
+        of_four=OneOfFourResult(OneOfFourFigures(figure(0.4), figure(0.6), figure(0.8))),
         seen=Seen(figure(0.71), figure(0.01)),
         bounds=Bounds(figure(0.85), figure(0.73), figure(0.57), figure(0.78)),
         by_references=ByReferences(

@@ -71,12 +71,28 @@ def section(result: Baselines) -> Section:
     parts: list[Grid | Plot] = []
     if rows:
         parts.append(compared_grid("baseline", "ours less theirs", rows, caption=caption))
+    if any(each.seen or each.of_four for each in result.by_name.values()):
+        parts.append(_as_paper(result.by_name))
     if result.own_opposed is not None:
         parts += _opposed_plot(result.own_opposed, result.by_name)
     if result.missing:
         gone = [(each.what.replace("_", " "), each.why) for each in result.missing]
         parts.append(Grid(("not measured", "why"), gone, is_prose=True))
     return Section("Baselines", parts)
+
+
+def _as_paper(by_name: Mapping[str, Compared]) -> Grid:
+    """What is asked as in the paper alone: seen users, and one of four."""
+    heads = ("baseline", "top-1, seen users", *(f"first {n} of four" for n in (1, 2, 3)))
+    rows = [
+        (
+            name.replace("_", " "),
+            with_interval(each.seen),
+            *(with_interval((each.of_four or {}).get(f"top{n}")) for n in (1, 2, 3)),
+        )
+        for name, each in by_name.items()
+    ]
+    return Grid(heads, rows, "Users learned from; and one liked against three disliked.")
 
 
 def compared_grid(first: str, less: str, rows: Iterable[tuple[Cell, ...]], *, caption: str) -> Grid:

@@ -9,7 +9,7 @@ from training.evaluation.bounds import best_by_references
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.plots import reference_plot
-from training.evaluation.questions import with_references
+from training.evaluation.questions import Samples, with_references
 from training.evaluation.section import Grid, Plot, Section, figure_grid, figure_row, known
 from training.evaluation.tables.table import ReportTable
 
@@ -23,10 +23,12 @@ class ByReferences:
     Attributes:
         ours: the judged scorer's.
         best: the best possible, where a world's truth is known.
+        seen: the judged scorer's, of seen users, asked as in the paper alone.
     """
 
     ours: Mapping[str, Figure]
     best: Mapping[str, Figure] | None = None
+    seen: Mapping[str, Figure] | None = None
 
 
 def measure(judge: Judge) -> ByReferences | None:
@@ -34,26 +36,32 @@ def measure(judge: Judge) -> ByReferences | None:
     asked = judge.asked
     if not asked.unseen:
         return None
-    most = max(len(sample.references) for sample in asked.unseen.values())
-    ours = {}
-    for count in (each for each in REFERENCE_COUNTS if each <= most):
-        judge.progress(counted(count, "reference"))
-        ours[str(count)] = top1(
-            margins(pair_scores(judge.ours, with_references(asked.unseen, count)))
-        )
+    seen = _by_count(judge, asked.seen) if asked.follows_paper and asked.seen else None
     best, truth = None, judge.truth_of(asked.unseen)
     if truth is not None:
         judge.progress("best possible by number of references")
         best = best_by_references(
             asked.unseen, asked.table, truth, REFERENCE_COUNTS, seed=judge.seed
         )
-    return ByReferences(ours, best)
+    return ByReferences(_by_count(judge, asked.unseen), best, seen)
+
+
+def _by_count(judge: Judge, samples: Samples) -> dict[str, Figure]:
+    most = max(len(sample.references) for sample in samples.values())
+    figures = {}
+    for count in (each for each in REFERENCE_COUNTS if each <= most):
+        judge.progress(counted(count, "reference"))
+        figures[str(count)] = top1(
+            margins(pair_scores(judge.ours, with_references(samples, count)))
+        )
+    return figures
 
 
 def section(result: ByReferences) -> Section:
     """Both curves and their numbers."""
-    best = result.best or {}
+    best, seen = result.best or {}, result.seen or {}
     rows = [figure_row(count, figure) for count, figure in result.ours.items()]
+    rows += [figure_row(f"{count}, seen users", figure) for count, figure in seen.items()]
     rows += [figure_row(f"{count}, best possible", figure) for count, figure in best.items()]
     parts: list[Plot | Grid] = []
     if ours := dict(known(result.ours.items())):
@@ -63,11 +71,12 @@ def section(result: ByReferences) -> Section:
 
 
 def layout(result: ByReferences | None) -> Mapping[str, object]:
-    """Ours under a key of its own, the best possible among the world's bounds."""
+    """Ours under a key of its own, seen users' and the best possible beside their like."""
     if result is None:
         return {}
     best = {} if result.best is None else {"world": {"by_references": result.best}}
-    return {"by_references": result.ours, **best}
+    seen = {} if result.seen is None else {"seen": {"by_references": result.seen}}
+    return {"by_references": result.ours, **best, **seen}
 
 
 TABLE = ReportTable("by_references", measure, section, layout)

@@ -1,11 +1,12 @@
 """One liked image among three disliked ones (paper, Tab. 2)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from training.evaluation.answers import top_of_four
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
-from training.evaluation.section import Section, figure_grid, figure_row
+from training.evaluation.section import Cell, Section, figure_grid, figure_row
 from training.evaluation.tables.table import ReportTable
 
 
@@ -17,24 +18,46 @@ class OneOfFourFigures:
     top2: Figure
     top3: Figure
 
+    def rows(self, whose: str = "") -> list[Sequence[Cell] | None]:
+        """A row for each place."""
+        return [
+            figure_row(f"among the first {place} (chance {25 * place} %){whose}", figure)
+            for place, figure in enumerate((self.top1, self.top2, self.top3), start=1)
+        ]
 
-def measure(judge: Judge) -> OneOfFourFigures | None:
-    """Ask one question of each unseen user who passed over three images."""
-    if not judge.asked.of_four:
+
+@dataclass(frozen=True)
+class OneOfFourResult:
+    """Of unseen users and of seen ones, where they were asked."""
+
+    unseen: OneOfFourFigures | None
+    seen: OneOfFourFigures | None = None
+
+
+def measure(judge: Judge) -> OneOfFourResult | None:
+    """Ask one question of each user who passed over three images."""
+    parts = judge.asked.of_four, judge.asked.of_four_seen
+    if not any(parts):
         return None
     judge.progress("one of four")
-    return OneOfFourFigures(**top_of_four(judge.ours, judge.asked.of_four))
+    return OneOfFourResult(
+        *(OneOfFourFigures(**top_of_four(judge.ours, part)) if part else None for part in parts)
+    )
 
 
-def section(result: OneOfFourFigures) -> Section:
+def section(result: OneOfFourResult) -> Section:
     """A row for each place."""
-    rows = [
-        figure_row(f"among the first {place} (chance {25 * place} %)", figure)
-        for place, figure in enumerate((result.top1, result.top2, result.top3), start=1)
-    ]
+    rows = result.unseen.rows() if result.unseen else []
+    rows += result.seen.rows(", seen users") if result.seen else []
     return Section("One liked against three disliked", [figure_grid("the liked image", rows)])
 
 
-TABLE = ReportTable(
-    "of_four", measure, section, lambda result: {"unseen": {"of_four": result}} if result else {}
-)
+def layout(result: OneOfFourResult | None) -> Mapping[str, object]:
+    """Beside the other figures of unseen and of seen users."""
+    if result is None:
+        return {}
+    parts = {"unseen": result.unseen, "seen": result.seen}
+    return {name: {"of_four": part} for name, part in parts.items() if part is not None}
+
+
+TABLE = ReportTable("of_four", measure, section, layout)

@@ -1,0 +1,155 @@
+"""The paper's test protocol as one command, on files with Pick-a-Pic's own columns."""
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from recsys.cli.main import cli
+from recsys.scorer.checkpoint import find_checkpoint
+from recsys.scorer.trained_on import read_trained_on, user_digest, write_trained_on
+from training.baselines.registry import WEIGHTED
+
+SEEN, UNSEEN, VALIDATION = (7, 8, 9), (101, 102, 103), (50,)
+NUM_RANKINGS = 12
+BEGIN_NS = 1_674_000_000_000_000_000
+
+
+def jpeg(number: int) -> bytes:
+    pixels = np.random.default_rng(number).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def ranking(number: int, user: int) -> dict[str, object]:
+    """A row with all of the published columns."""
+    is_first = number % 2 == 0
+    return {
+        "are_different": True,
+        "best_image_uid": f"uid{2 * number + (not is_first)}",
+        "caption": f"a fox number {number}",
+        "created_at": BEGIN_NS + number,
+        "has_label": number % 10 != 9,  # the test split has rows without a label
+        "image_0_uid": f"uid{2 * number}",
+        "image_0_url": "https://text-to-image-human-preferences.s3.us-east-2.amazonaws.com/gone",
+        "image_1_uid": f"uid{2 * number + 1}",
+        "image_1_url": "https://text-to-image-human-preferences.s3.us-east-2.amazonaws.com/gone",
+        "jpg_0": jpeg(2 * number),
+        "jpg_1": jpeg(2 * number + 1),
+        "label_0": float(is_first),
+        "label_1": float(not is_first),
+        "model_0": "dreamlike-art/dreamlike-photoreal-2.0",
+        "model_1": "stabilityai/stable-diffusion-2-1",
+        "ranking_id": number,
+        "user_id": user,
+        "num_example_per_prompt": 1,
+        "__index_level_0__": number,
+    }
+
+
+@pytest.fixture(scope="module")
+def test_file(tmp_path_factory) -> Path:
+    users = (*SEEN, *UNSEEN, *VALIDATION)
+    rows = [
+        ranking(place * 100 + number, user)
+        for place, user in enumerate(users)
+        for number in range(NUM_RANKINGS)
+    ]
+    types = {"created_at": pa.timestamp("ns"), "jpg_0": pa.binary(), "jpg_1": pa.binary()}
+    columns = {name: pa.array([row[name] for row in rows], types.get(name)) for name in rows[0]}
+    path = tmp_path_factory.mktemp("pickapic") / "test-00000.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """The shipped one, as if it had learned from some of the users, later than they chose here."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "trained"
+    shutil.copytree(find_checkpoint("tiny"), folder)
+    learned = read_trained_on(folder)
+    later = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    changed = replace(
+        learned,
+        newest={user_digest(None, str(user)): later for user in SEEN},
+        validation=frozenset(user_digest(None, str(user)) for user in VALIDATION),
+    )
+    write_trained_on(changed, folder)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{tmp_path / 'recsys.db'}")
+    monkeypatch.setenv("RECSYS_BLOB_URL", f"file://{tmp_path / 'blobs'}")
+
+    def call(*arguments: object) -> Result:
+        return CliRunner().invoke(cli, [str(each) for each in arguments])
+
+    return call
+
+
+@pytest.mark.slow
+def test_one_command_judges_seen_and_unseen_users_of_the_test_files(
+    run, test_file: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    left_out = ["--no-signatures", "--no-cold-start"]
+    result = run(
+        "evaluate", checkpoint, "--pickapic-test", test_file, *left_out, "--out", tmp_path / "out"
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    unseen, seen = report["unseen"], report["seen"]
+    assert unseen["top1"]["n_users"] == len(UNSEEN)
+    assert seen["top1"]["n_users"] == len(SEEN)
+    assert 0 < seen["top1"]["n_pairs"] <= len(SEEN) * (NUM_RANKINGS - 8)
+    for part, users in ((unseen, UNSEEN), (seen, SEEN)):
+        assert {each["n_users"] for each in part["of_four"].values()} == {len(users)}
+    assert list(report["by_references"]) == list(seen["by_references"]) == ["0", "1", "2", "4", "8"]
+    for baseline in report["baselines"].values():
+        assert baseline["top1"]["n_users"] == len(UNSEEN)
+        assert baseline["seen"]["n_users"] == len(SEEN)
+        assert baseline["of_four"]["top3"]["n_users"] == len(UNSEEN)
+    assert "random_references" not in unseen, "all references are random"
+    assert any("as in the paper" in note for note in report["notes"])
+    assert not (tmp_path / "recsys.db").exists(), "the test files are imported apart"
+    assert "seen users" in result.output
+
+
+@pytest.mark.slow
+def test_baselines_without_their_weights_are_told_by_name(
+    run, test_file: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "weights").mkdir()
+    options = ["--no-signatures", "--no-cold-start", "--json", "--weights", tmp_path / "weights"]
+    result = run("evaluate", checkpoint, "--pickapic-test", test_file, *options)
+    assert result.exit_code == 0, result.output
+    missing = {each["what"] for each in json.loads(result.stdout)["missing"]}
+    assert missing == set(WEIGHTED)
+
+
+def test_users_cannot_be_named_beside_test_files(run, test_file: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("7\n")
+    result = run("evaluate", "tiny", "--pickapic-test", test_file, "--users", users)
+    assert result.exit_code == 2
+    assert "leave out --users" in " ".join(result.output.split())
+
+
+def test_a_file_that_is_no_parquet_is_told_in_a_sentence(run, tmp_path: Path) -> None:
+    path = tmp_path / "test.parquet"
+    path.write_bytes(b"not parquet")
+    result = run("evaluate", "tiny", "--pickapic-test", path)
+    assert result.exit_code != 0
+    assert "test.parquet" in result.output
+    assert "Traceback" not in result.output
