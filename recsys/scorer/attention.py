@@ -5,9 +5,10 @@ the asked tokens' weights are ever formed. Differentiable, for objectives on the
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,20 +16,45 @@ from torch import Tensor
 
 Normalisation = Literal["preference", "full", "log_ratio"]
 
-AttentionHook = Callable[[int, Tensor, Tensor, Tensor, float], None]
-"""Called by each decoder layer: layer, query (B,H,q,d), key (B,G,k,d), mask (B,1,q,k), scale."""
+
+@dataclass(frozen=True)
+class AttentionHook:
+    """What is shown queries and keys, in two halves.
+
+    A layer whose activations are computed again in the backward pass is looked at again, by the
+    same operations, but nothing is kept of it: what is kept would hold on to these activations.
+
+    Attributes:
+        look: of layer, query (B,H,q,d), key (B,G,k,d), mask (B,1,q,k) and scale; pure.
+        keep: takes the layer and what `look` returned.
+    """
+
+    look: Callable[[int, Tensor, Tensor, Tensor, float], Any]
+    keep: Callable[[int, Any], None]
+
 
 _hook: ContextVar[AttentionHook | None] = ContextVar("recsys_attention_hook", default=None)
 
 
 @contextmanager
-def attention_hook(hook: AttentionHook) -> Iterator[None]:
-    """Let `hook` see queries and keys of every decoder layer while the context is open."""
+def attention_hook(hook: AttentionHook | None) -> Iterator[None]:
+    """Let `hook`, or nobody, see queries and keys of every decoder layer in the context."""
     token = _hook.set(hook)
     try:
         yield
     finally:
         _hook.reset(token)
+
+
+def carry_hook() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of a layer's pass and of its recomputation, for `torch.utils.checkpoint`.
+
+    By the time of the backward pass the hook's own context is closed, and on a GPU another thread
+    computes; the recomputation has to do the same operations all the same.
+    """
+    hook = _hook.get()
+    again = None if hook is None else replace(hook, keep=lambda layer, seen: None)
+    return nullcontext(), attention_hook(again)
 
 
 def show(layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> None:
@@ -45,7 +71,7 @@ def show(layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scale: flo
     if hook is not None:
         assert mask is not None
         assert scale is not None
-        hook(layer, query, key, mask, scale)
+        hook.keep(layer, hook.look(layer, query, key, mask, scale))
 
 
 class AttentionRecord:
@@ -91,18 +117,20 @@ def record_preference_attention(
         )
     record = AttentionRecord()
 
-    def hook(layer: int, query: Tensor, key: Tensor, mask: Tensor, scale: float) -> None:
-        if layer == 0:
-            record.layers.clear()
+    def look(layer: int, query: Tensor, key: Tensor, mask: Tensor, scale: float) -> Tensor:
         keys = key if normalisation == "full" else key[:, :, :num_preference_tokens]
         scores = attention_scores(query, keys, scale).float()
         if normalisation == "log_ratio":  # no mask: every token sees P_v, but for the first K
-            record.layers.append(scores - scores.mean(dim=-1, keepdim=True))
-            return
+            return scores - scores.mean(dim=-1, keepdim=True)
         weights = (scores + mask[..., : keys.shape[2]]).softmax(dim=-1)
-        record.layers.append(weights[..., :num_preference_tokens])
+        return weights[..., :num_preference_tokens]
 
-    with attention_hook(hook):
+    def keep(layer: int, weights: Tensor) -> None:
+        if layer == 0:
+            record.layers.clear()
+        record.layers.append(weights)
+
+    with attention_hook(AttentionHook(look, keep)):
         yield record
 
 

@@ -15,7 +15,9 @@ from transformers import Idefics2Config, Idefics2ForConditionalGeneration
 
 from recsys.scorer._key_values import Behind, KeyValues, Recording
 from recsys.scorer.backbone import Dimensions, Family, Quantization, Tower
+from recsys.scorer.precision import computing_in
 from recsys.scorer.pretrained import OBSERVED_ATTENTION, load_pretrained
+from recsys.scorer.recomputation import recompute
 from recsys.scorer.template import ImageMarkup
 
 MODEL_TYPE = "idefics2"
@@ -169,9 +171,18 @@ class Idefics2Backbone(nn.Module):
     def keep_no_activations(self) -> None:
         """Compute each layer's activations again in the backward pass: less memory, a third slower.
 
-        Takes effect in training mode.
+        Of the decoder, the vision tower, the modality projection and the resampler. Takes effect in
+        training mode.
         """
-        self._idefics2.activation_checkpointing_enable()
+        model = self._idefics2.model
+        connector = model.connector
+        for layer in (
+            *self.layers,
+            *model.vision_model.encoder.layers,
+            connector.modality_projection,
+            *connector.perceiver_resampler.layers,
+        ):
+            recompute(layer)
 
     def image_tokens(
         self, images: Float[Tensor, "N 3 H W"], mask: Bool[Tensor, "N H W"] | None = None
@@ -185,16 +196,16 @@ class Idefics2Backbone(nn.Module):
         # The library's get_image_features drops images that are all zero (mid grey) as padding.
         model = self._idefics2.model
         size = int(model.config.vision_config.patch_size)
-        pixels = normalise(images.to(self.device)).to(model.dtype)
+        pixels = normalise(images.to(self.device)).to(self.dtype)
         if mask is None:
             mask = torch.ones(
                 (pixels.shape[0], *pixels.shape[2:]), dtype=torch.bool, device=pixels.device
             )
         patches = mask.unfold(1, size, size).unfold(2, size, size).all(dim=-1).all(dim=-1)
-        hidden = model.vision_model(pixel_values=pixels, patch_attention_mask=patches)
-        return cast(
-            Tensor, model.connector(hidden.last_hidden_state, attention_mask=patches.flatten(1))
-        )
+        with computing_in(self.dtype, self.device):
+            hidden = model.vision_model(pixel_values=pixels, patch_attention_mask=patches)
+            tokens = model.connector(hidden.last_hidden_state, attention_mask=patches.flatten(1))
+        return cast(Tensor, tokens.to(self.dtype))
 
     def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
         """Look up token embeddings."""
@@ -239,13 +250,14 @@ class Idefics2Backbone(nn.Module):
         positions: Tensor,
         cache: Recording | Behind | None,
     ) -> Tensor:
-        output = self.decoder(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=cache is not None,
-            **{self._cache_argument: cache},
-        )
+        with computing_in(self.dtype, self.device):
+            output = self.decoder(
+                inputs_embeds=embeddings,
+                attention_mask=mask,
+                position_ids=positions,
+                use_cache=cache is not None,
+                **{self._cache_argument: cache},
+            )
         return cast(Tensor, output.last_hidden_state)
 
     def token_logits(

@@ -170,9 +170,8 @@ class PreferenceScorer(nn.Module):
         require_unit_range(images)
         backbone = self.backbone
         if not images:
-            return torch.zeros(
-                0, backbone.num_image_tokens, backbone.hidden_size, device=backbone.device
-            )
+            shape = (0, backbone.num_image_tokens, backbone.hidden_size)
+            return torch.zeros(shape, dtype=backbone.dtype, device=backbone.device)
         there = (to_unit_range(image.to(backbone.device)) for image in images)
         return backbone.image_tokens(*pad_batch([resize(each, self.geometry) for each in there]))
 

@@ -92,6 +92,7 @@ def load_pretrained(
             f"base model {source} must be a readable {model_class.__name__} in safetensors: {error}"
         ) from error
     _check_names(source, loading["missing_keys"], loading["unexpected_keys"])
+    _keep_differentiable(model)
     return model
 
 
@@ -106,6 +107,19 @@ def _check_names(source: str | Path, missing: set[str], unexpected: set[str]) ->
             f"base model {source} must have each weight of its architecture by the library's name,"
             f" and no other, got {' and '.join(wrong)}: convert it, or take the published files"
         )
+
+
+def _keep_differentiable(model: nn.Module) -> None:
+    """Keep bitsandbytes from packing 4-bit weights on the CPU.
+
+    At the first pass in evaluation it would lay them out for a kernel that has no gradient, and
+    leave them so: after a validation nothing below such a layer would learn any more.
+    """
+    quantized: list[Any] = [
+        each for each in model.modules() if hasattr(each, "support_avx512bf16_for_cpu")
+    ]
+    for layer in quantized:
+        layer.support_avx512bf16_for_cpu = False
 
 
 def _nf4_config(compute_dtype: torch.dtype, unquantized: tuple[str, ...]) -> BitsAndBytesConfig:

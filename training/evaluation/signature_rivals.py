@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recsys.history import Pair
-from recsys.scorer.attention import Normalisation, attention_hook, attention_scores
+from recsys.scorer.attention import AttentionHook, Normalisation, attention_hook, attention_scores
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed
 from recsys.signatures.orders import in_orders, mean_over_orders
@@ -165,24 +165,28 @@ def _recorded(scorer: PreferenceScorer, packed: Packed) -> Iterator[_Pass]:
     """Record a pass: three kinds of attention from the same scores, and hidden states."""
     record, count = _Pass(), scorer.config.num_preference_tokens
 
-    def hook(layer: int, query: Tensor, key: Tensor, mask: Tensor, scale: float) -> None:
+    def look(
+        layer: int, query: Tensor, key: Tensor, mask: Tensor, scale: float
+    ) -> dict[Normalisation, Tensor]:
         asking, looking = query[:, :, count:].float(), mask[:, :, count:].float()
         own = attention_scores(asking, key[:, :, :count].float(), scale)
-        kinds: dict[Normalisation, Tensor] = {
+        return {
             "preference": own.softmax(dim=-1),
             "full": _first_weights(asking, key.float(), looking, scale, count),
             "log_ratio": own - own.mean(dim=-1, keepdim=True),
         }
+
+    def keep_attention(layer: int, kinds: dict[Normalisation, Tensor]) -> None:
         for kind, weights in kinds.items():
             record.attention.setdefault(kind, []).append(mean_over_probes(weights, packed))
 
-    def keep(module: object, inputs: object, output: object) -> None:
+    def keep_hidden(module: object, inputs: object, output: object) -> None:
         record.hidden.append(output.last_hidden_state)  # type: ignore[attr-defined]
 
-    handle = scorer.backbone.decoder.register_forward_hook(keep)
+    handle = scorer.backbone.decoder.register_forward_hook(keep_hidden)
     try:
         if count:
-            with attention_hook(hook):
+            with attention_hook(AttentionHook(look, keep_attention)):
                 yield record
         else:
             yield record

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,6 +15,9 @@ from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.registry import family_of
 from recsys.scorer.template import Template
 from training.fitting.recipes.recipe import Precision, Recipe
+
+WHOLE = "modules_to_save."
+"""What names of parameters have in them that an adapter trains whole."""
 
 
 def build_scorer(
@@ -30,7 +34,7 @@ def build_scorer(
         recipe: what to build.
         base: folder or hub id of the base model.
         device: where it goes.
-        precision: of the base; that of stage 1 by default.
+        precision: of the base; that of stage 1 by default. Its type must not be "auto".
         adapter: folder of a saved adapter; by default the recipe's, else a fresh one.
 
     Raises:
@@ -65,7 +69,7 @@ def build_scorer(
 
 def first_parameters(scorer: PreferenceScorer) -> dict[str, nn.Parameter]:
     """Parameters of stage 1: the adapter, with the modules it trains whole, and P_v."""
-    marks = ("lora_", "modules_to_save.")
+    marks = ("lora_", WHOLE)
     adapter = {n: p for n, p in scorer.named_parameters() if any(mark in n for mark in marks)}
     return adapter | second_parameters(scorer)
 
@@ -78,10 +82,14 @@ def second_parameters(scorer: PreferenceScorer) -> dict[str, nn.Parameter]:
 
 
 def train_only(scorer: PreferenceScorer, trained: dict[str, nn.Parameter]) -> None:
-    """Freeze all parameters but these."""
+    """Freeze all parameters but these, and hold these in float32 whatever the base is held in.
+
+    AdamW's eps is 0 in float16, and an update of 1e-5 is lost on most weights in bfloat16.
+    """
     for parameter in scorer.parameters():
         parameter.requires_grad_(False)
     for parameter in trained.values():
+        parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
 
 
@@ -98,23 +106,30 @@ def base_of(recipe: Recipe, base: str | Path, files: BaseFiles) -> BaseModel:
     Raises:
         CheckpointRefused: if a file is missing or damaged.
     """
+    held = asdict(recipe.base.second)
     if files.revision is None and recipe.base.source is None:
-        return BaseModel(CARRIED)
-    return BaseModel(
-        source=str(files.folder) if files.revision is None else str(base),
-        revision=files.revision,
-        dtype=recipe.base.second.dtype,
-        quantization=recipe.base.second.quantization,
-    ).known_by(files.folder)
+        return BaseModel(CARRIED, **held)
+    source = str(files.folder) if files.revision is None else str(base)
+    return BaseModel(source, files.revision, **held).known_by(files.folder)
 
 
 @contextmanager
 def inference(scorer: PreferenceScorer) -> Iterator[None]:
-    """A context without dropout and gradients; the scorer's mode is restored afterwards."""
+    """A context in which a scorer in training computes as its checkpoint will serve.
+
+    Without dropout and gradients, and with what is trained whole rounded to the base's type. All is
+    restored afterwards.
+    """
     was_training = scorer.training
+    whole = [p for name, p in scorer.named_parameters() if WHOLE in name]
+    masters = [parameter.data for parameter in whole]
     scorer.eval()
     try:
+        for parameter in whole:
+            parameter.data = parameter.data.to(scorer.backbone.dtype)
         with torch.no_grad():
             yield
     finally:
+        for parameter, master in zip(whole, masters, strict=True):
+            parameter.data = master
         scorer.train(was_training)

@@ -31,7 +31,7 @@ PROMPT_TOKENS = 20
 WORDS_TOKENS = 12
 """Assumed for the template's fixed words and label beside one image."""
 
-WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
+WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "auto": 2}
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,11 @@ class Optimizers:
             group["lr"] = group["peak"] * fraction
         for optimizer in self._optimizers:
             optimizer.step()
+        self.drop_gradients()
+
+    def drop_gradients(self) -> None:
+        """Forget the parameters' gradients."""
+        for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state_tensors(self) -> dict[str, Tensor]:

@@ -79,7 +79,7 @@ class RunLog:
     def write(
         self, step: int, figures: Mapping[str, float], *, unshown: Mapping[str, float] | None = None
     ) -> None:
-        """Log the figures of a completed step, and its duration in seconds.
+        """Log the figures of a completed step, and its duration in seconds; null where not finite.
 
         Args:
             step: counted from 0.
@@ -95,7 +95,8 @@ class RunLog:
             return
         kept = {**figures, **(unshown or {}), "seconds": round(seconds, 4)}
         with self._saving():
-            self._file.write(json.dumps({"step": step, **kept}) + "\n")
+            line = {name: value if math.isfinite(value) else None for name, value in kept.items()}
+            self._file.write(json.dumps({"step": step, **line}, allow_nan=False) + "\n")
             if self._events is not None:
                 for name, value in kept.items():
                     if math.isfinite(value):

@@ -1,4 +1,7 @@
-"""A run's state on disk: weights and optimizer state in a safetensors file, replaced atomically."""
+"""A run's state on disk: weights, optimizer state and loss scale in a safetensors file.
+
+A file is replaced atomically.
+"""
 
 import hashlib
 import json
@@ -13,9 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from storage.files import replace_file
+from training.fitting.loss_scaling import LossScaling
 from training.fitting.optimizer import Optimizers
 
 Parameters = Mapping[str, nn.Parameter]
+
+OFF = LossScaling(is_on=False)
 
 
 class RunNotSaved(OSError):
@@ -23,7 +29,7 @@ class RunNotSaved(OSError):
 
 
 class StateFile:
-    """Weights, optimizer state and the number of steps taken.
+    """Weights, optimizer state, loss scale and the number of steps taken.
 
     Args:
         path: of the file.
@@ -34,17 +40,26 @@ class StateFile:
         self.path = path
         self.identity = identity
 
-    def save(self, parameters: Parameters, optimizers: Optimizers, step: int) -> None:
+    def save(
+        self,
+        parameters: Parameters,
+        optimizers: Optimizers,
+        step: int,
+        scaling: LossScaling = OFF,
+    ) -> None:
         """Replace the state.
 
         Raises:
             RunNotSaved: if it cannot be written; the last one is kept.
         """
         tensors = {f"weight.{name}": p.detach().contiguous() for name, p in parameters.items()}
-        tensors |= optimizers.state_tensors() | {"step": torch.tensor(step)}
+        tensors |= optimizers.state_tensors() | scaling.state_tensors()
+        tensors["step"] = torch.tensor(step)
         write_tensors(tensors, self.path, {"identity": self.identity})
 
-    def load(self, parameters: Parameters, optimizers: Optimizers) -> int:
+    def load(
+        self, parameters: Parameters, optimizers: Optimizers, scaling: LossScaling = OFF
+    ) -> int:
         """Load the state; return the number of steps done, 0 if there is no state.
 
         Raises:
@@ -57,6 +72,7 @@ class StateFile:
         check_weights(self.path, parameters, tensors)
         copy_weights(parameters, tensors)
         optimizers.load_state_tensors(tensors)
+        scaling.load_state_tensors(tensors)
         return int(tensors["step"])
 
 

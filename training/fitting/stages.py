@@ -30,6 +30,7 @@ from training.fitting.assembly import (
 )
 from training.fitting.objective import step_loss
 from training.fitting.parallel import Processes
+from training.fitting.precision import on_device
 from training.fitting.recipes.recipe import Recipe, Stage
 from training.fitting.run_record import run_identity, write_run
 from training.fitting.signature_part import SignatureFit, readable_probes
@@ -43,7 +44,8 @@ class Training:
     """One run of a recipe.
 
     Attributes:
-        recipe: all that decides the run, beside base and choices.
+        recipe: all that decides the run, beside base and choices; a type that it leaves to the
+            device is chosen here.
         base: folder or hub id of the base model.
         store: the choices learned from.
         folder: receives states, logs, run.json, split.json and the checkpoints stage1/ and final/,
@@ -72,6 +74,9 @@ class Training:
     limits: ImageLimits = DEFAULT_LIMITS
     stage1: Path | None = None
     is_synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", on_device(self.recipe, self.device))
 
     def run(self) -> Path:
         """Run both stages, resuming an interrupted run, and save a checkpoint after each.
@@ -111,8 +116,8 @@ class Training:
         if self.stage1 is None:
             self._stage(self.recipe.first, scorer, parts, encoder, identity)
             self._save(scorer, learned, self.folder / "stage1")
+        scorer = self._for_second_stage(scorer)  # without a stage 2, too: so it is served
         if self.recipe.second.plan.num_steps and second_parameters(scorer):
-            scorer = self._for_second_stage(scorer)
             self._stage(self.recipe.second, scorer, parts, encoder.of(scorer), identity)
         encoder = encoder.of(scorer)
         calibrate(scorer, encoder, draw_validation(self.recipe, parts, encoder.bad))
@@ -208,7 +213,8 @@ class Training:
             weights=weights,
             finding=finding,
         )
-        fit(loss, trained, stage.plan, run=run)
+        scales_loss = scorer.backbone.dtype == torch.float16
+        fit(loss, trained, stage.plan, run=run, scales_loss=scales_loss)
         scorer.eval()
 
     def _encoder(self, scorer: PreferenceScorer, parts: Split) -> Encoder:
@@ -266,8 +272,17 @@ class Training:
         folder: Path,
         write_more: Callable[[Path], None] = lambda folder: None,
     ) -> None:
-        if not self.processes.is_main:
-            return
+        if self.processes.is_main:
+            self._write(scorer, learned, folder, write_more)
+        self.processes.wait()  # the others read it
+
+    def _write(
+        self,
+        scorer: PreferenceScorer,
+        learned: TrainedOn,
+        folder: Path,
+        write_more: Callable[[Path], None],
+    ) -> None:
         base = self._named_base
         save_scorer(
             scorer,

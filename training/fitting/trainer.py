@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from training.fitting.loss_scaling import LossScaling
 from training.fitting.optimizer import Optimizers
 from training.fitting.parallel import Processes
 from training.fitting.plan import Plan, schedule
@@ -58,8 +59,22 @@ class LossNotFinite(ArithmeticError):
     """A loss or gradient is NaN or infinite; the last saved state is kept."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """What a step changes."""
+
+    parameters: Mapping[str, nn.Parameter]
+    optimizers: Optimizers
+    scaling: LossScaling
+
+
 def fit(
-    step_loss: StepLoss, parameters: Mapping[str, nn.Parameter], plan: Plan, *, run: Run
+    step_loss: StepLoss,
+    parameters: Mapping[str, nn.Parameter],
+    plan: Plan,
+    *,
+    run: Run,
+    scales_loss: bool = False,
 ) -> None:
     """Minimise `step_loss` over `parameters`, resuming from the state in the run's folder, if any.
 
@@ -67,42 +82,44 @@ def fit(
 
     Args:
         step_loss: draws its batch from (plan.seed, step, part) alone.
-        parameters: what is trained, by a name that stays the same from run to run.
+        parameters: what is trained, by a name that stays the same from run to run; float32.
         plan: steps, rates and seed.
         run: receives `<name>.state.safetensors`, `<name>.best.safetensors`, `<name>.log.jsonl`
             and TensorBoard events.
+        scales_loss: what is computed in float16 needs it. A step that overflows is then left out
+            in every process and logged as `skipped`, and the loss scale is halved.
 
     Raises:
-        LossNotFinite: if a loss or its gradient is NaN or infinite; `<name>.bad_batch.json` names
-            the batch where the run can identify it.
+        LossNotFinite: if a loss or its gradient is NaN or infinite, with loss scaling at a scale
+            of 1; `<name>.bad_batch.json` names the batch where the run can identify it.
         RunNotSaved: if the disk is full; the last state is kept.
         ValueError: if the saved state or best weights are damaged or belong to another plan
             or other parameters, or the parts do not divide among the processes.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     run.processes.share(plan.num_parts)
-    optimizers = Optimizers(parameters, plan)
+    trained = _Trained(parameters, Optimizers(parameters, plan), LossScaling(is_on=scales_loss))
     identity = identity_of({**_deciding(plan), "bound_to": run.bound_to})
     state = StateFile(run.folder / f"{plan.name}.state.safetensors", identity)
     best = BestFile(run.folder / f"{plan.name}.best.safetensors", identity)
-    first = state.load(parameters, optimizers)
+    first = state.load(parameters, trained.optimizers, trained.scaling)
     best.figure()  # refuses another run's now rather than at the first validation
     saved_at = time.monotonic()
     with _log(plan, run, first) as log:
         for step in range(first, plan.num_steps):
-            figures, norm = _step(step_loss, parameters, optimizers, plan, step, run)
+            figures, unshown = _step(step_loss, trained, plan, step, run)
             is_last = step + 1 == plan.num_steps
             if run.validate and plan.is_validated(step):
                 figures["validation"] = run.validate()
                 if run.processes.is_main:
                     best.offer(parameters, figures["validation"], step + 1)
             rate = plan.learning_rate * schedule(plan, step)
-            log.write(step, figures, unshown={"learning_rate": rate, "gradient_norm": norm})
+            log.write(step, figures, unshown={"learning_rate": rate, **unshown})
             if run.processes.is_main and (
                 is_last or time.monotonic() - saved_at > plan.save_every_s
             ):
                 log.flush()
-                state.save(parameters, optimizers, step + 1)
+                state.save(parameters, trained.optimizers, step + 1, trained.scaling)
                 saved_at = time.monotonic()
     run.processes.wait()
     if best.figure() is not None:
@@ -110,39 +127,70 @@ def fit(
 
 
 def _step(
-    step_loss: StepLoss,
-    parameters: Mapping[str, nn.Parameter],
-    optimizers: Optimizers,
-    plan: Plan,
-    step: int,
-    run: Run,
-) -> tuple[dict[str, float], float]:
-    """Do a step; return its figures and the gradient's norm before clipping."""
+    step_loss: StepLoss, trained: _Trained, plan: Plan, step: int, run: Run
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Do a step, or leave it out; return its figures, and those that are not for the eye."""
+    scaling, optimizers = trained.scaling, trained.optimizers
+    figures, bad_parts = _backward(step_loss, scaling, plan, step, run)
+    # Every process learns of a bad loss in the same step, so that none waits for one that stopped.
+    figures = run.processes.sum_figures(figures)
+    norm = math.nan
+    if math.isfinite(figures["loss"]):
+        norm = _gradient_norm(trained, plan, run)
+    unshown = {"gradient_norm": norm}
+    if scaling.is_on:
+        figures["skipped"] = float(not math.isfinite(norm))
+        unshown["loss_scale"] = scaling.scale
+    if math.isfinite(norm):
+        optimizers.step(schedule(plan, step))
+        scaling.keep()
+    elif scaling.can_back_off:
+        optimizers.drop_gradients()
+        scaling.back_off()
+    else:
+        raise _not_finite(figures["loss"], norm, bad_parts, plan, step, run)
+    return figures, unshown
+
+
+def _backward(
+    step_loss: StepLoss, scaling: LossScaling, plan: Plan, step: int, run: Run
+) -> tuple[dict[str, float], list[int]]:
+    """Gradients of this process's parts; their share of the figures, and parts without a loss."""
     totals: dict[str, float] = {}
+    bad_parts = []
     for part in run.processes.share(plan.num_parts):
         torch.manual_seed((plan.seed * 1_000_003 + step) * 1_009 + part)
         loss, figures = step_loss(step, part)
         for name, value in {"loss": loss.item(), **figures}.items():
             totals[name] = totals.get(name, 0.0) + value / plan.num_parts
         if torch.isfinite(loss):
-            (loss / plan.num_parts).backward()
+            scaling.scaled(loss / plan.num_parts).backward()
         else:
-            _name_bad_batch(run, plan, step, [part], f"loss {loss.item()}")
-    # Every process learns of a bad loss in the same step, so that none waits for one that stopped.
-    totals = run.processes.sum_figures(totals)
-    if not math.isfinite(totals["loss"]):
-        raise _not_finite(f"loss of {plan.name} is {totals['loss']}", plan, step, run)
-    run.processes.sum_gradients(parameters.values())
-    norm = nn.utils.clip_grad_norm_(parameters.values(), plan.max_gradient_norm).item()
-    if not math.isfinite(norm):
-        if run.processes.is_main:
-            _name_bad_batch(run, plan, step, range(plan.num_parts), f"gradient norm {norm}")
-        raise _not_finite(f"gradient norm of {plan.name} is {norm}", plan, step, run)
-    optimizers.step(schedule(plan, step))
-    return totals, norm
+            bad_parts.append(part)
+    return totals, bad_parts
 
 
-def _not_finite(what: str, plan: Plan, step: int, run: Run) -> LossNotFinite:
+def _gradient_norm(trained: _Trained, plan: Plan, run: Run) -> float:
+    """Sum gradients over the processes, clip them, and return their norm before that.
+
+    It is the same in every process, and so is what follows from it.
+    """
+    parameters = trained.parameters.values()
+    run.processes.sum_gradients(parameters)
+    trained.scaling.unscale(parameters)
+    return nn.utils.clip_grad_norm_(parameters, plan.max_gradient_norm).item()
+
+
+def _not_finite(
+    loss: float, norm: float, bad_parts: Sequence[int], plan: Plan, step: int, run: Run
+) -> LossNotFinite:
+    """Name the batch in a file, and say what happened."""
+    if math.isfinite(loss):
+        what, parts = f"gradient norm of {plan.name} is {norm}", list(range(plan.num_parts))
+    else:
+        what, parts = f"loss of {plan.name} is {loss}", list(bad_parts)
+    if bad_parts or (math.isfinite(loss) and run.processes.is_main):
+        _name_bad_batch(run, plan, step, parts, what)
     named = f"{plan.name}.bad_batch.json names the batch, " if run.identify else ""
     return LossNotFinite(
         f"{what} at step {step}: the last saved state is kept; {named}look at the batch or "

@@ -33,10 +33,12 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
         name="idefics2_8b",
         base=Base(
             source=SOURCE,  # paper
-            dtype="float16",  # authors' code: NF4 with float16 compute
+            # Authors' code: float16 in both stages. Ours: bfloat16, which needs no loss scaling,
+            # where the device has it; theirs with base.dtype and base.second_dtype at "float16".
+            dtype="auto",
             quantization="nf4",  # paper: QLoRA; authors' code: NF4
-            second_dtype="float16",  # authors' code: stage 2 in float16 ...
-            second_quantization="none",  # ... and unquantised
+            second_dtype="auto",
+            second_quantization="none",  # authors' code: stage 2 is not quantised
             # Paper: resized to 512 x 512, 36 x 36 whole patches (authors' code: 378 to 448).
             geometry=ImageGeometry(square_px=512),
             checkpointing=True,  # ours: sequences of 1,600 tokens do not fit beside 8B otherwise

@@ -29,10 +29,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Precision:
-    """How the base's weights are held in memory in one stage.
+    """How the base's weights are held in memory in one stage, and what it computes in.
+
+    What is trained is float32 throughout.
 
     Attributes:
-        dtype: of weights, or of computation when quantised: "float32", "float16", "bfloat16".
+        dtype: of weights that are neither trained nor quantised, and of computation: "float32",
+            "bfloat16", "float16" (with loss scaling), or "auto": bfloat16 where the device has it,
+            else float16.
         quantization: of the linear layers: "none" or "nf4".
     """
 
