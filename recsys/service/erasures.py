@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,13 @@ logger = logging.getLogger(__name__)
 
 INTERRUPTED_AFTER = timedelta(minutes=5)
 """How old a block is whose takedown is taken for interrupted while it is unfinished."""
+
+LOOK_EVERY_S = 60.0
+"""How often all prefixes are looked at, whatever the marks say.
+
+The marks are the same again where somebody was erased and let back, or an image blocked and
+unblocked, between two checks, and where an image was removed and not blocked.
+"""
 
 _NOBODYS_NUMBER = 0
 """Of the prefix without references, which holds nothing of a person."""
@@ -40,6 +48,7 @@ class Erasures:
         self._served = served
         self._marks = (NOBODY_ERASED, NOTHING_BLOCKED)
         self._is_in_doubt = threading.Event()
+        self._looked_at = time.monotonic()
 
     def begin(self) -> None:
         """Read the marks before anything is kept in memory; raises StorageError."""
@@ -63,10 +72,12 @@ class Erasures:
         model = self._served.model
         # Before: an erasure from here on is the next's.
         marks = erasure_mark(self._store.database), self._takedowns.mark()
-        if marks != self._marks or self._is_in_doubt.is_set():
+        is_due = time.monotonic() - self._looked_at >= LOOK_EVERY_S
+        if marks != self._marks or is_due or self._is_in_doubt.is_set():
             self._is_in_doubt.clear()
             self._drop(model.engine, is_any_unfinished=marks[1].num_stored > 0)
             self._marks = marks
+            self._looked_at = time.monotonic()
         if model.similarity is not None:
             model.similarity.drop_erased()
         if marks[1].num_stored:

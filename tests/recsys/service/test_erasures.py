@@ -6,6 +6,7 @@ import pytest
 
 from storage.database import Database
 from storage.histories import HistoryStore
+from storage.tombstones import erasure_mark
 
 GIVE_UP_S = 60.0
 
@@ -46,6 +47,25 @@ def test_the_prefix_of_a_user_erased_elsewhere_is_dropped(
     client.rank("bob", candidates)
     client.rank("nobody", candidates)
     assert live.engine.stats.cache_hits == hits + 2
+
+
+def test_who_is_erased_and_let_back_between_two_looks_is_dropped_all_the_same(
+    live, client, candidate, png, elsewhere, monkeypatch
+) -> None:
+    for user in ("ann", "bob"):
+        client.record_choice(user, liked=png(0), passed_over=[png(255)])
+        client.rank(user, [candidate("a", 10)])
+    mark = erasure_mark(live.store.database)
+
+    with monkeypatch.context() as patch:
+        # No check reads the mark in between.
+        patch.setattr("recsys.service.erasures.erasure_mark", lambda _: mark)
+        elsewhere.erase("ann", by="a test")
+        elsewhere.restore("ann")
+    assert erasure_mark(live.store.database) == mark
+
+    monkeypatch.setattr("recsys.service.erasures.LOOK_EVERY_S", 0.1)
+    until(lambda: num_kept(live) == 1)
 
 
 def test_what_was_being_computed_meanwhile_is_not_kept(live, elsewhere, client, png) -> None:
