@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from jaxtyping import Float
 
 from recsys.history import Pair
 from training.data.samples import PairTable, Sample, draw_sample, in_random_order
@@ -21,6 +23,7 @@ class Batches:
         fewer_references: share of samples with fewer.
         seed: decides.
         random_pair_order: read liked or disliked image of each reference first, as drawn.
+        balances_users: draw users alike; else by their number of pairs, as if rows were drawn.
     """
 
     table: PairTable
@@ -31,6 +34,7 @@ class Batches:
     fewer_references: float
     seed: int
     random_pair_order: bool = False
+    balances_users: bool = True
 
     def draw(self, step: int, part: int) -> list[Sample]:
         """One sample for each user drawn, references in a new order every time.
@@ -40,8 +44,11 @@ class Batches:
                 to be told apart.
         """
         rng = np.random.default_rng([self.seed, 4, step, part])
-        few = len(self.users) < self.num_users
-        chosen = rng.choice(len(self.users), self.num_users, replace=few)
+        if self.balances_users:
+            few = len(self.users) < self.num_users
+            chosen = rng.choice(len(self.users), self.num_users, replace=few)
+        else:
+            chosen = rng.choice(len(self.users), self.num_users, p=self._share_of_pairs)
         samples = [self._sample(self.users[index], rng) for index in chosen]
         if not any(sample.pairs for sample in samples):
             raise ValueError(self._nothing_left([self.users[index] for index in chosen]))
@@ -49,6 +56,11 @@ class Batches:
             return samples
         apart = np.random.default_rng([self.seed, 14, step, part])  # leaves the other draws alone
         return [in_random_order(sample, apart) for sample in samples]
+
+    @cached_property
+    def _share_of_pairs(self) -> Float[np.ndarray, " U"]:
+        counts = np.array([len(self.table.pairs[user]) for user in self.users], dtype=float)
+        return np.asarray(counts / counts.sum())
 
     def _nothing_left(self, users: Sequence[str]) -> str:
         most = max(len(self.table.pairs[user]) for user in users)
@@ -84,13 +96,14 @@ def batches(
     fewer_references: float,
     seed: int,
     random_pair_order: bool = False,
+    balances_users: bool = True,
 ) -> Batches:
     """Draw from every user who has two pairs that share no liked image.
 
     Args:
         table: what is learned from.
-        num_users, num_pairs, num_references, fewer_references, seed, random_pair_order: as in
-            `Batches`.
+        num_users, num_pairs, num_references, fewer_references, seed, random_pair_order,
+            balances_users: as in `Batches`.
 
     Raises:
         ValueError: if no user has two pairs that share no image.
@@ -114,6 +127,7 @@ def batches(
         fewer_references=fewer_references,
         seed=seed,
         random_pair_order=random_pair_order,
+        balances_users=balances_users,
     )
 
 

@@ -1,10 +1,11 @@
 """A recipe's scorer: base model, adapter and preference tokens put together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -59,12 +60,34 @@ def build_scorer(
     backbone = family.wrap(adapted)
     if recipe.base.checkpointing:
         backbone.keep_no_activations()
-    template = Template(
-        load_tokenizer(base, revision=recipe.base.revision),
-        recipe.template,
-        image=backbone.image_markup,
+    tokenizer = load_tokenizer(base, revision=recipe.base.revision)
+    template = Template(tokenizer, recipe.template, image=backbone.image_markup)
+    scorer = PreferenceScorer(
+        backbone, template, geometry=recipe.base.geometry, config=recipe.scorer
     )
-    return PreferenceScorer(backbone, template, geometry=recipe.base.geometry, config=recipe.scorer)
+    if recipe.token_start == "vocabulary":
+        words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
+        start_from_words(scorer, words, seed=recipe.first.plan.seed)
+    return scorer
+
+
+@torch.no_grad()
+def start_from_words(scorer: PreferenceScorer, words: Sequence[int], *, seed: int) -> None:
+    """Set the preference tokens to embeddings of words drawn at random, each at most once.
+
+    So they begin where the decoder's inputs are, in direction and in length. Lester et al. 2021
+    (The Power of Scale for Parameter-Efficient Prompt Tuning), section 2.1, sampled vocabulary.
+
+    Args:
+        scorer: whose tokens.
+        words: token ids to draw from, at least as many as there are preference tokens.
+        seed: decides; other random draws are left alone.
+    """
+    device = scorer.backbone.device
+    drawn = np.random.default_rng([seed, 15]).choice(
+        list(words), scorer.config.num_preference_tokens, replace=False
+    )
+    scorer.preference_tokens.copy_(scorer.backbone.embed(torch.as_tensor(drawn, device=device)))
 
 
 def first_parameters(scorer: PreferenceScorer) -> dict[str, nn.Parameter]:

@@ -15,6 +15,9 @@ from training.fitting.plan import Plan
 NOT_HIDDEN = ("embed", "lm_head", "head.", "latents", "position", "lora_", "preference_tokens")
 """Parameters whose names hold one of these are left to AdamW: inputs, outputs and adapters."""
 
+PREFERENCE_TOKENS = "preference_tokens"
+"""The name of P_v, whose rate and decay are the plan's own for them."""
+
 STATE_KEYS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 """What PyTorch's AdamW and Muon keep of each parameter."""
 
@@ -96,14 +99,23 @@ def _optimizers(
             adjust_lr_fn="match_rms_adamw",
         )
     taken = {id(parameter) for parameter in hidden}
-    rest = [p for p in parameters.values() if id(p) not in taken]
-    groups = [
-        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": plan.weight_decay},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    rest = {name: p for name, p in parameters.items() if id(p) not in taken}
     if rest:
-        filled = [group for group in groups if group["params"]]
+        filled = [group for group in _adamw_groups(rest, plan) if group["params"]]
         yield torch.optim.AdamW(filled, lr=plan.learning_rate)
+
+
+def _adamw_groups(rest: Mapping[str, nn.Parameter], plan: Plan) -> Iterator[dict[str, Any]]:
+    """Matrices, which decay, all else, which does not, and the preference tokens by themselves."""
+    others = [p for name, p in rest.items() if name != PREFERENCE_TOKENS]
+    yield {"params": [p for p in others if p.ndim >= 2], "weight_decay": plan.weight_decay}
+    yield {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0}
+    rate, decay = plan.token_learning_rate, plan.token_weight_decay
+    yield {
+        "params": [p for name, p in rest.items() if name == PREFERENCE_TOKENS],
+        "lr": plan.learning_rate if rate is None else rate,
+        "weight_decay": plan.weight_decay if decay is None else decay,
+    }
 
 
 def _saved_state(

@@ -15,6 +15,8 @@ class Plan:
         num_warmup_steps: linear rise from 0.
         final_fraction: of the peak, in [0, 1], that a cosine falls to; 1 keeps the rate constant.
         weight_decay: decoupled (Loshchilov & Hutter, 2019); on matrices only.
+        token_learning_rate: of the preference tokens, at the peak, above 0; None: as of all else.
+        token_weight_decay: of the preference tokens, at least 0; None: as of other matrices.
         max_gradient_norm: gradients are scaled down to this L2 norm.
         seed: decides every random draw.
         num_parts: micro-batches whose gradients make one step; divides among the processes.
@@ -30,6 +32,8 @@ class Plan:
     num_warmup_steps: int = 100
     final_fraction: float = 0.05
     weight_decay: float = 1e-2
+    token_learning_rate: float | None = None
+    token_weight_decay: float | None = None
     max_gradient_norm: float = 1.0
     seed: int = 0
     num_parts: int = 1

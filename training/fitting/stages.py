@@ -322,4 +322,5 @@ def stage_batches(table: PairTable, recipe: Recipe, stage: Stage) -> Batches:
         fewer_references=recipe.fewer_references,
         seed=stage.plan.seed,
         random_pair_order=recipe.random_pair_order,
+        balances_users=recipe.balances_users,
     )

@@ -45,6 +45,21 @@ def test_the_order_within_references_is_drawn_and_changes_no_other_draw() -> Non
     assert all(r.liked_first for sample in served.draw(0, 0) for r in sample.references)
 
 
+def test_users_are_drawn_alike_or_by_their_pairs() -> None:
+    long = tuple(Pair(4000 + 2 * n, 4001 + 2 * n, "long") for n in range(200))
+    uneven = replace(HISTORIES, pairs={**PAIRS, "long": long})
+
+    def share(balances: bool) -> float:
+        recipe = replace(tiny(), balances_users=balances)
+        batches = stage_batches(uneven, recipe, recipe.first)
+        samples = [sample for step in range(60) for sample in batches.draw(step, 0)]
+        is_long = [(*s.references, *s.pairs)[0].prompt == "long" for s in samples]
+        return sum(is_long) / len(is_long)
+
+    assert share(True) == pytest.approx(1 / 41, abs=0.01)
+    assert share(False) == pytest.approx(200 / 1000, abs=0.03)
+
+
 def test_targets_share_no_image_with_references() -> None:
     for sample in drawn().draw(0, 0):
         assert not images_of(sample.references) & images_of(sample.pairs)

@@ -150,4 +150,5 @@ def test_a_recipes_json_is_what_runs_were_saved_with(name: str) -> None:
     assert (lora["targets"], lora["whole"]) == {
         "tiny": (r".*text_model.*_proj", ()),
         "idefics2_8b": (None, ("vision_model",)),
+        "idefics2_8b_recommended": (None, ("vision_model",)),
     }[name]

@@ -1,7 +1,7 @@
 """What a recipe is made of: all values that decide a training run, beside its choices."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape
@@ -121,6 +121,10 @@ class Recipe:
             model also learns to serve new users; the paper trains with all 8 throughout.
         random_pair_order: in training, of each reference the liked or the disliked image is read
             first at random, so that labels are read and not places; served is the liked one first.
+        balances_users: draw users alike in training; else by their number of pairs, as rows are
+            drawn.
+        token_start: what preference tokens begin with: "uniform" in [0, 1), or "vocabulary", the
+            embeddings of words drawn at random (Lester et al., 2021, section 2.1).
         first: adapter and preference tokens are trained.
         second: all is frozen but the preference tokens.
         signature: probes, objective and projections.
@@ -139,6 +143,8 @@ class Recipe:
     contrastive_weight: float = 1.0
     fewer_references: float = 0.25
     random_pair_order: bool = True
+    balances_users: bool = True
+    token_start: Literal["uniform", "vocabulary"] = "uniform"
     signature: SignatureRecipe = field(default_factory=SignatureRecipe)
 
     def to_json(self) -> dict[str, Any]:

@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from training.fitting.recipes.idefics2_8b import idefics2_8b, idefics2_8b_shape
+from training.fitting.recipes.idefics2_8b import (
+    idefics2_8b,
+    idefics2_8b_recommended,
+    idefics2_8b_shape,
+)
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.recipes.tiny import tiny, tiny_shape
 
@@ -26,4 +30,5 @@ class NamedRecipe:
 RECIPES = {
     "tiny": NamedRecipe(tiny, tiny_shape),
     "idefics2_8b": NamedRecipe(idefics2_8b, idefics2_8b_shape),
+    "idefics2_8b_recommended": NamedRecipe(idefics2_8b_recommended, idefics2_8b_shape),
 }
