@@ -1,71 +1,95 @@
-"""Two processes take the same steps as one that does the work of both."""
+"""Several processes take the same steps as one that does the work of all, also when their number
+changes on the way.
+"""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
-from training.fitting.parallel import Processes
-
-RUN = """
-import sys
-from pathlib import Path
-import torch
 from rich.console import Console
 from torch import nn
+
+from training.fitting.parallel import Processes, launched
 from training.fitting.plan import Plan
+from training.fitting.run_state import read_tensors
 from training.fitting.trainer import Run, fit
-from training.fitting.parallel import launched
 
-processes = launched(cpu=True)
-torch.manual_seed(0)
-layer = nn.Linear(3, 1)
-data = torch.randn(4, 8, 3)
-
-def step_loss(step, part):
-    loss = layer(data[part]).square().mean()
-    return loss, {"part": float(part)}
-
-plan = Plan("part", num_steps=6, learning_rate=0.1, num_warmup_steps=2, num_parts=4)
-run = Run(Path(sys.argv[1]), Console(quiet=True), processes=processes)
-fit(step_loss, dict(layer.named_parameters()), plan, run=run)
-torch.save(layer.state_dict(), f"{sys.argv[1]}/weights{processes.rank}.pt")
-"""
+OVERFLOWS = {(1, 1), (4, 2)}
+"""Steps and parts: of two processes each has one."""
 
 
-def launch(folder: Path, num_processes: int) -> None:
-    script = folder.parent / "run.py"
-    script.write_text(RUN)
-    command = [sys.executable, str(script), str(folder)]
-    if num_processes > 1:
-        # What `accelerate launch` runs on one machine with GPUs; on CPUs it would ask for mpirun.
-        launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(num_processes)]
-        command = [sys.executable, *launcher, str(script), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
+def train(folder: str, stop_at: str) -> None:
+    """Six steps of a layer in float16 with dropout, or as many as come before `stop_at`."""
+    processes = launched(cpu=True)
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 1)
+    data = torch.randn(4, 8, 3)
+
+    def step_loss(step: int, part: int):
+        if step == int(stop_at):
+            raise InterruptedError
+        half = nn.functional.dropout(layer(data[part])).half()
+        loss = half.float().square().mean() * (1e4 if (step, part) in OVERFLOWS else 1)
+        return loss, {"part": float(part)}
+
+    plan = Plan(
+        "part", num_steps=6, learning_rate=0.1, num_warmup_steps=2, num_parts=4, save_every_s=0.0
+    )
+    run = Run(Path(folder), Console(quiet=True), processes=processes)
+    try:
+        fit(step_loss, dict(layer.named_parameters()), plan, run=run, scales_loss=True)
+    except InterruptedError:
+        return
+    torch.save(layer.state_dict(), f"{folder}/weights{processes.rank}.pt")
 
 
 def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "part.log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
-def test_two_processes_learn_what_one_does_with_twice_the_parts(tmp_path) -> None:
-    for count in (1, 2):
-        (tmp_path / str(count)).mkdir()
-        launch(tmp_path / str(count), count)
-    one, two = log(tmp_path / "1"), log(tmp_path / "2")
-    assert [line["step"] for line in two] == list(range(6))
+@pytest.fixture(scope="module")
+def alone(launch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process from beginning to end."""
+    folder = tmp_path_factory.mktemp("parallel") / "alone"
+    launch(__file__, 1, str(folder), "-1")
+    return folder
+
+
+def assert_equal(folder: Path, alone: Path) -> None:
+    """The same curve and the same end, but for the order in which gradients are summed."""
+    lines, expected = log(folder), log(alone)
+    for name in ("step", "skipped", "loss_scale"):
+        assert [line[name] for line in lines] == [line[name] for line in expected]
     for name in ("loss", "part"):
-        assert [line[name] for line in two] == pytest.approx([line[name] for line in one], rel=1e-5)
-    alone = torch.load(tmp_path / "1/weights0.pt", weights_only=True)
-    for rank in (0, 1):
-        shared = torch.load(tmp_path / f"2/weights{rank}.pt", weights_only=True)
-        torch.testing.assert_close(shared, alone, rtol=1e-5, atol=1e-6)
+        values = [line[name] for line in lines]
+        assert values == pytest.approx([line[name] for line in expected], rel=1e-5)
+    weights = torch.load(alone / "weights0.pt", weights_only=True)
+    for path in folder.glob("weights*.pt"):
+        torch.testing.assert_close(
+            torch.load(path, weights_only=True), weights, rtol=1e-5, atol=1e-6
+        )
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_with_twice_the_parts(launch, tmp_path, alone) -> None:
+    launch(__file__, 2, str(tmp_path / "two"), "-1")
+    assert len(list((tmp_path / "two").glob("weights*.pt"))) == 2
+    assert_equal(tmp_path / "two", alone)
+    assert [line["skipped"] for line in log(alone)] == [0, 1, 0, 0, 1, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("begun", "resumed"), [(2, 1), (1, 2)])
+def test_a_run_resumed_on_another_number_of_processes_gives_the_same_curve(
+    launch, tmp_path, alone, begun, resumed
+) -> None:
+    folder = tmp_path / "run"
+    launch(__file__, begun, str(folder), "3")
+    saved, _ = read_tensors(folder / "part.state.safetensors")
+    assert saved["step"] == len(log(folder)) == 3
+    launch(__file__, resumed, str(folder), "-1")
+    assert_equal(folder, alone)
 
 
 class Three:

@@ -2,6 +2,7 @@
 tower trained whole, then an unquantised base, both in bfloat16 or both in float16.
 """
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -23,6 +24,7 @@ from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.identity_keys import IdentityKeys
 from training.data.splits import SplitRule
+from training.fitting import stages
 from training.fitting.assembly import (
     build_scorer,
     first_parameters,
@@ -30,11 +32,13 @@ from training.fitting.assembly import (
     second_parameters,
     train_only,
 )
+from training.fitting.parallel import Processes, launched
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.recipes.idefics2_8b import idefics2_8b
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.run_state import read_tensors
 from training.fitting.stages import Training
+from training.fitting.trainer import ONE
 from training.world.creation import create_world
 
 QUIET = Console(quiet=True)
@@ -52,13 +56,16 @@ SHAPE = TinyShape(
 )
 
 
-def toy(*, dtype: str = "auto", num_steps: int = 2, rate: float = 1e-2) -> Recipe:
+def toy(
+    *, dtype: str = "auto", num_steps: int = 2, rate: float = 1e-2, save_every_s: float = 60.0
+) -> Recipe:
     """The paper's recipe with fewer steps, on a toy base; what it trains, how and in what stays.
 
     Args:
         dtype: in place of the recipe's; "float32" is what others are compared with.
         num_steps: of either stage.
         rate: of learning.
+        save_every_s: seconds between saves.
     """
     whole = idefics2_8b()
     assert (whole.base.dtype, whole.base.second_dtype) == ("auto", "auto")
@@ -73,6 +80,7 @@ def toy(*, dtype: str = "auto", num_steps: int = 2, rate: float = 1e-2) -> Recip
                 num_parts=2,
                 validate_every=every,
                 learning_rate=rate,
+                save_every_s=save_every_s,
             ),
         )
 
@@ -123,9 +131,10 @@ def open_store(folder: Path) -> HistoryStore:
     return HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"), KEYS)
 
 
-def run(recipe: Recipe, world: Path, folder: Path) -> None:
+def run(recipe: Recipe, world: Path, folder: Path, processes: Processes = ONE) -> None:
     store = open_store(world)
-    Training(recipe, world / "base", store, folder, console=QUIET).run()
+    base = world / "base"
+    Training(recipe, base, store, folder, console=QUIET, processes=processes).run()
     store.database.dispose()
 
 
@@ -265,9 +274,10 @@ def curves_in_float32(world: Path) -> Path:
     return world / "float32"
 
 
-def losses(folder: Path, stage: str) -> torch.Tensor:
+def curve(folder: Path, stage: str, name: str = "loss") -> torch.Tensor:
+    """A figure by step, of the steps that have it."""
     lines = (folder / f"{stage}.log.jsonl").read_text().splitlines()
-    return torch.tensor([json.loads(line)["loss"] for line in lines])
+    return torch.tensor([line[name] for line in map(json.loads, lines) if name in line])
 
 
 def moved(world: Path, folder: Path, stage: str, *, dtype: str) -> dict[str, torch.Tensor]:
@@ -288,7 +298,7 @@ def test_fifty_steps_of_either_stage_learn_what_float32_learns(
 ) -> None:
     run(toy(dtype=dtype, **FIFTY), world, world / dtype)
     for stage in ("stage1", "stage2"):
-        expected, found = losses(curves_in_float32, stage), losses(world / dtype, stage)
+        expected, found = curve(curves_in_float32, stage), curve(world / dtype, stage)
         assert len(found) == 50
         torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
         exact = moved(world, curves_in_float32, stage, dtype="float32")
@@ -303,3 +313,41 @@ def test_fifty_steps_of_either_stage_learn_what_float32_learns(
             assert torch.cosine_similarity(one, other, dim=0) > 0.95, group
     log = (world / dtype / "stage1.log.jsonl").read_text()
     assert ("loss_scale" in log) == (dtype == "float16")
+
+
+def train(folder: str, base: str, stop_at: str) -> None:
+    """What another process runs: the toy recipe in float32, interrupted at a step of stage 1."""
+    whole = stages.step_loss
+
+    def interrupted(*arguments, **options):
+        loss = whole(*arguments, **options)
+
+        def until(step: int, part: int):
+            if step == int(stop_at):
+                raise InterruptedError
+            return loss(step, part)
+
+        return until
+
+    stages.step_loss = interrupted
+    recipe = toy(dtype="float32", num_steps=4, rate=1e-3, save_every_s=0.0)
+    with contextlib.suppress(InterruptedError):
+        run(recipe, Path(base).parent, Path(folder), processes=launched(cpu=True))
+
+
+@pytest.mark.slow
+def test_both_stages_of_an_interrupted_run_go_on_with_twice_the_processes(
+    launch, world, tmp_path
+) -> None:
+    base, whole, cut = str(world / "base"), tmp_path / "whole", tmp_path / "cut"
+    launch(__file__, 1, str(whole), base, "-1")
+    launch(__file__, 1, str(cut), base, "2")
+    assert len(curve(cut, "stage1", "loss")) == 2
+    launch(__file__, 2, str(cut), base, "-1")
+    for stage in ("stage1", "stage2"):
+        for name in ("loss", "validation"):
+            expected = curve(whole, stage, name)
+            torch.testing.assert_close(curve(cut, stage, name), expected, rtol=1e-3, atol=0)
+        assert len(curve(cut, stage, "loss")) == 4
+    one, other = (load_scorer(folder / "final") for folder in (whole, cut))
+    torch.testing.assert_close(one.preference_tokens, other.preference_tokens, rtol=1e-3, atol=1e-3)
