@@ -5,6 +5,8 @@ Importing this module loads neither torch nor SQLAlchemy.
 
 import logging
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.errors import CheckpointRefused
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from recsys.coldstart.borrowing import BorrowingScorer
     from recsys.engine.worker import Scorer
+    from recsys.image_tokens.cache import ImageTokenCache
     from recsys.images.preprocess import ImageGeometry
     from recsys.scorer.model import PreferenceScorer
     from recsys.settings import Settings
@@ -33,6 +36,7 @@ class LoadedModel:
         geometry: the size that it brings images to; None: images are left in their own.
         signature_reader: None where the checkpoint ships nothing to read signatures by.
         max_prefix_bytes: most memory that keeping one user warm takes, bytes; 0: unknown.
+        image_tokens: keeps the image tokens of this scorer; None: they are made anew each time.
     """
 
     scorer: "Scorer"
@@ -40,6 +44,7 @@ class LoadedModel:
     geometry: "ImageGeometry | None" = None
     signature_reader: "SignatureModel | None" = None
     max_prefix_bytes: int = 0
+    image_tokens: "ImageTokenCache | None" = None
 
 
 def loaded_scorer(settings: "Settings") -> "PreferenceScorer":
@@ -76,8 +81,42 @@ def load_checkpoint(
     )
 
 
-def loaded_model(
+def opened_image_tokens(
     settings: "Settings", database: "Database", scorer: "PreferenceScorer"
+) -> "ImageTokenCache":
+    """Where the image tokens of a loaded scorer are kept; images that have gone are forgotten.
+
+    Args:
+        settings: say how much memory they may take, and in which folder they are kept, too.
+        database: tells which images are stored.
+        scorer: its image tokens.
+
+    Raises:
+        SettingsRefused: if the folder cannot be written to.
+        StorageError: if storage does not answer.
+    """
+    from recsys.image_tokens.cache import ImageTokenCache
+    from recsys.image_tokens.folder import opened_folder
+    from recsys.scorer.token_version import token_version
+    from storage.images import stored_among
+
+    folder = None
+    if settings.image_tokens_folder is not None:
+        path, most = Path(settings.image_tokens_folder), settings.image_tokens_disk_bytes
+        folder = opened_folder(path, token_version(scorer), max_bytes=most)
+    tokens = ImageTokenCache(
+        settings.image_tokens_bytes, folder=folder, stored=partial(stored_among, database)
+    )
+    tokens.forget_gone()
+    logger.info("image tokens: %s", tokens)
+    return tokens
+
+
+def loaded_model(
+    settings: "Settings",
+    database: "Database",
+    scorer: "PreferenceScorer",
+    image_tokens: "ImageTokenCache",
 ) -> LoadedModel:
     """Put together what is served of a checkpoint.
 
@@ -85,6 +124,7 @@ def loaded_model(
         settings: name the checkpoint, and say whether it borrows.
         database: holds what was learned for cold start.
         scorer: of the checkpoint, loaded.
+        image_tokens: of the scorer.
 
     Raises:
         CheckpointRefused: if a part of the checkpoint is damaged, or what was learned is.
@@ -95,12 +135,17 @@ def loaded_model(
     checkpoint = find_checkpoint(settings.checkpoint)
     reader = None
     if has_signature(checkpoint):
-        reader = load_signature_reader(checkpoint, scorer)
+        reader = load_signature_reader(checkpoint, scorer, image_tokens=image_tokens)
     else:
         logger.info("%s ships nothing to read signatures by: neighbours are unknown", checkpoint)
     served = borrowing(settings, database, scorer)
     return LoadedModel(
-        served, scorer.config.num_references, scorer.geometry, reader, served.max_prefix_bytes
+        served,
+        scorer.config.num_references,
+        scorer.geometry,
+        reader,
+        served.max_prefix_bytes,
+        image_tokens,
     )
 
 
@@ -131,3 +176,34 @@ def borrowing(
         return BorrowingScorer(scorer, ColdStart.from_bytes(stored.data))
     except ValueError as error:
         raise CheckpointRefused(str(error)) from error
+
+
+def needed_reader(settings: "Settings", model: LoadedModel) -> "SignatureModel":
+    """The reader of signatures of a loaded checkpoint.
+
+    Raises:
+        CheckpointRefused: if the checkpoint ships none.
+    """
+    if model.signature_reader is None:
+        raise CheckpointRefused(
+            "the checkpoint must ship probes and a projection to read signatures by, and"
+            f" {settings.checkpoint} ships none: name another one with --checkpoint"
+        )
+    return model.signature_reader
+
+
+def prefix_cache_size(settings: "Settings", model: LoadedModel) -> int:
+    """How many bytes of prefixes are kept of a model that is loaded; it is logged.
+
+    Raises:
+        SettingsRefused: if the settings, or what is free on the device, allow less than one user.
+    """
+    from recsys.engine.memory import size_prefix_cache
+    from recsys.scorer.devices import free_memory_bytes
+
+    return size_prefix_cache(
+        settings.prefix_cache_bytes,
+        max_prefix_bytes=model.max_prefix_bytes,
+        free_bytes=free_memory_bytes(settings.device),
+        device=settings.device,
+    )

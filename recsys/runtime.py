@@ -11,14 +11,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys._loading import LoadedModel, load_checkpoint, loaded_model, loaded_scorer
-from recsys._opening import identity_of, opened_database, opened_store
-from recsys.errors import CheckpointRefused
+from recsys import _loading, _opening
+from recsys._loading import LoadedModel
 
 if TYPE_CHECKING:
     from recsys.engine.engine import ScoringEngine
     from recsys.erasure.eraser import Eraser
     from recsys.erasure.identity import IdentityKeyFile
+    from recsys.erasure.image_eraser import ImageEraser
+    from recsys.image_tokens.cache import ImageTokenCache
     from recsys.images.decode import ImageLimits
     from recsys.ranking.loader import ImageLoader
     from recsys.ranking.ranker import Ranker
@@ -85,7 +86,7 @@ class Runtime:
     @cached_property
     def identity(self) -> "IdentityKeyFile":
         """The keys that tell who was erased; none is made before one is needed."""
-        return identity_of(self.settings, makes=not self._read_only)
+        return _opening.identity_of(self.settings, makes=not self._read_only)
 
     @cached_property
     def database(self) -> "Database":
@@ -94,7 +95,7 @@ class Runtime:
         Raises:
             PreconditionFailed: if its driver is not installed.
         """
-        database = opened_database(self.settings, read_only=self._read_only)
+        database = _opening.opened_database(self.settings, read_only=self._read_only)
         self._open_parts.callback(database.dispose)
         return database
 
@@ -117,7 +118,9 @@ class Runtime:
             NotFound: if nothing was ever stored, and `creates` is False.
             SchemaMismatch: if the schema is older than the code, or newer and no longer serves it.
         """
-        return opened_store(self.settings, self.database, self.identity, creates=self._creates)
+        return _opening.opened_store(
+            self.settings, self.database, self.identity, creates=self._creates
+        )
 
     @cached_property
     def takedowns(self) -> "ImageTakedowns":
@@ -184,7 +187,15 @@ class Runtime:
             self.store,
             index_folder=Path(self.settings.index_folder),
             checkpoint=Path(self.settings.checkpoint),
+            image_tokens_folder=self.settings.image_tokens_folder,
         )
+
+    @cached_property
+    def image_eraser(self) -> "ImageEraser":
+        """Takes images out of storage and out of the files of this machine; raises as `store`."""
+        from recsys.erasure.image_eraser import ImageEraser
+
+        return ImageEraser(self.takedowns, image_tokens_folder=self.settings.image_tokens_folder)
 
     @cached_property
     def browser(self) -> "Browser":
@@ -214,7 +225,14 @@ class Runtime:
             CheckpointRefused: if the checkpoint is missing, damaged or made for another base.
             SettingsRefused, PreconditionFailed: as `recsys.scorer.devices.require_device`.
         """
-        return loaded_scorer(self.settings)
+        return _loading.loaded_scorer(self.settings)
+
+    @cached_property
+    def image_tokens(self) -> "ImageTokenCache":
+        """Where the image tokens of `scorer` are kept; raises as `scorer` and `store`, too."""
+        tokens = _loading.opened_image_tokens(self.settings, self.store.database, self.scorer)
+        self._open_parts.callback(tokens.close)
+        return tokens
 
     def load_scorer(self, checkpoint: "str | Path") -> "PreferenceScorer":
         """Load another checkpoint's scorer on the CPU, its base from where the settings say.
@@ -225,7 +243,7 @@ class Runtime:
         Raises:
             CheckpointRefused: as `scorer`.
         """
-        return load_checkpoint(self.settings, checkpoint)
+        return _loading.load_checkpoint(self.settings, checkpoint)
 
     @cached_property
     def model(self) -> LoadedModel:
@@ -243,13 +261,7 @@ class Runtime:
         Raises:
             CheckpointRefused: if the checkpoint ships none, or as `model`.
         """
-        reader = self.model.signature_reader
-        if reader is None:
-            raise CheckpointRefused(
-                "the checkpoint must ship probes and a projection to read signatures by, and"
-                f" {self.settings.checkpoint} ships none: name another one with --checkpoint"
-            )
-        return reader
+        return _loading.needed_reader(self.settings, self.model)
 
     # What works on both
 
@@ -274,14 +286,16 @@ class Runtime:
 
         threads = ThreadPoolExecutor(2, "recsys-signature")  # no ranking waits behind these
         self._open_parts.callback(threads.shutdown, wait=False, cancel_futures=True)
-        return decoding(self.store, self.image_limits, threads, geometry=self.model.geometry)
+        geometry, tokens = self.model.geometry, self.model.image_tokens
+        return decoding(self.store, self.image_limits, threads, geometry=geometry, tokens=tokens)
 
     @cached_property
     def images(self) -> "ImageLoader":
         """Reads and decodes images, in threads of its own."""
         from recsys.ranking.loader import ImageLoader
 
-        images = ImageLoader(self.store, self.image_limits, self.model.geometry)
+        geometry, tokens = self.model.geometry, self.model.image_tokens
+        images = ImageLoader(self.store, self.image_limits, geometry, tokens=tokens)
         self._open_parts.callback(images.close)
         return images
 
@@ -292,20 +306,12 @@ class Runtime:
             SettingsRefused: if `prefix_cache_bytes` cannot hold one user under this model.
         """
         from recsys.engine.engine import ScoringEngine
-        from recsys.engine.memory import size_prefix_cache
-        from recsys.scorer.devices import free_memory_bytes
 
-        model, settings = self.model, self.settings
         return ScoringEngine(
-            model.scorer,
+            self.model.scorer,
             self.images.references,
-            max_queue=settings.max_queue,
-            prefix_cache_bytes=size_prefix_cache(
-                settings.prefix_cache_bytes,
-                max_prefix_bytes=model.max_prefix_bytes,
-                free_bytes=free_memory_bytes(settings.device),
-                device=settings.device,
-            ),
+            max_queue=self.settings.max_queue,
+            prefix_cache_bytes=_loading.prefix_cache_size(self.settings, self.model),
         )
 
     def ranker(self, engine: "ScoringEngine") -> "Ranker":
@@ -388,4 +394,5 @@ LoadModel = Callable[[Runtime], LoadedModel]
 
 def load_model(runtime: Runtime) -> LoadedModel:
     """Load the checkpoint that the settings name; raises CheckpointRefused as `loaded_model`."""
-    return loaded_model(runtime.settings, runtime.database, runtime.scorer)
+    tokens = runtime.image_tokens
+    return _loading.loaded_model(runtime.settings, runtime.database, runtime.scorer, tokens)

@@ -112,6 +112,15 @@ class Settings(BaseSettings):
         description="memory for the prefixes of recent users, in bytes; none: by what is free on"
         " the device once the model is loaded",
     )
+    image_tokens_bytes: int = Field(
+        256 * MIB, ge=0, description="memory for the tokens of recent images, in bytes"
+    )
+    image_tokens_folder: str | None = Field(
+        None, description="folder that keeps image tokens on disk, too; none: memory alone"
+    )
+    image_tokens_disk_bytes: int = Field(
+        10 * 1024 * MIB, ge=1, description="what image_tokens_folder may take, in bytes"
+    )
     retention_days: int | None = Field(
         None, ge=1, description="age from which `recsys prune` removes choices, in days; none: any"
     )

@@ -65,7 +65,9 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
                 "a fit needs at least 4 users with a liked and a passed-over image,"
                 f" got {len(users.histories)}: import more choices"
             )
-        read = token_reader(scorer, ImageReader(store, runtime.image_limits), users.images)
+        tokens = runtime.image_tokens
+        reader = ImageReader(store, runtime.image_limits, tokens=tokens)
+        read = token_reader(scorer, reader, users.images)
         learned, report = fit_cold_start(scorer, users.histories, read, seed=seed)
         rules = settings.sharing_rules
         shown = ImageSharing(store.database).shown_among(users.images, rules)

@@ -170,10 +170,7 @@ def _opened(server: str | None, by: str = "", *, creates: bool = False) -> Itera
     settings = read_settings(address=server)
     if server is None:
         with Runtime(settings, creates=creates) as runtime:
-            from recsys.erasure.image_eraser import ImageEraser
-
-            store = runtime.takedowns
-            eraser = ImageEraser(store)
+            store, eraser = runtime.takedowns, runtime.image_eraser
             block = partial(eraser.block, by=by or system_user())
             listed = partial(_all_blocked, store)
             yield _Images(eraser.remove, block, store.unblock, listed)

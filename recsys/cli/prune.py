@@ -95,6 +95,7 @@ def command(
             with counting("Choices", lambda: doomed.num_choices) as count:
                 removed = pruner.prune(retention, progress=count)
             left = {"num_orphans": pruner.remove_orphans(), "num_takedowns": num_takedowns}
+            _forget_tokens(runtime)
         _show({**asdict(removed), **left}, is_json=is_json)
 
 
@@ -115,9 +116,7 @@ def _remove_leftovers(settings: "Settings", *, is_dry: bool, is_sure: bool, is_j
 
 def _finish_takedowns(runtime: Runtime) -> int:
     """Finish takedowns that were interrupted, tell what they did not reach, and count them."""
-    from recsys.erasure.image_eraser import ImageEraser
-
-    finished = ImageEraser(runtime.takedowns).finish_interrupted()
+    finished = runtime.image_eraser.finish_interrupted()
     for sha256, taken in finished.items():
         for remnant in taken.remnants:
             click.echo(f"still names image {sha256}: {printable(remnant)}", err=True)
@@ -144,6 +143,14 @@ def _resumable() -> Iterator[None]:
     except KeyboardInterrupt as error:
         again = "stopped by Ctrl-C; what is removed stays so: run the same command again"
         raise Failure(again, ExitCode.INTERRUPTED) from error
+
+
+def _forget_tokens(runtime: Runtime) -> None:
+    from recsys.erasure.kept_tokens import remove_kept_tokens
+
+    folder = runtime.settings.image_tokens_folder
+    for remnant in remove_kept_tokens(runtime.store.database, folder):
+        click.echo(f"still holds something of what was removed: {printable(remnant)}", err=True)
 
 
 def _ask(doomed: "Doomed", num_takedowns: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from recsys.erasure.before import Before, read_before
 from recsys.erasure.exports import rewrite_exports
+from recsys.erasure.kept_tokens import remove_kept_tokens
 from recsys.erasure.remnants import in_checkpoints, in_figures
 from recsys.similarity.snapshot import remove_snapshots
 from storage.errors import AlreadyErased
@@ -21,10 +22,19 @@ class Eraser:
         index_folder: of the index's snapshots; need not be there.
         checkpoint: folder of the served checkpoint, which is looked at for whom it learned from;
             not there for one that is shipped.
+        image_tokens_folder: that keeps image tokens; None: none does.
     """
 
-    def __init__(self, store: HistoryStore, *, index_folder: Path, checkpoint: Path) -> None:
+    def __init__(
+        self,
+        store: HistoryStore,
+        *,
+        index_folder: Path,
+        checkpoint: Path,
+        image_tokens_folder: str | None = None,
+    ) -> None:
         self._store = store
+        self._image_tokens_folder = image_tokens_folder
         self._index_folder = index_folder
         self._checkpoint = checkpoint
 
@@ -60,6 +70,7 @@ class Eraser:
         """Take an erased user out of files; return rewritten exports, and what cannot be undone."""
         database = self._store.database
         remnants = list(self._leave_snapshots())
+        remnants += remove_kept_tokens(database, self._image_tokens_folder)
         since = before.created_at if before else None
         rewritten, unreached = rewrite_exports(database, user_id, since=since)
         remnants += unreached

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from recsys.erasure.exports import rewrite_exports_without_image
+from recsys.erasure.kept_tokens import remove_kept_tokens
 from storage.records import Takedown
 from storage.takedowns import ImageTakedowns
 
@@ -12,10 +13,14 @@ class ImageEraser:
 
     Args:
         takedowns: of the storage.
+        image_tokens_folder: that keeps image tokens; None: none does.
     """
 
-    def __init__(self, takedowns: ImageTakedowns) -> None:
+    def __init__(
+        self, takedowns: ImageTakedowns, *, image_tokens_folder: str | None = None
+    ) -> None:
         self._takedowns = takedowns
+        self._image_tokens_folder = image_tokens_folder
 
     def remove(self, sha256: str) -> Takedown:
         """Remove an image; it may be stored again.
@@ -25,7 +30,7 @@ class ImageEraser:
             StorageError: if storage does not answer.
         """
         taken = self._takedowns.remove(sha256)
-        return taken + self._leave_exports(sha256)
+        return taken + self._leave_exports(sha256) + self._leave_tokens()
 
     def block(self, sha256: str, *, by: str = "", reason: str = "") -> Takedown:
         """Remove an image that may be stored, and accept it nowhere again.
@@ -60,10 +65,14 @@ class ImageEraser:
         return {sha256: self._finish(sha256) for sha256 in unfinished}
 
     def _finish(self, sha256: str) -> Takedown:
-        # Exports first: as long as the image is stored, anybody can tell that it is unfinished.
-        taken = self._leave_exports(sha256)
+        # Files first: as long as the image is stored, anybody can tell that it is unfinished.
+        taken = self._leave_exports(sha256) + self._leave_tokens()
         return taken + self._takedowns.take_down(sha256)
 
     def _leave_exports(self, sha256: str) -> Takedown:
         rewritten, remnants = rewrite_exports_without_image(self._takedowns.database, sha256)
         return Takedown(rewritten_exports=tuple(rewritten), remnants=tuple(remnants))
+
+    def _leave_tokens(self) -> Takedown:
+        folder = self._image_tokens_folder
+        return Takedown(remnants=tuple(remove_kept_tokens(self._takedowns.database, folder)))

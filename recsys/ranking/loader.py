@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from recsys.errors import ImageRefused
 from recsys.history import ReferencePair
+from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import ImageLimits
-from recsys.images.preprocess import ImageGeometry, ImagePixels
+from recsys.images.known import ModelImage
+from recsys.images.preprocess import ImageGeometry
 from recsys.images.reader import ImageReader, StoredImages
 from recsys.ranking.candidates import Candidate, CandidateStatus, RankedCandidate
 from recsys.reasons import Reason
@@ -27,6 +29,7 @@ class ImageLoader:
         images: stored images by SHA-256.
         limits: of each image, bytes and pixels.
         geometry: as of `ImageReader`.
+        tokens: likewise.
         num_threads: images that are read at the same time; at least 1.
     """
 
@@ -36,9 +39,10 @@ class ImageLoader:
         limits: ImageLimits,
         geometry: ImageGeometry | None = None,
         *,
+        tokens: ImageTokenCache | None = None,
         num_threads: int = 4,
     ) -> None:
-        self._reader = ImageReader(images, limits, geometry)
+        self._reader = ImageReader(images, limits, geometry, tokens=tokens)
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="recsys-decode")
 
     async def run(self, function: Callable[..., Loaded], *args: Any) -> Loaded:
@@ -50,14 +54,14 @@ class ImageLoader:
         """Decode a candidate, or say why it cannot be ranked; blocks, for `run`."""
         failed = partial(RankedCandidate, candidate.id, None, None)
         try:
-            return CandidateImage(self._pixels(candidate), candidate.prompt)
+            return CandidateImage(self._image(candidate), candidate.prompt)
         except ImageRefused as error:
             return failed(CandidateStatus.INVALID_IMAGE, str(error), error.reason)
         except UnknownImage:
             message = f"no stored image has the SHA-256 {candidate.sha256}: send its bytes"
             return failed(CandidateStatus.IMAGE_NOT_FOUND, message, Reason.IMAGE_NOT_FOUND)
 
-    def _pixels(self, candidate: Candidate) -> ImagePixels:
+    def _image(self, candidate: Candidate) -> ModelImage:
         if candidate.image is not None:
             return self._reader.decode(candidate.image)
         assert candidate.sha256 is not None  # check_request has seen to it

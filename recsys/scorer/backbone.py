@@ -48,6 +48,10 @@ class Backbone(Protocol):
         """Memory that keys and values of one position take over all decoder layers, bytes."""
 
     @property
+    def image_modules(self) -> tuple[nn.Module, ...]:
+        """What makes image tokens: their weights, and nothing else of the model, decide them."""
+
+    @property
     def image_markup(self) -> ImageMarkup:
         """How an image is written among words."""
 

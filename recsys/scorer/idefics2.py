@@ -131,6 +131,12 @@ class Idefics2Backbone(nn.Module):
         return 2 * self.num_layers * width * self.dtype.itemsize
 
     @property
+    def image_modules(self) -> tuple[nn.Module, ...]:
+        """The vision tower, and the modality projection with the resampler."""
+        model = self._idefics2.model
+        return cast(nn.Module, model.vision_model), cast(nn.Module, model.connector)
+
+    @property
     def image_markup(self) -> ImageMarkup:
         """T image tokens between two fences."""
         return image_markup(self.num_image_tokens)

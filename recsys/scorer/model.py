@@ -4,14 +4,15 @@ Axes: B users, C candidates of a user, T tokens of an image, L tokens of a row, 
 D hidden width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from recsys.images.known import KnownImage, ModelImage
 from recsys.images.preprocess import (
     ImageGeometry,
     ImagePixels,
@@ -32,13 +33,13 @@ class Reference:
     """One history entry as the model sees it.
 
     Attributes:
-        liked: shape (3, h, w), RGB: bytes, or floating point in [0, 1].
-        disliked: shape (3, h', w'), likewise.
+        liked: shape (3, h, w), RGB: bytes, or floating point in [0, 1]; or known by its tokens.
+        disliked: likewise, of any size.
         prompt: what both were made from.
     """
 
-    liked: Tensor
-    disliked: Tensor
+    liked: ModelImage
+    disliked: ModelImage
     prompt: str
 
 
@@ -47,11 +48,11 @@ class CandidateImage:
     """An image to be scored for a user: the paper's z.
 
     Attributes:
-        image: shape (3, h, w), RGB: bytes, or floating point in [0, 1].
+        image: shape (3, h, w), RGB: bytes, or floating point in [0, 1]; or known by its tokens.
         prompt: what it was made from.
     """
 
-    image: Tensor
+    image: ModelImage
     prompt: str
 
 
@@ -156,17 +157,34 @@ class PreferenceScorer(nn.Module):
         tokens = self.template.max_prefix_tokens(self.config.num_references)
         return (self.config.num_preference_tokens + tokens) * self.backbone.position_bytes
 
-    def image_features(self, images: Sequence[ImagePixels]) -> Float[Tensor, "N T D"]:
+    def image_features(self, images: Sequence[ModelImage]) -> Float[Tensor, "N T D"]:
         """Encode images of any size; differentiable down to those in floating point.
 
-        They are brought to [0, 1] and to the model's size where the model is, not before.
+        They are brought to [0, 1] and to the model's size where the model is, not before. Of those
+        that are known, tokens are taken as they were kept, and handed over to be.
 
         Args:
-            images: RGB: bytes, or floating point in [0, 1].
+            images: RGB: bytes, or floating point in [0, 1]; or known, of this very model.
 
         Raises:
             ValueError: as `recsys.images.preprocess.require_unit_range`.
         """
+        if not any(isinstance(image, KnownImage) for image in images):
+            return self._encode(cast(Sequence[ImagePixels], images))
+        pixels = [image.pixels if isinstance(image, KnownImage) else image for image in images]
+        encoded = iter(self._encode([each for each in pixels if each is not None]))
+        return torch.stack([self._tokens_of(image, encoded) for image in images])
+
+    def _tokens_of(self, image: ModelImage, encoded: Iterator[Tensor]) -> Float[Tensor, "T D"]:
+        if not isinstance(image, KnownImage):
+            return next(encoded)
+        if image.tokens is not None:
+            return image.tokens.to(self.backbone.device)
+        tokens = next(encoded)
+        image.keep(tokens)
+        return tokens
+
+    def _encode(self, images: Sequence[ImagePixels]) -> Float[Tensor, "N T D"]:
         require_unit_range(images)
         backbone = self.backbone
         if not images:

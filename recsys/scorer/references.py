@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 
 from recsys.history import ReferencePair
-from recsys.images.preprocess import ImagePixels
+from recsys.images.known import ModelImage
 from recsys.images.reader import ImageReader
 from recsys.scorer.model import Reference
 
@@ -29,7 +29,7 @@ def image_names(pairs: Sequence[ReferencePair]) -> list[str]:
 
 
 def pair_up(
-    pairs: Sequence[ReferencePair], images: Mapping[str, ImagePixels | None]
+    pairs: Sequence[ReferencePair], images: Mapping[str, ModelImage | None]
 ) -> list[Reference]:
     """References of those pairs of which both images could be read, in their order.
 
@@ -41,7 +41,7 @@ def pair_up(
     return [each for each in references if each is not None]
 
 
-def _reference(pair: ReferencePair, images: Mapping[str, ImagePixels | None]) -> Reference | None:
+def _reference(pair: ReferencePair, images: Mapping[str, ModelImage | None]) -> Reference | None:
     liked, disliked = images[pair.liked], images[pair.disliked]
     if liked is None or disliked is None:
         return None

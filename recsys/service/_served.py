@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from recsys.engine.engine import ScoringEngine
 from recsys.errors import Unavailable
+from recsys.image_tokens.cache import ImageTokenCache
 from recsys.ranking.ranker import Ranker
 from recsys.reasons import Reason
 from recsys.service.similarity import Similarity
@@ -18,11 +19,13 @@ class ServedModel:
         ranker: ranks with the engine.
         similarity: reads signatures and searches them; None where the checkpoint ships nothing to
             read signatures by.
+        image_tokens: of the model; None: none are kept.
     """
 
     engine: ScoringEngine
     ranker: Ranker
     similarity: Similarity | None
+    image_tokens: ImageTokenCache | None = None
 
     def close(self) -> None:
         """End the threads; after the engine is drained."""

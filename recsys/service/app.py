@@ -92,7 +92,9 @@ class Service:
         self._database = DatabaseWatch(partial(answers, runtime.database), every_s=watch_every_s)
         self._server: grpc.aio.Server | None = None
         self._following: asyncio.Task[None] | None = None
-        self._erasures = Erasures(runtime.store, runtime.takedowns, self._served)
+        self._erasures = Erasures(
+            runtime.store, runtime.takedowns, self._served, eraser=runtime.image_eraser
+        )
         self._watch = Watch([self._erasures.check], every_s=watch_every_s)
 
     async def start(self) -> str:
@@ -123,14 +125,16 @@ class Service:
         """
         await in_thread(self._threads, lambda: self._runtime.model)
         engine = self._runtime.engine()
-        model = ServedModel(engine, self._runtime.ranker(engine), self._new_similarity(engine))
+        tokens = self._runtime.model.image_tokens
+        ranker, similarity = self._runtime.ranker(engine), self._new_similarity(engine)
+        model = ServedModel(engine, ranker, similarity, tokens)
         await in_thread(self._threads, self._erasures.begin)
         await engine.start()
         self._served.hold(model)
         if model.similarity is not None:
             model.similarity.prepare()
         self._database.start()
-        self.metrics.watch(engine, self._database)
+        self.metrics.watch(engine, self._database, tokens)
         self._admission.open()
         await self._health.set_serving(True)
         self._following = asyncio.create_task(self._follow(engine), name="recsys-health")

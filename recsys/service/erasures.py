@@ -6,10 +6,9 @@ import time
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
-from recsys.engine.engine import ScoringEngine
 from recsys.erasure.image_eraser import ImageEraser
 from recsys.ranking.ranker import history_number, newest_choice_of
-from recsys.service._served import Served
+from recsys.service._served import Served, ServedModel
 from storage.histories import HistoryStore
 from storage.takedowns import NOTHING_BLOCKED, ImageTakedowns
 from storage.tombstones import NOBODY_ERASED, erasure_mark
@@ -20,10 +19,16 @@ INTERRUPTED_AFTER = timedelta(minutes=5)
 """How old a block is whose takedown is taken for interrupted while it is unfinished."""
 
 LOOK_EVERY_S = 60.0
-"""How often all prefixes are looked at, whatever the marks say.
+"""How often all prefixes and image tokens are looked at, whatever the marks say.
 
 The marks are the same again where somebody was erased and let back, or an image blocked and
 unblocked, between two checks, and where an image was removed and not blocked.
+"""
+
+SENT_FOR_S = 600.0
+"""How long tokens stay in memory of images that are not stored, whatever the marks say.
+
+Most of them were sent to be ranked, and are sent again. But one may have been stored and removed.
 """
 
 _NOBODYS_NUMBER = 0
@@ -38,13 +43,21 @@ class Erasures:
     Args:
         store: authoritative.
         takedowns: of the same storage.
-        served: the model whose prefixes and index are kept in memory.
+        served: the model whose prefixes, image tokens and index are kept in memory.
+        eraser: finishes takedowns that were interrupted.
     """
 
-    def __init__(self, store: HistoryStore, takedowns: ImageTakedowns, served: Served) -> None:
+    def __init__(
+        self,
+        store: HistoryStore,
+        takedowns: ImageTakedowns,
+        served: Served,
+        *,
+        eraser: ImageEraser,
+    ) -> None:
         self._store = store
         self._takedowns = takedowns
-        self._eraser = ImageEraser(takedowns)
+        self._eraser = eraser
         self._served = served
         self._marks = (NOBODY_ERASED, NOTHING_BLOCKED)
         self._is_in_doubt = threading.Event()
@@ -64,6 +77,8 @@ class Erasures:
         While the takedown of a blocked image is unfinished, revisions do not tell which histories
         showed it, so that the first check that sees it drops all prefixes.
 
+        Tokens of images that are not stored go with them.
+
         The model must be loaded.
 
         Raises:
@@ -73,9 +88,11 @@ class Erasures:
         # Before: an erasure from here on is the next's.
         marks = erasure_mark(self._store.database), self._takedowns.mark()
         is_due = time.monotonic() - self._looked_at >= LOOK_EVERY_S
-        if marks != self._marks or is_due or self._is_in_doubt.is_set():
+        is_certain = marks != self._marks or self._is_in_doubt.is_set()
+        if is_certain or is_due:
             self._is_in_doubt.clear()
-            self._drop(model.engine, is_any_unfinished=marks[1].num_stored > 0)
+            self._drop(model, is_any_unfinished=marks[1].num_stored > 0)
+            self._drop_images(model, sent_for_s=0.0 if is_certain else SENT_FOR_S)
             self._marks = marks
             self._looked_at = time.monotonic()
         if model.similarity is not None:
@@ -83,14 +100,26 @@ class Erasures:
         if marks[1].num_stored:
             self._finish_interrupted()
 
-    def _drop(self, engine: ScoringEngine, *, is_any_unfinished: bool) -> None:
+    def _drop(self, model: ServedModel, *, is_any_unfinished: bool) -> None:
         try:
-            num_dropped = engine.forget_gone(_nobodys if is_any_unfinished else self._current)
+            stored = _nobodys if is_any_unfinished else self._current
+            num_dropped = model.engine.forget_gone(stored)
         except Exception:
             self._is_in_doubt.set()
             raise
         if num_dropped:
             logger.info("%d prefixes of erased or older histories are dropped", num_dropped)
+
+    def _drop_images(self, model: ServedModel, *, sent_for_s: float) -> None:
+        if model.image_tokens is None:
+            return
+        try:
+            num_dropped = model.image_tokens.forget_gone(sent_for_s=sent_for_s)
+        except Exception:
+            self._is_in_doubt.set()
+            raise
+        if num_dropped:
+            logger.info("tokens of %d images that are not stored are dropped", num_dropped)
 
     def _current(self, numbers: Collection[int]) -> Collection[int]:
         choices = {number: newest_choice_of(number) for number in numbers}

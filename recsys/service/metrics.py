@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from recsys.addresses import host_and_port
 from recsys.engine.engine import EngineStats, ScoringEngine
+from recsys.image_tokens.cache import ImageTokenCache
 from recsys.ranking.candidates import Ranking
 from recsys.service.database_watch import DatabaseWatch
 
@@ -123,9 +124,16 @@ class ServiceMetrics:
         """Count a signature that was requested, by whether it is stale."""
         self._signatures.labels("stale" if is_stale else "fresh").inc()
 
-    def watch(self, engine: ScoringEngine, database: DatabaseWatch) -> None:
-        """Report an engine's statistics, and whether the database answers, from now on."""
+    def watch(
+        self,
+        engine: ScoringEngine,
+        database: DatabaseWatch,
+        image_tokens: ImageTokenCache | None = None,
+    ) -> None:
+        """Report what an engine and kept image tokens tell, and whether the database answers."""
         self.registry.register(_EngineCollector(engine))
+        if image_tokens is not None:
+            self.registry.register(_TokenCollector(image_tokens))
         up = Gauge("recsys_database_up", "1 when the database answers.", registry=self.registry)
         up.set_function(lambda: float(database.answers))
 
@@ -174,3 +182,28 @@ class _EngineCollector(Collector):
         )
         info.add_metric([self._engine.model_version], 1)
         yield info
+
+
+class _TokenCollector(Collector):
+    """Reads the counts of kept image tokens when metrics are collected."""
+
+    def __init__(self, image_tokens: ImageTokenCache) -> None:
+        self._image_tokens = image_tokens
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of image tokens."""
+        stats = self._image_tokens.stats()
+        hits = CounterMetricFamily(
+            "recsys_image_tokens_hits", "Images whose tokens were kept.", labels=["tier"]
+        )
+        hits.add_metric(["memory"], stats.num_memory_hits)
+        hits.add_metric(["disk"], stats.num_disk_hits)
+        yield hits
+        misses = "Images whose tokens were made."
+        yield CounterMetricFamily("recsys_image_tokens_misses", misses, value=stats.num_misses)
+        taken = GaugeMetricFamily(
+            "recsys_image_tokens_bytes", "What kept image tokens take.", labels=["tier"]
+        )
+        taken.add_metric(["memory"], stats.memory_bytes)
+        taken.add_metric(["disk"], stats.disk_bytes)
+        yield taken

@@ -8,6 +8,7 @@ signature/00.image ...            the probes, encoded as they were stored
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from recsys.errors import CheckpointRefused, ImageRefused
-from recsys.images.decode import decode
+from recsys.image_tokens.cache import ImageTokenCache
+from recsys.images.decode import DEFAULT_LIMITS
+from recsys.images.reader import image_of
 from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.signatures.definition import READOUTS, Projection, Readout
 from recsys.signatures.folder import FOLDER, probe_name
@@ -81,7 +84,11 @@ def has_signature(checkpoint: Path) -> bool:
 
 
 def load_signature_reader(
-    checkpoint: Path, scorer: PreferenceScorer, *, readout: Readout = READOUTS[0]
+    checkpoint: Path,
+    scorer: PreferenceScorer,
+    *,
+    readout: Readout = READOUTS[0],
+    image_tokens: ImageTokenCache | None = None,
 ) -> SignatureReader:
     """Read the signature part of a loaded checkpoint, and encode its probes.
 
@@ -89,6 +96,7 @@ def load_signature_reader(
         checkpoint: the folder that the scorer was loaded from.
         scorer: frozen.
         readout: "scores" is what is shipped; "attention" is there to compare.
+        image_tokens: where those of the probes may be kept; None: they are made anew.
 
     Raises:
         CheckpointRefused: if there is no such part or readout, or a file of it is damaged.
@@ -105,8 +113,9 @@ def load_signature_reader(
                 f"{checkpoint} must have a projection for the readout {readout!r},"
                 f" has {', '.join(description['readouts'])}"
             )
+        read = partial(image_of, limits=DEFAULT_LIMITS, tokens=image_tokens)
         candidates = [
-            CandidateImage(decode((folder / probe_name(number)).read_bytes()), prompt)
+            CandidateImage(read((folder / probe_name(number)).read_bytes()), prompt)
             for number, prompt in enumerate(description["prompts"])
         ]
         arrays = load_file(folder / "projections.safetensors")

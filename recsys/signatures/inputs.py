@@ -10,6 +10,7 @@ from typing import Any
 
 from recsys.errors import Unavailable
 from recsys.history import HistoryReader, ReferencePair, read_history, references_of
+from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import ImageLimits
 from recsys.images.preprocess import ImageGeometry
 from recsys.images.reader import ImageReader, StoredImages
@@ -94,6 +95,7 @@ def decoding(
     threads: Executor,
     *,
     geometry: ImageGeometry | None = None,
+    tokens: ImageTokenCache | None = None,
 ) -> ReadReferences:
     """Return how to decode a user's references; it raises Unavailable when the store fails.
 
@@ -102,11 +104,13 @@ def decoding(
         limits: of each image, bytes and pixels.
         threads: to read in; not those that it is called in.
         geometry: the model's; None: images are left in their own size.
+        tokens: where the model's image tokens are kept; None: nowhere.
     """
 
     def references(pairs: Sequence[ReferencePair]) -> Sequence[Any]:
         watched = WatchedImages(images)  # for this user alone: others may be read meanwhile
-        readable = read_references(pairs, ImageReader(watched, limits, geometry), threads)
+        reader = ImageReader(watched, limits, geometry, tokens=tokens)
+        readable = read_references(pairs, reader, threads)
         watched.check()
         return readable
 

@@ -18,6 +18,7 @@ from prometheus_client.core import Metric
 
 from recsys.cli.main import cli
 from recsys.engine.engine import EngineStats, ScoringEngine
+from recsys.image_tokens.cache import ImageTokenCache, TokenStats
 from recsys.service.database_watch import DatabaseWatch
 from recsys.service.metrics import ServiceMetrics
 from recsys.settings import Settings, load_settings
@@ -174,7 +175,8 @@ def metrics() -> dict[str, Metric]:
     service = ServiceMetrics()
     nothing_yet = Mock(**dict.fromkeys(EngineStats.__dataclass_fields__, 0))
     engine = Mock(spec=ScoringEngine, stats=nothing_yet, ready=True, model_version="v")
-    service.watch(engine, Mock(spec=DatabaseWatch, answers=True))
+    kept = Mock(spec=ImageTokenCache, stats=Mock(return_value=TokenStats(0, 0, 0, 0, 0, 0)))
+    service.watch(engine, Mock(spec=DatabaseWatch, answers=True), kept)
     return {
         metric.name + ("_total" if metric.type == "counter" else ""): metric
         for metric in service.registry.collect()

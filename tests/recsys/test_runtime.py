@@ -5,8 +5,10 @@ import io
 import logging
 import re
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +17,16 @@ import torch
 from PIL import Image
 
 from recsys._loading import LoadedModel
-from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
+from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed, SettingsRefused
 from recsys.history import ReferencePair
 from recsys.ranking.candidates import Candidate, Ranking
 from recsys.runtime import Runtime
 from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
+from recsys.scorer.model import PreferenceScorer
 from recsys.settings import Settings
 from storage.database import Database, upgrade
 from storage.errors import SchemaMismatch, StorageUnavailable, UnknownImage
+from storage.records import Choice
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,62 @@ def test_the_prefix_cache_is_sized_by_the_loaded_model(
             runtime.engine()
 
 
-def png() -> bytes:
+def test_a_folder_for_image_tokens_that_cannot_be_is_refused_at_the_start(
+    settings: Settings, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    values = {"checkpoint": str(small_checkpoint), "image_tokens_folder": str(tmp_path / "file")}
+    with (
+        Runtime(settings.model_copy(update=values), creates=True) as runtime,
+        pytest.raises(SettingsRefused, match="image_tokens_folder must be one that"),
+    ):
+        runtime.engine()
+
+
+def test_a_backfill_and_the_runs_after_it_encode_an_image_once(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two users of the same images, then another process under another readout of signatures."""
+    encoded, encode = [], PreferenceScorer._encode
+
+    def counting(self: PreferenceScorer, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        encoded.append(len(images))
+        return encode(self, images)
+
+    monkeypatch.setattr(PreferenceScorer, "_encode", counting)
+    values = {"image_tokens_folder": str(tmp_path / "tokens"), "max_image_bytes": 10**6}
+    vectors = []
+    for _ in range(2):
+        with Runtime(settings.model_copy(update=values), creates=True) as runtime:
+            if not runtime.store.user_ids():
+                for user in ("ann", "bob"):
+                    choose(runtime, user)
+            assert runtime.signature_reader
+            encoded.clear()  # the probes'
+            assert runtime.backfill().run().num_done == 2
+            version = runtime.signature_reader.model_version
+            found = [runtime.signatures.get(user, version) for user in ("ann", "bob")]
+            vectors += [each.vector for each in found if each is not None]
+            assert sum(encoded) == (0 if len(vectors) > 2 else 2)
+        with Runtime(settings) as runtime, runtime.database.writing() as session:
+            session.connection().exec_driver_sql("DELETE FROM signatures")
+    assert all(np.allclose(vectors[0], vector, atol=1e-6) for vector in vectors)
+    assert len(vectors) == 4
+
+
+def choose(runtime: Runtime, user: str) -> None:
+    """Record that a user liked the red picture and passed the blue one over."""
+    images = {}
+    for colour in ("red", "blue"):
+        facts = runtime.inspect_image(png(colour))
+        images[facts.sha256] = (facts, png(colour))
+    liked, passed_over = images
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    choice = Choice(user, liked, (passed_over,), "a house", at, "test")
+    runtime.store.append(choice, images)
+
+
+def png(colour: str = "red") -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(file, "PNG")
+    Image.new("RGB", (8, 8), colour).save(file, "PNG")
     return file.getvalue()

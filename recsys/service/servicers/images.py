@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from recsys.erasure.image_eraser import ImageEraser
 from recsys.fields import require_sha256, require_text
 from recsys.reasons import Reason
 from recsys.runtime import Runtime
@@ -33,7 +32,7 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
         self, runtime: Runtime, threads: Executor, *, on_removed: Callable[[], None]
     ) -> None:
         self._takedowns = runtime.takedowns
-        self._eraser = ImageEraser(runtime.takedowns)
+        self._eraser = runtime.image_eraser
         self._threads = threads
         self._on_removed = on_removed
 

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
+from recsys.image_tokens.folder import TokenFolder
 from storage.takedowns import ImageTakedowns
 
 
@@ -30,6 +32,18 @@ def test_the_newest_are_kept_and_it_is_told_how_much_went(run, store) -> None:
     assert table.exit_code == 0
     assert "orphaned files" in table.stdout
     assert store.user("ann").num_choices == 1
+
+
+def test_image_tokens_go_with_pruned_images(
+    home: Path, run, store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_IMAGE_TOKENS_FOLDER", str(home / "tokens"))
+    tokens = TokenFolder(home / "tokens", "v")
+    images = [stored.choice.liked for stored in store.read("ann").choices]
+    for image in images:
+        tokens.write(image, torch.zeros(2, 2))
+    assert run("prune", "--keep-newest", "1", "--yes").exit_code == 0
+    assert [image in tokens for image in images] == [False, False, True]
 
 
 def test_the_settings_say_what_is_kept(run, store, monkeypatch: pytest.MonkeyPatch) -> None:

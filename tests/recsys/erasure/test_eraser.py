@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from recsys.erasure.eraser import Eraser
+from recsys.erasure.image_eraser import ImageEraser
+from recsys.image_tokens.folder import TokenFolder
 from recsys.similarity.index import SignatureIndex
 from storage.errors import AlreadyErased
 from storage.histories import HistoryStore
 from storage.signatures import SignatureStore
+from storage.takedowns import ImageTakedowns
 
 
 @pytest.fixture
@@ -55,3 +59,58 @@ def test_an_erasure_that_was_stopped_half_way_is_gone_on_with(
     with pytest.raises(AlreadyErased):
         eraser.erase("ann", by="a test")
     assert not snapshot.exists()
+
+
+def kept(folder: Path, *images: str) -> set[str]:
+    """Write tokens of images; those that are there."""
+    tokens = TokenFolder(folder, "v")
+    for sha256 in images:
+        tokens.write(sha256, torch.zeros(2, 2))
+    return {path.name.split(".")[0] for path in folder.rglob("*.safetensors")}
+
+
+def test_image_tokens_on_disk_go_with_their_images(
+    signed: HistoryStore, choose, tmp_path: Path
+) -> None:
+    own, common, other = b"ann's alone", b"of both", b"bob's"
+    images = [choose("ann", own), choose("ann", common), choose("bob", other)]
+    choose("bob", common)
+    folder = tmp_path / "tokens"
+    kept(folder, *images)
+    eraser = Eraser(
+        signed,
+        index_folder=tmp_path / "index",
+        checkpoint=tmp_path / "served",
+        image_tokens_folder=str(folder),
+    )
+    assert eraser.erase("ann", by="a test").remnants == ()
+    assert kept(folder) == set(images[1:])
+    kept(folder, images[0])  # as an erasure that was stopped half way leaves it
+    with pytest.raises(AlreadyErased):
+        eraser.erase("ann", by="a test")
+    assert kept(folder) == set(images[1:])
+    ImageEraser(
+        ImageTakedowns(signed.database, signed.blobs), image_tokens_folder=str(folder)
+    ).remove(images[1])
+    assert kept(folder) == {images[2]}
+
+
+def test_image_tokens_that_cannot_be_removed_are_told(
+    signed: HistoryStore, choose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = choose("ann", b"ann's alone")
+    kept(tmp_path / "tokens", image)
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(f"{path.name} is not ours")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    (remnant,) = (
+        ImageEraser(
+            ImageTakedowns(signed.database, signed.blobs),
+            image_tokens_folder=str(tmp_path / "tokens"),
+        )
+        .block(image)
+        .remnants
+    )
+    assert remnant.startswith(f"perhaps image tokens in {tmp_path / 'tokens'}: {image}")

@@ -1,5 +1,6 @@
 """Images on their way to the model."""
 
+import hashlib
 import io
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from recsys.errors import ImageRefused
+from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import ImageLimits
+from recsys.images.known import KnownImage
 from recsys.images.preprocess import ImageGeometry, resize, to_unit_range
 from recsys.images.reader import ImageReader
 from recsys.scorer.idefics2 import MEAN, STD, normalise
@@ -67,3 +71,47 @@ def test_images_wait_as_bytes_unless_the_model_s_size_takes_less(
     if geometry is not None:
         height, width = geometry.size(*size)
         assert image.nbytes <= 3 * height * width * 4
+
+
+class Stored:
+    """One image under its name, and what else a test puts there."""
+
+    def __init__(self, data: bytes) -> None:
+        self.name = hashlib.sha256(data).hexdigest()
+        self.data = {self.name: data}
+
+    def image(self, sha256: str) -> bytes:
+        return self.data[sha256]
+
+
+def test_an_image_is_known_by_tokens_once_they_are_kept() -> None:
+    data = png(noise(8, 8))
+    stored = Stored(data)
+    tokens = ImageTokenCache(1000, stored=lambda names: set(names) & {stored.name})
+    reader = ImageReader(stored, ImageLimits(), tokens=tokens)
+    first = reader.read(stored.name)
+    assert isinstance(first, KnownImage)
+    assert torch.equal(first.pixels, torch.from_numpy(noise(8, 8)).permute(2, 0, 1))
+    first.keep(torch.ones(2, 3))
+    stored.data.clear()
+    for again in (reader.read(stored.name), reader.read_or_none(stored.name), reader.decode(data)):
+        assert isinstance(again, KnownImage)
+        assert again.pixels is None
+        assert torch.equal(again.tokens, torch.ones(2, 3))
+
+
+def test_nothing_is_kept_of_damaged_bytes_under_the_name_of_what_they_were() -> None:
+    stored = Stored(png(noise(8, 8)))
+    stored.data[stored.name] = png(noise(8, 9))  # an image, but another one
+    tokens = ImageTokenCache(1000, stored=set)
+    reader = ImageReader(stored, ImageLimits(), tokens=tokens)
+    assert isinstance(reader.read(stored.name), torch.Tensor)
+
+
+def test_bytes_that_are_no_image_are_refused_also_where_tokens_are_kept() -> None:
+    tokens = ImageTokenCache(1000, stored=set)
+    with pytest.raises(ImageRefused):
+        ImageReader(NothingStored(), ImageLimits(), tokens=tokens).decode(b"no image")
+    small = ImageReader(NothingStored(), ImageLimits(max_pixels=63), tokens=tokens)
+    with pytest.raises(ImageRefused, match="at most 63 pixels"):
+        small.decode(png(noise(8, 8)))

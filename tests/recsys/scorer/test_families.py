@@ -104,6 +104,10 @@ class ToyBackbone(nn.Module):
         return self.toy.decoder
 
     @property
+    def image_modules(self) -> tuple[nn.Module, ...]:
+        return (self.toy.patches,)
+
+    @property
     def layers(self) -> nn.ModuleList:
         return self.toy.decoder.layers
 
