@@ -105,8 +105,8 @@ class Pruner:
         """
         removed = Removed()
         for find in self._finds(retention):
-            further = partial(_progress_further, progress, removed.num_choices)
-            removed += remove_in_parts(self.database, self.blobs, find, progress=further)
+            report = partial(_report_total, progress, removed.num_choices)
+            removed += remove_in_parts(self.database, self.blobs, find, progress=report)
         return removed
 
     def remove_orphans(self) -> int:
@@ -167,8 +167,8 @@ class Pruner:
             yield [name for name in unknown if self.blobs.is_older(name, until)]
 
 
-def _progress_further(progress: Callable[[int], None], before: int, number: int) -> None:
-    progress(before + number)
+def _report_total(progress: Callable[[int], None], num_before: int, num_removed: int) -> None:
+    progress(num_before + num_removed)
 
 
 def _age() -> ColumnElement[datetime]:
