@@ -3,6 +3,7 @@
 Images are bytes until they are where the model runs: a quarter of the memory and of the way there.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -108,6 +109,10 @@ def require_unit_range(images: Sequence[ImagePixels]) -> None:
         if image.dtype == torch.uint8:
             continue
         low, high = (bound.item() for bound in torch.aminmax(image.detach()))  # NaN spreads to both
+        if math.isnan(low):
+            raise ValueError(
+                f"pixels must be RGB in [0, 1], got NaN in image {number}: look at what made it"
+            )
         if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
             raise ValueError(
                 f"pixels must be RGB in [0, 1], got {low:g} to {high:g} in image {number}: divide"

@@ -1,6 +1,5 @@
 """`recsys world`: synthetic users with known tastes, and images to choose from."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -74,7 +73,12 @@ def create(
             truth_path=path,
             progress=progress,
         )
-    rows = [(name.removeprefix("num_"), value) for name, value in asdict(report).items()]
+    rows = [
+        ("users", report.num_users),
+        ("images drawn", report.num_images),
+        ("choices stored", report.num_stored),
+        ("choices stored before", report.num_repeated),
+    ]
     show_table(["property", "number"], rows)
     click.echo(f"true tastes: {path}")
 
