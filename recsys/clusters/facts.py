@@ -243,7 +243,7 @@ class _WordCounts:
                 for word in words_of(use.prompt) & columns.keys():
                     counter[columns[word]] += use.num_choices
             at = list(counter)
-            choices[place, at] += list(counter.values())
+            choices[place, at] += np.array(list(counter.values()), dtype=np.int64)  # perhaps none
             users[place, at] += 1
             num_users[place] += 1
         return _WordCounts(choices, users, num_choices, num_users)

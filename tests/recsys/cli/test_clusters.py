@@ -106,6 +106,18 @@ def test_a_second_run_keeps_ids_and_tells_drift(run, store) -> None:
     assert sum(each["size"] for each in older) == sum(each["size"] for each in first) - 1
 
 
+@pytest.mark.parametrize("prompt", ["+2", "=1+1"])
+def test_users_whose_prompts_have_no_word_are_clustered(store, signatures, prompt: str) -> None:
+    for user_id in ("v00", "v01"):
+        given = {"prompt": prompt, "chosen_at": AT, "source": "test"}
+        store.append(Choice(user_id, signatures["fox"], (signatures["castle"],), **given), {})
+    put_signatures(store, [*USERS, "v00", "v01"])
+    run = build_clusters(store.database, "v1")
+    assert (run.num_users, run.num_clusters) == (NUM_USERS + 2, 2)
+    clusters = ClusterStore(store.database).clusters(run.run_id)
+    assert {word.word for cluster in clusters for word in cluster.words} == {"fox", "castle"}
+
+
 @pytest.mark.usefixtures("signatures")
 def test_images_liked_most_are_written(run, home: Path, store, signatures) -> None:
     run("clusters", "build")

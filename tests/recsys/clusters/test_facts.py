@@ -153,6 +153,14 @@ def test_words_written_by_more_members_than_others() -> None:
     assert set(second) == {"castle"}
 
 
+@pytest.mark.parametrize("prompt", ["", "+2", "=1+1", "of the"])
+def test_a_prompt_without_a_counted_word_counts_as_choices(prompt: str) -> None:
+    uses = [*written(0, "fox", 8), *written(0, prompt, 2), *written(1, "sea", 10)]
+    fox = words_told(uses, 2)[0]["fox"]
+    assert (fox.rate, fox.overall_rate) == (8 / 10, 8 / 20)
+    assert words_told(written(0, prompt, 2), 1) == [{}]
+
+
 def test_a_word_of_one_member_alone_is_not_told() -> None:
     uses = [
         PromptUse("secretname castle", 0, "ann", 50),
