@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,25 +34,6 @@ ERASURES_S = 5.0
 """How often an index in use looks whether somebody was erased."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexFacts:
-    """The state of an index.
-
-    Attributes:
-        kind: "exact", "ivf-pq", "hnsw" or "gpu".
-        num_users: in the index; users erased since may still count.
-        num_recent: signatures stored since the main part was built.
-        sequence: of the last change that it knows.
-        recall: @10 against exact search on a sample; 1 where search is exact.
-    """
-
-    kind: str
-    num_users: int
-    num_recent: int
-    sequence: int
-    recall: float
 
 
 class SignatureIndex:
@@ -109,14 +89,6 @@ class SignatureIndex:
     def size(self) -> int:
         """The number of users in the index; users erased since may still count."""
         return self._view.size
-
-    @property
-    def facts(self) -> IndexFacts:
-        """The state of the index."""
-        view = self._view
-        index = view.main.vector_index
-        kind, recall = ("exact", 1.0) if index is None else (index.kind, index.recall)
-        return IndexFacts(kind, view.size, len(view.recent), view.sequence, recall)
 
     def search(
         self, vector: npt.NDArray[np.float32], k: int, *, exclude: Collection[str] = ()
@@ -178,14 +150,6 @@ class SignatureIndex:
         self._looked_at = -float("inf")
         self._rebuild_if_due()
 
-    def rebuild(self) -> None:
-        """Build the main part from SQL, swap it in, and write a snapshot if there is a folder.
-
-        Searches continue meanwhile.
-        """
-        with self._building:
-            self._swap_in()
-
     def save(self) -> None:
         """Write the main part as a snapshot; a restart reads later changes from SQL.
 
@@ -204,13 +168,6 @@ class SignatureIndex:
         builder = self._builder
         if builder is not None:
             builder.join()
-
-    def _swap_in(self) -> None:
-        """Build the main part and swap it in; the caller holds the build lock."""
-        main = self._built()
-        with self._turn:
-            self._view = self._caught_up(IndexView.of(main))
-        self._try_to_save()
 
     def _try_to_save(self) -> None:
         if self.folder is None:
@@ -279,7 +236,10 @@ class SignatureIndex:
         if not self._building.acquire(blocking=False):
             return  # another thread builds
         try:
-            self._swap_in()
+            main = self._built()
+            with self._turn:
+                self._view = self._caught_up(IndexView.of(main))
+            self._try_to_save()
         except StorageError:
             logger.exception("the index could not be rebuilt; the old one stays in use")
         finally:

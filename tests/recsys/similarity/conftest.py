@@ -1,15 +1,14 @@
 """Signatures in SQL: users come to be, change and are erased."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import select
 
 from storage.erasing import erase_rows
-from storage.records import Signature
+from storage.records import Choice, ImageFacts, Signature
 from storage.signatures import SignatureStore
-from storage.tables import UserRow
 
 
 @pytest.fixture
@@ -18,16 +17,16 @@ def signatures(database) -> SignatureStore:
 
 
 @pytest.fixture
-def put(signatures, database) -> Callable[..., list[Signature]]:
-    """Store vectors of users, who come to be if they were not."""
+def put(signatures, store) -> Callable[..., list[Signature]]:
+    """Store vectors of users, who come to be by a choice if they were not."""
+    data = b"an image"
+    facts = ImageFacts(hashlib.sha256(data).hexdigest(), "image/png", 1, 1, len(data))
+    images, at = {facts.sha256: (facts, data)}, datetime.now(UTC)
 
     def put(user_ids, vectors, version: str = "v1") -> list[Signature]:
-        with database.writing() as session:
-            known = set(session.scalars(select(UserRow.user_id)))
-            now = datetime.now(UTC)
-            session.add_all(
-                [UserRow(user_id=u, revision=1, created_at=now) for u in user_ids if u not in known]
-            )
+        new = sorted(set(user_ids) - set(store.user_ids(limit=100_000)))
+        choices = [Choice(user_id, facts.sha256, (), "", at, "test") for user_id in new]
+        store.append_many([(choice, images) for choice in choices])
         given = [Signature(u, version, 1, v) for u, v in zip(user_ids, vectors, strict=True)]
         assert signatures.put_many(given) == []
         return given

@@ -160,8 +160,7 @@ LARGE = {"exact_max": 500, "share": 0.2, "rebuilds": False}
 def test_a_large_index_with_changes_agrees_with_sql(signatures, put, erase) -> None:
     put(ids(2000), unit(1, 2000))
     index = SignatureIndex(signatures, "v1", **LARGE)
-    assert index.facts.kind != "exact"
-    assert index.facts.recall >= 0.99
+    assert index._view.main.vector_index.recall >= 0.99
     put([f"user {place:05d}" for place in range(0, 2400, 10)], unit(2, 240))
     for user_id in ids(60)[1::2]:
         if not user_id.endswith("0"):
@@ -232,8 +231,8 @@ def test_a_worn_index_is_built_anew_beside(signatures, put) -> None:
     put([f"new {place}" for place in range(300)], unit(2, 300))
     index.sync()
     index.close()
-    assert index.facts.num_recent == 0
-    assert index.facts.num_users == 1300
+    assert index._view.num_changed == 0
+    assert index.size == 1300
     query = unit(2, 300)[200]
     assert index.search(query, 1)[0].user_id == "new 200"
 

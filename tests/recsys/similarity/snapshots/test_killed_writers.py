@@ -22,7 +22,8 @@ from storage.records import Signature
 from storage.signatures import SignatureStore
 url, folder, seed = sys.argv[1:]
 store = SignatureStore(Database(url))
-index = SignatureIndex(store, "v1", folder=Path(folder), exact_max=100, rebuilds=False)
+# With no share for what is new, each sync has the main part built anew and saved.
+index = SignatureIndex(store, "v1", folder=Path(folder), exact_max=100, share=0)
 rng = np.random.default_rng(int(seed))
 print("ready", flush=True)
 while True:
@@ -30,7 +31,8 @@ while True:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     users = [f"user {each:05d}" for each in rng.choice(300, 20, replace=False)]
     store.put_many([Signature(u, "v1", 2, v) for u, v in zip(users, vectors)])
-    index.rebuild()
+    index.sync()
+    index.close()
 """
 
 
