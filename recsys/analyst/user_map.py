@@ -23,6 +23,8 @@ from storage.browsing import ListedUser, step_for
 MAX_POINTS = {Method.PCA: 10_000, Method.TSNE: 2_500}
 SYMBOLS = (*("circle", "square", "diamond", "triangle-up", "cross", "x", "pentagon", "star"),)
 """Of the clusters that have a colour, so that it is not the colour alone that tells them apart."""
+REST_SYMBOL = "circle-open"
+"""Of users of other clusters, or of none."""
 
 _HEIGHT_PX = 640
 _TYPED = "user on the map"
@@ -131,15 +133,15 @@ def figure(points: Sequence[Point], clusters: Mapping[int, str]) -> dict[str, An
     kind = "scatter" if len(points) <= _MAX_SVG_POINTS else "scattergl"
     size = 8 if len(points) <= _MAX_SVG_POINTS else 4
     order: list[int | None] = [None, *named]
-    plain_colour = QUIET if clusters else PALETTE[0]
+    plain_mark = (QUIET, REST_SYMBOL) if clusters else (PALETTE[0], SYMBOLS[0])
     traces = [
         _trace(
             groups[key],
             rest if key is None else clusters[key],
             {
                 "size": size,
-                "color": plain_colour if key is None else colours[key],
-                "symbol": "circle" if key is None else SYMBOLS[named.index(key)],
+                "color": plain_mark[0] if key is None else colours[key],
+                "symbol": plain_mark[1] if key is None else SYMBOLS[named.index(key)],
             },
             kind,
         )

@@ -155,8 +155,8 @@ def test_the_map_names_the_largest_clusters_and_greys_the_rest():
     assert names[0] == "Other clusters, or none"
     assert len(names) == 9
     assert sum(len(trace["x"]) for trace in drawn["data"]) == 40
-    markers = [(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in drawn["data"][1:]]
-    assert len({colour for colour, _ in markers}) == len({symbol for _, symbol in markers}) == 8
+    markers = [(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in drawn["data"]]
+    assert len({colour for colour, _ in markers}) == len({symbol for _, symbol in markers}) == 9
     assert "annotations" not in drawn["layout"], "a label on the plane would cover points"
     assert all(name.startswith("&lt;b>") for name in names[1:]), "names are text, not tags"
 
