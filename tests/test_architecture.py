@@ -52,7 +52,8 @@ DOORS: list[tuple[set[str], list[str]]] = [
     ),
     ({"implicit"}, ["training/baselines/*.py"]),
     ({"streamlit", "plotly"}, ["recsys/analyst/*.py"]),
-    ({"peft", "bitsandbytes"}, ["recsys/scorer/*.py"]),
+    ({"peft"}, ["recsys/scorer/*.py"]),
+    ({"bitsandbytes"}, ["recsys/scorer/*.py", "training/fitting/eight_bits.py"]),
     (
         {"faiss"},
         ["recsys/similarity/*.py", "recsys/clusters/*.py"],

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from training.fitting import eight_bits
 from training.fitting.plan import Plan
 
 NOT_HIDDEN = ("embed", "lm_head", "head.", "latents", "position", "lora_", "preference_tokens")
@@ -18,8 +19,8 @@ NOT_HIDDEN = ("embed", "lm_head", "head.", "latents", "position", "lora_", "pref
 PREFERENCE_TOKENS = "preference_tokens"
 """The name of P_v, whose rate and decay are the plan's own for them."""
 
-STATE_KEYS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
-"""What PyTorch's AdamW and Muon keep of each parameter."""
+STATE_KEYS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer", *eight_bits.STATE_KEYS[1:])
+"""What AdamW and Muon keep of each parameter and what has to be saved of it."""
 
 
 class Optimizers:
@@ -28,6 +29,9 @@ class Optimizers:
     Args:
         parameters: what is trained, by a name that stays the same from run to run.
         plan: learning rates and weight decay.
+
+    Raises:
+        PreconditionFailed: as `adamw_8bit`.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], plan: Plan) -> None:
@@ -59,7 +63,7 @@ class Optimizers:
             f"{key}.{name}": torch.as_tensor(value).contiguous()
             for name, parameter in self._parameters.items()
             for key, value in self._state_of(parameter).items()
-            if value is not None
+            if key in STATE_KEYS and value is not None
         }
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -68,13 +72,16 @@ class Optimizers:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
-                    state = _saved_state(names[parameter], parameter.device, tensors)
+                    device = parameter.device
+                    state: dict[str, Any] = _saved_state(names[parameter], device, tensors)
+                    if eight_bits.is_8bit(optimizer):
+                        state = eight_bits.resumed(state, optimizer, device)
                     optimizer.state[parameter] = state
 
-    def _state_of(self, parameter: nn.Parameter) -> Mapping[str, Tensor]:
+    def _state_of(self, parameter: nn.Parameter) -> Mapping[str, Any]:
         for optimizer in self._optimizers:
             if parameter in optimizer.state:
-                return cast(Mapping[str, Tensor], optimizer.state[parameter])
+                return cast(Mapping[str, Any], optimizer.state[parameter])
         return {}
 
     def _groups(self) -> Iterator[dict[str, Any]]:
@@ -102,7 +109,10 @@ def _optimizers(
     rest = {name: p for name, p in parameters.items() if id(p) not in taken}
     if rest:
         filled = [group for group in _adamw_groups(rest, plan) if group["params"]]
-        yield torch.optim.AdamW(filled, lr=plan.learning_rate)
+        if plan.optimizer_bits == 8:
+            yield eight_bits.adamw_8bit(filled, rate=plan.learning_rate)
+        else:
+            yield torch.optim.AdamW(filled, lr=plan.learning_rate)
 
 
 def _adamw_groups(rest: Mapping[str, nn.Parameter], plan: Plan) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ class Plan:
         num_parts: micro-batches whose gradients make one step; divides among the processes.
         muon: whether Muon updates hidden matrices, and AdamW the rest.
         muon_learning_rate: Muon's peak, on the scale of AdamW's.
+        optimizer_bits: of AdamW's moments, 32 or 8.
         validate_every: steps between validations; 0: none.
         save_every_s: seconds between saves; a killed run loses at most this much work.
     """
@@ -39,8 +40,13 @@ class Plan:
     num_parts: int = 1
     muon: bool = False
     muon_learning_rate: float = 2e-3
+    optimizer_bits: int = 32
     validate_every: int = 0
     save_every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.optimizer_bits not in (8, 32):
+            raise ValueError(f"optimizer_bits must be 32 or 8, got {self.optimizer_bits}")
 
     def is_validated(self, step: int) -> bool:
         """Whether the weights are validated after a step, counted from 0; the last one always."""
