@@ -189,6 +189,14 @@ class Dimensions:
     vocabulary: int
 
 
+@runtime_checkable
+class WithLayers(Protocol):
+    """Changes how deep a base of a family is."""
+
+    def __call__(self, values: Mapping[str, Any], *, text: int, vision: int) -> dict[str, Any]:
+        """Values of the family's configuration with so many layers in decoder and vision tower."""
+
+
 @dataclass(frozen=True)
 class Family:
     """One architecture of base models: how it is loaded, and what its parts are called.
@@ -198,6 +206,7 @@ class Family:
         wrap: a loaded model, with or without a PEFT adapter on it, as a backbone.
         build_on_meta: a model without weights, of values of the family's configuration.
         dimensions: of values of the family's configuration.
+        with_layers: the same values with so many layers in the decoder and the vision tower.
         adapter_targets: regular expression over the names of modules that an adapter is put on.
         decoder_targets: the same on the decoder alone, for adapters that leave image tokens alone.
         vision_tower: name of the module that reads pixels, for adapters that train it whole.
@@ -210,6 +219,7 @@ class Family:
     wrap: Callable[[nn.Module], Backbone]
     build_on_meta: Callable[[Mapping[str, Any]], nn.Module]
     dimensions: Callable[[Mapping[str, Any]], Dimensions]
+    with_layers: WithLayers
     adapter_targets: str
     decoder_targets: str
     vision_tower: str

@@ -350,6 +350,14 @@ def _dimensions(values: Mapping[str, Any]) -> Dimensions:
     )
 
 
+def _with_layers(values: Mapping[str, Any], *, text: int, vision: int) -> dict[str, Any]:
+    return {
+        **values,
+        "text_config": {**values["text_config"], "num_hidden_layers": text},
+        "vision_config": {**values["vision_config"], "num_hidden_layers": vision},
+    }
+
+
 def _tower(values: Mapping[str, Any]) -> Tower:
     return Tower(values["hidden_size"], values["intermediate_size"], values["num_hidden_layers"])
 
@@ -359,6 +367,7 @@ FAMILY = Family(
     wrap=Idefics2Backbone,
     build_on_meta=build_on_meta,
     dimensions=_dimensions,
+    with_layers=_with_layers,
     adapter_targets=ADAPTER_TARGETS,
     decoder_targets=DECODER_TARGETS,
     vision_tower=VISION_TOWER,

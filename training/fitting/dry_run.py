@@ -1,9 +1,9 @@
 """What a run needs, without running it: parameters, memory of a device, tokens, steps, FLOPs.
 
-The model is built on PyTorch's meta device, with all its shapes and no memory.
+The model is built on PyTorch's meta device, with all its shapes and no memory; FLOPs and memory of
+activations are those of a rehearsed step.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,11 @@ from torch import nn
 
 from recsys.counts import counted
 from recsys.scorer.adapter import add_adapter
-from recsys.scorer.backbone import Dimensions, Family, Tower
+from recsys.scorer.backbone import Dimensions, Family
 from recsys.scorer.registry import FAMILIES
 from training.fitting.missing import missing
-from training.fitting.recipes.recipe import Precision, Recipe, Stage
+from training.fitting.recipes.recipe import Recipe
+from training.fitting.rehearsal import rehearse
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256
 """Of a parameter in NF4: 4 bits, 8 per block of 64, 32 per 256 blocks (QLoRA, section 3)."""
@@ -99,11 +100,10 @@ def dry_run(recipe: Recipe, shape: Mapping[str, Any], *, num_devices: int = 1) -
     """
     shapes = base_shapes(recipe, shape)
     parameters = count_parameters(recipe, shapes)
-    trained = {name: both[1] for name, both in parameters.items()}
-    tokens_only = dict.fromkeys(trained, 0) | {"preference tokens": trained["preference tokens"]}
+    num_trained = sum(both[1] for both in parameters.values())
     stages = (
-        _count(recipe, recipe.first, shapes, trained, recipe.base.first),
-        _count(recipe, recipe.second, shapes, tokens_only, recipe.base.second),
+        _count(recipe, shapes, shape, num_trained, is_first=True),
+        _count(recipe, shapes, shape, parameters["preference tokens"][1], is_first=False),
     )
     largest = max(sum(stage.memory_bytes.values()) for stage in stages)
     lacking = missing(recipe, memory_bytes=largest, num_devices=num_devices)
@@ -162,32 +162,6 @@ def row_tokens(recipe: Recipe, sizes: Dimensions, num_pairs: int) -> int:
     return int(recipe.scorer.num_preference_tokens + 1 + references + 2 * num_pairs * (each - 1))
 
 
-def row_flops(recipe: Recipe, stage: Stage, base: BaseShapes, *, trains_vision: bool) -> float:
-    """FLOPs of one row, forward and backward.
-
-    2 per parameter and token forward, twice that backward, one more forward pass with activation
-    checkpointing; attention adds 4 L^2 D per layer forward. Frozen weights need no gradient of
-    their own, half of the backward pass. A frozen vision tower needs the forward pass alone.
-
-    Args:
-        recipe: of the run.
-        stage: its number of pairs.
-        base: with its adapter.
-        trains_vision: whether the vision tower is trained.
-    """
-    text = base.sizes.text
-    tokens = row_tokens(recipe, base.sizes, stage.num_pairs)
-    sizes = {part: _size(base.model, mark) for part, mark in base.family.parts.items()}
-    again = 1 if recipe.base.checkpointing else 0
-    embedding = base.sizes.vocabulary * text.hidden_size
-    attention = 4 * tokens**2 * text.hidden_size * text.num_layers
-    decoder = 2 * (sizes["text model"] - embedding) * tokens + attention
-    images = 2 * (recipe.scorer.num_references + stage.num_pairs)
-    patches = _patches(recipe, base.sizes) * images
-    seen = 2 * (sizes["vision tower"] + sizes["projection and resampler"]) * patches
-    return float(decoder * (1 + again + 1) + seen * ((1 + again + 2) if trains_vision else 1))
-
-
 def show(run: DryRun, console: Console) -> None:
     """Print what a run needs, as tables."""
     table = Table("part", "parameters", "trained in stage 1", title=run.recipe)
@@ -215,75 +189,46 @@ def show(run: DryRun, console: Console) -> None:
 
 def _count(
     recipe: Recipe,
-    stage: Stage,
     shapes: BaseShapes,
-    trained: Mapping[str, int],
-    precision: Precision,
+    values: Mapping[str, Any],
+    num_trained: int,
+    *,
+    is_first: bool,
 ) -> StageCount:
-    trains_vision = trained.get("vision tower", 0) > 0
-    rows = stage.plan.num_steps * stage.plan.num_parts * stage.num_users
-    num_trained = sum(trained.values())
-    memory = {
-        "base weights": _base_bytes(recipe, shapes, precision),
-        "trained weights, gradients, moments": float(num_trained * TRAINED_BYTES),
-        "activations": _activation_bytes(recipe, stage, shapes.sizes, trains_vision),
-    }
-    flops = row_flops(recipe, stage, shapes, trains_vision=trains_vision)
+    stage = recipe.first if is_first else recipe.second
     tokens = row_tokens(recipe, shapes.sizes, stage.num_pairs)
+    part = rehearse(recipe, values, num_tokens=tokens, is_first=is_first)
+    num_parts = stage.plan.num_steps * stage.plan.num_parts
+    memory = {
+        "frozen weights": _frozen_bytes(recipe, shapes, is_first=is_first),
+        "trained weights, gradients, moments": float(num_trained * TRAINED_BYTES),
+        "activations": float(part.activation_bytes),
+    }
     return StageCount(
-        stage.plan.name, num_trained, memory, tokens, stage.plan.num_steps, rows, rows * flops
+        stage.plan.name,
+        num_trained,
+        memory,
+        tokens,
+        stage.plan.num_steps,
+        num_parts * stage.num_users,
+        float(num_parts * part.flops),
     )
 
 
-def _base_bytes(recipe: Recipe, base: BaseShapes, precision: Precision) -> float:
-    """Frozen weights: linear layers in NF4 if so configured, the others in their dtype."""
+def _frozen_bytes(recipe: Recipe, base: BaseShapes, *, is_first: bool) -> float:
+    """Linear layers in NF4 if so configured, the others in their dtype; in stage 2 the adapter too.
+
+    A module that was trained whole is there twice, as it was and as it became.
+    """
+    held = recipe.base.first if is_first else recipe.base.second
     kept = (*base.family.never_quantized, *recipe.lora.whole)
     total = 0.0
     for name, parameter in base.model.named_parameters():
-        if "lora_" in name or "modules_to_save" in name:
+        is_adapter = "lora_" in name or "modules_to_save" in name
+        if is_adapter and is_first:
             continue
-        is_quantised = precision.quantization == "nf4" and parameter.ndim == 2
-        is_quantised = is_quantised and not any(mark in name for mark in kept)
-        total += parameter.numel() * (NF4_BYTES if is_quantised else WIDTHS[precision.dtype])
+        is_quantised = held.quantization == "nf4" and parameter.ndim == 2
+        is_quantised = is_quantised and not is_adapter and not any(mark in name for mark in kept)
+        width = WIDTHS["float32" if "lora_" in name else held.dtype]
+        total += parameter.numel() * (NF4_BYTES if is_quantised else width)
     return total
-
-
-def _activation_bytes(
-    recipe: Recipe, stage: Stage, sizes: Dimensions, trains_vision: bool
-) -> float:
-    """Stored activations, in half precision.
-
-    With checkpointing: each layer's input, and what one layer stores while it is recomputed,
-    about 16 widths and 3 of the MLP's. Without: that for every layer.
-    """
-    vision = sizes.vision
-    rows = stage.num_users
-    tokens = rows * row_tokens(recipe, sizes, stage.num_pairs)
-    total = _layers(sizes.text, tokens, recipe.base.checkpointing)
-    images = rows * 2 * (recipe.scorer.num_references + stage.num_pairs)
-    patches = images * _patches(recipe, sizes)
-    if trains_vision:
-        total += _layers(vision, patches, recipe.base.checkpointing)
-    else:
-        total += 2.0 * patches * (4 * vision.hidden_size + vision.mlp_size)
-    return total
-
-
-def _layers(tower: Tower, tokens: int, is_checkpointed: bool) -> float:
-    one = 2.0 * tokens * (16 * tower.hidden_size + 3 * tower.mlp_size)
-    kept = 2.0 * tokens * tower.hidden_size * tower.num_layers
-    return float(kept + one if is_checkpointed else one * tower.num_layers)
-
-
-def _patches(recipe: Recipe, sizes: Dimensions) -> int:
-    geometry = recipe.base.geometry
-    side = geometry.square_px or geometry.longest_px
-    return int(math.prod((side // sizes.patch_px,) * 2))
-
-
-def _size(model: nn.Module, mark: str) -> int:
-    return sum(
-        p.numel()
-        for name, p in model.named_parameters()
-        if mark in name and "lora_" not in name and "modules_to_save" not in name
-    )

@@ -162,6 +162,7 @@ TOY = Family(
     wrap=ToyBackbone,
     build_on_meta=lambda values: ToyModel(values["vocabulary"]),
     dimensions=sizes,
+    with_layers=lambda values, *, text, vision: dict(values),
     adapter_targets=r".*decoder.*(q_proj|v_proj)",
     decoder_targets=r".*decoder.*(q_proj|v_proj)",
     vision_tower="patches",

@@ -27,8 +27,6 @@ def test_the_papers_recipe_can_be_counted_on_any_machine(run) -> None:
     assert result.exit_code == 0, result.output
     for text in ("8,426,135,792", "417,792,240", "Missing on this machine"):
         assert text in result.output
-    frozen = run("train", "idefics2_8b", "--dry-run", "--set", "lora.whole=[]")
-    assert frozen.exit_code == 0, frozen.output
 
 
 @pytest.mark.parametrize(

