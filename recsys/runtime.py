@@ -227,10 +227,9 @@ class Runtime:
         """
         return _loading.loaded_scorer(self.settings)
 
-    @cached_property
-    def image_tokens(self) -> "ImageTokenCache":
-        """Where the image tokens of `scorer` are kept; raises as `scorer` and `store`, too."""
-        tokens = _loading.opened_image_tokens(self.settings, self.store.database, self.scorer)
+    def image_tokens_of(self, scorer: "PreferenceScorer") -> "ImageTokenCache":
+        """Where a loaded scorer's image tokens are kept; raises as `opened_image_tokens`, too."""
+        tokens = _loading.opened_image_tokens(self.settings, self.store.database, scorer)
         self._open_parts.callback(tokens.close)
         return tokens
 
@@ -394,5 +393,6 @@ LoadModel = Callable[[Runtime], LoadedModel]
 
 def load_model(runtime: Runtime) -> LoadedModel:
     """Load the checkpoint that the settings name; raises CheckpointRefused as `loaded_model`."""
-    tokens = runtime.image_tokens
-    return _loading.loaded_model(runtime.settings, runtime.database, runtime.scorer, tokens)
+    scorer = runtime.scorer
+    tokens = runtime.image_tokens_of(scorer)
+    return _loading.loaded_model(runtime.settings, runtime.database, scorer, tokens)

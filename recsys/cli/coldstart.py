@@ -65,7 +65,7 @@ def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> Non
                 "a fit needs at least 4 users with a liked and a passed-over image,"
                 f" got {len(users.histories)}: import more choices"
             )
-        tokens = runtime.image_tokens
+        tokens = runtime.image_tokens_of(scorer)
         reader = ImageReader(store, runtime.image_limits, tokens=tokens)
         read = token_reader(scorer, reader, users.images)
         learned, report = fit_cold_start(scorer, users.histories, read, seed=seed)

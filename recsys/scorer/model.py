@@ -4,7 +4,7 @@ Axes: B users, C candidates of a user, T tokens of an image, L tokens of a row, 
 D hidden width.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -171,18 +171,20 @@ class PreferenceScorer(nn.Module):
         """
         if not any(isinstance(image, KnownImage) for image in images):
             return self._encode(cast(Sequence[ImagePixels], images))
-        pixels = [image.pixels if isinstance(image, KnownImage) else image for image in images]
-        encoded = iter(self._encode([each for each in pixels if each is not None]))
-        return torch.stack([self._tokens_of(image, encoded) for image in images])
-
-    def _tokens_of(self, image: ModelImage, encoded: Iterator[Tensor]) -> Float[Tensor, "T D"]:
-        if not isinstance(image, KnownImage):
-            return next(encoded)
-        if image.tokens is not None:
-            return image.tokens.to(self.backbone.device)
-        tokens = next(encoded)
-        image.keep(tokens)
-        return tokens
+        # By identity: in a batch of users an image may come more than once.
+        waiting = {id(image): image for image in images if _pixels_of(image) is not None}
+        pixels = [each for each in map(_pixels_of, waiting.values()) if each is not None]
+        made = dict(zip(waiting, self._encode(pixels), strict=True))
+        for key, image in waiting.items():
+            if isinstance(image, KnownImage):
+                image.keep(made[key])
+        kept = {
+            id(image): image.tokens.to(self.backbone.device)
+            for image in images
+            if isinstance(image, KnownImage) and image.tokens is not None
+        }
+        tokens = made | kept
+        return torch.stack([tokens[id(image)] for image in images])
 
     def _encode(self, images: Sequence[ImagePixels]) -> Float[Tensor, "N T D"]:
         require_unit_range(images)
@@ -361,6 +363,10 @@ class PreferenceScorer(nn.Module):
         )
         logits = self.backbone.token_logits(last, labels)
         return logits.masked_fill((packed.readouts < 0)[..., None], 0.0)
+
+
+def _pixels_of(image: ModelImage) -> ImagePixels | None:
+    return image.pixels if isinstance(image, KnownImage) else image
 
 
 def preference_score(logits: Float[Tensor, "*shape 2"]) -> Float[Tensor, "*shape"]:

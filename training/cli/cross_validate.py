@@ -88,6 +88,7 @@ def cross_validate(
             num_user_folds=user_folds,
             num_prompt_folds=prompt_folds,
             limits=runtime.image_limits,
+            image_tokens=runtime.image_tokens_of,
             load=runtime.load_scorer,
         )
     if is_json:

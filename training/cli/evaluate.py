@@ -26,6 +26,7 @@ from training.cli.terminal import (
 
 if TYPE_CHECKING:
     from storage.histories import HistoryStore
+    from training.evaluation.results import Results
     from training.evaluation.section import Section
 
 
@@ -125,7 +126,6 @@ def evaluate(
     from training.evaluation.evaluate import evaluate as run
     from training.evaluation.report import write_report
     from training.evaluation.results import as_json
-    from training.evaluation.summary import summary
     from training.world.truth import read_truth
 
     if test_files and (users_file or pairs_file or most_users):
@@ -160,17 +160,25 @@ def evaluate(
                 without=[name for name, is_left_out in left_out.items() if is_left_out],
                 limits=runtime.image_limits,
                 load=runtime.load_scorer,
+                # Of test files the images are in another storage, and soon gone.
+                image_tokens=None if test_files else runtime.image_tokens_of,
             )
         if out is not None:
             write_report(results, out)
     if is_json:
         show_json(as_json(results))
         return
+    _tell(results)
+    if out is not None:
+        click.echo(f"report: {out / 'report.html'}")
+
+
+def _tell(results: "Results") -> None:
+    from training.evaluation.summary import summary
+
     click.echo(" ".join([*summary(results), *results.notes]))
     for section in results.sections():
         _show(section)
-    if out is not None:
-        click.echo(f"report: {out / 'report.html'}")
 
 
 @contextmanager

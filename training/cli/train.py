@@ -143,6 +143,7 @@ def _train(
             num_workers=workers,
             users=users,
             limits=runtime.image_limits,
+            image_tokens=runtime.image_tokens_of,
             stage1=stage1,
             is_synthetic=is_synthetic,
         )

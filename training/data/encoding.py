@@ -10,10 +10,14 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import ImageLimits
+from recsys.images.known import ModelImage
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.data.batches import Batches, without_images
+from training.data.features import OpenTokens
+from training.data.known import KnownImages, encoding_frozen
 from training.data.loading import ImageCount, read_images, stream_images
 from training.data.samples import Sample, images_of
 
@@ -97,8 +101,13 @@ class Encoder(Protocol):
         """What of reading belongs in the log."""
         ...
 
-    def of(self, scorer: PreferenceScorer) -> "Encoder":
-        """The same images for a scorer whose base is held otherwise."""
+    def of(self, scorer: PreferenceScorer, *, tokens: OpenTokens | None = None) -> "Encoder":
+        """The same images for a scorer whose base is held otherwise.
+
+        Args:
+            scorer: encodes from now on.
+            tokens: of a scorer whose image tokens change no more: opens where they are kept.
+        """
         ...
 
 
@@ -145,7 +154,7 @@ class Encoded:
         """Nothing is read during the run."""
         return {}
 
-    def of(self, scorer: PreferenceScorer) -> "Encoded":
+    def of(self, scorer: PreferenceScorer, *, tokens: OpenTokens | None = None) -> "Encoded":
         """The same table: adapter and preference tokens leave image tokens as they are."""
         return self
 
@@ -153,11 +162,14 @@ class Encoded:
 class Fresh:
     """Images read and encoded in each step, with gradients where the vision tower has them.
 
+    Where tokens are kept, nothing that makes them is trained: they are made once, without dropout.
+
     Args:
         scorer: encodes.
         store: where the images are.
         images: SHA-256 of each row.
         limits: of each image, bytes and pixels.
+        tokens: keeps those of the scorer; None: they are made anew in each step.
     """
 
     def __init__(
@@ -167,6 +179,7 @@ class Fresh:
         images: Sequence[str],
         *,
         limits: ImageLimits,
+        tokens: ImageTokenCache | None = None,
     ) -> None:
         self.bad: set[int] = set()
         self.count = ImageCount()
@@ -174,6 +187,7 @@ class Fresh:
         self._store = store
         self._images = images
         self._limits = limits
+        self._known = KnownImages(tokens)
         self._row_of = {name: row for row, name in enumerate(images)}
         self._upcoming: Upcoming | None = None
         self._stream: Iterator[Mapping[str, Tensor]] | None = None
@@ -189,19 +203,20 @@ class Fresh:
         Raises:
             TooManyBadImages: as `ImageCount.take`.
         """
-        decoded = self._take(at) if self._upcoming else self._read(_rows(samples))
+        wanted = _rows(samples)
+        images = self._take(wanted, at) if self._upcoming else self._read(wanted)
         kept = without_images(samples, self.bad)
 
         def encode(order: Sequence[int]) -> Tensor:
-            return self._scorer.image_features([decoded[row] for row in order])
+            return self._encode([images[row] for row in order])
 
         return kept, encode
 
     @torch.no_grad()
     def rows(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
         """Read and encode rows."""
-        decoded = self._read(sorted(set(rows)))
-        return self._scorer.image_features([decoded[row] for row in rows])
+        images = self._read(sorted(set(rows)))
+        return self._encode([images[row] for row in rows])
 
     def find_bad(self, rows: Sequence[int]) -> set[int]:
         """Decode rows, some at a time, and say which cannot be.
@@ -219,15 +234,23 @@ class Fresh:
         figures = {"bad_images": float(len(self.count.bad))}
         return figures | ({"waiting": self.count.waiting_share} if self._upcoming else {})
 
-    def of(self, scorer: PreferenceScorer) -> "Fresh":
+    def of(self, scorer: PreferenceScorer, *, tokens: OpenTokens | None = None) -> "Fresh":
         """The same images for another scorer; what was bad stays bad."""
-        other = Fresh(scorer, self._store, self._images, limits=self._limits)
+        kept = None if tokens is None else tokens(scorer)
+        other = Fresh(scorer, self._store, self._images, limits=self._limits, tokens=kept)
         other.bad, other.count = self.bad, self.count
         return other
 
-    def _take(self, at: At) -> dict[int, Tensor]:
-        """The next part's images, which workers have read."""
+    def _encode(self, images: Sequence[ModelImage]) -> Float[Tensor, "N T D"]:
+        if self._known.tokens is None:
+            return self._scorer.image_features(images)
+        with encoding_frozen(self._scorer):
+            return self._scorer.image_features(images)
+
+    def _take(self, rows: Sequence[int], at: At) -> dict[int, ModelImage]:
+        """The next part's images: workers have read them, but for those whose tokens are kept."""
         assert self._upcoming is not None
+        tokens = self._known.tokens
         if self._stream is None:
             urls = self._store.database.url.render_as_string(hide_password=False)
             self._stream = stream_images(
@@ -237,17 +260,24 @@ class Fresh:
                 count=self.count,
                 limits=self._limits,
                 num_workers=self._upcoming.num_workers,
+                kept=None if tokens is None else tokens.folder,
             )
-        images = next(self._stream)
+        decoded = next(self._stream)
         self.bad |= {self._row_of[name] for name in self.count.bad}
-        return {self._row_of[name]: image for name, image in images.items()}
+        images = self._known.kept([self._images[row] for row in rows])
+        images |= self._known.to_keep({n: image for n, image in decoded.items() if n not in images})
+        taken = {self._row_of[name]: image for name, image in images.items()}
+        left = [row for row in rows if row not in taken and row not in self.bad]
+        return taken | self._read(left) if left else taken
 
-    def _read(self, rows: Sequence[int]) -> dict[int, Tensor]:
-        by_name = {self._images[row]: row for row in rows}
-        images, bad = read_images(self._store, list(by_name), limits=self._limits)
+    def _read(self, rows: Sequence[int]) -> dict[int, ModelImage]:
+        images = self._known.kept([self._images[row] for row in rows])
+        by_name = {self._images[row]: row for row in rows if self._images[row] not in images}
+        decoded, bad = read_images(self._store, list(by_name), limits=self._limits)
         self.count.take(len(by_name), bad)
         self.bad |= {by_name[name] for name in bad}
-        return {by_name[name]: image for name, image in images.items()}
+        images |= self._known.to_keep(decoded)
+        return {self._row_of[name]: image for name, image in images.items()}
 
 
 def _rows(samples: Sequence[Sample]) -> list[int]:
@@ -265,6 +295,7 @@ def encode_all(
     limits: ImageLimits,
     console: Console,
     num_workers: int = 0,
+    tokens: ImageTokenCache | None = None,
 ) -> Encoded:
     """Read and encode rows once, telling how long the model waited for images.
 
@@ -276,10 +307,12 @@ def encode_all(
         limits: of each image, bytes and pixels.
         console: where progress is shown.
         num_workers: processes that decode.
+        tokens: keeps those of the scorer beyond this run; None: all are made now.
 
     Raises:
         TooManyBadImages: as `ImageCount.take`.
     """
+    known = KnownImages(tokens)
     place = {images[row]: row for row in rows}
     names = list(place)
     chunks = [
@@ -289,11 +322,23 @@ def encode_all(
     table = torch.zeros(len(images), *empty.shape[1:], dtype=empty.dtype, device=empty.device)
     count = ImageCount()
     urls = store.database.url.render_as_string(hide_password=False), store.blobs.url
-    stream = stream_images(*urls, chunks, count=count, limits=limits, num_workers=num_workers)
-    for decoded in track(stream, "encoding images", total=len(chunks), console=console):
-        if decoded:
-            tokens = scorer.image_features(list(decoded.values()))
-            table[[place[name] for name in decoded]] = tokens
+    stream = stream_images(
+        *urls,
+        chunks,
+        count=count,
+        limits=limits,
+        num_workers=num_workers,
+        kept=None if tokens is None else tokens.folder,
+    )
+    for chunk, decoded in zip(
+        chunks, track(stream, "encoding images", total=len(chunks), console=console), strict=True
+    ):
+        found = known.to_keep(decoded)
+        left = [name for name in chunk if name not in found and name not in count.bad]
+        found |= known.kept(left)
+        if found:
+            with encoding_frozen(scorer):
+                table[[place[name] for name in found]] = scorer.image_features([*found.values()])
     if count.bad:
         console.print(f"{len(count.bad)} unreadable images left out: {', '.join(count.bad[:10])}")
     console.print(f"waited for images {count.waiting_share:.0%} of the time")

@@ -7,7 +7,10 @@ from cachetools import LRUCache
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import ImageLimits, decode
+from recsys.images.known import ModelImage
+from recsys.images.reader import ImageReader
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 
@@ -16,6 +19,12 @@ ReadImage = Callable[[int], UInt8[Tensor, "3 h w"]]
 
 Features = Callable[[Sequence[int]], Float[Tensor, "N T D"]]
 """Rows of the image table -> image tokens, in their order."""
+
+ReadModelImage = Callable[[int], ModelImage]
+"""Row of the image table -> image as a scorer takes it."""
+
+OpenTokens = Callable[[PreferenceScorer], ImageTokenCache]
+"""Opens where a scorer's image tokens are kept, in memory and on disk."""
 
 MOST_BYTES = 1 << 30
 ENCODE_AT_ONCE = 64
@@ -26,17 +35,32 @@ def stored_images(store: HistoryStore, images: Sequence[str], *, limits: ImageLi
     return lambda row: decode(store.image(images[row]), limits)
 
 
+def known_images(
+    store: HistoryStore, images: Sequence[str], *, limits: ImageLimits, tokens: ImageTokenCache
+) -> ReadModelImage:
+    """The same for one scorer, whose image tokens are taken from where they are kept.
+
+    Args:
+        store: where the images are.
+        images: SHA-256 of each row.
+        limits: of each image, bytes and pixels.
+        tokens: of the scorer.
+    """
+    reader = ImageReader(store, limits, tokens=tokens)
+    return lambda row: reader.read(images[row])
+
+
 class ImageFeatures:
     """What a scorer's frozen vision tower makes of images.
 
     Args:
         scorer: encodes.
-        read: row -> RGB image.
+        read: row -> RGB image, or what is known of it.
         most_bytes: the least recently asked for are forgotten beyond this.
     """
 
     def __init__(
-        self, scorer: PreferenceScorer, read: ReadImage, *, most_bytes: int = MOST_BYTES
+        self, scorer: PreferenceScorer, read: ReadModelImage, *, most_bytes: int = MOST_BYTES
     ) -> None:
         self._scorer = scorer
         self._read = read

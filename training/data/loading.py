@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from recsys.errors import ImageRefused
+from recsys.image_tokens.folder import TokenFolder
 from recsys.images.decode import ImageLimits, decode
 from storage.blobs import BlobStore
 from storage.database import Database
@@ -92,6 +93,7 @@ class ImageBatches(Dataset[DecodedBatch]):
         database_url, blob_url: where workers open the store.
         batches: SHA-256 of each batch's images.
         limits: of each image, bytes and pixels.
+        kept: images with tokens here are left out; None: none are.
     """
 
     def __init__(
@@ -101,10 +103,12 @@ class ImageBatches(Dataset[DecodedBatch]):
         batches: Sequence[Sequence[str]],
         *,
         limits: ImageLimits,
+        kept: TokenFolder | None = None,
     ) -> None:
         self._urls = database_url, blob_url
         self._batches = batches
         self._limits = limits
+        self._kept = kept
         self._store: HistoryStore | None = None
 
     def __len__(self) -> int:
@@ -114,7 +118,10 @@ class ImageBatches(Dataset[DecodedBatch]):
         if self._store is None:
             database_url, blob_url = self._urls
             self._store = HistoryStore(Database(database_url), BlobStore(blob_url))
-        images, bad = read_images(self._store, self._batches[index], limits=self._limits)
+        wanted = self._batches[index]
+        if self._kept is not None:
+            wanted = [sha256 for sha256 in wanted if sha256 not in self._kept]
+        images, bad = read_images(self._store, wanted, limits=self._limits)
         return {sha256: image.numpy() for sha256, image in images.items()}, bad
 
 
@@ -151,6 +158,7 @@ def stream_images(
     count: ImageCount,
     limits: ImageLimits,
     num_workers: int = 0,
+    kept: TokenFolder | None = None,
 ) -> Iterator[Mapping[str, Image]]:
     """Yield the readable images of each batch, in order, read ahead by workers.
 
@@ -160,12 +168,13 @@ def stream_images(
         count: updated with every batch.
         limits: of each image, bytes and pixels.
         num_workers: processes that decode; 0 decodes in this one.
+        kept: images with tokens here need not be read and are left out; None: all are read.
 
     Raises:
         TooManyBadImages: as `ImageCount.take`.
     """
     loader = DataLoader(
-        ImageBatches(database_url, blob_url, batches, limits=limits),
+        ImageBatches(database_url, blob_url, batches, limits=limits, kept=kept),
         batch_size=None,
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,

@@ -11,7 +11,13 @@ from recsys.scorer.checkpoint import find_checkpoint, load_scorer
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.trained_on import TrainedOn, read_trained_on
 from storage.histories import HistoryStore
-from training.data.features import ImageFeatures, stored_images
+from training.data.features import (
+    ImageFeatures,
+    OpenTokens,
+    ReadModelImage,
+    known_images,
+    stored_images,
+)
 from training.data.samples import read_pair_table
 from training.data.trained_on import histories_digest
 from training.evaluation.asked import Asked, NamedPairs, ask, ask_as_paper
@@ -38,6 +44,7 @@ def evaluate(
     without: Collection[str] = (),
     limits: ImageLimits = DEFAULT_LIMITS,
     load: Callable[[Path], PreferenceScorer] = load_scorer,
+    image_tokens: OpenTokens | None = None,
 ) -> Results:
     """Judge a checkpoint on the users in storage.
 
@@ -59,6 +66,7 @@ def evaluate(
         without: names of tables that are left out.
         limits: of each image, bytes and pixels.
         load: reads the checkpoint, e.g. with its base from another place.
+        image_tokens: where those of the checkpoint are kept beyond this evaluation; None: nowhere.
 
     Raises:
         CheckpointRefused: if a checkpoint cannot be loaded.
@@ -69,7 +77,7 @@ def evaluate(
     progress("reading choices")
     table = read_pair_table(store)
     record = read_trained_on(folder, store.keys.known())
-    known = record if record is not None and record.can_tell else None
+    learned = record if record is not None and record.can_tell else None
     draw = (
         ask_as_paper
         if follows_paper
@@ -77,17 +85,21 @@ def evaluate(
     )
     asked = draw(
         table,
-        known,
+        learned,
         seed=seed,
         num_references=scorer.config.num_references,
         num_pairs=num_pairs,
     )
     images = stored_images(store, table.images, limits=limits)
+    known: ReadModelImage = images
+    if image_tokens is not None:
+        tokens = image_tokens(scorer)
+        known = known_images(store, table.images, limits=limits, tokens=tokens)
     judge = Judge(
         asked,
         scorer,
         folder,
-        ImageFeatures(scorer, images),
+        ImageFeatures(scorer, known),
         images,
         stored=lambda row: store.image(table.images[row]),
         truth=truth,

@@ -19,6 +19,7 @@ from storage.trainings import TrainingStore
 from training.baselines.unweighted import without_weights
 from training.data.batches import Batches, without_rows
 from training.data.encoding import Encoded, encode_all
+from training.data.features import OpenTokens
 from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.splits import eligible
 from training.data.trained_on import histories_digest, trained_on
@@ -62,6 +63,7 @@ def cross_validate_checkpoint(
     num_user_folds: int = 3,
     num_prompt_folds: int = 3,
     limits: ImageLimits = DEFAULT_LIMITS,
+    image_tokens: OpenTokens | None = None,
     load: Callable[[str | Path], PreferenceScorer] = load_scorer,
 ) -> dict[str, Compared]:
     """Judge a checkpoint before and after fine-tuning, and baselines, on people it never saw.
@@ -74,6 +76,7 @@ def cross_validate_checkpoint(
         tuning: how each fold is learned from.
         num_user_folds, num_prompt_folds: folds of users and of prompts; every pairing is a round.
         limits: of each image, bytes and pixels.
+        image_tokens: opens where those of the checkpoint are kept; None: they are made anew.
         load: reads the checkpoint, e.g. with its base from another place.
 
     Returns:
@@ -95,7 +98,15 @@ def cross_validate_checkpoint(
     table = eligible(read_pair_table(store), FEWEST_LIKED)
     deal(table)  # refuses too few people before their images are read
     rows = sorted({row for pairs in table.pairs.values() for row in images_of(pairs)})
-    encoded = encode_all(scorer, store, table.images, rows, limits=limits, console=console)
+    encoded = encode_all(
+        scorer,
+        store,
+        table.images,
+        rows,
+        limits=limits,
+        console=console,
+        tokens=None if image_tokens is None else image_tokens(scorer),
+    )
     table = eligible(without_rows(table, encoded.bad), FEWEST_LIKED)
     folds = deal(table)
     if tuning.num_steps:

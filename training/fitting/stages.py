@@ -18,6 +18,7 @@ from storage.histories import HistoryStore
 from storage.trainings import TrainingStore
 from training.data.batches import Batches, batches, without_rows
 from training.data.encoding import Encoder, Fresh, Upcoming, encode_all
+from training.data.features import OpenTokens
 from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.splits import Split, prompt_weights, split, write_split
 from training.data.trained_on import trained_on
@@ -60,6 +61,8 @@ class Training:
             a stage 1 of this run; it must have learned from the same choices.
         is_synthetic: the users do not exist, so trained_on.json has plain digests of them, which
             everybody can check. Of others they are made under the store's identity key.
+        image_tokens: opens where image tokens are kept, of a scorer in which nothing that makes
+            them is trained any more; None: each run makes its own.
     """
 
     recipe: Recipe
@@ -74,6 +77,7 @@ class Training:
     limits: ImageLimits = DEFAULT_LIMITS
     stage1: Path | None = None
     is_synthetic: bool = False
+    image_tokens: OpenTokens | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "recipe", on_device(self.recipe, self.device))
@@ -117,9 +121,10 @@ class Training:
             self._stage(self.recipe.first, scorer, parts, encoder, identity)
             self._save(scorer, learned, self.folder / "stage1")
         scorer = self._for_second_stage(scorer)  # without a stage 2, too: so it is served
+        # From here on at most P_v is trained, which makes no image tokens.
+        encoder = encoder.of(scorer, tokens=self.image_tokens)
         if self.recipe.second.plan.num_steps and second_parameters(scorer):
-            self._stage(self.recipe.second, scorer, parts, encoder.of(scorer), identity)
-        encoder = encoder.of(scorer)
+            self._stage(self.recipe.second, scorer, parts, encoder, identity)
         calibrate(scorer, encoder, draw_validation(self.recipe, parts, encoder.bad))
         part = SignatureFit(self.recipe, self.store, without_rows(parts.train, encoder.bad))
         write_signature = part.writer(scorer, encoder, self.console)
@@ -229,6 +234,7 @@ class Training:
             limits=self.limits,
             num_workers=self.num_workers,
             console=self.console,
+            tokens=None if self.image_tokens is None else self.image_tokens(scorer),
         )
 
     def _for_second_stage(self, scorer: PreferenceScorer) -> PreferenceScorer:

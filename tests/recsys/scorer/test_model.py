@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from recsys.images.known import KnownImage
 from recsys.images.preprocess import pad_batch, resize
 from recsys.scorer.idefics2 import Idefics2Backbone, normalise
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, preference_score
@@ -234,6 +235,19 @@ def test_bytes_are_the_pixels_that_they_stand_for(scorer, references, candidates
     first = references[0]
     read = scorer.prefix([Reference(as_bytes(first.liked), as_bytes(first.disliked), "a house")])
     assert 0 < scorer.score(read, [CandidateImage(images[0], "")]).item() < 1
+
+
+def test_tokens_of_known_images_are_taken_or_handed_over_once(scorer, candidates) -> None:
+    first, second, third = (each.image for each in candidates[:3])
+    plain = scorer.image_features([first, second, third])
+    handed: list[torch.Tensor] = []
+    new = KnownImage(first, keep=handed.append)
+    kept = KnownImage(tokens=plain[1], keep=lambda _: pytest.fail("kept again"))
+    mixed = scorer.image_features([kept, new, third, new, kept])
+    assert torch.allclose(mixed, plain[[1, 0, 2, 0, 1]], atol=TOLERANCE)
+    assert len(handed) == 1
+    assert torch.allclose(handed[0], plain[0], atol=TOLERANCE)
+    assert torch.equal(scorer.image_features([kept]), plain[[1]])
 
 
 class OnCpu(TorchDispatchMode):

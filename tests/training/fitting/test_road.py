@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,24 @@ import pytest
 import torch
 from rich.console import Console
 
+from recsys.image_tokens.cache import ImageTokenCache
+from recsys.image_tokens.folder import TokenFolder
 from recsys.scorer.checkpoint import load_scorer
-from recsys.scorer.model import Reference
+from recsys.scorer.model import PreferenceScorer, Reference
+from recsys.scorer.token_version import token_version
 from recsys.scorer.trained_on import read_trained_on
 from recsys.signatures.files import has_signature, load_signature_reader
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.identity_keys import IdentityKeys
+from storage.images import stored_among
 from storage.trainings import TrainingStore
 from training.data.splits import SplitRule
 from training.evaluation.evaluate import evaluate
 from training.evaluation.report import write_report
 from training.evaluation.results import Results, as_json
+from training.evaluation.tables import main_figures
 from training.evaluation.tables.registry import TABLES
 from training.fitting.pretraining.pretrain import pretrain
 from training.fitting.pretraining.recipe import PretrainRecipe
@@ -331,4 +337,54 @@ def test_a_state_of_another_recipe_is_refused(road) -> None:
     training = Training(other, base, store, road / "run", console=QUIET, users=users)
     with pytest.raises(ValueError, match="belongs to another run"):
         training.run()
+    store.database.dispose()
+
+
+def test_stage_2_and_evaluations_encode_an_image_once(road: Path, tmp_path: Path, monkeypatch):
+    """The large recipe's way: images pass through the model in each step of stage 1."""
+    store = open_store(road)
+    encoded, encode = [0], PreferenceScorer._encode
+    opened = []
+
+    def counting(self, images):
+        encoded[0] += len(images)
+        return encode(self, images)
+
+    def image_tokens(scorer: PreferenceScorer) -> ImageTokenCache:
+        folder = TokenFolder(tmp_path / "tokens", token_version(scorer), max_bytes=2**26)
+        stored = partial(stored_among, store.database)
+        opened.append(ImageTokenCache(2**20, folder=folder, stored=stored))
+        return opened[-1]
+
+    def again(name: str, **changes) -> torch.Tensor:
+        recipe = replace(toy_recipe(), encodes_once=False)
+        base, stage1 = road / "pretrain" / "base", road / "run" / "stage1"
+        final = learn(store, base, tmp_path / name, recipe=recipe, stage1=stage1, **changes)
+        for tokens in opened:
+            tokens.flush()
+        return load_scorer(final).preference_tokens
+
+    monkeypatch.setattr(PreferenceScorer, "_encode", counting)
+    plain = again("plain")
+    num_plain, encoded[0] = encoded[0], 0
+    first = again("first", image_tokens=image_tokens)
+    assert 0 < encoded[0] < num_plain
+    assert encoded[0] <= len(list((tmp_path / "tokens").rglob("*.safetensors")))
+    assert torch.allclose(first, plain, atol=1e-6)
+    encoded[0] = 0
+    assert torch.equal(again("second", image_tokens=image_tokens), first)
+    assert encoded[0] == 0
+
+    ask = partial(
+        evaluate,
+        tmp_path / "first" / "final",
+        store,
+        without={each.name for each in TABLES} - {"unseen"},
+        image_tokens=image_tokens,
+    )
+    before = ask().of(main_figures.TABLE)
+    opened[-1].flush()
+    encoded[0] = 0
+    assert ask().of(main_figures.TABLE) == before
+    assert encoded[0] == 0
     store.database.dispose()
