@@ -28,6 +28,7 @@ from training.evaluation.cross_validation import Fold, cross_validate, deal_fold
 from training.fitting.assembly import first_parameters, train_only
 from training.fitting.objective import step_loss
 from training.fitting.plan import Plan
+from training.fitting.precision import needs_loss_scaling
 from training.fitting.trainer import Run, fit
 from training.predictors.predictor import Predictor
 from training.predictors.scorer import ScorerPredictor
@@ -163,7 +164,8 @@ def _fine_tune(
     )
     bound_to = f"{scorer.model_version} {histories_digest(fold.learned)}"
     run = Run(folder, console, bound_to, identify=drawn.names)
-    fit(step_loss(scorer, drawn, encoded), trained, plan, run=run)
+    loss = step_loss(scorer, drawn, encoded)
+    fit(loss, trained, plan, run=run, scales_loss=needs_loss_scaling(scorer))
     train_only(scorer, {})
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from recsys.scorer.model import PreferenceScorer
 from training.fitting.recipes.recipe import Recipe
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
@@ -31,6 +32,11 @@ def on_device(recipe: Recipe, device: str) -> Recipe:
             second_dtype=_chosen(base.second_dtype, device),
         ),
     )
+
+
+def needs_loss_scaling(scorer: PreferenceScorer) -> bool:
+    """Whether a scorer's gradients may be too small for the type that its base computes in."""
+    return scorer.backbone.dtype == torch.float16
 
 
 def _chosen(dtype: str, device: str) -> str:

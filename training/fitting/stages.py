@@ -31,7 +31,7 @@ from training.fitting.assembly import (
 )
 from training.fitting.objective import step_loss
 from training.fitting.parallel import Processes
-from training.fitting.precision import on_device
+from training.fitting.precision import needs_loss_scaling, on_device
 from training.fitting.recipes.recipe import Recipe, Stage
 from training.fitting.run_record import run_identity, write_run
 from training.fitting.signature_part import SignatureFit, readable_probes
@@ -218,8 +218,7 @@ class Training:
             weights=weights,
             finding=finding,
         )
-        scales_loss = scorer.backbone.dtype == torch.float16
-        fit(loss, trained, stage.plan, run=run, scales_loss=scales_loss)
+        fit(loss, trained, stage.plan, run=run, scales_loss=needs_loss_scaling(scorer))
         scorer.eval()
 
     def _encoder(self, scorer: PreferenceScorer, parts: Split) -> Encoder:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.trained_on import read_trained_on
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
@@ -96,3 +98,29 @@ def test_pairs_with_an_unreadable_image_are_left_out_and_counted(
     assert Path(run.folder) == tmp_path / "runs"
     assert all(record.holds(f"u{user}") for user in range(NUM_USERS))
     assert not record.holds(f"u{NUM_USERS}")
+
+
+def test_a_checkpoint_in_float16_is_fine_tuned_with_loss_scaling(
+    store: HistoryStore, tmp_path: Path
+) -> None:
+    def load(checkpoint: str | Path):
+        scorer = load_scorer(checkpoint)
+        scorer.backbone.half()
+        return scorer
+
+    cross_validate_checkpoint(
+        "tiny",
+        store,
+        tmp_path / "runs",
+        console=Console(quiet=True),
+        tuning=FineTuning(num_steps=1, num_users=2, num_pairs=2),
+        num_user_folds=2,
+        num_prompt_folds=2,
+        load=load,
+    )
+    logs = list((tmp_path / "runs").rglob("fine_tune.log.jsonl"))
+    assert logs
+    for path in logs:
+        line = json.loads(path.read_text())
+        assert line["loss_scale"] > 1
+        assert line["gradient_norm"] > 0
