@@ -1,4 +1,4 @@
-"""Cards side by side, three in a row; on a phone one below the other, in the same order."""
+"""Cards side by side, three in a row; on a phone one below the other, or two in a row (`theme`)."""
 
 from collections.abc import Iterator
 
@@ -15,9 +15,10 @@ def cards(count: int, name: str) -> Iterator[DeltaGenerator]:
         count: how many.
         name: of this grid, once on a view.
     """
+    grid = st.container(key=f"grid {name}")
     columns: list[DeltaGenerator] = []
     for place in range(count):
         if place % _IN_A_ROW == 0:
-            columns = st.columns(_IN_A_ROW)
+            columns = grid.columns(_IN_A_ROW)
         with columns[place % _IN_A_ROW]:
             yield st.container(border=True, key=f"card {name} {place}")

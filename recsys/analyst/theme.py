@@ -12,7 +12,7 @@ PALETTE = (
 )
 """Colours of groups, told apart also by who sees few colours; white text is legible on none."""
 
-QUIET = "#b9bcc6"
+QUIET = "#858a98"
 """Whatever belongs to no group."""
 
 INK = "#1b2130"
@@ -161,6 +161,16 @@ button.rs-frame[aria-pressed="true"] { outline: 3px solid #3454d1; outline-offse
   .st-key-asked > * + * { flex: 1 1 0 !important; width: auto !important; }
   [class*="st-key-card"] { padding: .6rem .7rem !important; gap: .5rem !important; }
   [class*="st-key-card"] .rs-gallery.rs-s { grid-template-columns: repeat(5, 44px); }
+  .st-key-grid-user, .st-key-grid-member { display: grid; grid-template-columns: 1fr 1fr;
+    gap: .6rem; }
+  :is(.st-key-grid-user, .st-key-grid-member) > *,
+  :is(.st-key-grid-user, .st-key-grid-member) > * > .stHorizontalBlock { display: contents; }
+  :is(.st-key-grid-user, .st-key-grid-member) .stColumn { width: auto; min-width: 0; }
+  :is(.st-key-grid-user, .st-key-grid-member) .rs-card-head,
+  :is(.st-key-grid-user, .st-key-grid-member) .rs-card-head > * { display: block; }
+  :is(.st-key-grid-user, .st-key-grid-member) .rs-gallery.rs-s {
+    grid-template-columns: repeat(3, 1fr); margin-top: .4rem; }
+  :is(.st-key-grid-user, .st-key-grid-member) .rs-pic:nth-child(n + 4) { display: none; }
   .stMainBlockContainer, .block-container { padding: .9rem .9rem 3rem; }
   .st-key-top { gap: .6rem; }
   .st-key-top > :nth-child(2) { order: 3; width: 100% !important; }
@@ -170,8 +180,12 @@ button.rs-frame[aria-pressed="true"] { outline: 3px solid #3454d1; outline-offse
   .rs-title h2 { font-size: 1.5rem; }
   .rs-tiles { grid-template-columns: 1fr 1fr; gap: .55rem; }
   .rs-tile:last-child:nth-child(odd) { grid-column: 1 / -1; }
-  .rs-tile { padding: .6rem .75rem; } .rs-value { font-size: 1.2rem; }
+  .rs-tile { display: grid; grid-template-columns: 1fr auto; align-items: baseline;
+    column-gap: .5rem; padding: .45rem .75rem; }
+  .rs-value { font-size: 1.05rem; } .rs-note { grid-column: 1 / -1; }
   .rs-choices { grid-template-columns: 1fr; }
+  .rs-pair > div:first-child { flex-basis: 96px; }
+  .rs-passed-over .rs-pic:only-child { width: 96px; }
   .rs-gallery.rs-m .rs-pic { width: calc((100% - 1.8rem) / 4); }
   .rs-gallery.rs-l .rs-pic { width: calc((100% - .6rem) / 2); }
   .rs-bar { grid-template-columns: 5.5rem 1fr 6rem; }

@@ -15,7 +15,7 @@ from recsys.counts import counted
 from storage.browsing import ListedUser, Order
 
 PAGE_SIZES = (6, 12, 24)
-"""Users of a page; the first is one screen, on a phone as well."""
+"""Users of a page; the cards of the first are one screen, on a phone as well."""
 
 _ORDERS = {Order.NEWEST: "Newest signature", Order.ID: "Id", Order.CHOICES: "Most choices"}
 _NUM_NAMED = 6
