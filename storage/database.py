@@ -21,7 +21,14 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
 from storage.errors import SchemaMismatch, StorageFull, StorageUnavailable
-from storage.sqlite import BUSY_TIMEOUT_S, is_new, prepare, prepare_reading, sqlite_file
+from storage.sqlite import (
+    BUSY_TIMEOUT_S,
+    OneFile,
+    is_new,
+    prepare,
+    prepare_reading,
+    sqlite_file,
+)
 from storage.tables import CompatibilityRow
 
 _NO_ANSWER = "the database does not answer or is busy: try again later"
@@ -61,6 +68,8 @@ class Database:
         self.engine = create_engine(self.url, **options)
         if self.is_sqlite:
             event.listen(self.engine, "connect", prepare_reading if read_only else prepare)
+        if self.path is not None:
+            OneFile(self.path).guard(self.engine)
         # SQLite's connections are in autocommit mode already; this engine shares the pool.
         autocommit: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._single = self.engine.execution_options(**autocommit)
@@ -78,7 +87,8 @@ class Database:
         """A read transaction: all its queries see one snapshot.
 
         Raises:
-            StorageUnavailable: if the database does not answer or is busy.
+            StorageUnavailable: if the database does not answer or is busy, or the file of an
+                embedded one was moved or replaced since it was opened first.
         """
         with (
             _translated_errors(),
@@ -96,7 +106,7 @@ class Database:
         """A connection for a single read statement, which takes a third of a session's time.
 
         Raises:
-            StorageUnavailable: if the database does not answer or is busy.
+            StorageUnavailable: as `session`.
         """
         with _translated_errors(), self._single.connect() as connection:
             yield connection
@@ -110,7 +120,7 @@ class Database:
 
         Raises:
             StorageFull: if the database has no room left; nothing is written.
-            StorageUnavailable: if the database does not answer or is busy; likewise.
+            StorageUnavailable: as `session`; likewise.
         """
         with _translated_errors():
             if self.is_sqlite:
@@ -243,14 +253,15 @@ def downgrade(database: Database, revision: str) -> None:
 def answers(database: Database) -> bool:
     """Whether the database is there, has a schema and answers a query; blocks as long as it does.
 
-    A SQLite file that was moved away answers no more, although connections to it are still open.
+    A SQLite file that was moved away or replaced answers no more, although connections to it are
+    still open.
     """
     if not _exists(database):
         return False
     try:
         with database.engine.connect() as connection:
             return connection.execute(text("SELECT 1 FROM alembic_version")).first() is not None
-    except SQLAlchemyError:
+    except (SQLAlchemyError, StorageUnavailable):
         return False
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from storage.errors import NotADatabase, StorageUnavailable
@@ -61,6 +61,46 @@ def is_new(path: Path | None) -> bool:
             " by RECSYS_DATABASE_URL"
         ) from error
     return bool(tables == 0)
+
+
+class OneFile:
+    """Refuses connections once a path names another file than at the first one, or none at all.
+
+    A connection stays with the file that it opened, wherever that is moved: who opens the path
+    would never see what it writes there. One that is refused is closed. A file that is put back
+    serves again.
+
+    Args:
+        path: of the database's file, which may be missing until the first connection makes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._first: tuple[int, int] | None = None
+
+    def guard(self, engine: Engine) -> None:
+        """Check before a connection of an engine is opened and whenever one leaves its pool."""
+        event.listen(engine, "do_connect", self._require_same)
+        event.listen(engine, "connect", self._remember)
+        event.listen(engine, "checkout", self._require_same)
+
+    def _remember(self, *_: object) -> None:
+        if self._first is None:
+            self._first = self._identity()
+
+    def _require_same(self, *_: object) -> None:
+        if self._first is not None and self._identity() != self._first:
+            raise StorageUnavailable(
+                f"the database file at {self._path} was moved or replaced while it was open: put it"
+                " back, or restart"
+            )
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 def prepare(connection: Any, _: object) -> None:

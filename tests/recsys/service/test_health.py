@@ -1,5 +1,7 @@
 """Health and reflection through a real channel."""
 
+import shutil
+
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -101,6 +103,33 @@ def test_a_database_that_is_gone_turns_every_service_red_until_it_is_back(
     assert [next(statuses) for statuses in watched] == [SERVING] * len(NAMES)
     assert live.service.metrics.registry.get_sample_value("recsys_database_up") == 1
     assert client.rank("ann", [candidate("a", 1)]).candidates[0].rank == 1
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_no_call_is_answered_from_a_database_that_was_moved_or_replaced(
+    live, client, candidate, png, tmp_path, is_replaced
+):
+    def record():
+        return client.record_choice("ann", liked=png(200), passed_over=[png(1)], prompt="a cat")
+
+    record()
+    client.rank("ann", [candidate("a", 1)])
+    path, elsewhere = live.store.database.path, tmp_path / "elsewhere.db"
+    path.rename(elsewhere)
+    if is_replaced:
+        shutil.copy(elsewhere, path)
+
+    with pytest.raises(Unavailable, match="was moved or replaced") as refused:
+        record()
+    assert refused.value.reason == Reason.STORAGE_UNAVAILABLE
+    with pytest.raises(Unavailable, match="show the default order") as refused:
+        client.rank("ann", [candidate("a", 1)])
+    assert refused.value.reason == Reason.STORAGE_UNAVAILABLE
+    live.until(lambda: live.service.metrics.registry.get_sample_value("recsys_database_up") == 0)
+
+    elsewhere.replace(path)
+    assert record().stored.revision == 2
+    assert client.rank("ann", [candidate("a", 1)]).num_references == 2
 
 
 def test_a_ranking_without_a_database_says_what_is_left(live, client, candidate, monkeypatch):
