@@ -80,7 +80,7 @@ class Sender:
                 error = self._error_of(failed, timeout_s)
                 if failed.code() is not _RETRIED:
                     # Without a connection, what kept it earlier tells more than that time is over.
-                    if unavailable is not None and isinstance(error, Unavailable):
+                    if unavailable is not None and error.reason == Reason.UNREACHABLE:
                         error = unavailable
                     raise error from failed
                 if pause_s is None or self._clock() + pause_s >= end:

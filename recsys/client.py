@@ -14,6 +14,7 @@ from recsys._retrying_client import Sender
 from recsys._similarity_client import SimilarityCalls
 from recsys.addresses import host_and_port
 from recsys.errors import InvalidRequest
+from recsys.fields import require_instant
 from recsys.ranking.candidates import Candidate, Ranking
 from recsys.reasons import Reason
 from recsys.recording import ImageSource, NewChoice
@@ -72,7 +73,8 @@ class RecsysClient:
             for a choice of a user who was erased.
         Overloaded: the server is full; `retry_after_s` tells when to come back.
         DeadlinePassed: no answer within the time.
-        Unavailable: no server there, or it is loading, draining or failing.
+        Unavailable: no server there, or it is loading, draining or failing, or something else
+            answers at the address. As of DeadlinePassed, its `retry_after_s` may be None.
         RecsysError: the server failed otherwise; the message holds the correlation id.
     """
 
@@ -168,7 +170,7 @@ class RecsysClient:
             liked: encoded bytes, or the SHA-256 of a stored image; None: only passed over.
             passed_over: likewise; may be empty when `liked` is given.
             prompt: what the images were made from, at most 10,000 characters.
-            chosen_at: with a time zone; None: now, by the server's clock.
+            chosen_at: with a time zone, of the years 2 to 9998; None: now, by the server's clock.
             request_id: unique per choice: a repeat stores nothing and returns the first answer.
                 None: a new one, so that a call that is retried is stored once.
             shareable: mark the images as such: other users may be shown them. False leaves the
@@ -178,12 +180,8 @@ class RecsysClient:
         Returns:
             The choice as stored; its SHA-256 can stand for the images in later calls.
         """
-        if chosen_at is not None and chosen_at.tzinfo is None:
-            raise InvalidRequest(
-                f"chosen_at must have a time zone, got {chosen_at}: add UTC",
-                field="chosen_at",
-                reason=Reason.CHOSEN_AT_INVALID,
-            )
+        if chosen_at is not None:
+            require_instant(chosen_at)
         new = NewChoice(
             user_id=user_id,
             liked=liked,
@@ -294,6 +292,8 @@ def _sendable() -> Iterator[None]:
     """Turn protobuf's refusal of a value into the package's own error."""
     try:
         yield
+    except InvalidRequest:
+        raise
     except ValueError as error:
         raise InvalidRequest(
             f"the request must hold valid Unicode and numbers in range: {error}",

@@ -10,7 +10,7 @@
     ├── SettingsRefused       a setting that is unknown or invalid (also a ValueError)
     ├── Overloaded            a full queue, or one too long for the deadline
     ├── DeadlinePassed        the caller's deadline has passed
-    └── Unavailable           loading, draining or unreachable: try again later
+    └── Unavailable           loading, draining, unreachable or another server: use a fallback
 
 Storage has its own errors, in storage/errors.py. A message says in one sentence what must hold,
 what arrived and what to do.
@@ -98,13 +98,20 @@ class Overloaded(RecsysError):
 
 
 class DeadlinePassed(RecsysError):
-    """The caller's deadline has passed; any result is discarded."""
+    """The caller's deadline has passed; any result is discarded.
+
+    Attributes:
+        retry_after_s: None, for nobody knows how long the answer would have taken.
+    """
 
     reason = Reason.DEADLINE_PASSED
+    retry_after_s: float | None = None
 
 
 class Unavailable(RecsysError):
-    """The server is loading, draining or unreachable; the same call may succeed later.
+    """The server is loading, draining or unreachable, or another one answers at its address.
+
+    But for the last, the same call may succeed later.
 
     Args:
         message: what is not there.

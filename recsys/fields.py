@@ -63,6 +63,16 @@ def require_chosen_at(chosen_at: datetime) -> None:
         rules.check_chosen_at(chosen_at)
 
 
+def require_instant(chosen_at: datetime) -> None:
+    """Require what can be sent as the instant of a choice: a time zone, and years 2 to 9998.
+
+    Raises:
+        InvalidRequest: naming `chosen_at`, the rule and what arrived.
+    """
+    with _named("chosen_at", Reason.CHOSEN_AT_INVALID):
+        rules.check_instant(chosen_at)
+
+
 def require_text(field: str, text: str, *, at_least: int = 0, at_most: int, reason: Reason) -> None:
     """Require text of a given length, which every database can hold.
 

@@ -215,9 +215,9 @@ def require_usable(database: Database) -> None:
             f"the database is at {status.current}, which no longer serves this code "
             f"(it needs {status.expected}): upgrade the package"
         )
+    found = f"is at {status.current}" if status.current else "is empty"
     raise SchemaMismatch(
-        f"the database is at {status.current or 'nothing'}, this code needs "
-        f"{status.expected}: run `recsys db upgrade`"
+        f"the database {found}, this code needs {status.expected}: run `recsys db upgrade`"
     )
 
 

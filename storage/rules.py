@@ -69,6 +69,22 @@ def check_sha256(name: str, text: str) -> None:
         raise InvalidRecord(f"{name} must be 64 lower-case hex digits, got {text[:80]!r}")
 
 
+def check_instant(instant: datetime, *, name: str = "chosen_at") -> None:
+    """Check that an instant has a time zone and fits every database.
+
+    Args:
+        instant: any.
+        name: of the field, for the message.
+
+    Raises:
+        InvalidRecord: otherwise.
+    """
+    if instant.tzinfo is None:
+        raise InvalidRecord(f"{name} must have a time zone, got {instant}: pass UTC")
+    if instant.year not in _YEARS:
+        raise InvalidRecord(f"{name} must be in years 2 to 9998, got {instant.year}")
+
+
 def check_chosen_at(
     chosen_at: datetime, *, name: str = "chosen_at", now: datetime | None = None
 ) -> None:
@@ -84,10 +100,7 @@ def check_chosen_at(
     Raises:
         InvalidRecord: otherwise.
     """
-    if chosen_at.tzinfo is None:
-        raise InvalidRecord(f"{name} must have a time zone: pass UTC")
-    if chosen_at.year not in _YEARS:
-        raise InvalidRecord(f"{name} must be in years 2 to 9998, got {chosen_at.year}")
+    check_instant(chosen_at, name=name)
     now = now or datetime.now(UTC)
     if chosen_at > now + MAX_CLOCK_SKEW:
         raise InvalidRecord(

@@ -51,7 +51,7 @@ def read_header(data: bytes) -> ImageHeader:
         read, name = _read_webp, "WebP"
     else:
         raise ImageRefused(
-            f"image must be a PNG, JPEG or WebP file, got {_what(data)}: convert it first",
+            f"image must be a PNG, JPEG or WebP file, got {_what(data)}: {_remedy(data)}",
             reason=Reason.IMAGE_TYPE_UNSUPPORTED,
         )
     try:
@@ -74,6 +74,10 @@ def _what(data: bytes) -> str:
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
         return f"text that starts with {start.decode('ascii')!r}"
     return f"{len(data):,} bytes that start with {data[:8].hex(' ')}"
+
+
+def _remedy(data: bytes) -> str:
+    return "convert it first" if data else "send the whole file"
 
 
 def _read_png(data: bytes) -> ImageHeader:

@@ -129,6 +129,23 @@ def check_request(
             )
 
 
+def require_one_source(candidate: Candidate, path: str) -> None:
+    """Refuse a candidate with both bytes and a SHA-256, of which a message holds only one.
+
+    Args:
+        candidate: to be ranked.
+        path: of the candidate in the request, e.g. "candidates[2]".
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    if candidate.image is not None and candidate.sha256 is not None:
+        raise InvalidRequest(
+            f"{path}.image must have exactly one of data and sha256, got both",
+            field=f"{path}.image",
+        )
+
+
 def _check_candidate(candidate: Candidate, path: str) -> None:
     require_text(
         f"{path}.id",
@@ -138,12 +155,12 @@ def _check_candidate(candidate: Candidate, path: str) -> None:
         reason=Reason.CANDIDATE_ID_INVALID,
     )
     require_prompt(f"{path}.prompt", candidate.prompt)
-    if (candidate.image is None) == (candidate.sha256 is None):
-        arrived = "neither" if candidate.image is None else "both"
+    if candidate.image is None and candidate.sha256 is None:
         raise InvalidRequest(
-            f"{path} must have exactly one of image and sha256, got {arrived}",
+            f"{path}.image must have exactly one of data and sha256, got neither",
             field=f"{path}.image",
-            reason=Reason.NO_IMAGE if candidate.image is None else Reason.INVALID_REQUEST,
+            reason=Reason.NO_IMAGE,
         )
+    require_one_source(candidate, path)
     if candidate.sha256 is not None:
         require_sha256(f"{path}.image.sha256", candidate.sha256)

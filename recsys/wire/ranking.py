@@ -12,6 +12,7 @@ from recsys.ranking.candidates import (
     Personalization,
     RankedCandidate,
     Ranking,
+    require_one_source,
 )
 from recsys.scorer.borrowed import Borrowed
 from recsys.v1 import image_pb2, ranking_service_pb2
@@ -24,7 +25,13 @@ Named = TypeVar("Named", bound=Enum)
 def rank_request_to_wire(
     user_id: str, candidates: Sequence[Candidate], *, request_id: str = ""
 ) -> ranking_service_pb2.RankCandidatesRequest:
-    """Write a request; a candidate with both sources or none goes out as it is, to be refused."""
+    """Write a request; a candidate without a source goes out as it is, to be refused.
+
+    Raises:
+        InvalidRequest: if a candidate has both sources, for only one of them could be sent.
+    """
+    for index, candidate in enumerate(candidates):
+        require_one_source(candidate, f"candidates[{index}]")
     return ranking_service_pb2.RankCandidatesRequest(
         user_id=user_id,
         candidates=[

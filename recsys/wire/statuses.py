@@ -136,6 +136,7 @@ TABLE = (
             Reason.MODEL_FAILING,
             Reason.INDEX_BUILDING,
             Reason.STORAGE_UNAVAILABLE,
+            Reason.CALL_NOT_SERVED,
         ),
     ),
     Meaning(
@@ -156,6 +157,20 @@ RETRY_AFTER_S = {
 INTERNAL = Meaning(Exception, StatusCode.INTERNAL, (Reason.INTERNAL,))
 
 _OF_IMAGES = TABLE[0].reasons
+
+_OF_ANOTHER_SERVER = frozenset(
+    {
+        StatusCode.UNIMPLEMENTED,
+        StatusCode.UNAUTHENTICATED,
+        StatusCode.PERMISSION_DENIED,
+        StatusCode.UNKNOWN,
+    }
+)
+"""No error of ours has these codes.
+
+gRPC makes them of a proxy's HTTP status: of 404, 401, 403 and others, as its
+doc/http-grpc-status-mapping.md tells. A server without the method answers UNIMPLEMENTED, too.
+"""
 
 
 def meaning_of(error: Exception) -> Meaning:
@@ -220,6 +235,13 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
                 message,
                 reason=reason or Reason.UNREACHABLE,
                 retry_after_s=details.retry_after_s,
+            )
+        case _ if code in _OF_ANOTHER_SERVER and details.info.domain != DOMAIN:
+            return errors.Unavailable(
+                f"what answers at the address must be a server of {DOMAIN} that knows the call, got"
+                f" {code.name} ({message}): check the address, what stands before the server, and"
+                " its version",
+                reason=Reason.CALL_NOT_SERVED,
             )
     correlation_id = details.info.metadata.get("correlation_id")
     explained = f"{message} ({correlation_id})" if correlation_id else message

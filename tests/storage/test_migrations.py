@@ -129,7 +129,7 @@ def test_processes_upgrade_at_once(empty: Database, database_url: str, tmp_path:
 
 
 def test_an_empty_database_is_refused_with_the_remedy(empty: Database) -> None:
-    with pytest.raises(SchemaMismatch, match=r"at nothing.*needs .*run `recsys db upgrade`"):
+    with pytest.raises(SchemaMismatch, match=r"is empty, .*needs .*run `recsys db upgrade`"):
         require_usable(empty)
     assert not check(empty).is_current
 

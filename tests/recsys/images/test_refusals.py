@@ -35,7 +35,7 @@ def assert_refused(data: bytes, says: str) -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "no bytes"),
+        (b"", "no bytes: send the whole file"),
         (b"Hello, I am a picture.", "text that starts with 'Hello"),
         (b"\0\1\2", "3 bytes that start with 00 01 02"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "text"),

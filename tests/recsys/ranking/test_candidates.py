@@ -27,7 +27,12 @@ GOOD = Candidate("a", "a cat", image=b"...")
         ("ann", [replace(GOOD, prompt="a\0b")], "candidates[0].prompt", "NUL"),
         ("ann", [replace(GOOD, prompt="\udcff")], "candidates[0].prompt", "surrogate"),
         ("ann", [replace(GOOD, image=None)], "candidates[0].image", "got neither"),
-        ("ann", [replace(GOOD, sha256="0" * 64)], "candidates[0].image", "got both"),
+        (
+            "ann",
+            [replace(GOOD, sha256="0" * 64)],
+            "candidates[0].image",
+            "data and sha256, got both",
+        ),
         (
             "ann",
             [replace(GOOD, image=None, sha256="../../etc/passwd")],

@@ -19,6 +19,7 @@ from recsys.errors import (
     Unavailable,
 )
 from recsys.ranking.candidates import Candidate
+from recsys.reasons import Reason
 from recsys.v1 import ranking_service_pb2, ranking_service_pb2_grpc
 from recsys.wire.ranking import ranking_to_wire
 from recsys.wire.statuses import status_of
@@ -197,13 +198,56 @@ def test_text_that_cannot_be_sent_is_the_callers_mistake(client):
             call()
 
 
-def test_a_server_of_another_kind_is_told(serve):
+def test_a_server_without_the_method_is_told_and_falls_to_the_fallback(serve):
     _, address = serve()
     with (
         RecsysClient(address, timeout_s=GIVE_UP_S) as client,
-        pytest.raises(RecsysError, match="UNIMPLEMENTED"),
+        pytest.raises(Unavailable, match=r"got UNIMPLEMENTED .*: check the address") as error,
     ):
         client.get_user("ann")
+    assert error.value.reason == Reason.CALL_NOT_SERVED
+    assert error.value.retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    "name", ["UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNKNOWN"]
+)
+@pytest.mark.parametrize("earlier", [(), (UNAVAILABLE,)], ids=["at once", "after UNAVAILABLE"])
+def test_what_gRPC_makes_of_the_http_status_of_a_proxy_falls_to_the_fallback(serve, earlier, name):
+    _, address = serve(*earlier, grpc.StatusCode[name])
+    with (
+        RecsysClient(address, timeout_s=GIVE_UP_S) as client,
+        pytest.raises(Unavailable, match=rf"got {name} \(as told\)") as error,
+    ):
+        client.rank("ann", SMALL)
+    assert error.value.reason == Reason.CALL_NOT_SERVED
+
+
+@pytest.mark.parametrize("code", ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+def test_what_may_succeed_later_tells_when_or_that_nobody_knows(serve, code):
+    _, address = serve(*[grpc.StatusCode[code]] * 4)
+    with (
+        RecsysClient(address, timeout_s=GIVE_UP_S) as client,
+        pytest.raises((DeadlinePassed, Overloaded, Unavailable)) as error,
+    ):
+        client.rank("ann", SMALL)
+    known = {"RESOURCE_EXHAUSTED": 1.0}
+    assert error.value.retry_after_s == known.get(code)
+
+
+def test_a_candidate_with_bytes_and_a_sha256_is_refused_before_it_is_sent(serve):
+    servicer, address = serve()
+    both = Candidate("b", "", image=b"x", sha256="a" * 64)
+    with (
+        RecsysClient(address, timeout_s=GIVE_UP_S) as client,
+        pytest.raises(InvalidRequest, match="exactly one of data and sha256, got both") as refused,
+    ):
+        client.rank("ann", [*SMALL, both])
+    assert (refused.value.field, refused.value.reason) == (
+        "candidates[1].image",
+        Reason.INVALID_REQUEST,
+    )
+    assert servicer.num_calls == 0
 
 
 def test_an_answer_of_a_newer_server_is_told(serve):

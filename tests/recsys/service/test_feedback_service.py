@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from recsys.errors import ImageRefused, InvalidRequest, NotFound
+from recsys.reasons import Reason
 from recsys.v1 import feedback_service_pb2, feedback_service_pb2_grpc
 from recsys.v1.image_pb2 import Image
 from storage.records import SharingRules
@@ -63,6 +64,20 @@ def test_an_instant_of_another_zone_is_the_same_instant(client):
         client.record_choice("ann", liked="a" * 64, chosen_at=chosen_at)
     with pytest.raises(InvalidRequest, match="time zone"):
         client.record_choice("ann", liked="a" * 64, chosen_at=chosen_at.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize(
+    "chosen_at",
+    [
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))),
+    ],
+    ids=["before year 1 in UTC", "after year 9999 in UTC"],
+)
+def test_an_instant_that_no_message_can_hold_is_out_of_range(client, chosen_at):
+    with pytest.raises(InvalidRequest, match="years 2 to 9998") as refused:
+        client.record_choice("ann", liked="a" * 64, chosen_at=chosen_at)
+    assert (refused.value.field, refused.value.reason) == ("chosen_at", Reason.CHOSEN_AT_INVALID)
 
 
 def test_without_a_time_it_is_now(client, png):
