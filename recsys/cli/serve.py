@@ -23,6 +23,9 @@ def command(address: str | None, checkpoint: str | None, device: str | None) -> 
     require_free(settings.address, setting="address")
     if settings.metrics_address is not None:
         require_free(settings.metrics_address, setting="metrics_address")
+    from recsys.scorer.devices import require_device
+
+    require_device(settings.device)
     from recsys.service.server import serve
 
     serve(settings, creates=True)

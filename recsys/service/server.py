@@ -61,8 +61,8 @@ async def _serve(runtime: Runtime) -> None:
             if await _loaded(service, stop):
                 print(f"serving on {address}", flush=True)
                 await stop.wait()
+                logger.info("draining, %.1f s at most", settings.drain_timeout_s)
         finally:
-            logger.info("draining, %.1f s at most", settings.drain_timeout_s)
             await service.drain(settings.drain_timeout_s, hurry=hurry)
     logger.info("stopped")
 

@@ -200,6 +200,7 @@ def test_a_signal_while_loading_ends_it(start):
 
     assert process.code() == 0
     assert "serving" not in process.errors
+    assert "draining" not in process.errors
 
 
 def test_a_restart_finds_what_was_stored(start):
@@ -219,6 +220,7 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(start):
 
     assert process.code() == 1
     assert "CheckpointRefused: no model here: train one" in process.errors
+    assert "draining" not in process.errors
 
 
 def test_an_address_that_is_taken_ends_it_with_the_reason(start, taken_address):

@@ -106,6 +106,23 @@ def test_an_address_in_use_is_one_sentence_before_anything_is_loaded_or_created(
 
 
 @pytest.mark.parametrize(
+    ("device", "code", "says"),
+    [("cuda", 1, "device cuda needs a PyTorch with CUDA"), ("gpu", 2, "device must be cpu")],
+)
+def test_a_device_that_is_not_there_is_one_sentence_before_anything_is_loaded_or_created(
+    home: Path, run, monkeypatch, device: str, code: int, says: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "recsys.service.server", None)  # to import it would fail
+    monkeypatch.setattr("torch.backends.cuda.is_built", lambda: False)
+    before = set(home.iterdir())
+    result = run("--set", "address=127.0.0.1:0", "serve", "--device", device)
+    assert result.exit_code == code
+    assert result.stderr.startswith(f"Error: {says}")
+    assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+    assert set(home.iterdir()) == before
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["serve", "--address", "nowhere"], 2, "HOST:PORT"),
