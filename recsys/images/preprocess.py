@@ -103,9 +103,14 @@ def require_unit_range(images: Sequence[ImagePixels]) -> None:
             another pixel 0.001 out of the range.
 
     Raises:
-        ValueError: if a pixel is outside [0, 1] or NaN.
+        ValueError: if a pixel is outside [0, 1] or NaN, or there are not three channels.
     """
     for number, image in enumerate(images):
+        if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+            raise ValueError(
+                f"images must have the shape (3, height, width), got {tuple(image.shape)} in image"
+                f" {number}"
+            )
         if image.dtype == torch.uint8:
             continue
         low, high = (bound.item() for bound in torch.aminmax(image.detach()))  # NaN spreads to both

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--stage1",
-    type=FOLDER,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Skip stage 1 and start stage 2 from this checkpoint, trained on the same choices.",
 )
 @click.option(
@@ -82,8 +82,10 @@ def train(
 
     if recipe not in RECIPES:
         raise click.UsageError(f"RECIPE must be one of {', '.join(RECIPES)}, got {recipe}")
-    with failing_in_a_sentence():
+    try:
         chosen = override(RECIPES[recipe].build(), changes)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     if dry_run:
         from training.fitting.dry_run import dry_run as count
         from training.fitting.dry_run import show
@@ -131,6 +133,8 @@ def _train(
         users = (
             None if only is None else [u for u in learnable_user_ids(store) if fnmatchcase(u, only)]
         )
+        if users == []:
+            raise click.UsageError(f"--only {only!r} fits no user in storage")
         processes = launched(cpu=device == "cpu")
         training = Training(
             recipe,

@@ -78,7 +78,9 @@ def _main(results: Results) -> Iterator[str]:
     main = results.of(main_figures.TABLE) or results.of(seen.TABLE)
     if main is None or not is_known(main.top1):
         return
-    clauses = [f"It puts the liked image first in {_share(main.top1)}, where chance is 50 %"]
+    groups = results.of(main_figures.TABLE), results.of(seen.TABLE)
+    whose = " of the pairs of people whom it never learned from" if all(groups) else ""
+    clauses = [f"It puts the liked image first in {_share(main.top1)}{whose}, where chance is 50 %"]
     clauses += _best_baseline(results)
     allowed = results.of(bounds.TABLE)
     if allowed is not None and is_known(allowed.best_possible):
@@ -132,10 +134,10 @@ def _cold_start(results: Results) -> Iterator[str]:
     if figures is None:
         return
     gains = {int(count): each.gain for count, each in figures.by_references.items()}
+    choices = {0: "no choice", 2: "2 choices"}
     parts = [
-        f"{_points(gains[count])}{'' if _is_certain(gains[count]) else ', perhaps nothing,'}"
-        f" for people with {'no choice' if count == 0 else f'{count} choices'} of their own"
-        for count in (0, 2)
+        f"{_change(gains[count])} for people with {own} of their own"
+        for count, own in choices.items()
         if count in gains and is_known(gains[count])
     ]
     if parts:
@@ -151,6 +153,12 @@ def _share(figure: Figure) -> str:
 
 def _points(figure: Figure) -> str:
     return f"{points(figure.value)} points ({interval(figure, points)})"
+
+
+def _change(figure: Figure) -> str:
+    if figure.low == figure.high == 0:
+        return "nothing"
+    return _points(figure) + ("" if _is_certain(figure) else ", perhaps nothing,")
 
 
 def _is_certain(figure: Figure) -> bool:

@@ -45,8 +45,14 @@ class Plan:
     save_every_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.optimizer_bits not in (8, 32):
-            raise ValueError(f"optimizer_bits must be 32 or 8, got {self.optimizer_bits}")
+        for name in ("num_steps", "num_warmup_steps", "validate_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} of {self.name} must be at least 0")
+        if self.num_parts < 1:
+            raise ValueError(f"num_parts of {self.name} must be at least 1, got {self.num_parts}")
+        for rate in (self.learning_rate, self.token_learning_rate, self.muon_learning_rate):
+            if rate is not None and not rate > 0:
+                raise ValueError(f"a learning rate of {self.name} must be above 0, got {rate}")
 
     def is_validated(self, step: int) -> bool:
         """Whether the weights are validated after a step, counted from 0; the last one always."""

@@ -217,6 +217,11 @@ def test_pixels_outside_the_unit_range_are_refused_wherever_they_stand(
             scorer.score(prefix, spoilt)
         assert arrived in str(refused.value)
     bad = replace(references[0], disliked=spoilt[5].image)
+    nothing = replace(candidates[0], image=candidates[0].image[:, :0])
+    with pytest.raises(
+        ValueError, match=r"shape \(3, height, width\), got \(3, 0, 24\) in image 0"
+    ):
+        scorer.score(prefix, [nothing])
     with pytest.raises(ValueError, match=r"in image 1: (divide bytes by 255|look at what made it)"):
         scorer.prefix([bad])
 

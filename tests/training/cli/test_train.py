@@ -35,13 +35,16 @@ def test_the_papers_recipe_can_be_counted_on_any_machine(run) -> None:
         (["train", "nothing", "--dry-run"], "RECIPE must be one of tiny, idefics2_8b,"),
         (["train", "tiny"], "training needs --base and --out"),
         (["train", "tiny", "--dry-run", "--set", "lora.rnk=1"], "must name one of rank"),
+        (["train", "tiny", "--dry-run", "--set", "first=1"], "one of first.plan, first.num_users"),
+        (["train", "tiny", "--dry-run", "--set", "first.plan.num_steps=-3"], "must be at least 0"),
+        (["train", "tiny", "--stage1", "nowhere"], "'nowhere' does not exist"),
         (["train", "tiny", "--base", "b", "--out", "o", "--device", "gpu"], "device must be cpu"),
         (["evaluate", "tiny", "--against", "nothing"], "must be NAME=FOLDER"),
     ],
 )
 def test_a_slip_is_told_in_a_sentence(run, arguments: list[str], message: str) -> None:
     result = run(*arguments)
-    assert result.exit_code != 0
+    assert result.exit_code == 2
     assert message in " ".join(result.output.split())
 
 

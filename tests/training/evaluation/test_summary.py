@@ -30,7 +30,7 @@ BASELINES = Baselines(
         "linear": Compared(figure(0.65), figure(0.05, 0.02)),
     }
 )
-CONTROLS = Controls(figure(0.5), figure(0.2), figure(0.3), figure(0.68))
+CONTROLS = Controls(*map(figure, (0.5, 0.2, 0.3, 0.3, 0.68)))
 BOUNDS = Bounds(figure(0.85), figure(0.73), figure(0.57), figure(0.8))
 SIGNATURES = Signatures(
     num_users=7,
@@ -69,9 +69,10 @@ def test_five_sentences_tell_the_whole() -> None:
         "The model was asked about 9,600 pairs of 1,200 people whom it never learned from and"
         " 9,600 pairs of 1,200 people whom it learned from: which of the two images did the person"
         " like?",
-        "It puts the liked image first in 70.0 % (60.0 to 80.0), where chance is 50 %; the best"
-        " baseline (linear) does in 65.0 %, a difference of +5.0 points (+3.0 to +7.0); the best"
-        " possible from the same references is 73.0 %.",
+        "It puts the liked image first in 70.0 % (60.0 to 80.0) of the pairs of people whom it"
+        " never learned from, where chance is 50 %; the best baseline (linear) does in 65.0 %, a"
+        " difference of +5.0 points (+3.0 to +7.0); the best possible from the same references is"
+        " 73.0 %.",
         "A person's own history is worth +20.0 points (+10.0 to +30.0): behind another person's it"
         " is 50.0 %.",
         "On a scale from 0 (random users) to 1 (the users whose tastes are truly nearest),"
@@ -103,11 +104,16 @@ def test_a_difference_that_may_be_none_is_called_so() -> None:
     )
 
 
+def test_no_change_at_all_is_called_nothing() -> None:
+    sentence = summary(results(cold_start=cold_start(figure(0.0, 0.0))))[0]
+    assert sentence.endswith("ranked correctly by nothing for people with no choice of their own.")
+
+
 def test_of_figures_without_a_number_nothing_is_told() -> None:
     nan = figure(float("nan"))
     unknown = results(
         unseen=MainFigures(nan),
-        controls=Controls(nan, nan, nan, nan),
+        controls=Controls(nan, nan, nan, nan, nan),
         signatures=replace(SIGNATURES, rivals={"shipped": Rival(taste=nan, mrr=nan)}),
         cold_start=cold_start(nan),
     )

@@ -94,9 +94,11 @@ def measure(judge: Judge) -> FirstQuestionFigures | None:
     )
 
 
-def section(result: FirstQuestionFigures) -> Section:
-    """A row a way of choosing, a column a number of answers."""
+def section(result: FirstQuestionFigures) -> Section | None:
+    """A row a way of choosing, a column a number of answers; None where none changed a pair."""
     columns = result.by_answers.values()
+    if all(each.gain.low == each.gain.high == 0 for each in columns):
+        return None
     rows = [
         ("first questions", *(with_interval(each.suggested, hundredths) for each in columns)),
         ("random pairs", *(with_interval(each.random, hundredths) for each in columns)),

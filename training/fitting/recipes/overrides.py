@@ -33,6 +33,9 @@ def _replaced(owner: Any, path: Sequence[str], value: str, assignment: str) -> A
     old = getattr(owner, path[0])
     if len(path) > 1 and is_dataclass(old):
         return replace(owner, **{path[0]: _replaced(old, path[1:], value, assignment)})
+    if is_dataclass(old):
+        inner = ", ".join(f"{path[0]}.{each.name}" for each in fields(old))
+        raise ValueError(f"{assignment!r} must name one value: one of {inner}")
     try:
         new = json.loads(value)
     except ValueError:
