@@ -31,18 +31,17 @@ def choice_ids_of(database: Database, dataset: str) -> Iterator[list[int]]:
         after = choice_ids[-1]
 
 
-def users_from_elsewhere(
+def users_with_others(
     database: Database, dataset: str, user_ids: Collection[str]
 ) -> frozenset[str]:
-    """Return those of these users who have choices, and none of them is of a data set."""
+    """Return those of these users who have choices that are not of a data set."""
     theirs = select(ChoiceRow.choice_id).where(ChoiceRow.user_id == UserRow.user_id)
-    has_own = theirs.where(ChoiceRow.dataset == dataset).exists()
     is_other = or_(ChoiceRow.dataset.is_(None), ChoiceRow.dataset != dataset)
     has_other = theirs.where(is_other).exists()
     found: set[str] = set()
     with database.session() as session:
         for part in parts(sorted(user_ids)):
-            query = select(UserRow.user_id).where(UserRow.user_id.in_(part), ~has_own, has_other)
+            query = select(UserRow.user_id).where(UserRow.user_id.in_(part), has_other)
             found |= set(session.scalars(query))
     return frozenset(found)
 

@@ -222,8 +222,8 @@ def _end(report: "ImportReport", origin: "Origin", *, is_strict: bool, is_json: 
 def _warn(report: "ImportReport", origin: "Origin") -> None:
     if report.num_merged:
         click.echo(
-            f"warning: {counted(report.num_merged, 'user')} of this import already had choices from"
-            " elsewhere: if they are other people, their ids need a --user-prefix",
+            f"warning: {counted(report.num_merged, 'user')} to whom this import gave choices had"
+            " others, from elsewhere: if they are other people, their ids need a --user-prefix",
             err=True,
         )
     if report.num_left and origin.replaces:

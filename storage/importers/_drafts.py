@@ -47,6 +47,8 @@ class Draft:
         is_timed: whether `chosen_at` tells this act from an equal one.
         request_id: the source's own name for this act; None: made of its content.
         num_rows: how many rows it was made of.
+        shortens: whether it is stored without a blocked image that was passed over; otherwise such
+            an image leaves it out.
     """
 
     where: str
@@ -58,6 +60,7 @@ class Draft:
     is_timed: bool = False
     request_id: str | None = None
     num_rows: int = 1
+    shortens: bool = False
 
 
 def drafted(

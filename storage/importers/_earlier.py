@@ -4,13 +4,13 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from storage.datasets import choice_ids_of, remove_from, set_aside, users_from_elsewhere
+from storage.datasets import choice_ids_of, remove_from, set_aside, users_with_others
 from storage.histories import HistoryStore
 from storage.importers._temporary import temporary_database
 from storage.records import Appended
 
 MAX_KNOWN = 500
-"""Users whose earlier choices are not looked for again: some 100 bytes each."""
+"""Users whose other choices are not looked for again: some 100 bytes each."""
 
 REMOVED_AT_ONCE = 200
 
@@ -31,17 +31,24 @@ class EarlierChoices:
         self._store = store
         self._dataset = dataset
         self._known: set[str] = set()
+        connection.execute("CREATE TABLE merged (user_id TEXT PRIMARY KEY) WITHOUT ROWID")
         connection.execute("CREATE TABLE unmet (choice_id INTEGER PRIMARY KEY)")
         for choice_ids in choice_ids_of(store.database, dataset):
             connection.executemany("INSERT INTO unmet VALUES (?)", [(each,) for each in choice_ids])
 
-    def find_strangers(self, user_ids: set[str]) -> frozenset[str]:
-        """Those of these users who have choices, but none of the data set."""
+    def note_merged(self, user_ids: set[str]) -> None:
+        """Take note of who of these users, whom the import gave choices, has others besides."""
         if len(self._known) > MAX_KNOWN:
             self._known.clear()
         new = user_ids - self._known
         self._known |= new
-        return users_from_elsewhere(self._store.database, self._dataset, new)
+        merged = users_with_others(self._store.database, self._dataset, new)
+        rows = [(user_id,) for user_id in merged]
+        self._connection.executemany("INSERT OR IGNORE INTO merged VALUES (?)", rows)
+
+    def num_merged(self) -> int:
+        """Count the users whom the import gave choices, and who have others besides."""
+        return int(self._connection.execute("SELECT count(*) FROM merged").fetchone()[0])
 
     def meet(self, answers: Sequence[Appended]) -> None:
         """Take note of what was repeated."""

@@ -47,17 +47,25 @@ class RatedImages:
         self._blocked_among = blocked_among
 
     def of(self, user_id: str) -> tuple[list[RatedItem], list[RatedItem], list[Skipped]]:
-        """One person's liked and disliked items, each with a path, and what is left out."""
+        """One person's liked and disliked items, each with a path, and what is left out.
+
+        Blocked images are among both: their ratings are left out, yet what is paired is the same
+        as before the block, so that a choice that was stored then is known again.
+        """
         liked: list[RatedItem] = []
         disliked: list[RatedItem] = []
-        skipped = []
+        skipped: list[Skipped] = []
         for item in self._table.rated_items(user_id):
+            where = f"user {user_id!r} image {item.image_id!r}"
             try:
                 side = self._side(item, liked, disliked)
-                side.append(self._found(item))
+                found = self._found(item)
             except Refusal as refusal:
-                where = f"user {user_id!r} image {item.image_id!r}"
                 skipped.append(Skipped(where, refusal.reason, refusal.detail, item.num_rows))
+                continue
+            side.append(found)
+            if found.is_blocked:
+                skipped.append(Skipped(where, IMAGE_BLOCKED, num_rows=item.num_rows))
         return liked, disliked, skipped
 
     def _side(
@@ -78,10 +86,9 @@ class RatedImages:
         try:
             path = self._folder.find_any(item.image_id, _SUFFIXES)
             facts = check_image(read_image_file(path), self._inspect, name=path.name)
-            if self._blocked_among([facts.sha256]):
-                raise Refusal(IMAGE_BLOCKED, path.name)
         except Refusal as refusal:
             self._table.set_refusal(item.image_id, refusal)
             raise
-        self._table.set_path(item.image_id, path)
-        return replace(item, path=str(path))
+        is_blocked = bool(self._blocked_among([facts.sha256]))
+        self._table.set_path(item.image_id, path, is_blocked=is_blocked)
+        return replace(item, path=str(path), is_blocked=is_blocked)

@@ -6,6 +6,9 @@ one, the second with the next, so that the first pairs of all choices differ. Ac
 and disliked images are paired at random, each used once, under the prompt of the liked one.
 
 An image that finds no partner is a choice of its own, a like or a dislike alone: it is kept.
+
+Blocked images are paired like the others. A choice that likes one is not stored, one that passes
+it over is stored without it, as the takedown left those that were stored before.
 """
 
 import random
@@ -31,7 +34,8 @@ def pair_within_prompts(
         disliked: likewise, none of them liked.
 
     Returns:
-        Choices in the order of their moments; every image is in one at least.
+        Choices in the order of their moments; every image is in one at least. Ratings of blocked
+        images are not among their rows.
     """
     liked_of: dict[str, list[RatedItem]] = defaultdict(list)
     disliked_of: dict[str, list[RatedItem]] = defaultdict(list)
@@ -90,7 +94,8 @@ def _turns(liked: list[RatedItem], disliked: list[RatedItem]) -> list[_Pairing]:
 def _drafts(user_id: str, pairings: list[_Pairing]) -> list[Draft]:
     counted: set[str] = set()
     drafts = []
-    for like, dislikes in pairings:
+    # Those that like a blocked image are not stored: a row that another has too counts there.
+    for like, dislikes in sorted(pairings, key=lambda pairing: _likes_blocked(pairing[0])):
         items = dislikes if like is None else [like, *dislikes]
         fresh = [item for item in items if item.image_id not in counted]
         counted |= {item.image_id for item in fresh}
@@ -102,10 +107,15 @@ def _drafts(user_id: str, pairings: list[_Pairing]) -> list[Draft]:
                 passed_over=tuple(_path(item) for item in dislikes),
                 prompt=items[0].prompt,
                 chosen_at=max(item.rated_at for item in items),
-                num_rows=sum(item.num_rows for item in fresh),
+                num_rows=sum(item.num_rows for item in fresh if not item.is_blocked),
+                shortens=True,
             )
         )
     return sorted(drafts, key=lambda draft: (draft.chosen_at, draft.where))
+
+
+def _likes_blocked(like: RatedItem | None) -> bool:
+    return like is not None and like.is_blocked
 
 
 def _path(item: RatedItem) -> Path:

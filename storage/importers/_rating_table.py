@@ -16,7 +16,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _SCHEMA = """
 CREATE TABLE items (
     image_id TEXT PRIMARY KEY, prompt_id TEXT NOT NULL, prompt TEXT NOT NULL,
-    path TEXT, reason TEXT, detail TEXT
+    path TEXT, is_blocked INTEGER NOT NULL DEFAULT 0, reason TEXT, detail TEXT
 ) WITHOUT ROWID;
 CREATE TABLE ratings (
     user_id TEXT, image_id TEXT, total REAL NOT NULL, num_rows INTEGER NOT NULL,
@@ -39,6 +39,7 @@ class RatedItem:
         path: the image file, once found.
         reason: why the image cannot be used, as in `Refusal`; None while nothing is known.
         detail: likewise.
+        is_blocked: whether the image was taken down and is blocked, once found.
     """
 
     image_id: str
@@ -50,6 +51,7 @@ class RatedItem:
     path: str | None
     reason: str | None
     detail: str | None
+    is_blocked: bool = False
 
 
 class RatingTable:
@@ -98,16 +100,17 @@ class RatingTable:
         """What one person rated, sorted by image."""
         rows = self._connection.execute(
             "SELECT image_id, prompt_id, prompt, total / num_rows AS rating, num_rows, rated_us,"
-            " path, reason, detail FROM ratings JOIN items USING (image_id)"
+            " path, is_blocked, reason, detail FROM ratings JOIN items USING (image_id)"
             " WHERE user_id = ? ORDER BY image_id",
             (user_id,),
         )
         return [_item(dict(row)) for row in rows]
 
-    def set_path(self, image_id: str, path: Path) -> None:
-        """Remember where an image is."""
+    def set_path(self, image_id: str, path: Path, *, is_blocked: bool) -> None:
+        """Remember where an image is, and whether it is blocked."""
         self._connection.execute(
-            "UPDATE items SET path = ? WHERE image_id = ?", (str(path), image_id)
+            "UPDATE items SET path = ?, is_blocked = ? WHERE image_id = ?",
+            (str(path), is_blocked, image_id),
         )
 
     def set_refusal(self, image_id: str, refusal: Refusal) -> None:
@@ -120,7 +123,8 @@ class RatingTable:
 
 def _item(row: dict[str, Any]) -> RatedItem:
     rated_at = _EPOCH + row.pop("rated_us") * _MICROSECOND
-    return RatedItem(rated_at=rated_at, **row)
+    is_blocked = bool(row.pop("is_blocked"))
+    return RatedItem(rated_at=rated_at, is_blocked=is_blocked, **row)
 
 
 @contextmanager

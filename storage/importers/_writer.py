@@ -1,6 +1,7 @@
 """Drafts -> stored choices, in transactions of a bounded number of rows and bytes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from storage.errors import ImageBlocked, InvalidRecord, InvalidSource, UserErased
@@ -12,6 +13,7 @@ from storage.importers.origin import Origin
 from storage.importers.report import ImportReport, Refusal, RowProgress, Skipped
 from storage.records import Appended, Choice, InspectImage, NewImages
 from storage.rules import check_choice, check_user_id
+from storage.takedowns import ImageTakedowns
 
 USER_ERASED = "the user was erased"
 
@@ -66,7 +68,9 @@ class ChoiceWriter:
         not hold is removed in the end, when all rows are stored; but not if there are rows and
         none can be used.
 
-        Rows of users who were erased, or that show a blocked image, are left out too.
+        Rows of users who were erased, or that show a blocked image, are left out too; a draft that
+        shortens is stored without the blocked images that it passes over. Request ids are of what
+        the source tells, so what a takedown has shortened counts as stored.
 
         Raises:
             InvalidSource: as the rows raise it; all rows before it are stored.
@@ -86,6 +90,7 @@ class ChoiceWriter:
             if self._origin.replaces and is_usable:
                 report.num_removed = self._earlier.remove_unmet()
             report.num_left = self._earlier.num_unmet()
+            report.num_merged = self._earlier.num_merged()
         return report
 
     def _take(self, row: Draft | Skipped) -> None:
@@ -152,14 +157,13 @@ class ChoiceWriter:
         )
 
     def _commit(self) -> None:
-        strangers = self._earlier.find_strangers({choice.user_id for _, choice, _ in self._items})
         answered = self._append(self._items)
         if self._origin.replaces:
             answered = self._correct(answered)
         answers = [answer for _, answer in answered]
         self._earlier.meet(answers)
         given = {each.stored.choice.user_id for each in answers if not each.repeated}
-        self._report.num_merged += len(given & strangers)
+        self._earlier.note_merged(given)
         for answer in answers:
             choice = answer.stored.choice
             self._report.num_repeated += answer.repeated
@@ -181,7 +185,9 @@ class ChoiceWriter:
                 is_by_any = partial(_is_by_any, set(error.user_ids))
                 items = self._leave_out(items, USER_ERASED, is_by_any)
             except ImageBlocked as error:
-                shows_any = partial(_shows_any, set(error.sha256s))
+                blocked = set(error.sha256s)
+                items = [_shortened(each, blocked) for each in items]
+                shows_any = partial(_shows_any, blocked)
                 items = self._leave_out(items, IMAGE_BLOCKED, shows_any)
         return []
 
@@ -197,7 +203,8 @@ class ChoiceWriter:
         for item, answer in answered:
             choice_id = answer.stored.choice_id
             is_first = answer.repeated and choice_id not in met
-            if is_first and answer.stored.choice != item[1] and self._earlier.is_unmet(choice_id):
+            is_told = self._tells(item[1], answer.stored.choice)
+            if is_first and not is_told and self._earlier.is_unmet(choice_id):
                 outdated.add(choice_id)
             if choice_id in outdated:
                 again.append(item)
@@ -208,17 +215,40 @@ class ChoiceWriter:
             self._earlier.set_aside(outdated)
         return right + self._append(again)
 
+    def _tells(self, choice: Choice, stored: Choice) -> bool:
+        """Tell whether a stored choice is what the source tells, but for blocked images."""
+        gone = set(choice.passed_over) - set(stored.passed_over)
+        if _without(choice, gone) != stored:
+            return False
+        takedowns = ImageTakedowns(self._store.database, self._store.blobs)
+        return not gone or gone == takedowns.blocked_among(gone)
+
     def _leave_out(
         self, items: Sequence[_Item], reason: str, is_left_out: Callable[[Choice], bool]
     ) -> list[_Item]:
         for draft, choice, _ in items:
-            if is_left_out(choice):
+            # Ratings of blocked images are counted as they are read, and are no rows of a draft.
+            if is_left_out(choice) and draft.num_rows:
                 self._report.skip(Skipped(draft.where, reason, num_rows=draft.num_rows))
         return [each for each in items if not is_left_out(each[1])]
 
 
 def _is_by_any(user_ids: set[str], choice: Choice) -> bool:
     return choice.user_id in user_ids
+
+
+def _shortened(item: _Item, blocked: Collection[str]) -> _Item:
+    """Take blocked images out of a choice that passes them over, where something is left."""
+    draft, choice, images = item
+    shortened = _without(choice, blocked)
+    is_empty = shortened.liked is None and not shortened.passed_over
+    return item if is_empty or not draft.shortens else (draft, shortened, images)
+
+
+def _without(choice: Choice, images: Collection[str]) -> Choice:
+    """A choice without some images that were passed over."""
+    left = tuple(each for each in choice.passed_over if each not in images)
+    return replace(choice, passed_over=left)
 
 
 def _shows_any(images: set[str], choice: Choice) -> bool:

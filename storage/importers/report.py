@@ -59,7 +59,7 @@ class ImportReport:
             removed when all was stored.
         num_left: choices of earlier imports of this data set that are not among those read now;
             they stand beside them.
-        num_merged: users who had choices from elsewhere before this data set gave them some.
+        num_merged: users who gained choices, and have others that are not of this data set.
         skipped: rows left out, by reason.
         examples: for each reason the first few, with where they stand; details that are equal
             are told once, with the first of them.

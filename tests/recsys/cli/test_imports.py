@@ -250,7 +250,7 @@ def test_people_of_another_source_and_other_choices_are_warned_of(run, write_pai
     assert "3 choices that earlier imports of 'first' have stored are not among" in left.stderr
     (folder / "pairs.csv").write_text("\n".join(lines).replace("a hat", "a cap"), "utf-8")
     merged = run("import", "pairs", str(folder), "--dataset", "second")
-    assert "2 users of this import already had choices from elsewhere" in merged.stderr
+    assert "2 users to whom this import gave choices had others, from elsewhere" in merged.stderr
     apart = run("import", "pairs", str(folder), "--dataset", "third", "--user-prefix", "3-")
     assert "warning" not in apart.stderr
     assert store.user_ids() == ["3-user0", "3-user1", "user0", "user1"]

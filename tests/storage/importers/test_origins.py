@@ -32,6 +32,16 @@ def test_equal_ids_of_two_data_sets_are_told_of_once_each(make, store, inspect, 
     assert (again.num_repeated, again.num_merged, again.num_left) == (3, 0, 0)
 
 
+def test_who_gains_a_choice_late_is_told_of_too(make, store, inspect, monkeypatch):
+    monkeypatch.setattr("storage.importers._writer.MAX_ROWS", 2)
+    rows = [("7", "a", other) for other in "bcdef"]
+    import_pairs(make("first", *rows), store, inspect=inspect)
+    report = import_pairs(make("second", *rows, ("7", "a", "x")), store, inspect=inspect)
+    assert (report.num_stored, report.num_repeated, report.num_merged) == (1, 5, 1)
+    grown = import_pairs(make("second", *rows, ("7", "a", "y")), store, inspect=inspect)
+    assert (grown.num_stored, grown.num_merged) == (1, 1)
+
+
 def test_with_a_prefix_they_stay_two_people(make, store, inspect):
     import_pairs(make("first", ("7", "a", "b")), store, inspect=inspect)
     second = make("second", ("7", "a", "b"))
