@@ -15,7 +15,8 @@ class FirstQuestion:
         second_sha256: of the other.
         prompt: what both were made from; empty where they have none in common.
         information_bits: expected information of the answers to this pair and all before it about
-            the user's class of taste, at least 0; never less than that of the pair before.
+            the user's class of taste, at least 0; never less than that of the pair before. It is of
+            the list as it was learned: a pair that is left out since still counts in those after.
     """
 
     first_sha256: str

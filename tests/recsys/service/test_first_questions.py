@@ -104,7 +104,10 @@ def test_images_that_may_be_shown_no_more_are_left_out(live, client, learn) -> N
     sharing = ImageSharing(live.store.database)
     sharing.mark([learned.pairs[0].first_sha256, learned.pairs[2].second_sha256], shareable=False)
     left = [pair for n, pair in enumerate(learned.pairs) if n not in (0, 2)]
-    assert list(client.suggest_first_questions(8).pairs) == left
+    told = client.suggest_first_questions(8).pairs
+    assert list(told) == left
+    # Information is that of the list as it was learned: pairs that are left out count.
+    assert [pair.information_bits for pair in told] == [n / 4 for n in (1, 3, 4, 5, 6, 7)]
     sharing.mark(None, shareable=False)
     with pytest.raises(PreconditionFailed, match="recsys images share") as refused:
         client.suggest_first_questions()
