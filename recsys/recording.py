@@ -3,11 +3,12 @@
 The service and the command line record through this module.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from recsys.errors import ImageRefused, InvalidRequest
+from recsys.errors import ImageRefused, InvalidRequest, NotFound, PreconditionFailed
 from recsys.fields import (
     require_chosen_at,
     require_prompt,
@@ -16,6 +17,7 @@ from recsys.fields import (
     require_user_id,
 )
 from recsys.reasons import Reason
+from storage.errors import ImageBlocked, UnknownImage
 from storage.records import Choice, ImageFacts, InspectImage, NewImages
 
 ImageSource = bytes | str
@@ -97,6 +99,39 @@ def check_new_choice(
         request_id=new.request_id,
     )
     return choice, images
+
+
+@contextmanager
+def naming_images(choice: Choice, images: NewImages) -> Iterator[None]:
+    """Name the field of an image for which storage refuses a choice.
+
+    Args:
+        choice: as `check_new_choice` returns it.
+        images: likewise; the others were given by SHA-256.
+
+    Raises:
+        NotFound: for an image that is not stored.
+        PreconditionFailed: for one that is blocked.
+    """
+    try:
+        yield
+    except UnknownImage as error:
+        field = _field_of((error.sha256,), choice, images)
+        raise NotFound(str(error), reason=Reason.IMAGE_NOT_FOUND, field=field) from error
+    except ImageBlocked as error:
+        field = _field_of(error.sha256s, choice, images)
+        raise PreconditionFailed(str(error), reason=Reason.IMAGE_BLOCKED, field=field) from error
+
+
+def _field_of(sha256s: Collection[str], choice: Choice, images: NewImages) -> str:
+    """Path of the first of these images in the request; empty if the choice names none of them."""
+    places = {choice.liked: "liked"} | {
+        sha256: f"passed_over[{index}]" for index, sha256 in enumerate(choice.passed_over)
+    }
+    for sha256, place in places.items():
+        if sha256 in sha256s:
+            return f"{place}.{'data' if sha256 in images else 'sha256'}"
+    return ""
 
 
 def _check_fields(new: NewChoice, max_passed_over: int | None) -> None:

@@ -145,7 +145,8 @@ def _add_images(
         missing = sorted(set(part) - set(session.scalars(query)))
         unknown = [sha256 for sha256 in missing if sha256 not in given]
         if unknown:
-            raise UnknownImage(f"no image {unknown[0]} is stored: send its bytes")
+            message = f"no image {unknown[0]} is stored: send its bytes"
+            raise UnknownImage(message, sha256=unknown[0])
         for sha256 in missing:
             facts, data = given[sha256]
             check_image(sha256, facts, data)

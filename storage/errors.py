@@ -92,7 +92,16 @@ class ImageBlocked(StorageError):
 
 
 class UnknownImage(StorageError, LookupError):
-    """A SHA-256 that no stored image has."""
+    """A SHA-256 that no stored image has.
+
+    Args:
+        message: what must hold, what arrived and what to do.
+        sha256: which, of the images that a choice to be stored names; else empty.
+    """
+
+    def __init__(self, message: str, *, sha256: str = "") -> None:
+        super().__init__(message)
+        self.sha256 = sha256
 
 
 class UnknownCluster(StorageError, LookupError):

@@ -226,8 +226,8 @@ def refuse_blocked(session: Session, sha256s: Sequence[str]) -> None:
         named = ", ".join(blocked[:_NUM_NAMED])
         more = f" and {len(blocked) - _NUM_NAMED} more" if len(blocked) > _NUM_NAMED else ""
         raise ImageBlocked(
-            f"images that were taken down are not stored, got {named}{more}: leave the choice out,"
-            " or run `recsys images unblock`",
+            f"images that were taken down are not stored, got {named}{more}: leave the choice out;"
+            " the operator accepts them again with `recsys images unblock`",
             sha256s=tuple(blocked),
         )
 

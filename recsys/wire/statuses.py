@@ -88,7 +88,7 @@ TABLE = (
             Reason.RUN_INVALID,
         ),
     ),
-    Meaning(errors.NotFound, StatusCode.NOT_FOUND, (Reason.NOT_FOUND,)),
+    Meaning(errors.NotFound, StatusCode.NOT_FOUND, (Reason.NOT_FOUND, Reason.IMAGE_NOT_FOUND)),
     Meaning(storage_errors.UnknownUser, StatusCode.NOT_FOUND, (Reason.USER_NOT_FOUND,)),
     Meaning(storage_errors.UnknownImage, StatusCode.NOT_FOUND, (Reason.IMAGE_NOT_FOUND,)),
     Meaning(storage_errors.UnknownCluster, StatusCode.NOT_FOUND, (Reason.CLUSTER_NOT_FOUND,)),
@@ -112,6 +112,7 @@ TABLE = (
             Reason.NOTHING_LEARNED,
             Reason.NO_REFERENCES,
             Reason.SIGNATURES_UNSUPPORTED,
+            Reason.IMAGE_BLOCKED,
         ),
     ),
     # Somebody has to bring the schema up; trying again by itself would not help.
@@ -213,16 +214,14 @@ def error_of(call: grpc.RpcError) -> errors.RecsysError:
     reason = details.info.reason or None
     match code:
         case StatusCode.INVALID_ARGUMENT:
-            violations = details.bad_request.field_violations
             kind = errors.ImageRefused if reason in _OF_IMAGES else errors.InvalidRequest
-            field = violations[0].field if violations else ""
-            return kind(message, reason=reason, field=field)
+            return kind(message, reason=reason, field=details.field)
         case StatusCode.NOT_FOUND:
-            return errors.NotFound(message, reason=reason)
+            return errors.NotFound(message, reason=reason, field=details.field)
         case StatusCode.FAILED_PRECONDITION if reason == Reason.USER_ERASED:
             return errors.ErasedUser(message)
         case StatusCode.FAILED_PRECONDITION if reason not in (None, Reason.SCHEMA_MISMATCH):
-            return errors.PreconditionFailed(message, reason=reason)
+            return errors.PreconditionFailed(message, reason=reason, field=details.field)
         case StatusCode.RESOURCE_EXHAUSTED:
             return _exhausted(message, details)
         case StatusCode.DEADLINE_EXCEEDED:
@@ -253,6 +252,11 @@ class _Details:
     info: ErrorInfo
     bad_request: BadRequest
     retry_info: RetryInfo
+
+    @property
+    def field(self) -> str:
+        violations = self.bad_request.field_violations
+        return str(violations[0].field) if violations else ""
 
     @property
     def retry_after_s(self) -> float | None:

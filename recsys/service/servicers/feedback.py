@@ -2,7 +2,7 @@
 
 from concurrent.futures import Executor
 
-from recsys.recording import NewChoice, check_new_choice
+from recsys.recording import NewChoice, check_new_choice, naming_images
 from recsys.runtime import Runtime
 from recsys.service._call_context import CallContext
 from recsys.service._threads import in_thread
@@ -40,4 +40,5 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
         choice, images = check_new_choice(
             new, self._inspect, source=SOURCE, max_passed_over=self._max_passed_over
         )
-        return self._store.append(choice, images, shareable=new.shareable)
+        with naming_images(choice, images):
+            return self._store.append(choice, images, shareable=new.shareable)

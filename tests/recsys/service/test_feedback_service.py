@@ -7,7 +7,7 @@ from hashlib import sha256
 import grpc
 import pytest
 
-from recsys.errors import ImageRefused, InvalidRequest, NotFound
+from recsys.errors import ImageRefused, InvalidRequest, NotFound, PreconditionFailed
 from recsys.reasons import Reason
 from recsys.v1 import feedback_service_pb2, feedback_service_pb2_grpc
 from recsys.v1.image_pb2 import Image
@@ -64,6 +64,40 @@ def test_an_instant_of_another_zone_is_the_same_instant(client):
         client.record_choice("ann", liked="a" * 64, chosen_at=chosen_at)
     with pytest.raises(InvalidRequest, match="time zone"):
         client.record_choice("ann", liked="a" * 64, chosen_at=chosen_at.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("reason", [Reason.IMAGE_NOT_FOUND, Reason.IMAGE_BLOCKED])
+@pytest.mark.parametrize("place", ["liked", "passed_over[0]", "passed_over[1]"])
+def test_an_image_that_storage_refuses_is_named(client, png, reason, place):
+    bad = digest(png(9))
+    if reason is Reason.IMAGE_BLOCKED:
+        client.images.block(bad)
+    places = dict(
+        zip(("liked", "passed_over[0]", "passed_over[1]"), map(png, range(3)), strict=True)
+    )
+    places[place] = bad
+
+    with pytest.raises((NotFound, PreconditionFailed)) as refused:
+        record(client, places)
+
+    assert (refused.value.reason, refused.value.field) == (reason, f"{place}.sha256")
+    assert bad in str(refused.value)
+
+
+def test_the_bytes_of_a_blocked_image_are_named_and_advice_is_for_whom_it_concerns(client, png):
+    for shade in (8, 9):
+        client.images.block(digest(png(shade)))
+    blocked = {"liked": png(1), "passed_over[0]": png(9), "passed_over[1]": digest(png(8))}
+
+    with pytest.raises(PreconditionFailed, match="leave the choice out; the operator") as refused:
+        record(client, blocked)
+
+    assert refused.value.field == "passed_over[0].data"
+
+
+def record(client, places):
+    liked, *passed_over = places.values()
+    return client.record_choice("ann", liked=liked, passed_over=passed_over)
 
 
 @pytest.mark.parametrize(
