@@ -4,12 +4,14 @@ StorageError
 ├── InvalidRecord     a choice or id that breaks a stated rule (also a ValueError)
 │   └── InvalidSource a file or folder of choices that cannot be read as what it should be
 ├── UnknownUser       no such user (also a LookupError)
-│   └── AlreadyErased no such user, because the user was erased before
+│   ├── AlreadyErased no such user, because the user was erased before
+│   └── NotErased     a user to be restored who was not erased
 ├── UserErased        a choice of somebody who was erased and must not come back
 ├── PersonalizationOff  a signature of somebody who does not want to be personalised
 ├── IdentityKeyMissing  a secret key that tells who was erased is not given
 ├── ImageBlocked      a choice that shows an image that was taken down and must not come back
 ├── UnknownImage      a SHA-256 that no stored image has (also a LookupError)
+│   └── NotBlocked    an image to be unblocked that is not blocked
 ├── UnknownCluster    no such run of clusters, or no such cluster in it (also a LookupError)
 ├── SchemaMismatch    a database older than the code, or newer and of no use to it
 ├── NotADatabase      a file that the URL of an embedded database names, and that is none
@@ -45,6 +47,10 @@ class AlreadyErased(UnknownUser):
     def __init__(self, message: str, *, remnants: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.remnants = remnants
+
+
+class NotErased(UnknownUser):
+    """A user to be restored who was not erased."""
 
 
 class UserErased(StorageError):
@@ -102,6 +108,10 @@ class UnknownImage(StorageError, LookupError):
     def __init__(self, message: str, *, sha256: str = "") -> None:
         super().__init__(message)
         self.sha256 = sha256
+
+
+class NotBlocked(UnknownImage):
+    """An image to be unblocked that is not blocked."""
 
 
 class UnknownCluster(StorageError, LookupError):

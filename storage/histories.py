@@ -261,7 +261,7 @@ class HistoryStore:
             When and by whom the user had been erased.
 
         Raises:
-            UnknownUser: if the user was not erased.
+            NotErased: if the user was not erased.
             IdentityKeyMissing: if nobody can tell, because a key is not given.
         """
         check_user_id(user_id)

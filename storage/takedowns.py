@@ -21,7 +21,7 @@ from storage.blobs import BlobStore
 from storage.coldstart.first_questions import forget_image, forget_pairs
 from storage.database import Database
 from storage.erasing import remove_blobs, remove_unnamed
-from storage.errors import ImageBlocked, UnknownImage
+from storage.errors import ImageBlocked, NotBlocked, UnknownImage
 from storage.records import BlockedImage, Takedown
 from storage.removing import outdate, remove_choices
 from storage.rules import check_limit, check_sha256, check_text
@@ -153,13 +153,13 @@ class ImageTakedowns:
 
         Raises:
             InvalidRecord: if it is no SHA-256.
-            UnknownImage: if it is not blocked.
+            NotBlocked: if it is not blocked.
         """
         check_sha256("sha256", sha256)
         with self.database.writing() as session:
             row = session.get(BlockedImageRow, sha256)
             if row is None:
-                raise UnknownImage(f"image {sha256} is not blocked: there is nothing to unblock")
+                raise NotBlocked(f"image {sha256} is not blocked: there is nothing to unblock")
             session.delete(row)
             return _record(row, is_unfinished=session.get(ImageRow, sha256) is not None)
 

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database import Database
-from storage.errors import IdentityKeyMissing, UnknownUser, UserErased
+from storage.errors import IdentityKeyMissing, NotErased, UserErased
 from storage.identity_keys import IdentityKey, IdentityKeys
 from storage.records import Tombstone
 from storage.rules import check_text
@@ -110,13 +110,13 @@ def lift(session: Session, user_id: str, keys: IdentityKeys) -> Tombstone:
         What it said.
 
     Raises:
-        UnknownUser: if the user was not erased, as far as all tombstones can be read.
+        NotErased: if the user was not erased, as far as all tombstones can be read.
         IdentityKeyMissing: if none was found, and some are under a key that is not at hand.
     """
     row = _rows(session, [user_id], keys).get(user_id)
     if row is None:
         _check_keys(session, keys)
-        raise UnknownUser(f"user {user_id!r} was not erased: there is nothing to restore")
+        raise NotErased(f"user {user_id!r} was not erased: there is nothing to restore")
     _remove(session, user_id, keys)
     return _record(row)
 

@@ -89,6 +89,8 @@ TABLE = (
         ),
     ),
     Meaning(errors.NotFound, StatusCode.NOT_FOUND, (Reason.NOT_FOUND, Reason.IMAGE_NOT_FOUND)),
+    Meaning(storage_errors.NotErased, StatusCode.NOT_FOUND, (Reason.USER_NOT_ERASED,)),
+    Meaning(storage_errors.NotBlocked, StatusCode.NOT_FOUND, (Reason.IMAGE_NOT_BLOCKED,)),
     Meaning(storage_errors.UnknownUser, StatusCode.NOT_FOUND, (Reason.USER_NOT_FOUND,)),
     Meaning(storage_errors.UnknownImage, StatusCode.NOT_FOUND, (Reason.IMAGE_NOT_FOUND,)),
     Meaning(storage_errors.UnknownCluster, StatusCode.NOT_FOUND, (Reason.CLUSTER_NOT_FOUND,)),

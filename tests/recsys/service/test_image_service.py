@@ -143,8 +143,9 @@ def test_a_blocked_image_is_kept_out_until_it_is_unblocked(client, candidate, pn
     assert client.images.unblock(digest(0)) == listed
     assert list(client.images.list_blocked()) == []
     client.record_choice("ann", liked=png(0))
-    with pytest.raises(NotFound, match="not blocked"):
+    with pytest.raises(NotFound, match="not blocked") as refused:
         client.images.unblock(digest(0))
+    assert refused.value.reason == Reason.IMAGE_NOT_BLOCKED
 
 
 @pytest.mark.parametrize("page_size", [0, 1, 2, 5, 6, 2**31 - 1])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import ErasedUser, InvalidRequest, NotFound, PreconditionFailed
 from recsys.ranking.candidates import Personalization
+from recsys.reasons import Reason
 from recsys.service import _pages as pages
 from recsys.service._pages import number_of, number_token
 from recsys.v1 import user_service_pb2 as pb2
@@ -150,6 +151,15 @@ def test_an_erased_user_is_kept_out_and_may_be_let_back(live, client, five, png)
     assert lifted.erased_by == "rpc"
     assert lifted.erased_at.utcoffset().total_seconds() == 0
     assert client.record_choice("ann", liked=png(1), request_id="again").stored.revision == 1
+
+
+@pytest.mark.usefixtures("five")
+@pytest.mark.parametrize("user_id", ["ann", "nobody"])
+def test_who_was_not_erased_cannot_be_restored(client, user_id):
+    with pytest.raises(NotFound, match="was not erased") as refused:
+        client.restore_user(user_id)
+
+    assert refused.value.reason == Reason.USER_NOT_ERASED
 
 
 def test_a_server_without_the_key_records_nothing(live, client, five, png, monkeypatch):
