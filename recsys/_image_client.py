@@ -48,7 +48,10 @@ class ImageCalls:
         return takedown_from_wire(response.takedown)
 
     def unblock(self, sha256: str, *, timeout_s: float | None = None) -> BlockedImage:
-        """Have a blocked image accepted again; return what was said of it."""
+        """Have a blocked image accepted again; return what was said of it.
+
+        Where `is_unfinished`, some of it was never removed, and is in use again before `remove`.
+        """
         response = self._call(
             self._stub.UnblockImage, pb2.UnblockImageRequest, timeout_s, sha256=sha256
         )

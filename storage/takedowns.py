@@ -149,7 +149,7 @@ class ImageTakedowns:
         """Accept an image again; what was removed stays removed.
 
         Returns:
-            What was said of it.
+            What was said of it. Where `is_unfinished`, what is left of it counts again.
 
         Raises:
             InvalidRecord: if it is no SHA-256.

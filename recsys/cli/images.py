@@ -85,7 +85,11 @@ def block(
 @SERVER
 @JSON
 def unblock(image: str, server: str | None, is_json: bool) -> None:
-    """Accept IMAGE again; what was removed stays removed."""
+    """Accept IMAGE again; what was removed stays removed.
+
+    Where its takedown is unfinished, what is left of it is in use again, and this is said. `recsys
+    images remove` removes that.
+    """
     sha256 = digest_of(image)
     with _opened(server) as images:
         was = images.unblock(sha256)
@@ -96,6 +100,12 @@ def unblock(image: str, server: str | None, is_json: bool) -> None:
         f"image {sha256}, blocked on {was.blocked_at:%Y-%m-%d at %H:%M} UTC by"
         f" {printable(was.blocked_by or 'nobody named')}, may be stored again"
     )
+    if was.is_unfinished:
+        click.echo(
+            "its takedown was unfinished, so the image is still stored and in use again: to remove"
+            f" it, run recsys images remove {sha256}",
+            err=True,
+        )
 
 
 @command.command("blocked")

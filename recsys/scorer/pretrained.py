@@ -155,7 +155,20 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTra
         CheckpointRefused: if its files are missing or damaged.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), revision=revision)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(source), revision=revision
+        )
     except Exception as error:
         raise CheckpointRefused(f"tokenizer {source} cannot be read: {error}") from error
-    return cast(PreTrainedTokenizerBase, tokenizer)
+    _check_vocabulary(Path(source), set(tokenizer.vocab_files_names.values()))
+    return tokenizer
+
+
+def _check_vocabulary(folder: Path, names: set[str]) -> None:
+    """Refuse a folder without a vocabulary, of which the library makes an empty tokenizer."""
+    if folder.is_dir() and not any((folder / name).is_file() for name in names):
+        raise CheckpointRefused(
+            f"base model {folder} must have its tokenizer beside its weights, got none of"
+            f" {', '.join(sorted(names))}: copy its files into the folder, for a base that a"
+            " checkpoint carries those of the checkpoint's folder tokenizer"
+        )

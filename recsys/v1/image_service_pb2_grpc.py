@@ -96,7 +96,8 @@ class ImageServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UnblockImage(self, request, context):
-        """Accepts a blocked image again. What was removed stays removed. NOT_FOUND: it is not blocked.
+        """Accepts a blocked image again. What was removed stays removed. What is left of one whose takedown is
+        unfinished, as the answer says, is in use again: RemoveImage removes it. NOT_FOUND: it is not blocked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

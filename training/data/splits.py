@@ -124,7 +124,8 @@ def split(table: PairTable, rule: SplitRule) -> Split:
     if validation and not apart[0]:
         raise ValueError(
             f"validation users must have pairs apart from all that is learned from, got none of "
-            f"{_count(validation)}: hold out prompts too, for users share images"
+            f"{_count(validation)}: users share images, so hold out more prompts than"
+            f" {rule.held_prompts:g}, as by --set split.held_prompts=0.3"
         )
     overlapping = sum(map(_count, (validation, held))) - sum(map(_count, apart))
     if not train:

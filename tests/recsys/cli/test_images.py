@@ -8,6 +8,7 @@ import pytest
 
 from storage.records import SharingRules
 from storage.sharing import ImageSharing
+from storage.takedowns import ImageTakedowns
 
 FILES = ("a.png", "b.png")
 
@@ -76,6 +77,29 @@ def test_a_blocked_image_is_refused_until_it_is_unblocked(
     assert "by an operator, may be stored again" in run("images", "unblock", sha).stdout
     assert run("choose", "--user", "ann", "--liked", "a.png").exit_code == 0
     assert run("images", "unblock", "a.png").exit_code == 3
+
+
+def test_unblocked_half_way_it_says_that_the_image_is_in_use_again(
+    run, store, sha: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for user in ("cyd", "dan"):
+        run("choose", "--user", user, "--liked", "a.png")
+    takedowns = ImageTakedowns(store.database, store.blobs)
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.takedowns.CHOICES_AT_ONCE", 1)
+        patch.setattr("storage.takedowns.remove_blobs", end)
+        with pytest.raises(KeyboardInterrupt):
+            takedowns.block(sha)
+    unblocked = run("images", "unblock", sha)
+    assert unblocked.exit_code == 0
+    assert f"in use again: to remove it, run recsys images remove {sha}" in unblocked.stderr
+    assert run("images", "remove", sha, "--yes").exit_code == 0
+    run("images", "block", sha, "--yes")
+    assert run("images", "unblock", sha).stderr == ""
 
 
 def test_an_image_is_blocked_before_anything_is_stored(home: Path, run, picture) -> None:

@@ -19,6 +19,7 @@ from recsys.scorer.digests import (
     sampled_weights_digest,
     weights_digest,
 )
+from recsys.scorer.pretrained import load_tokenizer
 from recsys.settings import Settings
 
 ID = "Somebody/idefics2-small"
@@ -52,6 +53,13 @@ def save(scorer, tokenizer, tmp_path):
         return tmp_path / name
 
     return call
+
+
+def test_a_folder_without_a_tokenizer_is_refused(base, tokenizer) -> None:
+    with pytest.raises(CheckpointRefused, match="must have its tokenizer beside its weights"):
+        load_tokenizer(base)
+    tokenizer.save_pretrained(base)
+    assert len(load_tokenizer(base)) == len(tokenizer)
 
 
 def changed(folder: Path) -> None:
