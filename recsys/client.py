@@ -70,7 +70,7 @@ class RecsysClient:
         InvalidRequest: a field breaks its rule (`field` names it); ImageRefused if an image does.
         NotFound: no such user or stored image.
         PreconditionFailed: something else must be done first; the message tells what. ErasedUser
-            for a choice of a user who was erased.
+            for what is to be stored of a user who was erased.
         Overloaded: the server is full; `retry_after_s` tells when to come back.
         DeadlinePassed: no answer within the time.
         Unavailable: no server there, or it is loading, draining or failing, or something else
@@ -142,7 +142,8 @@ class RecsysClient:
         Args:
             num_pairs: 1 to 8; 0 for the server's default, 4.
             user_id: who is to be asked. PreconditionFailed (PERSONALIZATION_OFF) if they do not
-                want to be personalised, so that answers would change nothing; empty: not checked.
+                want to be personalised, so that answers would change nothing, and ErasedUser if
+                they were erased, so that none would be stored; empty: not checked.
             timeout_s: for this call; None for the client's.
         """
         with _sendable():

@@ -5,7 +5,7 @@
     │   └── ImageRefused      bytes that are not an acceptable image
     ├── NotFound              a user, image or checkpoint that does not exist
     ├── PreconditionFailed    something that the call needs is missing
-    │   └── ErasedUser        a choice of a user who was erased
+    │   └── ErasedUser        a user who was erased, of whom nothing is stored
     ├── CheckpointRefused     a checkpoint that is missing, damaged or of another base
     ├── SettingsRefused       a setting that is unknown or invalid (also a ValueError)
     ├── Overloaded            a full queue, or one too long for the deadline
@@ -66,7 +66,7 @@ class PreconditionFailed(RecsysError):
 
 
 class ErasedUser(PreconditionFailed):
-    """A choice of a user who was erased, which a server did not store; drop it."""
+    """A choice, consent or question of a user who was erased; a server stores nothing of them."""
 
     reason = Reason.USER_ERASED
 

@@ -6,7 +6,7 @@ StorageError
 ├── UnknownUser       no such user (also a LookupError)
 │   ├── AlreadyErased no such user, because the user was erased before
 │   └── NotErased     a user to be restored who was not erased
-├── UserErased        a choice of somebody who was erased and must not come back
+├── UserErased        something of somebody who was erased and must not come back
 ├── PersonalizationOff  a signature of somebody who does not want to be personalised
 ├── IdentityKeyMissing  a secret key that tells who was erased is not given
 ├── ImageBlocked      a choice that shows an image that was taken down and must not come back
@@ -54,7 +54,7 @@ class NotErased(UnknownUser):
 
 
 class UserErased(StorageError):
-    """A choice of somebody who was erased and must not come back.
+    """Something to be stored of somebody who was erased and must not come back.
 
     Args:
         message: what must hold, what arrived and what to do.

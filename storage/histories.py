@@ -31,7 +31,7 @@ from storage.records import (
 from storage.rules import check_choice, check_limit, check_user_id, is_sha256
 from storage.statements import STANDS, is_blocked, lock_blobs, parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow, UserRow
-from storage.tombstones import bury, check_by, find_tombstone, lift, renew
+from storage.tombstones import bury, check_by, find_tombstone, lift, refuse_erased, renew
 
 _MAX_CHOICE_ID = 2**63 - 1
 
@@ -253,6 +253,22 @@ class HistoryStore:
             bury(session, user_id, self.keys.needed(), by=by)
         remove_blobs(self.database, self.blobs, images)
         return replace(erased, images=tuple(images))
+
+    def tombstone(self, user_id: str) -> Tombstone | None:
+        """When and by whom a user was erased; None if they were not, as far as the keys tell."""
+        check_user_id(user_id)
+        with self.database.session() as session:
+            return find_tombstone(session, user_id, self.keys.known())
+
+    def check_storable(self, user_id: str) -> None:
+        """Pass only if choices of a user would be stored.
+
+        Raises:
+            UserErased: if the user was erased; IdentityKeyMissing if nobody can tell.
+        """
+        check_user_id(user_id)
+        with self.database.session() as session:
+            refuse_erased(session, [user_id], self.keys.known())
 
     def restore(self, user_id: str) -> Tombstone:
         """Let an erased user be stored again; what was erased stays erased.

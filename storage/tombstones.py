@@ -81,7 +81,7 @@ def refuse_erased(session: Session, user_ids: Sequence[str], keys: IdentityKeys)
     """Pass only when none of these users was erased.
 
     Args:
-        session: of a writing transaction that has locked them.
+        session: of a writing transaction that has locked them, where it matters that they stay so.
         user_ids: who is to be stored.
         keys: all at hand.
 
@@ -97,8 +97,8 @@ def refuse_erased(session: Session, user_ids: Sequence[str], keys: IdentityKeys)
         named = ", ".join(map(repr, erased[:_NUM_NAMED]))
         more = f" and {len(erased) - _NUM_NAMED} more" if len(erased) > _NUM_NAMED else ""
         raise UserErased(
-            f"choices of erased users are not stored, got {named}{more}: to let a user come back"
-            " run `recsys users restore`",
+            f"nothing of erased users is stored, got {named}{more}: to let a user come back run"
+            " `recsys users restore`",
             user_ids=tuple(erased),
         )
 

@@ -163,6 +163,7 @@ def suggest(
         from recsys.coldstart.first_questions import learned_first_questions
 
         if user is not None:
+            runtime.store.check_storable(user)
             runtime.consents.check(user)
         learned = learned_first_questions(
             runtime.cold_starts, runtime.model_version, settings.sharing_rules

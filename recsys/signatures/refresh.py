@@ -18,8 +18,8 @@ from recsys.history import SIGNATURE_REFERENCES, HistoryReader, Personalizes
 from recsys.reasons import Reason
 from recsys.signatures.inputs import NO_PAIR, ReadReferences, SignatureInput, read_input
 from recsys.signatures.records import CurrentSignature
-from storage.errors import InvalidRecord, PersonalizationOff, UnknownUser
-from storage.records import Signature
+from storage.errors import AlreadyErased, InvalidRecord, PersonalizationOff, UnknownUser
+from storage.records import Signature, Tombstone
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,9 @@ class RevisionReader(HistoryReader, Protocol):
 
     def revision(self, user_id: str) -> int:
         """Return the number of choices ever stored; 0 for an unknown user."""
+
+    def tombstone(self, user_id: str) -> Tombstone | None:
+        """Return when and by whom a user was erased; None if not, or if nobody can tell."""
 
 
 @runtime_checkable
@@ -92,7 +95,7 @@ class CurrentSignatures:
 
         Raises:
             InvalidRequest: if no user could have this id.
-            UnknownUser: if there is no such user.
+            UnknownUser: if there is no such user; AlreadyErased if they were erased.
             PersonalizationOff: if the user does not want to be personalised.
             PreconditionFailed: if there is none and the history has no pair that can be read.
             Unavailable: if there is none and images or the model cannot be reached now.
@@ -102,7 +105,7 @@ class CurrentSignatures:
             raise PersonalizationOff(user_id)
         revision = self.histories.revision(user_id)
         if revision == 0:
-            raise _unknown(user_id)
+            raise self._unknown(user_id)
         stored = self.signatures.get(user_id, self.model_version)
         if stored is not None and stored.revision >= revision:
             return CurrentSignature(stored, is_stale=False)
@@ -117,11 +120,11 @@ class CurrentSignatures:
     def _computed(self, user_id: str) -> CurrentSignature:
         user = read_input(self.histories, user_id, self.num_references)
         if user is None:
-            raise _unknown(user_id)
+            raise self._unknown(user_id)
         self._store(user, self._vector(user))
         stored = self.signatures.get(user_id, self.model_version)
         if stored is None:
-            raise _unknown(user_id)
+            raise self._unknown(user_id)
         return CurrentSignature(stored, self.histories.revision(user_id) > stored.revision)
 
     def _vector(self, user: SignatureInput) -> npt.NDArray[np.float32]:
@@ -147,7 +150,7 @@ class CurrentSignatures:
     def _store(self, user: SignatureInput, vector: npt.NDArray[np.float32]) -> None:
         """Store it, unless the user was erased meanwhile: then it is of choices that are gone."""
         if not self.ledger.still_stored([user.newest_choice_id]):
-            raise _unknown(user.user_id)
+            raise self._unknown(user.user_id)
         signature = Signature(user.user_id, self.model_version, user.revision, vector)
         try:
             self.signatures.put(signature)
@@ -156,6 +159,9 @@ class CurrentSignatures:
                 "the history changed while the signature was computed: call again"
             ) from error
 
-
-def _unknown(user_id: str) -> UnknownUser:
-    return UnknownUser(f"no user {user_id!r} is stored: record a choice first")
+    def _unknown(self, user_id: str) -> UnknownUser:
+        if self.histories.tombstone(user_id) is None:
+            return UnknownUser(f"no user {user_id!r} is stored: record a choice first")
+        return AlreadyErased(
+            f"user {user_id!r} was erased: they have no signature, and no choice of theirs is kept"
+        )

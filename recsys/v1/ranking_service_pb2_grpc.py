@@ -82,7 +82,8 @@ class RankingServiceServicer(object):
         FAILED_PRECONDITION  nothing was learned for the model that is served, or no image of it may be shown:
         mark images as shareable and run `recsys coldstart fit`; or
         the user does not want to be personalised (PERSONALIZATION_OFF), so that their
-        answers would change nothing
+        answers would change nothing; or was erased (USER_ERASED), so that none would be
+        stored
         UNAVAILABLE          the server is loading, draining or failing: the same call may succeed later
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -46,6 +46,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         self._served = served
         self._metrics = metrics
         self._cold_starts = runtime.cold_starts
+        self._store = runtime.store
         self._consents = runtime.consents
         self._sharing_rules = runtime.settings.sharing_rules
         self._threads = threads
@@ -73,7 +74,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         num_pairs = checked_num_pairs(request.num_pairs)
         if request.user_id:
             require_user_id(request.user_id)
-            await in_thread(self._threads, self._consents.check, request.user_id)
+            await in_thread(self._threads, self._check_answers_count, request.user_id)
         version = self._served.model.engine.model_version
         questions = await in_thread(
             self._threads,
@@ -83,6 +84,10 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
             self._sharing_rules,
         )
         return first_questions_to_wire(questions, num_pairs=num_pairs)
+
+    def _check_answers_count(self, user_id: str) -> None:
+        self._store.check_storable(user_id)
+        self._consents.check(user_id)
 
 
 @contextmanager

@@ -136,3 +136,10 @@ def test_who_opted_out_is_asked_nothing(run, fitted: list[str]) -> None:
     assert refused.exit_code == 1
     assert "'u1' is not personalised" in refused.stderr
     assert run("coldstart", "suggest", "--user", "u2", *fitted).exit_code == 0
+
+
+def test_who_was_erased_is_asked_nothing(run, fitted: list[str]) -> None:
+    run("users", "erase", "u1", "--yes")
+    refused = run("coldstart", "suggest", "--user", "u1", *fitted)
+    assert refused.exit_code == 1
+    assert "nothing of erased users is stored, got 'u1'" in refused.stderr

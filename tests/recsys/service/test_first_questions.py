@@ -4,7 +4,7 @@ import grpc
 import pytest
 
 from recsys.client import RecsysClient
-from recsys.errors import InvalidRequest, PreconditionFailed
+from recsys.errors import ErasedUser, InvalidRequest, PreconditionFailed
 from recsys.reasons import Reason
 from recsys.v1.ranking_service_pb2 import SuggestOnboardingRequest
 from recsys.v1.ranking_service_pb2_grpc import RankingServiceStub
@@ -174,3 +174,13 @@ def test_who_opted_out_is_asked_nothing(client, learn) -> None:
     with pytest.raises(InvalidRequest) as bad:
         client.suggest_first_questions(user_id="a\n")
     assert bad.value.field == "user_id"
+
+
+def test_who_was_erased_is_asked_nothing_before_they_come_back(client, learn) -> None:
+    learned = learn()
+    left = tuple(pair for pair in learned.pairs if pair.prompt != "1")
+    client.erase_user("u1")
+    with pytest.raises(ErasedUser, match="'u1'"):
+        client.suggest_first_questions(8, user_id="u1")
+    client.restore_user("u1")
+    assert client.suggest_first_questions(8, user_id="u1").pairs == left

@@ -281,7 +281,7 @@ def test_who_opts_out_leaves_exports_that_the_server_reaches(live, client, five,
 def test_an_erased_user_gives_no_consent(client, five):
     client.erase_user("ann")
 
-    with pytest.raises(ErasedUser):
+    with pytest.raises(ErasedUser, match="nothing of erased users is stored, got 'ann'"):
         client.update_consent("ann", personalize=False)
 
 

@@ -37,6 +37,9 @@ class Storage:
     def revision(self, user_id):
         return self.read(user_id).revision
 
+    def tombstone(self, user_id):
+        return None
+
     def get(self, user_id, model_version):
         return self.signature
 

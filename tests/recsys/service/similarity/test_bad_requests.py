@@ -8,6 +8,7 @@ import pytest
 
 from recsys.client import RecsysClient
 from recsys.errors import InvalidRequest, NotFound, PreconditionFailed, Unavailable
+from recsys.reasons import Reason
 from recsys.v1.similarity_service_pb2 import FindSimilarUsersRequest
 
 GIVE_UP_S = 60.0
@@ -94,8 +95,10 @@ def test_an_erased_user_is_not_found_from_that_moment(client, calls, people):
     client.erase_user("bob")
 
     assert names(calls.find_similar_users("ann", k=10)) == ["dan", "cid", "eve"]
-    with pytest.raises(NotFound):
-        calls.find_similar_users("bob")
+    for call in (calls.find_similar_users, calls.get_user_signature):
+        with pytest.raises(NotFound, match="'bob' was erased: they have no signature") as refused:
+            call("bob")
+        assert refused.value.reason == Reason.USER_NOT_FOUND
 
 
 def test_a_user_erased_while_computed_leaves_no_signature(live, calls, choose, signing, signatures):
