@@ -11,15 +11,13 @@ from storage.blobs import BlobStore
 from storage.database import Database
 from storage.erasing import remove_blobs
 from storage.removing import FindChoices, Removed, remove_in_parts
-from storage.rules import is_sha256
+from storage.rules import NO_TIME_BEFORE, is_sha256
 from storage.statements import parts
 from storage.tables import ChoiceRow, ImageRow
 
 MIN_ORPHAN_AGE = timedelta(hours=1)
 """Younger bytes may be of a transaction that has not written its rows yet."""
 
-# Imports that tell no time stand in the first days of 1970: see `moment_of_row`.
-_NO_TIME_BEFORE = datetime(1971, 1, 1, tzinfo=UTC)
 _USERS_AT_ONCE = 500
 
 
@@ -172,7 +170,7 @@ def _report_total(progress: Callable[[int], None], num_before: int, num_removed:
 
 
 def _age() -> ColumnElement[datetime]:
-    is_told = ChoiceRow.chosen_at >= _NO_TIME_BEFORE
+    is_told = ChoiceRow.chosen_at >= NO_TIME_BEFORE
     return case((is_told, ChoiceRow.chosen_at), else_=ChoiceRow.recorded_at)
 
 

@@ -14,6 +14,8 @@ MAX_PROMPT_CHARS = 10_000
 MAX_MODEL_VERSION_CHARS = 64
 MAX_CLOCK_SKEW = timedelta(days=1)
 MAX_LIMIT = 2**31 - 1  # PostgreSQL is sent limits in 32 bits
+NO_TIME_BEFORE = datetime(1971, 1, 1, tzinfo=UTC)
+"""Choices before it are of imports that told no time: they stand in the first days of 1970."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -107,6 +109,11 @@ def check_chosen_at(
             f"{name} must be at most a day ahead of now, {now.isoformat(timespec='seconds')}, got"
             f" {chosen_at.isoformat(timespec='seconds')}: check the clock that it was read from"
         )
+
+
+def is_told(chosen_at: datetime) -> bool:
+    """Tell whether it is known when a choice was made, and not only in which order."""
+    return chosen_at >= NO_TIME_BEFORE
 
 
 def check_limit(limit: int | None) -> int | None:

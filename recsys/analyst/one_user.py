@@ -14,6 +14,7 @@ from recsys.analyst.pager import draw_pager, offset_of
 from recsys.analyst.sources import cluster_of, cluster_titles, shown
 from storage.browsing import ListedUser
 from storage.records import StoredChoice
+from storage.rules import is_told
 
 NUM_CHOICES = 6
 _MAX_PASSED_OVER = 6
@@ -81,7 +82,8 @@ def _card(page: Page, stored: StoredChoice) -> str:
         for sha256 in choice.passed_over[:_MAX_PASSED_OVER]
     ]
     hidden = len(choice.passed_over) - len(passed_over)
-    when = f"{choice.chosen_at:%Y-%m-%d %H:%M} UTC"
+    at = choice.chosen_at
+    when = f"{at:%Y-%m-%d %H:%M} UTC" if is_told(at) else "time unknown"
     return markup.choice_card(
         choice.prompt,
         liked,
@@ -113,13 +115,15 @@ def _consent(user: ListedUser) -> tuple[str, str]:
 
 
 def day(at: datetime | None) -> str:
-    """Return a date as tiles show it."""
-    return "–" if at is None else f"{at:%Y-%m-%d}"
+    """Return a date as tiles show it; that of a choice is unknown where an import told no times."""
+    if at is None:
+        return "–"
+    return f"{at:%Y-%m-%d}" if is_told(at) else "unknown"
 
 
 def ago(at: datetime | None) -> str:
-    """Return how long ago something was, in the largest fitting unit."""
-    if at is None:
+    """Return how long ago something was, in the largest fitting unit; empty where it is unknown."""
+    if at is None or not is_told(at):
         return ""
     seconds = max(0.0, (datetime.now(UTC) - at).total_seconds())
     for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):

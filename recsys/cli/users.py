@@ -18,6 +18,7 @@ from recsys.cli.progress import waiting
 from recsys.counts import counted
 from recsys.runtime import Runtime
 from storage.errors import AlreadyErased
+from storage.rules import is_told
 
 if TYPE_CHECKING:
     from storage.records import ConsentUpdate, Erased, Tombstone, UserSummary
@@ -33,23 +34,28 @@ def command() -> None:
 @SERVER
 @JSON
 def show(user: str, server: str | None, is_json: bool) -> None:
-    """Show how much is stored of USER; exit code 3 for an unknown user."""
+    """Show how much is stored of USER; exit code 3 for an unknown user.
+
+    When USER last chose is unknown where an import told no times; with --json it is null then.
+    """
     with _opened(server) as users:
         summary = users.get(user)
     last = summary.last_choice_at
+    is_unknown = last is not None and not is_told(last)
     shown = {
         "user_id": summary.user_id,
         "revision": summary.revision,
         "num_choices": summary.num_choices,
         "num_pairs": summary.num_pairs,
         "created_at": summary.created_at.isoformat(),
-        "last_choice_at": last.isoformat() if last else None,
+        "last_choice_at": last.isoformat() if last and not is_unknown else None,
         "personalize": summary.consent.personalize,
         "learn_from": summary.consent.learn_from,
     }
     if is_json:
         show_json(shown)
     else:
+        shown |= {"last_choice_at": "unknown"} if is_unknown else {}
         show_table(["property", "value"], [(name, str(value)) for name, value in shown.items()])
 
 

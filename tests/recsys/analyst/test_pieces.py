@@ -13,6 +13,7 @@ from recsys.analyst.filters import described, window_of
 from recsys.analyst.freshness import share
 from recsys.analyst.layouts import Layout, Method, cached_layout, keep_layout, lay_out
 from recsys.analyst.markup import Act, Opinion, ShownImage, choice_card, picture, title
+from recsys.analyst.one_user import ago, day
 from recsys.analyst.theme import STYLE
 from recsys.analyst.thumbnails import thumbnail
 from recsys.analyst.user_map import cluster_sizes, figure
@@ -27,6 +28,14 @@ def test_what_people_wrote_is_escaped():
 
     assert "<script" not in text
     assert "'onerror" not in text
+
+
+def test_where_an_import_told_no_times_a_tile_shows_none():
+    untold = datetime(1970, 1, 1, 0, 0, 0, 252, tzinfo=UTC)
+
+    assert (day(untold), ago(untold)) == ("unknown", "")
+    assert (day(None), ago(None)) == ("–", "")
+    assert day(datetime(2026, 1, 6, tzinfo=UTC)) == "2026-01-06"
 
 
 def test_liked_and_passed_over_differ_in_mark_and_word_not_in_colour_alone():

@@ -30,6 +30,21 @@ def test_show_tells_what_is_stored(run) -> None:
     assert "num_choices" in table.stdout
 
 
+def test_where_an_import_told_no_times_the_last_choice_is_of_an_unknown_one(
+    home: Path, run, picture
+) -> None:
+    (home / "some").mkdir()
+    for seed, name in enumerate(["a.png", "b.png"]):
+        (home / "some" / name).write_bytes(picture(seed))
+    rows = "user_id,liked_image,disliked_image,prompt\nann,a.png,b.png,a hat\n"
+    (home / "some" / "pairs.csv").write_text(rows)
+    assert run("import", "pairs", "some").exit_code == 0
+    table = run("users", "show", "ann").stdout
+    assert "unknown" in table
+    assert "1970" not in table
+    assert json.loads(run("users", "show", "ann", "--json").stdout)["last_choice_at"] is None
+
+
 @pytest.mark.usefixtures("ann")
 @pytest.mark.parametrize(
     ("verb", "advice"),
