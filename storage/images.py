@@ -5,8 +5,8 @@ from collections.abc import Collection
 from sqlalchemy import select
 
 from storage.database import Database
-from storage.statements import parts
-from storage.tables import BlockedImageRow, ImageRow
+from storage.statements import is_blocked, parts
+from storage.tables import ImageRow
 
 
 def stored_among(database: Database, sha256s: Collection[str]) -> set[str]:
@@ -16,8 +16,7 @@ def stored_among(database: Database, sha256s: Collection[str]) -> set[str]:
         database: with a current schema.
         sha256s: in any number.
     """
-    is_blocked = select(BlockedImageRow.sha256).where(BlockedImageRow.sha256 == ImageRow.sha256)
-    query = select(ImageRow.sha256).where(~is_blocked.exists())
+    query = select(ImageRow.sha256).where(~is_blocked(ImageRow.sha256))
     stored: set[str] = set()
     with database.session() as session:
         for part in parts(sorted(sha256s)):

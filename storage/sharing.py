@@ -9,7 +9,7 @@ from storage.database import Database
 from storage.errors import UnknownImage
 from storage.records import SharingRules
 from storage.rules import check_sha256
-from storage.statements import parts
+from storage.statements import STANDS, parts
 from storage.tables import ChoiceRow, ImageRow, PassedOverRow
 
 _NUM_SAMPLED = 64
@@ -68,7 +68,7 @@ def shown_among(session: Session, sha256s: Iterable[str], rules: SharingRules) -
 
 
 def is_seen_by(session: Session, sha256: str, num_users: int, *, prompt: str = "") -> bool:
-    """Whether choices of at least so many users show an image.
+    """Whether choices of at least so many users show an image; those that stand count.
 
     Args:
         session: any.
@@ -76,11 +76,11 @@ def is_seen_by(session: Session, sha256: str, num_users: int, *, prompt: str = "
         num_users: at least 1.
         prompt: counts choices from this prompt alone; any, if it is empty.
     """
-    liked = select(ChoiceRow.user_id).where(ChoiceRow.liked == sha256)
+    liked = select(ChoiceRow.user_id).where(ChoiceRow.liked == sha256, STANDS)
     passed = (
         select(ChoiceRow.user_id)
         .join(PassedOverRow, PassedOverRow.choice_id == ChoiceRow.choice_id)
-        .where(PassedOverRow.sha256 == sha256)
+        .where(PassedOverRow.sha256 == sha256, STANDS)
     )
     if prompt:
         liked, passed = (each.where(ChoiceRow.prompt == prompt) for each in (liked, passed))

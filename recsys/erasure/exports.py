@@ -32,7 +32,7 @@ def rewrite_exports(database: Database, user_id: str, *, since: datetime | None)
 
 
 def rewrite_exports_without_image(database: Database, sha256: str) -> Rewritten:
-    """Remove an image, which is taken down by now, from all exports that name it.
+    """Remove an image that is blocked or removed from all exports that name it.
 
     Args:
         database: knows where exports are.

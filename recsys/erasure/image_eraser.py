@@ -66,8 +66,11 @@ class ImageEraser:
 
     def _finish(self, sha256: str) -> Takedown:
         # Files first: as long as the image is stored, anybody can tell that it is unfinished.
-        taken = self._leave_exports(sha256) + self._leave_tokens()
-        return taken + self._takedowns.take_down(sha256)
+        exports = self._leave_exports(sha256)
+        self._leave_tokens()
+        taken = exports + self._takedowns.take_down(sha256)
+        # Once more, for images that stood in removed choices alone; what cannot be removed is told.
+        return taken + self._leave_tokens()
 
     def _leave_exports(self, sha256: str) -> Takedown:
         rewritten, remnants = rewrite_exports_without_image(self._takedowns.database, sha256)

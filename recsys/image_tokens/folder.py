@@ -35,7 +35,7 @@ FindStored = Callable[[Collection[str]], Collection[str]]
 _SUFFIX = ".safetensors"
 _PART = ".part"
 _TOKENS, _CHECKSUM = "tokens", "crc32"
-_NAME = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(_SUFFIX))  # never an original's, which has no suffix
 _VERSION_CHARACTERS = 16
 _FILLED_TO = 0.9  # after room was made
 _LOOKS = 20  # at the whole folder while as much is written as it may hold
@@ -170,7 +170,7 @@ class TokenFolder:
                 for path in folder.iterdir():
                     with contextlib.suppress(FileNotFoundError):  # another process was faster
                         status = path.stat()
-                        if _NAME.fullmatch(path.name.removesuffix(_SUFFIX)):
+                        if _NAME.fullmatch(path.name):
                             yield path, status.st_size, status.st_mtime
                         elif path.suffix == _PART and time.time() - status.st_mtime > _ABANDONED_S:
                             path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from storage.errors import InvalidRecord, UnknownImage
 from storage.records import SharingRules
 from storage.sharing import ImageSharing, is_seen_by
 from storage.tables import ImageRow
+from storage.takedowns import ImageTakedowns
 
 
 @pytest.fixture
@@ -96,6 +97,15 @@ def test_shown_is_what_is_marked_and_seen_by_enough_people(store, sharing, choos
     assert shown(4) == frozenset()
     store.erase("cyd")
     assert shown(3) == frozenset()
+
+
+def test_choices_that_a_block_leaves_out_count_no_more(store, sharing, choose, digest) -> None:
+    for user in ("ann", "bob", "cyd"):
+        store.append(*choose(user, liked="bad", passed_over=("a",)), shareable=True)
+    rules = SharingRules(3)
+    assert sharing.shown_among([digest("a")], rules) == {digest("a")}
+    ImageTakedowns(store.database, store.blobs).record_block(digest("bad"), by="", reason="")
+    assert sharing.shown_among([digest("a")], rules) == frozenset()
 
 
 @pytest.mark.parametrize("num_sampled", [1, 64])

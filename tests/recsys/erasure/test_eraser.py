@@ -1,5 +1,7 @@
 """An erasure reaches the files of this machine, and tells what it could not reach."""
 
+import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from recsys.image_tokens.folder import TokenFolder
 from recsys.similarity.index import SignatureIndex
 from storage.errors import AlreadyErased
 from storage.histories import HistoryStore
+from storage.records import Choice, ImageFacts
 from storage.signatures import SignatureStore
 from storage.takedowns import ImageTakedowns
 
@@ -93,6 +96,23 @@ def test_image_tokens_on_disk_go_with_their_images(
         ImageTakedowns(signed.database, signed.blobs), image_tokens_folder=str(folder)
     ).remove(images[1])
     assert kept(folder) == {images[2]}
+
+
+def test_tokens_of_images_that_go_with_a_blocked_one_go_too(
+    signed: HistoryStore, tmp_path: Path
+) -> None:
+    given = {}
+    for data in (b"blocked", b"beside it"):
+        facts = ImageFacts(hashlib.sha256(data).hexdigest(), "image/png", 1, 1, len(data))
+        given[facts.sha256] = (facts, data)
+    blocked, beside = given
+    signed.append(Choice("ann", blocked, (beside,), "a fox", datetime.now(UTC), "test"), given)
+    folder = tmp_path / "tokens"
+    kept(folder, blocked, beside)
+    ImageEraser(
+        ImageTakedowns(signed.database, signed.blobs), image_tokens_folder=str(folder)
+    ).block(blocked)
+    assert kept(folder) == set()
 
 
 def test_image_tokens_that_cannot_be_removed_are_told(

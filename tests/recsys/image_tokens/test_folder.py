@@ -113,6 +113,17 @@ def test_images_that_are_gone_are_forgotten_in_all_versions(folder: TokenFolder)
     assert TokenFolder(folder.path / "none").forget_gone(lambda _: pytest.fail("asked")) == 0
 
 
+def test_originals_in_the_same_folder_are_left_alone(folder: TokenFolder) -> None:
+    original = folder.path / "blobs" / "ab" / ("ab" * 32)
+    original.parent.mkdir(parents=True)
+    original.write_bytes(b"an image" * 1000)
+    folder.write(name(0), tokens(0))
+    small = TokenFolder(folder.path, VERSION, max_bytes=1)
+    small.write(name(1), tokens(1))
+    assert TokenFolder(folder.path).forget_gone(set) <= 2
+    assert original.exists()
+
+
 def test_what_a_killed_writer_left_goes_once_it_is_old(folder: TokenFolder) -> None:
     folder.write(name(1), tokens(1))
     parent = files(folder.path)[0].parent
