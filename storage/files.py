@@ -1,6 +1,7 @@
-"""Files that are replaced whole or not at all, whatever stops the writer."""
+"""Files that are replaced whole or not at all, by one writer at a time where it holds the lock."""
 
 import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -33,6 +34,21 @@ def replace_file(path: Path, *, is_only_writer: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         raise
     flush(path.parent)
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock against other threads and processes, for as long as the block runs.
+
+    Who comes second waits. The lock is on the file `.lock` in the folder, which stays there; the
+    system releases it if the process is killed.
+
+    Raises:
+        OSError: if the folder is not there or not writable, or its file system has no locks.
+    """
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def flush(path: Path) -> None:

@@ -4,12 +4,13 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from recsys.spreadsheet import plain_text
-from storage.files import replace_file
+from storage.files import lock_folder, replace_file
 
 _ROWS_AT_ONCE = 10_000
 _TYPICAL = "typical_members"
@@ -36,8 +37,10 @@ class _Format(Protocol):
 def remove_user(folder: Path, user_id: str, *, format: str) -> bool:
     """Remove a user from members.* and clusters.*; each file is replaced whole.
 
-    A cluster's size becomes the number of its members that are left, its medoid the first of its
-    typical members. What was stopped between the two files is gone on with by the next call.
+    The folder is locked from reading to replacing, so that nobody who is removed at the same time
+    comes back; where the user is not, nothing is locked or written. A cluster's size becomes the
+    number of its members that are left, its medoid the first of its typical members. What was
+    stopped between the two files is gone on with by the next call.
 
     Args:
         folder: of an export.
@@ -48,27 +51,22 @@ def remove_user(folder: Path, user_id: str, *, format: str) -> bool:
         Whether they were there.
 
     Raises:
-        OSError: if the files are not there, or cannot be read or written.
+        OSError: if the files are not there, or cannot be read, locked or written.
         ValueError: if they are no export; ImportError if Parquet needs what is not installed.
     """
-    form: _Format = _Parquet() if format == "parquet" else _Csv()
+    form = _format(format)
     members, clusters = folder / f"members.{format}", folder / f"clusters.{format}"
-    try:
-        sizes, is_member = _count_members(form, members, user_id)
-        if is_member:
-            _replace(form, members, _without(form, members, user_id))
-        old = _read_clusters(form, clusters)
-        new = [_cluster_without(form, row, user_id, sizes) for row in old]
-        is_named = any(user_id in row[_TYPICAL] for row in old)
-    except _NO_EXPORT as error:
-        raise ValueError(f"{folder} holds no export of clusters: {error!r}") from error
-    if is_member or is_named:
-        _replace(form, clusters, iter([new]))
-    return is_member or is_named
+    with _as_export(folder):
+        if not (_is_member(form, members, user_id) or _is_typical(form, clusters, user_id)):
+            return False
+        with lock_folder(folder):
+            return _remove_user(form, members, clusters, user_id)
 
 
 def remove_image(folder: Path, sha256: str, *, format: str) -> bool:
     """Remove an image from the lists of clusters.*, which is replaced whole.
+
+    The folder is locked as by `remove_user`.
 
     Args:
         folder: of an export.
@@ -81,15 +79,58 @@ def remove_image(folder: Path, sha256: str, *, format: str) -> bool:
     Raises:
         OSError, ValueError, ImportError: as `remove_user`.
     """
-    form: _Format = _Parquet() if format == "parquet" else _Csv()
+    form = _format(format)
     path = folder / f"clusters.{format}"
+    with _as_export(folder):
+        if not _lists_image(form, path, sha256):
+            return False
+        with lock_folder(folder):
+            return _remove_image(form, path, sha256)
+
+
+def _format(format: str) -> _Format:
+    return _Parquet() if format == "parquet" else _Csv()
+
+
+@contextmanager
+def _as_export(folder: Path) -> Iterator[None]:
     try:
-        old = _read_clusters(form, path)
-        new = [_without_image(row, sha256) for row in old]
+        yield
     except _NO_EXPORT as error:
         raise ValueError(f"{folder} holds no export of clusters: {error!r}") from error
+
+
+def _is_member(form: _Format, members: Path, user_id: str) -> bool:
+    cell = form.cell(user_id)
+    return any(row["user_id"] == cell for page in form.read(members) for row in page)
+
+
+def _is_typical(form: _Format, clusters: Path, user_id: str) -> bool:
+    return any(user_id in row[_TYPICAL] for row in _read_clusters(form, clusters))
+
+
+def _lists_image(form: _Format, clusters: Path, sha256: str) -> bool:
+    rows = _read_clusters(form, clusters)
+    return any(sha256 in row[column] for row in rows for column in _IMAGES)
+
+
+def _remove_user(form: _Format, members: Path, clusters: Path, user_id: str) -> bool:
+    sizes, is_member = _count_members(form, members, user_id)
+    if is_member:
+        _replace(form, members, _without(form, members, user_id))
+    old = _read_clusters(form, clusters)
+    is_named = any(user_id in row[_TYPICAL] for row in old)
+    if is_member or is_named:
+        new = [_cluster_without(form, row, user_id, sizes) for row in old]
+        _replace(form, clusters, iter([new]))
+    return is_member or is_named
+
+
+def _remove_image(form: _Format, clusters: Path, sha256: str) -> bool:
+    old = _read_clusters(form, clusters)
+    new = [_without_image(row, sha256) for row in old]
     if new != old:
-        _replace(form, path, iter([new]))
+        _replace(form, clusters, iter([new]))
     return new != old
 
 

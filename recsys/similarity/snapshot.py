@@ -13,15 +13,12 @@ erasures before it (`storage.tombstones`): once there is another mark it may hol
 and it is removed.
 """
 
-import fcntl
 import hashlib
 import json
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,7 @@ from recsys.errors import RecsysError
 from recsys.similarity._exact import Vectors
 from recsys.similarity.kinds import Graph, InvertedFile, VectorIndex, on_gpu
 from recsys.similarity.rows import MainPart, Rows, UserIds
-from storage.files import flush, replace_file
+from storage.files import flush, lock_folder, replace_file
 from storage.tombstones import ErasureMark
 
 FORMAT = 3
@@ -66,7 +63,7 @@ def save_snapshot(main: MainPart, model_version: str, folder: Path) -> Path:
         OSError: if it cannot be written; the previous one stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with lock_folder(folder):
         prefix = f"{_short(model_version)}-{main.sequence}-"
         written = folder / f"{_UNFINISHED}{prefix}{secrets.token_hex(4)}"
         try:
@@ -90,14 +87,14 @@ def remove_snapshot(model_version: str, folder: Path) -> None:
         OSError: if one cannot be removed.
     """
     if folder.is_dir():
-        with _alone(folder):
+        with lock_folder(folder):
             _remove(folder, _short(model_version))
 
 
 def remove_snapshots(folder: Path) -> None:
     """Remove the snapshots of all model versions, and what killed writers left; as above."""
     if folder.is_dir():
-        with _alone(folder):
+        with lock_folder(folder):
             _remove(folder, None)
 
 
@@ -289,14 +286,6 @@ def _remove_pointers(folder: Path) -> None:
     for pointer in folder.glob("CURRENT-*"):
         if not (folder / pointer.read_text(errors="replace").strip()).is_dir():
             pointer.unlink()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases if the process is killed."""
-    with (folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _digest(path: Path) -> str:

@@ -64,7 +64,8 @@ def test_a_user_goes_from_members_and_facts_alike(
         assert int(new["size"]) == len(same) == len(typical)
         apart = {"size": 0, "medoid": 0, "typical_members": 0}
         assert new | apart == old | apart
-    assert sorted(path.name for path in folder.iterdir()) == [f"clusters.{form}", f"members.{form}"]
+    files = [".lock", f"clusters.{form}", f"members.{form}"]
+    assert sorted(path.name for path in folder.iterdir()) == files
     assert not any(user.encode() in path.read_bytes() for path in folder.iterdir())
     assert not remove_user(folder, user, format=form)
 

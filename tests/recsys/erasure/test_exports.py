@@ -1,7 +1,11 @@
 """An erasure reaches the exports of clusters that may hold the user, and names those it cannot."""
 
+import errno
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from storage.clusters.building import ClusterBuilder
 from storage.clusters.runs import ClusterStore
 from storage.consents import ConsentStore
 from storage.errors import AlreadyErased
+from storage.files import replace_file
 from storage.histories import HistoryStore
 from storage.records import ConsentUpdate, Erased
 
@@ -82,6 +87,50 @@ def test_a_folder_that_cannot_be_written_is_named(
     (remnant,) = named(erased, "export")
     assert str(folder) in remnant
     assert "read-only file system" in remnant
+
+
+def test_an_export_that_cannot_be_locked_is_named_if_it_holds_the_user(
+    erase, export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, bobs = export("both", "ann", "bob"), export("bobs", "bob")
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("storage.files.fcntl.flock", refused)
+    erased = erase("ann")
+    assert erased.rewritten_exports == ()
+    (remnant,) = named(erased, "export")
+    assert str(both) in remnant
+    assert "No locks available" in remnant
+    assert "ann" in text(both)
+    assert not (bobs / ".lock").exists()
+
+
+def test_two_who_opt_out_at_once_both_leave_the_export(
+    export, signed: HistoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = export("both", "ann", "bob")
+    consents = ConsentStore(signed.database, signed.keys)
+    both_have_read = threading.Barrier(2)
+
+    @contextmanager
+    def replace_once_both_have_read(path: Path) -> Iterator[Path]:
+        with replace_file(path) as temporary:
+            yield temporary
+            with suppress(threading.BrokenBarrierError):
+                both_have_read.wait(timeout=1)  # in vain, while only one may read
+
+    def opt_out(user_id: str) -> ConsentUpdate:
+        return update_consent(signed, consents, user_id, learn_from=False)
+
+    monkeypatch.setattr("recsys.clusters.rewriting.replace_file", replace_once_both_have_read)
+    with ThreadPoolExecutor() as threads:
+        updates = list(threads.map(opt_out, ["ann", "bob"]))
+
+    assert [update.rewritten_exports for update in updates] == [(str(both),)] * 2
+    assert "ann" not in text(both)
+    assert "bob" not in text(both)
 
 
 def test_exports_of_a_run_that_was_removed_are_looked_into(
