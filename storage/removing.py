@@ -105,7 +105,7 @@ def outdate(session: Session, user_ids: Sequence[str]) -> list[str]:
 
     Args:
         session: of a writing transaction that has locked the users and removed choices of theirs,
-            or images from them.
+            or images from them, or has let them count again.
         user_ids: at most a few hundred.
 
     Returns:

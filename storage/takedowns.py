@@ -7,7 +7,8 @@ is in no cluster.
 
 All of it goes in transactions of a bounded number of choices. One that is interrupted has done a
 part, and the same call does the rest. `block` first keeps every new choice of the image out, and
-nothing reads the image or shows it from then on: see `storage.statements.STANDS`.
+nothing reads the image or shows it from then on: see `storage.statements.STANDS`. Each transaction
+of a block's takedown looks whether the block still stands, for `unblock` ends it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -82,7 +83,7 @@ class ImageTakedowns:
         check_sha256("sha256", sha256)
         if not self._is_stored(sha256):
             raise UnknownImage(f"no image {sha256} is stored: there is nothing to remove")
-        return self.take_down(sha256)
+        return self._take_down(sha256, of_block=False)
 
     def block(self, sha256: str, *, by: str = "", reason: str = "") -> Takedown:
         """Remove an image that may be stored, and accept it nowhere again before `unblock`.
@@ -118,20 +119,17 @@ class ImageTakedowns:
             _show_no_more(session, sha256)
 
     def take_down(self, sha256: str) -> Takedown:
-        """Remove an image, stored or not, from all choices, and its bytes; go on where one ended.
+        """Remove a blocked image, stored or not, from all choices, and its bytes.
+
+        It goes on where one ended, and ends with the block: what is left at `unblock` stays.
 
         Args:
             sha256: of the image, in form.
+
+        Returns:
+            What went until it was over or the image was unblocked.
         """
-        taken, is_over = Takedown(), False
-        while not is_over:
-            with self.database.writing() as session:
-                lock_blobs(session, exclusive=True)
-                part, images, is_over = _take_part_down(session, sha256)
-            remove_blobs(self.database, self.blobs, images)
-            taken += part
-        remove_blobs(self.database, self.blobs, [sha256])
-        return taken
+        return self._take_down(sha256, of_block=True)
 
     def unfinished(self, *, until: datetime | None = None) -> list[str]:
         """Blocked images whose takedown goes on or was interrupted, by SHA-256.
@@ -148,8 +146,11 @@ class ImageTakedowns:
     def unblock(self, sha256: str) -> BlockedImage:
         """Accept an image again; what was removed stays removed.
 
+        A takedown of it that still runs ends. What is left of it counts again, so the revisions of
+        histories that show it grow: what was read from them during the block is stale.
+
         Returns:
-            What was said of it. Where `is_unfinished`, what is left of it counts again.
+            What was said of it. Where `is_unfinished`, something is left.
 
         Raises:
             InvalidRecord: if it is no SHA-256.
@@ -157,10 +158,13 @@ class ImageTakedowns:
         """
         check_sha256("sha256", sha256)
         with self.database.writing() as session:
+            # A takedown's transaction is over before it, or sees that the block has gone.
+            lock_blobs(session, exclusive=True)
             row = session.get(BlockedImageRow, sha256)
             if row is None:
                 raise NotBlocked(f"image {sha256} is not blocked: there is nothing to unblock")
             session.delete(row)
+            _outdate_all(session, sha256)
             return _record(row, is_unfinished=session.get(ImageRow, sha256) is not None)
 
     def list_blocked(self, *, after: str = "", limit: int = 1000) -> list[BlockedImage]:
@@ -203,6 +207,19 @@ class ImageTakedowns:
         ).outerjoin_from(row, ImageRow, ImageRow.sha256 == row.sha256)
         with self.database.session() as session:
             return BlockMark(*session.execute(query).one())
+
+    def _take_down(self, sha256: str, *, of_block: bool) -> Takedown:
+        taken, is_over = Takedown(), False
+        while not is_over:
+            with self.database.writing() as session:
+                lock_blobs(session, exclusive=True)
+                if of_block and not _blocked_among(session, [sha256]):
+                    break
+                part, images, is_over = _take_part_down(session, sha256)
+            remove_blobs(self.database, self.blobs, images)
+            taken += part
+        remove_blobs(self.database, self.blobs, [sha256])
+        return taken
 
     def _is_stored(self, sha256: str) -> bool:
         with self.database.session() as session:
@@ -265,6 +282,20 @@ def _take_part_down(session: Session, sha256: str) -> tuple[Takedown, list[str],
         num_bytes=sum(gone.values()),
     )
     return part, list(gone), max(len(liked), len(passed)) < CHOICES_AT_ONCE
+
+
+def _outdate_all(session: Session, sha256: str) -> None:
+    """Outdate the histories of all who have a choice that shows an image."""
+    liking = select(ChoiceRow.user_id).where(ChoiceRow.liked == sha256)
+    passing = (
+        select(ChoiceRow.user_id)
+        .join(PassedOverRow, PassedOverRow.choice_id == ChoiceRow.choice_id)
+        .where(PassedOverRow.sha256 == sha256)
+    )
+    user_ids = sorted({*session.scalars(liking), *session.scalars(passing)})
+    hold_revisions(session, user_ids)
+    for part in parts(user_ids):
+        outdate(session, part)
 
 
 def _show_no_more(session: Session, sha256: str) -> None:

@@ -1,5 +1,6 @@
 """The one way to take an image down: for the command, and for the server's ImageService."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from recsys.erasure.exports import rewrite_exports_without_image
@@ -32,19 +33,28 @@ class ImageEraser:
         taken = self._takedowns.remove(sha256)
         return taken + self._leave_exports(sha256) + self._leave_tokens()
 
-    def block(self, sha256: str, *, by: str = "", reason: str = "") -> Takedown:
+    def block(
+        self,
+        sha256: str,
+        *,
+        by: str = "",
+        reason: str = "",
+        on_recorded: Callable[[], None] = lambda: None,
+    ) -> Takedown:
         """Remove an image that may be stored, and accept it nowhere again.
 
         Args:
             sha256: of the image.
             by: who asks for it, at most 256 characters.
             reason: why, at most 1,000 characters.
+            on_recorded: called once nothing reads the image any more, before it is removed.
 
         Raises:
             InvalidRecord: as `ImageTakedowns.block`.
             StorageError: if storage does not answer.
         """
         self._takedowns.record_block(sha256, by=by, reason=reason)
+        on_recorded()
         return self._finish(sha256)
 
     def finish_interrupted(self, *, until: datetime | None = None) -> dict[str, Takedown]:

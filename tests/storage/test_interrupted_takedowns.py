@@ -15,6 +15,8 @@ from storage.clusters.runs import ClusterStore
 from storage.coldstart.populations import ColdStartStore, StoredColdStart
 from storage.coldstart.records import FirstQuestion, FirstQuestions
 from storage.exporting import export_user
+from storage.records import Signature
+from storage.signatures import SignatureStore
 from storage.takedowns import ImageTakedowns
 
 VERSION = "v1"
@@ -150,3 +152,54 @@ def test_unblocked_half_way_what_is_left_counts_again(store, takedowns, killed, 
     assert takedowns.unblock(digest("bad")).is_unfinished
     assert takedowns.unfinished() == []
     assert sum(liked == digest("bad") for each in shown(store).values() for liked, _ in each) == 2
+
+
+def test_what_was_read_during_the_block_is_stale_once_it_is_unblocked(
+    store, takedowns, choose, digest
+) -> None:
+    store.append_many(
+        [
+            choose("ann", liked="bad"),
+            choose("ann", liked="a", passed_over=("b",)),
+            choose("bob", liked="a", passed_over=("bad", "b")),
+            choose("cyd", liked="a", passed_over=("b",)),
+        ]
+    )
+    takedowns.record_block(digest("bad"))  # and its process is killed
+    signatures = SignatureStore(store.database)
+    for user_id in store.user_ids():
+        revision = store.revision(user_id)
+        signatures.put(Signature(user_id, VERSION, revision, np.ones(4, np.float32)))
+    assert signatures.stale(VERSION) == []
+
+    takedowns.unblock(digest("bad"))
+
+    assert [store.revision(user_id) for user_id in ("ann", "bob", "cyd")] == [3, 2, 1]
+    assert signatures.stale(VERSION) == [("ann", 3), ("bob", 2)]
+    assert store.append(*choose("ann", liked="c")).stored.revision == 4
+
+
+def test_a_takedown_that_still_runs_ends_when_the_image_is_unblocked(
+    store, stores, takedowns, choose, digest, monkeypatch
+) -> None:
+    bad = digest("bad")
+    store.append_many([choose(f"u{n}", liked="bad", passed_over=(f"x{n}",)) for n in range(4)])
+    monkeypatch.setattr(module, "CHOICES_AT_ONCE", 1)
+    elsewhere = ImageTakedowns(stores().database, store.blobs)
+    ended = []
+
+    def unblock_once(*given: object) -> None:
+        if not ended:  # after the first transaction of several
+            ended.append(elsewhere.unblock(bad))
+            store.append(*choose("new", liked="bad", passed_over=("c",)))
+        remove_blobs(*given)
+
+    remove_blobs = module.remove_blobs
+    monkeypatch.setattr(module, "remove_blobs", unblock_once)
+    taken = takedowns.block(bad)
+
+    assert ended[0].is_unfinished
+    assert (taken.num_choices, taken.num_images) == (1, 1)
+    assert sum(liked == bad for each in shown(store).values() for liked, _ in each) == 4
+    assert shown(store)["new"] == [(bad, (digest("c"),))]
+    assert store.image(bad)

@@ -25,7 +25,8 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
     Args:
         runtime: whose storage is changed.
         threads: to block in.
-        on_removed: called after each takedown, finished or not, to drop what memory holds.
+        on_removed: called when a block is recorded, and after each takedown, finished or not, to
+            drop what memory holds.
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
 
     def _block(self, sha256: str, reason: str) -> Takedown:
         try:
-            return self._eraser.block(sha256, by=BY, reason=reason)
+            # Twice, for the takedown reaches the last users long after the block.
+            return self._eraser.block(sha256, by=BY, reason=reason, on_recorded=self._on_removed)
         finally:
             self._on_removed()
 

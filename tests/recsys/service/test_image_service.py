@@ -1,11 +1,13 @@
 """RemoveImage, BlockImage, UnblockImage and ListBlockedImages through a real channel."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
 
+from recsys.client import RecsysClient
 from recsys.errors import InvalidRequest, NotFound, PreconditionFailed
 from recsys.ranking.candidates import Personalization
 from recsys.reasons import Reason
@@ -30,8 +32,8 @@ def shown(client, png) -> None:
     client.record_choice("bob", liked=png(1), passed_over=[png(0), png(9)])
 
 
-def until(condition) -> None:
-    end = time.monotonic() + GIVE_UP_S
+def until(condition, within_s: float = GIVE_UP_S) -> None:
+    end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.01)
@@ -105,6 +107,30 @@ def test_a_block_that_was_interrupted_elsewhere_is_heeded_and_then_finished(
     (listed,) = client.images.list_blocked()
     assert not listed.is_unfinished
     assert client.get_user("ann").num_choices == 0
+
+
+def test_memory_is_emptied_before_the_takedown_of_a_block(
+    make_live, candidate, png, digest, monkeypatch
+):
+    live = make_live(watch_every_s=GIVE_UP_S * 10)
+    live.load()
+    take_down = ImageTakedowns.take_down
+    num_entries = []
+
+    def slowly(takedowns, name):
+        with suppress(AssertionError):  # it would go to the caller, as an internal error
+            until(lambda: live.engine.stats.cache_entries == 0, within_s=GIVE_UP_S / 4)
+        num_entries.append(live.engine.stats.cache_entries)
+        return take_down(takedowns, name)
+
+    monkeypatch.setattr(ImageTakedowns, "take_down", slowly)
+    with RecsysClient(live.address, timeout_s=GIVE_UP_S) as client:
+        client.record_choice("ann", liked=png(0), passed_over=[png(255)])
+        client.rank("ann", [candidate("a", 10)])
+        assert live.engine.stats.cache_entries == 1
+        assert client.images.block(digest(0)).num_choices == 1
+
+    assert num_entries == [0]
 
 
 @pytest.mark.usefixtures("shown")
