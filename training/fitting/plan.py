@@ -48,6 +48,8 @@ class Plan:
         for name in ("num_steps", "num_warmup_steps", "validate_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} of {self.name} must be at least 0")
+        if self.optimizer_bits not in (8, 32):
+            raise ValueError(f"optimizer_bits must be 32 or 8, got {self.optimizer_bits}")
         if self.num_parts < 1:
             raise ValueError(f"num_parts of {self.name} must be at least 1, got {self.num_parts}")
         for rate in (self.learning_rate, self.token_learning_rate, self.muon_learning_rate):
