@@ -68,7 +68,7 @@ class Pair:
     liked_first: bool = True
 
     @property
-    def read(self) -> tuple[int, int]:
+    def in_reading_order(self) -> tuple[int, int]:
         """Both rows, in the order in which a reference's images are read."""
         rows = self.liked, self.disliked
         return rows if self.liked_first else rows[::-1]

@@ -183,7 +183,7 @@ def pack_samples(
         row
         for sample in samples
         for rows in chain(
-            (pair.read for pair in sample.references),
+            (pair.in_reading_order for pair in sample.references),
             ((pair.liked, pair.disliked) for pair in sample.pairs),
         )
         for row in rows

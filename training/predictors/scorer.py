@@ -33,7 +33,7 @@ class ScorerPredictor:
         read = at_most(references, self._scorer.config.num_references)
         prefix = self._scorer.prefix_of(
             [pair.prompt for pair in read],
-            self._features([row for pair in read for row in pair.read]),
+            self._features([row for pair in read for row in pair.in_reading_order]),
             liked_first=[pair.liked_first for pair in read],
         )
         prompts = [candidate.prompt for candidate in candidates]

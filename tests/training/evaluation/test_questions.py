@@ -137,15 +137,15 @@ def test_exchanged_labels_leave_each_image_where_it_stood() -> None:
     samples = {"a": Sample((pair(0, 1), replace(pair(4, 5), liked_first=False)), (pair(2, 3),))}
     exchanged = exchanged_in_place(samples)["a"]
     assert [each.liked for each in exchanged.references] == [1, 5]
-    assert [each.read for each in exchanged.references] == [(0, 1), (5, 4)]
-    assert [each.read for each in swapped(samples)["a"].references] == [(1, 0), (4, 5)]
+    assert [each.in_reading_order for each in exchanged.references] == [(0, 1), (5, 4)]
+    assert [each.in_reading_order for each in swapped(samples)["a"].references] == [(1, 0), (4, 5)]
     assert exchanged.pairs == samples["a"].pairs
 
 
 def test_the_disliked_image_may_be_read_first() -> None:
     samples = {"a": Sample(tuple(chain(0, 3)), (pair(20, 21),))}
     turned = disliked_first(samples)["a"]
-    assert [each.read for each in turned.references] == [
+    assert [each.in_reading_order for each in turned.references] == [
         (each.disliked, each.liked) for each in samples["a"].references
     ]
     assert [each.liked for each in turned.references] == [
