@@ -125,6 +125,15 @@ def store(database: Database, blobs: BlobStore) -> HistoryStore:
     return HistoryStore(database, blobs, KEYS)
 
 
+@pytest.fixture
+def sqlite_store(sqlite_url: str, blobs: BlobStore) -> Iterator[HistoryStore]:
+    """An empty storage in a SQLite file, for what does not depend on the kind of database."""
+    database = Database(sqlite_url)
+    upgrade(database)
+    yield HistoryStore(database, blobs, KEYS)
+    database.dispose()
+
+
 def _execute(url: str, *statements: str) -> None:
     import psycopg
 

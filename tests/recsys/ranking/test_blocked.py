@@ -11,10 +11,7 @@ from recsys.images.decode import ImageLimits
 from recsys.ranking.candidates import Candidate, CandidateStatus
 from recsys.ranking.loader import ImageLoader
 from recsys.ranking.ranker import Ranker
-from storage.blobs import BlobStore
 from storage.consents import ConsentStore
-from storage.database import Database, upgrade
-from storage.histories import HistoryStore
 from storage.records import Choice, ImageFacts
 from storage.takedowns import ImageTakedowns
 
@@ -67,15 +64,13 @@ async def test_what_fails_to_tell_fails_the_ranking(make, engine, sent):
 
 
 async def test_a_history_that_lost_an_older_image_has_another_place_in_the_cache(
-    engine, sent, tmp_path
+    engine, sent, sqlite_store
 ):
     """Although its newest choice is the same: the prefix that another process keeps is not used."""
-    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
-    upgrade(database)
-    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
-    images = ImageLoader(store, ImageLimits())
+    images = ImageLoader(sqlite_store, ImageLimits())
     engine.load = images.references
-    ranker = Ranker(engine, store, images, personalizes=ConsentStore(database).personalizes)
+    consents = ConsentStore(sqlite_store.database)
+    ranker = Ranker(engine, sqlite_store, images, personalizes=consents.personalizes)
     for shade in (10, 30):
         given = {}
         for data in (sent("x", shade).image, sent("x", shade + 1).image):
@@ -83,14 +78,13 @@ async def test_a_history_that_lost_an_older_image_has_another_place_in_the_cache
             given[sha] = (ImageFacts(sha, "image/png", 8, 6, len(data)), data)
         liked, passed = given
         when = datetime(2026, 1, 1, tzinfo=UTC)
-        store.append(Choice("ann", liked, (passed,), "a cat", when, "test"), given)
+        sqlite_store.append(Choice("ann", liked, (passed,), "a cat", when, "test"), given)
 
     await ranker.rank("ann", [sent("a", 51)])
-    ImageTakedowns(database, store.blobs).remove(sent("x", 10).digest)
+    ImageTakedowns(sqlite_store.database, sqlite_store.blobs).remove(sent("x", 10).digest)
     await ranker.rank("ann", [sent("a", 51)])
 
     before, after = engine.calls
     assert [len(call["pairs"]) for call in (before, after)] == [2, 1]
     assert before["revision"] != after["revision"]
     images.close()
-    database.dispose()

@@ -6,22 +6,13 @@ from hashlib import sha256
 from recsys.images.decode import ImageLimits
 from recsys.ranking.loader import ImageLoader
 from recsys.ranking.ranker import Ranker
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
-from storage.histories import HistoryStore
-from storage.identity_keys import IdentityKeys
 from storage.records import Choice, ImageFacts
 
-KEYS = IdentityKeys.of(["a key for tests, known to all"])
 
-
-async def test_a_returning_user_has_another_place_in_the_cache(engine, sent, tmp_path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
-    upgrade(database)
-    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"), KEYS)
-    images = ImageLoader(store, ImageLimits())
+async def test_a_returning_user_has_another_place_in_the_cache(engine, sent, sqlite_store) -> None:
+    images = ImageLoader(sqlite_store, ImageLimits())
     engine.load = images.references
-    ranker = Ranker(engine, store, images, personalizes=lambda _: True)
+    ranker = Ranker(engine, sqlite_store, images, personalizes=lambda _: True)
 
     def choose(liked: bytes, passed_over: bytes) -> int:
         images = {sha256(data).hexdigest(): data for data in (liked, passed_over)}
@@ -32,16 +23,15 @@ async def test_a_returning_user_has_another_place_in_the_cache(engine, sent, tmp
         names = list(images)
         when = datetime(2026, 1, 1, tzinfo=UTC)
         choice = Choice("ann", names[0], (names[1],), "a cat", when, "test")
-        return store.append(choice, facts).stored.revision
+        return sqlite_store.append(choice, facts).stored.revision
 
     first = choose(sent("x", 10).image, sent("x", 20).image)
     await ranker.rank("ann", [sent("a", 51)])
-    store.erase("ann")
-    store.restore("ann")
+    sqlite_store.erase("ann")
+    sqlite_store.restore("ann")
     second = choose(sent("x", 30).image, sent("x", 40).image)
     await ranker.rank("ann", [sent("a", 51)])
     assert first == second == 1
     places = [(call["user_key"], call["revision"]) for call in engine.calls]
     assert places[0] != places[1]
     images.close()
-    database.dispose()

@@ -2,7 +2,6 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,6 @@ from recsys.images.preprocess import ImageGeometry
 from recsys.images.reader import ImageReader
 from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.scorer.references import read_references
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.data.encoding import Fresh, encode_all
 from training.data.features import ImageFeatures, stored_images
@@ -28,14 +25,7 @@ PROMPTS = ("a fish", "two fish", "")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> HistoryStore:
-    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
-    upgrade(database)
-    return HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
-
-
-@pytest.fixture
-def names(store: HistoryStore) -> tuple[str, ...]:
+def names(sqlite_store: HistoryStore) -> tuple[str, ...]:
     """Images of many sizes, of two formats."""
     rng = np.random.default_rng(0)
     stored = []
@@ -43,7 +33,7 @@ def names(store: HistoryStore) -> tuple[str, ...]:
         file = io.BytesIO()
         noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(noise).save(file, ("PNG", "JPEG")[number % 2])
-        stored.append(store.blobs.put(file.getvalue()))
+        stored.append(sqlite_store.blobs.put(file.getvalue()))
     return tuple(stored)
 
 
@@ -68,11 +58,11 @@ def kept_tokens(way: str, scorer: PreferenceScorer, store: HistoryStore, names: 
 
 @pytest.mark.parametrize("way", ["kept", "fresh", "once"])
 def test_kept_tokens_score_as_the_pixels_that_are_served(
-    way: str, scorer: PreferenceScorer, store: HistoryStore, names: tuple[str, ...]
+    way: str, scorer: PreferenceScorer, sqlite_store: HistoryStore, names: tuple[str, ...]
 ) -> None:
     """The seam: above it serving and evaluation call one function, with tokens of either origin."""
-    features = kept_tokens(way, scorer, store, names)
-    reader = ImageReader(store, LIMITS, scorer.geometry)
+    features = kept_tokens(way, scorer, sqlite_store, names)
+    reader = ImageReader(sqlite_store, LIMITS, scorer.geometry)
     pairs = [ReferencePair(names[n], names[n + 1], PROMPTS[n]) for n in (0, 2)]
     with ThreadPoolExecutor(2) as threads:
         references = read_references(pairs, reader, threads)

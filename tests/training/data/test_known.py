@@ -17,8 +17,6 @@ from recsys.images.decode import ImageLimits
 from recsys.scorer.adapter import LoraShape, add_adapter
 from recsys.scorer.idefics2 import ADAPTER_TARGETS, Idefics2Backbone
 from recsys.scorer.model import PreferenceScorer
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.data import encoding, loading
 from training.data.batches import Batches
@@ -30,20 +28,13 @@ NUM_IMAGES = 12
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> HistoryStore:
-    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
-    upgrade(database)
-    return HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
-
-
-@pytest.fixture
-def names(store: HistoryStore) -> tuple[str, ...]:
+def names(sqlite_store: HistoryStore) -> tuple[str, ...]:
     rng = np.random.default_rng(0)
     stored = []
     for _ in range(NUM_IMAGES):
         file = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(file, "PNG")
-        stored.append(store.blobs.put(file.getvalue()))
+        stored.append(sqlite_store.blobs.put(file.getvalue()))
     return tuple(stored)
 
 
@@ -94,11 +85,11 @@ def opened(tmp_path: Path, names: tuple[str, ...]):
     return open_
 
 
-def test_images_are_encoded_once_for_all_runs(scorer, store, names, work, opened) -> None:
+def test_images_are_encoded_once_for_all_runs(scorer, sqlite_store, names, work, opened) -> None:
     encode = partial(
         encode_all,
         scorer,
-        store,
+        sqlite_store,
         names,
         range(NUM_IMAGES),
         limits=LIMITS,
@@ -116,30 +107,30 @@ def test_images_are_encoded_once_for_all_runs(scorer, store, names, work, opened
 
 
 def test_steps_of_a_frozen_tower_take_tokens_without_dropout(
-    scorer, store, names, work, opened
+    scorer, sqlite_store, names, work, opened
 ) -> None:
     samples = [Sample((Pair(0, 1, ""),), (Pair(2, 3, ""),)), Sample((), (Pair(2, 4, ""),))]
     tokens = opened()
-    fresh = Fresh(scorer, store, names, limits=LIMITS).of(scorer, tokens=lambda _: tokens)
+    fresh = Fresh(scorer, sqlite_store, names, limits=LIMITS).of(scorer, tokens=lambda _: tokens)
     kept, encode = fresh.read(samples, (0, 0))
     assert kept == samples
     made = encode([0, 1, 2, 3, 4])
     assert scorer.backbone.image_modules[1].training  # as it was
     tokens.close()
     work.update(decoded=0, encoded=0)
-    again = Fresh(scorer, store, names, limits=LIMITS, tokens=opened())
+    again = Fresh(scorer, sqlite_store, names, limits=LIMITS, tokens=opened())
     _, encode = again.read(samples, (7, 0))
     assert torch.equal(encode([0, 1, 2, 3, 4]), made)
     assert torch.equal(again.rows([4, 0]), made[[4, 0]])
     assert work == {"decoded": 0, "encoded": 0}
     assert again.find_bad([0, 1]) == set()
-    anew = Fresh(scorer.eval(), store, names, limits=LIMITS)
+    anew = Fresh(scorer.eval(), sqlite_store, names, limits=LIMITS)
     assert torch.allclose(anew.rows([0, 1, 2, 3, 4]), made, atol=1e-6)
 
 
 @pytest.mark.parametrize("room", [0, 2**20])
 def test_workers_leave_out_what_is_kept_and_what_is_lost_since_is_read_again(
-    scorer, store, names, work, opened, room: int
+    scorer, sqlite_store, names, work, opened, room: int
 ) -> None:
     pairs = {"ann": tuple(Pair(2 * n, 2 * n + 1, "") for n in range(NUM_IMAGES // 2))}
     drawn = Batches(
@@ -152,10 +143,12 @@ def test_workers_leave_out_what_is_kept_and_what_is_lost_since_is_read_again(
         seed=0,
     )
     tokens = opened(room)
-    encoded = Fresh(scorer, store, names, limits=LIMITS, tokens=tokens).rows(range(NUM_IMAGES))
+    encoded = Fresh(scorer, sqlite_store, names, limits=LIMITS, tokens=tokens).rows(
+        range(NUM_IMAGES)
+    )
     tokens.flush()
     work.update(decoded=0, encoded=0)
-    fresh = Fresh(scorer, store, names, limits=LIMITS, tokens=opened(room))
+    fresh = Fresh(scorer, sqlite_store, names, limits=LIMITS, tokens=opened(room))
     fresh.prepare(Upcoming(drawn, 3, range(1), num_workers=1))
     for step in range(3):
         samples = drawn.draw(step, 0)

@@ -7,20 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
-from storage.histories import HistoryStore
 from training.demo.people import agreement, most_unlike, rated_cast
 
 AVT = Path(__file__).parents[4] / "shared" / "data" / "avt"
-
-
-@pytest.fixture
-def store(tmp_path):
-    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
-    upgrade(database)
-    yield HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
-    database.dispose()
 
 
 def test_agreement_counts_pairs_and_leaves_out_ties() -> None:
@@ -37,17 +26,17 @@ def test_the_most_unlike_point_apart() -> None:
 
 
 @pytest.mark.skipif(not AVT.exists(), reason="the real ratings are not beside this checkout")
-def test_candidates_of_real_raters_are_kept_from_their_histories(store, tmp_path) -> None:
-    cast = rated_cast(AVT, store, tmp_path)
+def test_candidates_of_real_raters_are_kept_from_their_histories(sqlite_store, tmp_path) -> None:
+    cast = rated_cast(AVT, sqlite_store, tmp_path)
     asked = {candidate.image for candidate in cast.candidates}
     with (AVT / "items.csv").open() as file:
         prompts = {row["image_id"]: row["prompt_id"] for row in csv.DictReader(file)}
     held_out = {prompts[candidate.id] for candidate in cast.candidates}
     assert len(held_out) == 2
-    for user_id in store.user_ids():
-        for stored in store.read(user_id).choices:
+    for user_id in sqlite_store.user_ids():
+        for stored in sqlite_store.read(user_id).choices:
             named = [*stored.choice.passed_over, stored.choice.liked]
-            assert not asked & {store.image(sha256) for sha256 in named if sha256}
+            assert not asked & {sqlite_store.image(sha256) for sha256 in named if sha256}
     for person in cast.people:
         assert set(person.worth) == {candidate.id for candidate in cast.candidates}
-        assert store.user(person.user_id).num_pairs > 0
+        assert sqlite_store.user(person.user_id).num_pairs > 0
