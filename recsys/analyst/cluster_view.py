@@ -58,7 +58,7 @@ def _draw_all(page: Page, run: ClusterRun, runs: list[ClusterRun]) -> None:
         )
     )
     if change := change_of_method(run, page.runtime.clusters.runs()):
-        st.info(f"{change[0].upper()}{change[1:]}.", icon=":material/warning:")
+        st.info(f"{change}.", icon=":material/warning:")
     if len(runs) > 1:
         st.selectbox(
             "Run",

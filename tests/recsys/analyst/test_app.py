@@ -190,11 +190,13 @@ def test_a_cluster_is_named_on_the_page(page, storage):
 def test_a_run_by_another_method_says_so(page, storage):
     assert not page(view="clusters").info
     with Runtime(read_settings()) as runtime:
-        build_clusters(runtime.database, runtime.clusters.run().model_version, method="hdbscan")
+        version = runtime.clusters.run().model_version
+        build_clusters(runtime.database, version, name="by density", method="hdbscan")
 
     (info,) = page(view="clusters").info
 
-    assert "by hdbscan, run-1 by kmeans" in info.value
+    # A run's name is shown as it was given, at the beginning of a sentence too.
+    assert info.value.startswith("by density was grouped by hdbscan, run-1 by kmeans")
 
 
 def test_who_cannot_have_a_signature_is_told_why_and_not_of_backfill(page, storage):
