@@ -1,20 +1,9 @@
 """The paper's template as tokens."""
 
-import json
-from pathlib import Path
-
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
-from transformers import PreTrainedTokenizerFast
 
 from recsys.scorer.idefics2 import image_markup
 from recsys.scorer.template import Template, TemplateConfig
-
-PIECES = Path(__file__).with_name("mistral_pieces.json")
-"""Pieces of the vocabulary of Mistral-7B and Idefics2-8B that these texts have, with their ids.
-
-Source: `tokenizer.model.v1` of the package mistral-common 1.13.1; `KNOWN` are sentencepiece's ids.
-"""
 
 KNOWN = {
     "The prompt is": [415, 11510, 349],
@@ -25,29 +14,6 @@ KNOWN = {
     "++ --": [6537, 1939],
     "+ - +": [648, 387, 648],
 }
-
-
-@pytest.fixture(scope="module")
-def published() -> PreTrainedTokenizerFast:
-    """A tokenizer with the published ids of Idefics2-8B, of those pieces."""
-    pieces = json.loads(PIECES.read_text("utf-8"))
-    special = {"<unk>": 0, "<s>": 1, "</s>": 2, "<fake_token_around_image>": 32000}
-    special |= {"<image>": 32001, "<end_of_utterance>": 32002}
-    merges = [
-        (whole[:cut], whole[cut:])
-        for whole in sorted(pieces, key=pieces.__getitem__)  # merged first is what has the lower id
-        for cut in range(1, len(whole))
-        if whole[:cut] in pieces and whole[cut:] in pieces
-    ]
-    tokenizer = Tokenizer(models.BPE(special | pieces, merges, unk_token="<unk>", fuse_unk=True))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
-    tokenizer.add_special_tokens([AddedToken(each, special=True) for each in special])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
 
 
 @pytest.mark.parametrize("text", KNOWN)
