@@ -48,28 +48,26 @@ class LoadedModel:
 
 
 def loaded_scorer(settings: "Settings") -> "PreferenceScorer":
-    """Load the scorer of the checkpoint that the settings name, on their device.
+    """Load the scorer of the checkpoint that the settings name.
 
     Raises:
         CheckpointRefused: if the checkpoint is missing, damaged or made for another base.
-        SettingsRefused, PreconditionFailed: as `recsys.scorer.devices.require_device`.
+        SettingsRefused, PreconditionFailed: as `recsys.scorer.checkpoint.load_scorer`.
     """
     import torch
 
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
-    return load_checkpoint(settings, settings.checkpoint, device=settings.device)
+    return load_checkpoint(settings, settings.checkpoint)
 
 
-def load_checkpoint(
-    settings: "Settings", checkpoint: "str | Path", *, device: str = "cpu"
-) -> "PreferenceScorer":
+def load_checkpoint(settings: "Settings", checkpoint: "str | Path") -> "PreferenceScorer":
     """Load the scorer of any checkpoint.
 
     Args:
-        settings: say where its base lies, and whether that is compared byte by byte.
+        settings: say on which device and in which type it computes, where its base lies, and
+            whether that is compared byte by byte.
         checkpoint: a folder, or the name of a shipped one.
-        device: where it goes.
 
     Raises:
         CheckpointRefused, SettingsRefused, PreconditionFailed: as `loaded_scorer`.
@@ -77,7 +75,11 @@ def load_checkpoint(
     from recsys.scorer.checkpoint import load_scorer
 
     return load_scorer(
-        checkpoint, device=device, base=settings.base, verifies_base=settings.verify_base
+        checkpoint,
+        device=settings.device,
+        dtype=settings.dtype,
+        base=settings.base,
+        verifies_base=settings.verify_base,
     )
 
 

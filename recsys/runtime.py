@@ -223,7 +223,7 @@ class Runtime:
 
         Raises:
             CheckpointRefused: if the checkpoint is missing, damaged or made for another base.
-            SettingsRefused, PreconditionFailed: as `recsys.scorer.devices.require_device`.
+            SettingsRefused, PreconditionFailed: as `recsys.scorer.checkpoint.load_scorer`.
         """
         return _loading.loaded_scorer(self.settings)
 
@@ -234,7 +234,7 @@ class Runtime:
         return tokens
 
     def load_scorer(self, checkpoint: "str | Path") -> "PreferenceScorer":
-        """Load another checkpoint's scorer on the CPU, its base from where the settings say.
+        """Load another checkpoint's scorer: device, type and place of its base as the settings say.
 
         Args:
             checkpoint: a folder, or the name of a shipped one.

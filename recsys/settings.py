@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from platformdirs import user_config_path, user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -86,7 +86,10 @@ class Settings(BaseSettings):
         False,
         description="show prompts of first questions, and words of clusters' prompts, to others",
     )
-    device: str = Field("cpu", description="device that the model runs on: cpu or cuda")
+    device: str = Field("cpu", description="device that the model runs on: cpu, cuda or cuda:N")
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None, description="type that the base model computes in; none: as the checkpoint says"
+    )
     address: str = Field(
         "127.0.0.1:50051", description="HOST:PORT that the server listens on and clients call"
     )

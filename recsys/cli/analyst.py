@@ -5,7 +5,7 @@ import click
 from recsys.addresses import is_taken
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
-from recsys.cli.options import CHECKPOINT
+from recsys.cli.options import CHECKPOINT, DEVICE, DTYPE
 
 DEFAULT_ADDRESS = "127.0.0.1:8501"
 
@@ -22,8 +22,17 @@ DEFAULT_ADDRESS = "127.0.0.1:8501"
     "--open", "opens_browser", is_flag=True, help="Open the page in this machine's browser, too."
 )
 @CHECKPOINT
+@DEVICE
+@DTYPE
 @click.pass_context
-def command(ctx: click.Context, address: str, opens_browser: bool, checkpoint: str | None) -> None:
+def command(
+    ctx: click.Context,
+    address: str,
+    opens_browser: bool,
+    checkpoint: str | None,
+    device: str | None,
+    dtype: str | None,
+) -> None:
     """Serve the analyst's page of users and clusters.
 
     It also shows neighbours, a map, comparisons and the freshness of signatures. It writes nothing
@@ -31,10 +40,10 @@ def command(ctx: click.Context, address: str, opens_browser: bool, checkpoint: s
     a proxy that provides it. Stop it by SIGTERM or Ctrl-C. --checkpoint names the scorer whose
     attention it shows.
     """
-    read_settings(checkpoint=checkpoint)
+    given = {"checkpoint": checkpoint, "device": device, "dtype": dtype}
+    read_settings(**given)
     flags = dict(ctx.find_root().obj or {})
-    if checkpoint is not None:
-        flags["checkpoint"] = checkpoint
+    flags |= {name: value for name, value in given.items() if value is not None}
     from recsys.analyst.launch import page_command, serve_page
 
     try:

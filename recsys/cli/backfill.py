@@ -9,7 +9,7 @@ import click
 
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
-from recsys.cli.options import CHECKPOINT, DEVICE
+from recsys.cli.options import CHECKPOINT, DEVICE, DTYPE
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import pacing, waiting
 from recsys.counts import counted
@@ -40,6 +40,7 @@ _PAGE = 1000
 )
 @CHECKPOINT
 @DEVICE
+@DTYPE
 @click.option(
     "--json",
     "is_json",
@@ -55,6 +56,7 @@ def command(
     is_list: bool,
     checkpoint: str | None,
     device: str | None,
+    dtype: str | None,
     is_json: bool,
 ) -> None:
     """Compute every signature that is missing or stale.
@@ -70,7 +72,7 @@ def command(
         raise click.UsageError(
             "--failures computes nothing: pass it without --user, --retry-failed"
         )
-    settings = read_settings(checkpoint=checkpoint, device=device)
+    settings = read_settings(checkpoint=checkpoint, device=device, dtype=dtype)
     with Runtime(settings) as runtime:
         ledger = runtime.ledger
         with waiting("Loading the scorer"):

@@ -9,7 +9,7 @@ import click
 
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
-from recsys.cli.options import CHECKPOINT, JSON
+from recsys.cli.options import CHECKPOINT, DEVICE, DTYPE, JSON
 from recsys.cli.output import show_json, show_table
 from recsys.cli.progress import waiting
 from recsys.counts import counted
@@ -42,14 +42,23 @@ def command() -> None:
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random draws."
 )
 @CHECKPOINT
+@DEVICE
+@DTYPE
 @JSON
-def fit(max_users: int, seed: int, checkpoint: str | None, is_json: bool) -> None:
+def fit(
+    max_users: int,
+    seed: int,
+    checkpoint: str | None,
+    device: str | None,
+    dtype: str | None,
+    is_json: bool,
+) -> None:
     """Fit classes of taste, and the weight of each source for every number of own choices.
 
     A fifth of the users is held out and decides the weights: what does not help them gets none.
     The result names no user.
     """
-    settings = read_settings(checkpoint=checkpoint)
+    settings = read_settings(checkpoint=checkpoint, device=device, dtype=dtype)
     with Runtime(settings) as runtime, waiting("Fitting"):
         from recsys.coldstart.data import read_user_pairs, token_reader
         from recsys.coldstart.fit import fit_cold_start

@@ -12,7 +12,12 @@ CHECKPOINT = click.option(
     help="Scorer's checkpoint: a folder, or the name of a shipped one; the setting by default.",
 )
 DEVICE = click.option(
-    "--device", help="Device that the model runs on: cpu or cuda; the setting by default."
+    "--device", help="Device that the model runs on: cpu, cuda or cuda:N; the setting by default."
+)
+DTYPE = click.option(
+    "--dtype",
+    help="Type that the model computes in: float32, float16 or bfloat16; the setting by default,"
+    " and without one what the checkpoint says.",
 )
 SHAREABLE = click.option(
     "--shareable", is_flag=True, help="Mark the images as such: other users may be shown them."

@@ -8,7 +8,7 @@ import click
 from recsys.cli.failures import ExitCode
 from recsys.cli.invocation import opened_client, read_settings
 from recsys.cli.named_images import NamedImage, read_images
-from recsys.cli.options import JSON
+from recsys.cli.options import DEVICE, DTYPE, JSON
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting
 from recsys.counts import counted
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 @click.option(
     "--local", "is_local", is_flag=True, help="Call no server: load the scorer into this process."
 )
+@DEVICE
+@DTYPE
 @JSON
 @click.pass_context
 def command(
@@ -40,6 +42,8 @@ def command(
     prompt: str,
     server: str | None,
     is_local: bool,
+    device: str | None,
+    dtype: str | None,
     is_json: bool,
 ) -> None:
     """Rank images by how much a user will like them.
@@ -49,7 +53,9 @@ def command(
     """
     if server is not None and is_local:
         raise click.UsageError("--server and --local exclude each other: pass one")
-    settings = read_settings(address=server)
+    if not is_local and (device is not None or dtype is not None):
+        raise click.UsageError("--device and --dtype are for a scorer in this process: add --local")
+    settings = read_settings(address=server, device=device, dtype=dtype)
     pictures = read_images(images, max_bytes=settings.max_image_bytes)
     candidates = _candidates(pictures, prompt)
     rank = rank_here if is_local else rank_there

@@ -4,7 +4,7 @@ import click
 
 from recsys.addresses import require_free
 from recsys.cli.invocation import read_settings
-from recsys.cli.options import CHECKPOINT, DEVICE
+from recsys.cli.options import CHECKPOINT, DEVICE, DTYPE
 
 
 @click.command("serve")
@@ -13,19 +13,24 @@ from recsys.cli.options import CHECKPOINT, DEVICE
 )
 @CHECKPOINT
 @DEVICE
-def command(address: str | None, checkpoint: str | None, device: str | None) -> None:
+@DTYPE
+def command(
+    address: str | None, checkpoint: str | None, device: str | None, dtype: str | None
+) -> None:
     """Serve rankings over gRPC.
 
     On SIGTERM or Ctrl-C it finishes the requests that it has begun, and stops. It has no
     authentication and no TLS: put it behind a proxy that provides both.
     """
-    settings = read_settings(address=address, checkpoint=checkpoint, device=device)
+    settings = read_settings(address=address, checkpoint=checkpoint, device=device, dtype=dtype)
     require_free(settings.address, setting="address")
     if settings.metrics_address is not None:
         require_free(settings.metrics_address, setting="metrics_address")
-    from recsys.scorer.devices import require_device
+    from recsys.scorer.devices import require_device, require_dtype
 
     require_device(settings.device)
+    if settings.dtype is not None:
+        require_dtype(settings.dtype, settings.device)
     from recsys.service.server import serve
 
     serve(settings, creates=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.invocation import opened_client, read_settings
-from recsys.cli.options import JSON, SERVER
+from recsys.cli.options import DEVICE, DTYPE, JSON, SERVER
 from recsys.cli.output import printable, show_json, show_table
 from recsys.cli.progress import waiting
 from recsys.counts import counted
@@ -34,8 +34,17 @@ Neighbours = tuple["SimilarUsers", "list[SharedTaste]"]
     help="Number of neighbours to find.",
 )
 @SERVER
+@DEVICE
+@DTYPE
 @JSON
-def command(user: str, num_users: int, server: str | None, is_json: bool) -> None:
+def command(
+    user: str,
+    num_users: int,
+    server: str | None,
+    device: str | None,
+    dtype: str | None,
+    is_json: bool,
+) -> None:
     """Find a user's neighbours: other users with a near signature.
 
     The search covers users whose signature is stored: `recsys backfill` computes everybody's. The
@@ -45,7 +54,9 @@ def command(user: str, num_users: int, server: str | None, is_json: bool) -> Non
     what both users like, among at most 512 choices of each: how many images, prompts, and words of
     prompts that set the two apart from the other neighbours.
     """
-    settings = read_settings(address=server)
+    if server is not None and (device is not None or dtype is not None):
+        raise click.UsageError("--device and --dtype are for a scorer in this process: no --server")
+    settings = read_settings(address=server, device=device, dtype=dtype)
     find = find_here if server is None else find_there
     similar, tastes = find(user, num_users, settings)
     if is_json:

@@ -25,7 +25,7 @@ from recsys.errors import CheckpointRefused, NotFound
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.base_model import BaseModel, find_recorded
-from recsys.scorer.devices import require_device
+from recsys.scorer.devices import DTYPES, require_device, require_dtype
 from recsys.scorer.digests import files_digest, model_version
 from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.pretrained import load_tokenizer
@@ -41,14 +41,20 @@ def load_scorer(
     checkpoint: str | Path = DEFAULT_CHECKPOINT,
     *,
     device: str = "cpu",
+    dtype: str | None = None,
     base: str | Path | None = None,
     verifies_base: bool = False,
 ) -> PreferenceScorer:
     """Load a scorer for inference, all parameters frozen.
 
+    The model version does not tell the type: scores and signatures of one checkpoint agree within
+    the rounding of the types that they were computed in.
+
     Args:
         checkpoint: a folder, or the name of a shipped one ("tiny").
         device: where it goes, e.g. "cpu" or "cuda".
+        dtype: in which the base computes, and is held unless it is quantised: "float32", "float16"
+            or "bfloat16"; None: as the checkpoint says.
         base: folder or hub id of its base model, for a checkpoint that does not carry it; None:
             where the checkpoint says.
         verifies_base: compare all bytes of such a base with what was trained on, and not a sample.
@@ -56,12 +62,15 @@ def load_scorer(
     Raises:
         CheckpointRefused: if a file is missing, damaged, of another shape or made for another
             base; the message names it.
-        SettingsRefused, PreconditionFailed: if there is no such device, or PyTorch cannot use it.
+        SettingsRefused, PreconditionFailed: if there is no such device or type, PyTorch cannot use
+            it, or what a quantised base needs is not installed.
     """
     require_device(device)
     folder = find_checkpoint(checkpoint)
     config = _read_config(folder)
     recorded = BaseModel(**config["base"])
+    dtype = dtype or recorded.dtype
+    require_dtype(dtype, device)
     version = config["model_version"]
     digest = model_version(folder, config)
     if digest != version:
@@ -73,7 +82,7 @@ def load_scorer(
     family = family_of(files)
     model = family.load(
         files,
-        dtype=getattr(torch, recorded.dtype),
+        dtype=getattr(torch, dtype),
         quantization=recorded.quantization,
         device=device,
     )
@@ -243,8 +252,8 @@ def _check_values(config: dict[str, Any]) -> None:
     ScorerConfig.from_json(config["scorer"])
     if not isinstance(config["model_version"], str):
         raise TypeError("model_version must be text")
-    if config["base"].get("dtype", "float32") not in ("float32", "float16", "bfloat16"):
-        raise ValueError("dtype must be float32, float16 or bfloat16")
+    if config["base"].get("dtype", "float32") not in DTYPES:
+        raise ValueError(f"dtype must be {', '.join(DTYPES)}")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -1,11 +1,15 @@
-"""Whether the installed PyTorch can compute on a device, and what memory is free there."""
+"""Whether the installed PyTorch can compute on a device, in a type, and what memory is free."""
 
 from pathlib import Path
 
 import psutil
 import torch
+import torch.nn.functional as F
 
 from recsys.errors import PreconditionFailed, SettingsRefused
+
+DTYPES = ("float32", "float16", "bfloat16")
+"""What a base model computes in."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -34,6 +38,37 @@ def require_device(device: str) -> None:
             f"device {device} needs {number + 1} or more GPUs, torch {torch.__version__} finds"
             f" {num_gpus or 'none'} here: pass --device cpu, or look at the driver with nvidia-smi"
         )
+
+
+def require_dtype(dtype: str, device: str) -> None:
+    """Refuse a type in which this PyTorch cannot compute what a base model does.
+
+    It is tried on a few numbers: which types a processor has differs by the build of PyTorch, too.
+
+    Args:
+        dtype: one of `DTYPES`.
+        device: one that `require_device` lets pass.
+
+    Raises:
+        SettingsRefused: if the name is none of these.
+        PreconditionFailed: if an operation is not there for this type.
+    """
+    if dtype not in DTYPES:
+        raise SettingsRefused(f"dtype must be {', '.join(DTYPES)}, got {dtype!r}: pass one")
+    try:
+        _try_operations(torch.ones(1, 1, 4, 4, dtype=getattr(torch, dtype), device=device))
+    except RuntimeError as error:
+        raise PreconditionFailed(
+            f"dtype {dtype} must be one that torch {torch.__version__} computes on {device}, and it"
+            f" does not ({error}): pass another --dtype"
+        ) from error
+
+
+def _try_operations(x: torch.Tensor) -> None:
+    """Convolve, multiply, normalise and attend, as vision towers and decoders do."""
+    x = F.conv2d(x, x[..., :1, :1])
+    x = F.layer_norm(F.gelu(F.linear(x, x[0, 0])), (4,))
+    F.scaled_dot_product_attention(x, x, x, attn_mask=torch.zeros_like(x))
 
 
 def free_memory_bytes(device: str) -> int:

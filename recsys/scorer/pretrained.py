@@ -3,6 +3,7 @@
 Nothing of the library's model classes is changed.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.utils.logging import disable_progress_bar
 
-from recsys.errors import CheckpointRefused
+from recsys.errors import CheckpointRefused, PreconditionFailed
 from recsys.scorer.attention import show
 from recsys.scorer.backbone import Quantization
 from recsys.scorer.devices import require_device
@@ -72,6 +73,7 @@ def load_pretrained(
         CheckpointRefused: if the files are missing, damaged or of another architecture, or lack a
             weight, which the library would draw at random, or have one that the model lacks.
         SettingsRefused, PreconditionFailed: as `require_device`.
+        PreconditionFailed: if the base is to be quantised, and bitsandbytes is not installed.
     """
     require_device(device)
     options: dict[str, Any] = {
@@ -81,6 +83,7 @@ def load_pretrained(
         "output_loading_info": True,
     }
     if quantization == "nf4":
+        _require_bitsandbytes(source)
         options["quantization_config"] = _nf4_config(dtype, unquantized)
     if quantization == "nf4" or device != "cpu":
         options["device_map"] = {"": device}
@@ -120,6 +123,14 @@ def _keep_differentiable(model: nn.Module) -> None:
     ]
     for layer in quantized:
         layer.support_avx512bf16_for_cpu = False
+
+
+def _require_bitsandbytes(source: str | Path) -> None:
+    if find_spec("bitsandbytes") is None:
+        raise PreconditionFailed(
+            f"base model {source} in 4 bits (nf4) needs bitsandbytes, which is not installed:"
+            " pip install 'recsys-images[gpu]'"
+        )
 
 
 def _nf4_config(compute_dtype: torch.dtype, unquantized: tuple[str, ...]) -> BitsAndBytesConfig:

@@ -60,6 +60,7 @@ def test_every_setting_can_be_set_by_its_variable(monkeypatch: pytest.MonkeyPatc
         "share_prompts": "True",
         "verify_base": "True",
         "identity_key": "one key for tests",
+        "dtype": "float16",
         "database_url": "sqlite:///x",
         "address": "[::1]:7",
         "metrics_address": "[::1]:8",

@@ -30,7 +30,7 @@ def test_it_becomes_streamlit_with_the_settings_of_the_call(started):
 
     result = CliRunner().invoke(
         command,
-        ["--address", f"127.0.0.1:{port}", "--checkpoint", "tiny"],
+        ["--address", f"127.0.0.1:{port}", "--checkpoint", "tiny", "--dtype", "bfloat16"],
         obj={"blob_url": "memory://blobs"},
     )
 
@@ -40,6 +40,8 @@ def test_it_becomes_streamlit_with_the_settings_of_the_call(started):
     assert f"--server.port={port}" in arguments
     assert "--browser.gatherUsageStats=false" in arguments
     assert environment["RECSYS_CHECKPOINT"] == "tiny"
+    assert environment["RECSYS_DTYPE"] == "bfloat16"
+    assert "RECSYS_DEVICE" not in environment
     assert environment["RECSYS_BLOB_URL"] == "memory://blobs"
     assert f"http://127.0.0.1:{port}" in result.output
 

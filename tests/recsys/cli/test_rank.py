@@ -169,3 +169,19 @@ def test_a_device_that_is_not_there_is_said_to_be_that(run, monkeypatch) -> None
     assert result.exit_code == 1
     assert "device cuda needs a PyTorch with CUDA" in result.stderr
     assert "base model" not in result.output
+
+
+def test_a_scorer_in_this_process_computes_in_the_type_that_is_asked_for(run) -> None:
+    exact = ranked(run, "--user", "ann", "a.png", "b.png", "c.png")
+    rounded = ranked(run, "--dtype", "bfloat16", "--user", "ann", "a.png", "b.png", "c.png")
+    assert rounded["model_version"] == exact["model_version"]
+    one, other = ({e["id"]: e["score"] for e in r["candidates"]} for r in (exact, rounded))
+    assert one != other
+    assert other == pytest.approx(one, abs=0.02)
+
+
+@pytest.mark.parametrize("option", [("--device", "cpu"), ("--dtype", "bfloat16")])
+def test_how_a_server_computes_is_not_for_its_caller_to_say(run, option) -> None:
+    result = run("rank", *option, "--user", "ann", "a.png")
+    assert result.exit_code == 2
+    assert "for a scorer in this process: add --local" in result.stderr

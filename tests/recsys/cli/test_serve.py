@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -106,16 +107,23 @@ def test_an_address_in_use_is_one_sentence_before_anything_is_loaded_or_created(
 
 
 @pytest.mark.parametrize(
-    ("device", "code", "says"),
-    [("cuda", 1, "device cuda needs a PyTorch with CUDA"), ("gpu", 2, "device must be cpu")],
+    ("option", "value", "code", "says"),
+    [
+        ("--device", "cuda", 1, "device cuda needs a PyTorch with CUDA"),
+        ("--device", "gpu", 2, "device must be cpu"),
+        ("--dtype", "int8", 2, "dtype (flag) is invalid: input should be 'float32'"),
+        ("--dtype", "float16", 1, "dtype float16 must be one that torch"),
+    ],
 )
-def test_a_device_that_is_not_there_is_one_sentence_before_anything_is_loaded_or_created(
-    home: Path, run, monkeypatch, device: str, code: int, says: str
+def test_a_device_or_type_that_is_not_there_is_one_sentence_before_anything_is_loaded_or_created(
+    home: Path, run, monkeypatch, option: str, value: str, code: int, says: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "recsys.service.server", None)  # to import it would fail
     monkeypatch.setattr("torch.backends.cuda.is_built", lambda: False)
+    missing = Mock(side_effect=RuntimeError("not implemented for 'Half'"))
+    monkeypatch.setattr("torch.nn.functional.conv2d", missing)
     before = set(home.iterdir())
-    result = run("--set", "address=127.0.0.1:0", "serve", "--device", device)
+    result = run("--set", "address=127.0.0.1:0", "serve", option, value)
     assert result.exit_code == code
     assert result.stderr.startswith(f"Error: {says}")
     assert (result.stdout, result.stderr.count("\n")) == ("", 1)

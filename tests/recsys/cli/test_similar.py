@@ -286,6 +286,37 @@ def test_a_real_checkpoint_finds_near_users(
     assert 1 >= first >= last >= -1
 
 
+def test_signatures_of_another_type_keep_their_version_and_agree(
+    run, like, store, signing_checkpoint: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(runtime, "load_model", load_model)
+    with_it = ("--set", f"checkpoint={signing_checkpoint}")
+    for user in ("ann", "bob", "cid"):
+        like(user, "a fox")
+    signatures, vectors = SignatureStore(store.database), []
+    version = load_scorer(signing_checkpoint).model_version
+    for dtype in ("bfloat16", "float32"):
+        assert run(*with_it, "backfill", "--dtype", dtype).exit_code == 0
+        vectors.append(signatures.get("ann", version).vector)
+        with store.database.writing() as session:
+            session.connection().exec_driver_sql("DELETE FROM signatures WHERE user_id != 'bob'")
+    assert not np.array_equal(*vectors)
+    assert vectors[0] @ vectors[1] > 0.99
+
+    of_ann = ("similar", "--user", "ann", "--dtype", "bfloat16", "--json")
+    answer = json.loads(run(*with_it, *of_ann).stdout)
+
+    assert answer["model_version"] == version
+    assert [each["user_id"] for each in answer["users"]] == ["bob"]
+    assert np.array_equal(signatures.get("ann", version).vector, vectors[0])
+
+
+def test_how_a_server_computes_is_not_for_its_caller_to_say(run) -> None:
+    result = run("similar", "--user", "ann", "--server", "127.0.0.1:1", "--device", "cpu")
+    assert result.exit_code == 2
+    assert "for a scorer in this process: no --server" in result.stderr
+
+
 def test_a_checkpoint_that_ships_no_probes_is_refused(
     run, like, checkpoint: Path, monkeypatch
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from recsys.errors import CheckpointRefused, NotFound
+from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
 from recsys.scorer.adapter import LoraShape, add_adapter
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import load_scorer, model_version, save_scorer
@@ -237,6 +237,27 @@ def test_a_quantised_base_gives_the_same_scores_after_reload(
     save_scorer(scorer, folder, base=BaseModel(str(base), quantization="nf4"), tokenizer=tokenizer)
     loaded = load_scorer(folder)
     assert torch.equal(loaded.score(loaded.prefix(references), candidates), before)
+
+
+def test_a_quantised_base_without_bitsandbytes_is_told_what_to_install(base, monkeypatch) -> None:
+    monkeypatch.setattr("recsys.scorer.pretrained.find_spec", lambda name: None)
+    with pytest.raises(PreconditionFailed, match=r"needs bitsandbytes, .*recsys-images\[gpu\]"):
+        load_model(base, quantization="nf4")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_checkpoint_computes_in_the_type_that_is_asked_for(
+    checkpoint, references, candidates, dtype
+) -> None:
+    exact, rounded = load_scorer(checkpoint), load_scorer(checkpoint, dtype=dtype)
+    assert (exact.backbone.dtype, rounded.backbone.dtype) == (torch.float32, getattr(torch, dtype))
+    assert rounded.model_version == exact.model_version
+    prefix = rounded.prefix(references)
+    assert {each.dtype for layer in prefix.key_values.layers for each in layer} == {
+        rounded.backbone.dtype
+    }
+    expected = exact.score(exact.prefix(references), candidates)
+    torch.testing.assert_close(rounded.score(prefix, candidates), expected, rtol=0, atol=0.02)
 
 
 def test_the_config_keeps_the_keys_of_its_format(adapted, checkpoint) -> None:

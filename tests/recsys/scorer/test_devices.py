@@ -1,4 +1,4 @@
-"""Which devices a model may be asked to run on, and what is said of those that are not there."""
+"""Which devices and types a model may be asked to run on and in, and what is said of others."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from recsys.errors import PreconditionFailed, SettingsRefused
 from recsys.scorer import devices
 from recsys.scorer.checkpoint import load_scorer
-from recsys.scorer.devices import free_memory_bytes, require_device
+from recsys.scorer.devices import DTYPES, free_memory_bytes, require_device, require_dtype
 
 
 @pytest.fixture
@@ -53,6 +53,32 @@ def test_only_gpus_that_are_there_can_be_chosen_by_number(cuda) -> None:
 def test_a_name_that_is_no_device_is_a_wrong_setting(device: str) -> None:
     with pytest.raises(SettingsRefused, match="device must be cpu, cuda or cuda:N, got"):
         require_device(device)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "", "float64", "torch.float16", "auto"])
+def test_a_name_that_is_no_type_is_a_wrong_setting(dtype: str) -> None:
+    with pytest.raises(SettingsRefused, match="dtype must be float32, float16, bfloat16, got"):
+        require_dtype(dtype, "cpu")
+
+
+def test_a_type_that_the_processor_lacks_is_refused_before_the_base_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    convolve = torch.nn.functional.conv2d
+
+    def without_half(x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        if x.dtype == torch.float16:
+            raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
+        return convolve(x, *others)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", without_half)
+    for dtype in set(DTYPES) - {"float16"}:
+        require_dtype(dtype, "cpu")
+    with pytest.raises(PreconditionFailed) as refused:
+        load_scorer("tiny", dtype="float16")
+    message = str(refused.value)
+    assert "dtype float16 must be one that torch" in message
+    assert "not implemented for 'Half'): pass another --dtype" in message
 
 
 @pytest.mark.parametrize(
