@@ -14,7 +14,7 @@ from recsys.scorer.model import PreferenceScorer, ScorerConfig
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines._weights import require_model
-from training.data.features import ImageFeatures, ReadImage
+from training.data.features import OpenFeatures
 from training.predictors.predictor import CandidateRow, Scores
 from training.predictors.scorer import ScorerPredictor
 
@@ -33,14 +33,13 @@ class ZeroShotIdefics2:
 
     Args:
         scorer: with no preference tokens.
-        images: row -> RGB image.
+        features: image tokens by row, as a scorer makes them.
     """
 
-    def __init__(self, scorer: PreferenceScorer, images: ReadImage) -> None:
+    def __init__(self, scorer: PreferenceScorer, features: OpenFeatures) -> None:
         self.name = "idefics2"
         self._most = scorer.config.max_packed_candidates
-        features = ImageFeatures(scorer, images)
-        self._predictor = ScorerPredictor(scorer, features, name=self.name)
+        self._predictor = ScorerPredictor(scorer, features(scorer), name=self.name)
 
     def scores(
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
@@ -56,7 +55,7 @@ class ZeroShotIdefics2:
 def load_idefics2(
     folder: Path,
     *,
-    images: ReadImage,
+    features: OpenFeatures,
     device: str = "cpu",
     geometry: ImageGeometry = GEOMETRY,
 ) -> ZeroShotIdefics2:
@@ -64,7 +63,7 @@ def load_idefics2(
 
     Args:
         folder: a copy of HuggingFaceM4/idefics2-8b.
-        images: row -> RGB image.
+        features: image tokens by row, as a scorer makes them.
         device: where the model goes.
         geometry: how images are resized.
 
@@ -74,7 +73,7 @@ def load_idefics2(
     """
     require_idefics2(folder)
     backbone = Idefics2Backbone(load_model(folder, device=device))
-    return ZeroShotIdefics2(bare_scorer(backbone, folder, geometry=geometry), images)
+    return ZeroShotIdefics2(bare_scorer(backbone, folder, geometry=geometry), features)
 
 
 def require_idefics2(folder: Path) -> None:

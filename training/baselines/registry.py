@@ -10,38 +10,52 @@ from training.baselines.hps import load_hps
 from training.baselines.idefics2 import load_idefics2
 from training.baselines.image_reward import load_image_reward
 from training.baselines.viper import load_viper
-from training.data.features import ReadImage
+from training.data.features import OpenFeatures, ReadImage
 from training.predictors.predictor import Predictor
 
-__all__ = ["WEIGHTED", "Loader", "WeightsMissing"]
+__all__ = ["WEIGHTED", "WeightsMissing", "load_weighted"]
 
 
-class Loader(Protocol):
-    """Loads a baseline from a folder with its public weights."""
-
-    def __call__(self, folder: Path, *, images: ReadImage, device: str = "cpu") -> Predictor:
-        """A predictor over an image table.
-
-        Args:
-            folder: with the files as their authors publish them.
-            images: row -> RGB image.
-            device: where the model goes.
-
-        Raises:
-            WeightsMissing: naming the files that are not there.
-            CheckpointRefused: if a file is damaged or of another architecture.
-        """
-        ...
+class _LoadTower(Protocol):
+    def __call__(self, folder: Path, *, images: ReadImage, device: str = "cpu") -> Predictor: ...
 
 
-WEIGHTED: dict[str, Loader] = {
+class _LoadScorer(Protocol):
+    def __call__(
+        self, folder: Path, *, features: OpenFeatures, device: str = "cpu"
+    ) -> Predictor: ...
+
+
+_TOWERS: dict[str, _LoadTower] = {
     "clip_score": load_clip_score,
     "pick_score": load_pick_score,
     "hps_v2": load_hps,
     "laion_aesthetic": load_aesthetic,
     "image_reward": load_image_reward,
-    "idefics2": load_idefics2,
-    "viper": load_viper,
 }
-"""Loaders by name. Each reads a folder of that name; `viper` finds its base in the folder
-`idefics2` beside its own."""
+_SCORERS: dict[str, _LoadScorer] = {"idefics2": load_idefics2, "viper": load_viper}
+
+WEIGHTED = (*_TOWERS, *_SCORERS)
+"""Their names, in the order of the report."""
+
+
+def load_weighted(
+    name: str, folder: Path, *, images: ReadImage, features: OpenFeatures, device: str = "cpu"
+) -> Predictor:
+    """Load a baseline over an image table.
+
+    Args:
+        name: one of `WEIGHTED`.
+        folder: a folder with a folder for each, by name, with the files as their authors publish
+            them; `viper` finds its base in that of `idefics2`.
+        images: row -> RGB image, for those with a tower of their own.
+        features: image tokens by row, for those that encode as our scorer does.
+        device: where the model goes.
+
+    Raises:
+        WeightsMissing: naming the files that are not there.
+        CheckpointRefused: if a file is damaged or of another architecture.
+    """
+    if name in _SCORERS:
+        return _SCORERS[name](folder / name, features=features, device=device)
+    return _TOWERS[name](folder / name, images=images, device=device)

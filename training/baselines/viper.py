@@ -34,7 +34,7 @@ from training.baselines.idefics2 import (
     bare_scorer,
     require_idefics2,
 )
-from training.data.features import ImageFeatures, ReadImage
+from training.data.features import OpenFeatures
 from training.predictors.predictor import CandidateRow, Scores, at_most
 
 _QUESTION = f"User:{IMAGE_TOKEN}Score for this image?{END_TOKEN}\nAssistant: "
@@ -46,16 +46,16 @@ class ViperProxy:
     Args:
         scorer: Idefics2 with ViPer's adapter, without preference tokens.
         tokenizer: of the base.
-        images: row -> RGB image.
+        features: image tokens by row, as a scorer makes them.
     """
 
     def __init__(
-        self, scorer: PreferenceScorer, tokenizer: Tokenizer, *, images: ReadImage
+        self, scorer: PreferenceScorer, tokenizer: Tokenizer, *, features: OpenFeatures
     ) -> None:
         self.name = "viper"
         self._scorer = scorer
         self._tokenizer = tokenizer
-        self._features = ImageFeatures(scorer, images)
+        self._features = features(scorer)
 
     @torch.no_grad()
     def scores(
@@ -108,7 +108,7 @@ def _last_image_at(tokens: Tokens) -> int:
 def load_viper(
     folder: Path,
     *,
-    images: ReadImage,
+    features: OpenFeatures,
     device: str = "cpu",
     base: Path | None = None,
     geometry: ImageGeometry = GEOMETRY,
@@ -117,7 +117,7 @@ def load_viper(
 
     Args:
         folder: a copy of EPFL-VILAB/Metric-ViPer.
-        images: row -> RGB image.
+        features: image tokens by row, as a scorer makes them.
         device: where the model goes.
         base: a copy of HuggingFaceM4/idefics2-8b; the folder `idefics2` beside `folder` by default,
             which the zero-shot base is read from too.
@@ -136,4 +136,4 @@ def load_viper(
         warnings.filterwarnings("error", "Found missing adapter keys")
         adapted = load_adapter(model, folder)
     scorer = bare_scorer(Idefics2Backbone(adapted.eval()), base, geometry=geometry)
-    return ViperProxy(scorer, load_tokenizer(base), images=images)
+    return ViperProxy(scorer, load_tokenizer(base), features=features)

@@ -25,7 +25,6 @@ from training.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from storage.histories import HistoryStore
     from training.evaluation.results import Results
     from training.evaluation.section import Section
 
@@ -82,7 +81,8 @@ def _named_folders(
     metavar="NAME=FOLDER",
     multiple=True,
     callback=_named_folders,
-    help="Another checkpoint to evaluate on the same pairs, as an ablation. Repeatable.",
+    help="Another checkpoint to evaluate on the same pairs, as an ablation, loaded by the same "
+    "settings: where `base` is set, it is the base of all that do not carry theirs. Repeatable.",
 )
 @click.option("--weights", type=FOLDER, help="Folder of public weights, for the baselines.")
 @click.option("--no-baselines", is_flag=True, help="Leave the baselines out.")
@@ -143,10 +143,10 @@ def evaluate(
     console = open_console(threads)
     with Runtime(settings) as runtime, failing_in_a_sentence():
         known = truth or truth_beside(runtime)
-        with _measuring(console) as progress, _store(runtime, test_files) as store:
+        with _measuring(console) as progress, _judged(runtime, test_files) as judged:
             results = run(
                 checkpoint,
-                store,
+                judged.store,
                 progress=progress,
                 num_pairs=num_pairs,
                 most_users=most_users,
@@ -158,10 +158,9 @@ def evaluate(
                 truth=read_truth(known) if known.exists() else None,
                 seed=seed,
                 without=[name for name, is_left_out in left_out.items() if is_left_out],
-                limits=runtime.image_limits,
-                load=runtime.load_scorer,
-                # Of test files the images are in another storage, and soon gone.
-                image_tokens=None if test_files else runtime.image_tokens_of,
+                limits=judged.image_limits,
+                load=judged.load_scorer,
+                image_tokens=judged.image_tokens_of,
             )
         if out is not None:
             write_report(results, out)
@@ -182,16 +181,15 @@ def _tell(results: "Results") -> None:
 
 
 @contextmanager
-def _store(runtime: Runtime, test_files: Sequence[Path]) -> "Iterator[HistoryStore]":
-    """The choices that are evaluated: those of test files, else those in storage."""
+def _judged(runtime: Runtime, test_files: Sequence[Path]) -> Iterator[Runtime]:
+    """The storage whose choices are evaluated: that of test files, else that of the settings."""
     from training.evaluation.pickapic import imported_apart
 
     if not test_files:
-        yield runtime.store
+        yield runtime
         return
-    inspect = runtime.inspect_image
-    with imported_apart(test_files, runtime.identity, inspect=inspect) as store:
-        yield store
+    with imported_apart(test_files, runtime.settings) as apart:
+        yield apart
 
 
 def _show(section: "Section") -> None:

@@ -12,6 +12,7 @@ from recsys.images.decode import ImageLimits, decode
 from recsys.images.known import ModelImage
 from recsys.images.reader import ImageReader
 from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.token_version import token_version
 from storage.histories import HistoryStore
 
 ReadImage = Callable[[int], UInt8[Tensor, "3 h w"]]
@@ -25,6 +26,9 @@ ReadModelImage = Callable[[int], ModelImage]
 
 OpenTokens = Callable[[PreferenceScorer], ImageTokenCache]
 """Opens where a scorer's image tokens are kept, in memory and on disk."""
+
+OpenFeatures = Callable[[PreferenceScorer], Features]
+"""Image tokens of the image table, as a scorer makes them."""
 
 MOST_BYTES = 1 << 30
 ENCODE_AT_ONCE = 64
@@ -48,6 +52,50 @@ def known_images(
     """
     reader = ImageReader(store, limits, tokens=tokens)
     return lambda row: reader.read(images[row])
+
+
+def features_of(
+    store: HistoryStore,
+    images: Sequence[str],
+    *,
+    limits: ImageLimits,
+    tokens: OpenTokens | None = None,
+) -> OpenFeatures:
+    """Image tokens of stored images for any scorer; who makes the same ones shares what is kept.
+
+    Args:
+        store: where the images are.
+        images: SHA-256 of each row.
+        limits: of each image, bytes and pixels.
+        tokens: opens where those of a scorer are kept; None: each scorer makes its own.
+    """
+    if tokens is None:
+        read = stored_images(store, images, limits=limits)
+        return lambda scorer: ImageFeatures(scorer, read)
+    open_tokens = shared(tokens)
+
+    def features(scorer: PreferenceScorer) -> ImageFeatures:
+        kept = open_tokens(scorer)
+        return ImageFeatures(scorer, known_images(store, images, limits=limits, tokens=kept))
+
+    return features
+
+
+def shared(open_tokens: OpenTokens) -> OpenTokens:
+    """Open one place for all scorers that make the same image tokens (`token_version`).
+
+    Args:
+        open_tokens: called with the first scorer of each version.
+    """
+    opened: dict[str, ImageTokenCache] = {}
+
+    def tokens_of(scorer: PreferenceScorer) -> ImageTokenCache:
+        version = token_version(scorer)
+        if version not in opened:
+            opened[version] = open_tokens(scorer)
+        return opened[version]
+
+    return tokens_of
 
 
 class ImageFeatures:

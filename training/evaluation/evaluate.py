@@ -8,20 +8,13 @@ from pathlib import Path
 from recsys.counts import counted
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
-from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.trained_on import TrainedOn, read_trained_on
 from storage.histories import HistoryStore
-from training.data.features import (
-    ImageFeatures,
-    OpenTokens,
-    ReadModelImage,
-    known_images,
-    stored_images,
-)
+from training.data.features import OpenTokens, features_of, stored_images
 from training.data.samples import read_pair_table
 from training.data.trained_on import histories_digest
 from training.evaluation.asked import Asked, NamedPairs, ask, ask_as_paper
-from training.evaluation.judge import Judge
+from training.evaluation.judge import Judge, LoadScorer
 from training.evaluation.results import Results
 from training.evaluation.tables.registry import TABLES
 from training.world.truth import WorldTruth
@@ -43,7 +36,7 @@ def evaluate(
     seed: int = 0,
     without: Collection[str] = (),
     limits: ImageLimits = DEFAULT_LIMITS,
-    load: Callable[[Path], PreferenceScorer] = load_scorer,
+    load: LoadScorer = load_scorer,
     image_tokens: OpenTokens | None = None,
 ) -> Results:
     """Judge a checkpoint on the users in storage.
@@ -65,14 +58,15 @@ def evaluate(
             always drawn with seed 0.
         without: names of tables that are left out.
         limits: of each image, bytes and pixels.
-        load: reads the checkpoint, e.g. with its base from another place.
-        image_tokens: where those of the checkpoint are kept beyond this evaluation; None: nowhere.
+        load: reads the checkpoint and those of `against`, e.g. with their base from another place.
+        image_tokens: opens where those of a scorer are kept; None: each scorer makes its own.
 
     Raises:
         CheckpointRefused: if a checkpoint cannot be loaded.
         ValueError: if fewer than two users can be asked.
     """
     folder = find_checkpoint(checkpoint)
+    others = {name: find_checkpoint(other) for name, other in (against or {}).items()}
     scorer = load(folder)
     progress("reading choices")
     table = read_pair_table(store)
@@ -90,21 +84,17 @@ def evaluate(
         num_references=scorer.config.num_references,
         num_pairs=num_pairs,
     )
-    images = stored_images(store, table.images, limits=limits)
-    known: ReadModelImage = images
-    if image_tokens is not None:
-        tokens = image_tokens(scorer)
-        known = known_images(store, table.images, limits=limits, tokens=tokens)
     judge = Judge(
         asked,
         scorer,
         folder,
-        ImageFeatures(scorer, known),
-        images,
+        features_of(store, table.images, limits=limits, tokens=image_tokens),
+        stored_images(store, table.images, limits=limits),
         stored=lambda row: store.image(table.images[row]),
         truth=truth,
         weights=weights,
-        against=against or {},
+        against=others,
+        load=load,
         seed=seed,
         progress=progress,
     )

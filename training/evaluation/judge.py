@@ -6,14 +6,16 @@ only about choices newer than any that was learned from (seen).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer
-from training.data.features import Features, ReadImage
+from training.data.features import Features, OpenFeatures, ReadImage
 from training.evaluation.answers import (
     Compared,
     Margins,
@@ -34,6 +36,9 @@ from training.world.truth import WorldTruth
 
 T = TypeVar("T")
 
+LoadScorer = Callable[[Path], PreferenceScorer]
+"""Reads a checkpoint's scorer, frozen."""
+
 
 @dataclass(eq=False)
 class Judge:
@@ -43,12 +48,13 @@ class Judge:
         asked: the questions.
         scorer: loaded from the checkpoint, frozen.
         folder: the checkpoint.
-        features: image tokens by row of the questions' image table.
+        features_of: image tokens by row of the questions' image table, as any scorer makes them.
         images: RGB image by row.
         stored: encoded image by row.
         truth: of a synthetic world, where there is one.
         weights: folder with a folder of public weights for each baseline.
         against: other checkpoints by name, for the ablations.
+        load: reads one of them.
         seed: of the controls, of other random draws and of the intervals of opposed pairs; other
             intervals are always drawn with seed 0.
         progress: called with what is being measured, as work goes on.
@@ -57,15 +63,21 @@ class Judge:
     asked: Asked
     scorer: PreferenceScorer
     folder: Path
-    features: Features
+    features_of: OpenFeatures
     images: ReadImage
     stored: Callable[[int], bytes]
     truth: WorldTruth | None = None
     weights: Path | None = None
-    against: Mapping[str, str | Path] = field(default_factory=dict)
+    against: Mapping[str, Path] = field(default_factory=dict)
+    load: LoadScorer = load_scorer
     seed: int = 0
     progress: Callable[[str], None] = lambda what: None
     _once: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def features(self) -> Features:
+        """Image tokens by row, as the judged scorer makes them."""
+        return self.features_of(self.scorer)
 
     @property
     def ours(self) -> ScorerPredictor:

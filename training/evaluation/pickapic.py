@@ -5,34 +5,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
-from storage.histories import HistoryStore
-from storage.identity_keys import KeySource
+from recsys.runtime import Runtime
+from recsys.settings import Settings
 from storage.importers.pickapic import import_pickapic
-from storage.records import InspectImage
 
 
 @contextmanager
-def imported_apart(
-    files: Sequence[Path], keys: KeySource, *, inspect: InspectImage
-) -> Iterator[HistoryStore]:
-    """A store of these files' choices alone, in a folder of its own that is gone afterwards.
+def imported_apart(files: Sequence[Path], settings: Settings) -> Iterator[Runtime]:
+    """Storage of these files' choices alone, in a folder of its own that is gone afterwards.
+
+    Image tokens of the files' images are kept in memory and, where the settings name a folder for
+    them, on disk in the folder that goes: those of stored images stay as they are.
 
     Args:
-        files: Parquet files with the published columns.
-        keys: those that tell whom a checkpoint learned from; users keep the data set's numbers.
-        inspect: checks images; rows with one that it refuses are left out.
+        files: Parquet files with the published columns; rows with an image that is refused are
+            left out.
+        settings: all others. The identity keys among them tell whom a checkpoint learned from;
+            users keep the data set's numbers.
 
     Raises:
         FileNotFoundError, InvalidSource: as `import_pickapic`.
     """
     with TemporaryDirectory(prefix="recsys-test-files-") as folder:
-        database = Database(f"sqlite:///{folder}/recsys.db")
-        try:
-            upgrade(database)
-            store = HistoryStore(database, BlobStore(f"file://{folder}/blobs"), keys)
-            import_pickapic(files, store, inspect=inspect)
-            yield store
-        finally:
-            database.dispose()
+        apart: dict[str, str] = {
+            "database_url": f"sqlite:///{folder}/recsys.db",
+            "blob_url": f"file://{folder}/blobs",
+        }
+        if settings.image_tokens_folder is not None:
+            apart["image_tokens_folder"] = f"{folder}/image-tokens"
+        with Runtime(settings.model_copy(update=apart), creates=True) as runtime:
+            import_pickapic(files, runtime.store, inspect=runtime.inspect_image)
+            yield runtime

@@ -13,6 +13,7 @@ from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape, add_adapter, save_adapter
 from recsys.scorer.idefics2 import ADAPTER_TARGETS
 from training.baselines._pixels import CLIP_SCALE
+from training.data.features import ImageFeatures
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.predictors.predictor import CandidateRow
 
@@ -53,6 +54,10 @@ class ImageTable:
     def __call__(self, row):
         self.reads.append(row)
         return self.images[row]
+
+    def features(self, scorer):
+        """Image tokens by row, as a scorer makes them."""
+        return ImageFeatures(scorer, self)
 
 
 @pytest.fixture

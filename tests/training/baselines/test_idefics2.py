@@ -44,7 +44,7 @@ def test_zero_shot_is_q_on_the_papers_template(
     context = template.prefix([pair.prompt for pair in references])
     rows = [row for pair in references for row in (pair.liked, pair.disliked)]
 
-    predictor = load_idefics2(weights / "idefics2", images=images, geometry=geometry)
+    predictor = load_idefics2(weights / "idefics2", features=images.features, geometry=geometry)
     scores = predictor.scores("ann", references, candidates)
 
     for score, one in zip(scores, candidates, strict=True):
@@ -71,7 +71,7 @@ def test_viper_is_q_behind_its_own_template(
     ids = [tokenizer.bos_token_id, *tokenizer.encode(text, add_special_tokens=False)]
     rows = [row for pair in read for row in (pair.disliked, pair.liked)]
 
-    predictor = load_viper(weights / "viper", images=images, geometry=geometry)
+    predictor = load_viper(weights / "viper", features=images.features, geometry=geometry)
     scores = predictor.scores("ann", read, candidates)
 
     for score, one in zip(scores, candidates, strict=True):
@@ -82,7 +82,7 @@ def test_viper_is_q_behind_its_own_template(
 @pytest.mark.parametrize("load", [load_idefics2, load_viper])
 def test_the_newest_eight_references_are_read(load, weights, images, geometry):
     name = "idefics2" if load is load_idefics2 else "viper"
-    predictor = load(weights / name, images=images, geometry=geometry)
+    predictor = load(weights / name, features=images.features, geometry=geometry)
     pairs = [Pair(i % 8, (i + 1) % 8, f"fish {i}") for i in range(11)]
     asked = [CandidateRow(0, "a red house"), CandidateRow(2, "fish")]
 
@@ -97,7 +97,7 @@ def test_liked_and_disliked_are_not_the_same(
     load, weights, images, candidates, references, geometry
 ):
     name = "idefics2" if load is load_idefics2 else "viper"
-    predictor = load(weights / name, images=images, geometry=geometry)
+    predictor = load(weights / name, features=images.features, geometry=geometry)
     swapped = [Pair(pair.disliked, pair.liked, pair.prompt) for pair in references]
 
     scores = predictor.scores("ann", references, candidates)
@@ -106,7 +106,7 @@ def test_liked_and_disliked_are_not_the_same(
 
 
 def test_the_adapter_changes_the_base(weights, images, candidates, references, geometry, tmp_path):
-    scores = load_viper(weights / "viper", images=images, geometry=geometry)
+    scores = load_viper(weights / "viper", features=images.features, geometry=geometry)
     with_it = scores.scores("ann", references, candidates)
     for path in (weights / "viper").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -115,7 +115,7 @@ def test_the_adapter_changes_the_base(weights, images, candidates, references, g
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
 
     without = load_viper(
-        tmp_path, images=images, geometry=geometry, base=weights / "idefics2"
+        tmp_path, features=images.features, geometry=geometry, base=weights / "idefics2"
     ).scores("ann", references, candidates)
 
     assert not np.allclose(with_it, without, rtol=1e-4)
@@ -130,14 +130,14 @@ def test_an_adapter_for_other_layers_is_refused(weights, images, geometry, tmp_p
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
 
     with pytest.raises(CheckpointRefused, match="cannot be put on this base"):
-        load_viper(tmp_path, images=images, geometry=geometry, base=weights / "idefics2")
+        load_viper(tmp_path, features=images.features, geometry=geometry, base=weights / "idefics2")
 
 
 def test_vipers_base_is_named_where_it_is_missing(weights, images, geometry, tmp_path):
     (tmp_path / "viper").symlink_to(weights / "viper")
 
     with pytest.raises(LookupError) as raised:
-        load_viper(tmp_path / "viper", images=images, geometry=geometry)
+        load_viper(tmp_path / "viper", features=images.features, geometry=geometry)
 
     assert str(tmp_path / "idefics2" / "model.safetensors") in str(raised.value)
 

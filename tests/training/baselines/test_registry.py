@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from recsys.errors import CheckpointRefused
+from recsys.image_tokens.cache import ImageTokenCache
+from recsys.images.known import KnownImage
+from training.baselines import registry
 from training.baselines.registry import WEIGHTED, WeightsMissing
+from training.data.features import ImageFeatures, shared
 from training.predictors.predictor import Predictor
 
 PERSONAL = {"idefics2", "viper"}
@@ -35,16 +39,25 @@ NAMES = sorted(WEIGHTED)
 
 
 @pytest.fixture
-def load(weights, images, geometry):
-    """Load by name, from the small weights or from another folder."""
+def load(weights, images, geometry, monkeypatch):
+    """Load by name, from the small weights or from another folder of all baselines' folders."""
+    for name in PERSONAL:
+        small = functools.partial(registry._SCORERS[name], geometry=geometry)
+        monkeypatch.setitem(registry._SCORERS, name, small)
 
-    def load(name, folder=None):
-        loader = WEIGHTED[name]
-        if name in PERSONAL:
-            loader = functools.partial(loader, geometry=geometry)
-        return loader(folder or weights / name, images=images)
+    def load(name, folder=weights, features=images.features):
+        return registry.load_weighted(name, folder, images=images, features=features)
 
     return load
+
+
+def known(images, tokens, row):
+    """An image as the model takes it: its tokens where they are kept."""
+    name = f"{row:064x}"
+    kept = tokens.get(name)
+    if kept is not None:
+        return KnownImage(tokens=kept)
+    return KnownImage(images(row), keep=functools.partial(tokens.put, name, since=0))
 
 
 def test_names_every_baseline():
@@ -119,6 +132,30 @@ def test_an_image_is_read_once(name, load, images, candidates, references):
     assert sorted(images.reads) == sorted(rows)
 
 
+def test_a_baseline_on_our_own_tower_takes_the_tokens_that_are_kept(
+    load, images, candidates, references
+):
+    opened = []
+
+    def opens(scorer):
+        opened.append(ImageTokenCache(2**20, stored=lambda names: names))
+        return opened[-1]
+
+    tokens_of = shared(opens)
+
+    def features(scorer):
+        return ImageFeatures(scorer, functools.partial(known, images, tokens_of(scorer)))
+
+    first = load("idefics2", features=features).scores("ann", references, candidates)
+    read = len(images.reads)
+    again = load("idefics2", features=features).scores("ann", references, candidates)
+    load("viper", features=features)
+
+    assert len(images.reads) == read
+    np.testing.assert_array_equal(again, first)
+    assert len(opened) == 2, "an adapter on the resampler changes image tokens"
+
+
 @pytest.mark.parametrize(("name", "file"), [(n, f) for n in NAMES for f in FILES[n]])
 def test_a_missing_file_is_named(name, file, load, weights, tmp_path):
     folder = tmp_path / name
@@ -128,7 +165,7 @@ def test_a_missing_file_is_named(name, file, load, weights, tmp_path):
     (folder / file).unlink()
 
     with pytest.raises(WeightsMissing) as raised:
-        load(name, folder)
+        load(name, tmp_path)
 
     assert str(folder / file) in str(raised.value)
     assert "copy from" in str(raised.value)
@@ -143,4 +180,4 @@ def test_a_damaged_file_is_refused(name, file, load, weights, tmp_path):
     (folder / file).write_bytes(b'{"a": ')
 
     with pytest.raises(CheckpointRefused):
-        load(name, folder)
+        load(name, tmp_path)

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from recsys.cli.main import cli
+from recsys.image_tokens.folder import TokenFolder
 from recsys.scorer.checkpoint import find_checkpoint
 from recsys.scorer.trained_on import read_trained_on, user_digest, write_trained_on
 from training.baselines.registry import WEIGHTED
@@ -136,6 +138,33 @@ def test_baselines_without_their_weights_are_told_by_name(
     assert result.exit_code == 0, result.output
     missing = {each["what"] for each in json.loads(result.stdout)["missing"]}
     assert missing == set(WEIGHTED)
+
+
+def test_tokens_of_test_images_are_made_once_and_kept_apart_from_those_of_stored_images(
+    run, test_file: Path, save_small, encoded: list[int], tmp_path: Path, monkeypatch
+) -> None:
+    checkpoint, other = save_small("full"), save_small("bare", seed=1)
+    kept = TokenFolder(tmp_path / "image-tokens", "of another model")
+    kept.write("ab" * 32, torch.ones(2, 3))
+    monkeypatch.setenv("RECSYS_IMAGE_TOKENS_FOLDER", str(kept.path))
+    options = ["--no-signatures", "--no-cold-start", "--no-baselines", "--json"]
+    asked = ["evaluate", checkpoint, "--against", f"bare={other}", "--pickapic-test", test_file]
+    first = run(*asked, *options)
+    assert first.exit_code == 0, first.output
+    assert 0 < sum(encoded) <= 2 * NUM_RANKINGS * len((*SEEN, *UNSEEN, *VALIDATION))
+    files = [path for path in kept.path.rglob("*") if path.is_file()]
+    assert len(files) == 1, "nothing is added, and nothing is taken for gone"
+    assert kept.read("ab" * 32) is not None
+
+    once = sum(encoded)
+    encoded.clear()
+    monkeypatch.delenv("RECSYS_IMAGE_TOKENS_FOLDER")
+    monkeypatch.setenv("RECSYS_IMAGE_TOKENS_BYTES", "0")
+    again = run(*asked, *options)
+    assert sum(encoded) > once
+    figures = [json.loads(each.stdout) for each in (first, again)]
+    assert figures[0]["ablations"] == figures[1]["ablations"]
+    assert figures[0]["unseen"] == figures[1]["unseen"]
 
 
 def test_users_cannot_be_named_beside_test_files(run, test_file: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_the_attention_table_shows_the_first_users_first_image(scorer, features)
         asked.append(row)
         return encode_jpeg(np.zeros((4, 4, 3), dtype=np.uint8))
 
-    judge = Judge(asked_of(samples), scorer, Path(), features, picture, stored)
+    judge = Judge(asked_of(samples), scorer, Path(), lambda _: features, picture, stored)
     people = attention.measure(judge)
     assert [each.user for each in people] == ["a", "b"]
     assert asked == [6]

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from recsys.scorer.checkpoint import load_scorer
-from training.data.features import ImageFeatures
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.plots import difference_plot
@@ -36,8 +34,8 @@ def measure(judge: Judge) -> tuple[Variant, ...] | None:
         return None
     variants = []
     for name, folder in judge.against.items():
-        scorer = load_scorer(folder)
-        features = ImageFeatures(scorer, judge.images)
+        scorer = judge.load(folder)
+        features = judge.features_of(scorer)
         compared = judge.compare(ScorerPredictor(scorer, features, name=name))
         variants.append(Variant(name, compared.top1, -compared.ours_minus, compared.opposed))
     return tuple(variants)

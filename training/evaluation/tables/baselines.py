@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from training.baselines.registry import WEIGHTED, WeightsMissing
+from training.baselines.registry import WEIGHTED, WeightsMissing, load_weighted
 from training.baselines.unweighted import without_weights
 from training.evaluation.answers import Compared
 from training.evaluation.judge import Judge
@@ -147,11 +147,13 @@ def _weighted(judge: Judge, missing: list[Missing]) -> Iterator[Predictor]:
         judge: with the folder of weights.
         missing: receives those that are not there, and why.
     """
-    for name, load in WEIGHTED.items():
+    for name in WEIGHTED:
         try:
             if judge.weights is None:
                 raise WeightsMissing("no folder of weights was named: pass --weights")
-            yield load(judge.weights / name, images=judge.images)
+            yield load_weighted(
+                name, judge.weights, images=judge.images, features=judge.features_of
+            )
         except WeightsMissing as error:
             missing.append(Missing(name, str(error)))
 

@@ -1,5 +1,6 @@
 """What is said of borrowing is said of the scorer that is served."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def table() -> PairTable:
 
 def judge_of(scorer: PreferenceScorer, table: PairTable, samples: Samples) -> Judge:
     asked = Asked(table, dict(samples), {}, num_overlapping=0, is_certain=True)
-    return Judge(asked, scorer, Path(), ImageFeatures(scorer, picture), picture, lambda row: b"")
+    features_of = partial(ImageFeatures, read=picture)
+    return Judge(asked, scorer, Path(), features_of, picture, lambda row: b"")
 
 
 def served_accuracy(borrowing: BorrowingScorer, sample, count: int) -> float:
