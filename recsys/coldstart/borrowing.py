@@ -14,7 +14,8 @@ from torch import Tensor
 from recsys.coldstart.blend import blended
 from recsys.coldstart.population import ColdStart, pooled
 from recsys.scorer.borrowed import Borrowed
-from recsys.scorer.model import CandidateImage, PreferenceScorer, Prefix, Reference
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
+from recsys.scorer.prefix import Prefix
 
 
 @dataclass(frozen=True, eq=False)

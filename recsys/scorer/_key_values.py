@@ -3,10 +3,12 @@
 A cache here is whatever has the one method by which the library's decoder layers call theirs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -25,6 +27,26 @@ class KeyValues:
     def num_bytes(self) -> int:
         """Memory of all keys and values, bytes."""
         return sum(k.nbytes + v.nbytes for k, v in self.layers)
+
+    def row(self, index: int, length: int) -> "KeyValues":
+        """Those of one of B prefixes: a view of its first `length` positions."""
+        at = slice(index, index + 1)
+        return KeyValues(tuple((k[at, :, :length], v[at, :, :length]) for k, v in self.layers))
+
+
+def side_by_side(prefixes: Sequence[KeyValues]) -> KeyValues:
+    """Several prefixes of one row each as rows of one, zeros behind the shorter ones."""
+    if len(prefixes) == 1:
+        return prefixes[0]
+    length = max(each.layers[0][0].shape[2] for each in prefixes)
+
+    def rows(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat([F.pad(each, (0, 0, 0, length - each.shape[2])) for each in tensors])
+
+    layers = zip(*(each.layers for each in prefixes), strict=True)
+    return KeyValues(
+        tuple((rows([k for k, _ in each]), rows([v for _, v in each])) for each in layers)
+    )
 
 
 class Recording:

@@ -25,9 +25,10 @@ from recsys.errors import CheckpointRefused, NotFound
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.base_model import BaseModel, find_recorded
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.devices import DTYPES, require_device, require_dtype
 from recsys.scorer.digests import files_digest, model_version
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.registry import family_of
 from recsys.scorer.template import Template, TemplateConfig

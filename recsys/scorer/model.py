@@ -4,9 +4,9 @@ Axes: B users, C candidates of a user, T tokens of an image, L tokens of a row, 
 D hidden width.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -21,10 +21,11 @@ from recsys.images.preprocess import (
     resize,
     to_unit_range,
 )
-from recsys.scorer._key_values import KeyValues
+from recsys.scorer._key_values import side_by_side
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.borrowed import NOTHING_BORROWED, Borrowed
-from recsys.scorer.packing import SHARED, Packed, Tokens, attention_mask, pack
+from recsys.scorer.config import ScorerConfig
+from recsys.scorer.packing import PADDING, SHARED, Packed, Tokens, attention_mask, pack
+from recsys.scorer.prefix import Prefix, ReferenceTokens
 from recsys.scorer.template import Template
 
 
@@ -54,70 +55,6 @@ class CandidateImage:
 
     image: ModelImage
     prompt: str
-
-
-@dataclass(frozen=True, eq=False)
-class Prefix:
-    """A user as the decoder keeps it: keys and values of [P_v ; references], nothing else.
-
-    Attributes:
-        key_values: of K preference tokens and the reference tokens.
-        num_positions: how many positions they stand on.
-        num_references: how many references were read.
-        borrowed: what of it is other users': nothing.
-    """
-
-    key_values: KeyValues
-    num_positions: int
-    num_references: int
-    borrowed: Borrowed = NOTHING_BORROWED
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory that keeping this user warm costs, bytes."""
-        return self.key_values.num_bytes
-
-
-_KEYS = {"max_packed_candidates": "max_packed_targets"}
-"""Attributes that scorer.json calls otherwise: the model version covers its keys."""
-
-
-@dataclass(frozen=True)
-class ScorerConfig:
-    """What of a scorer is neither weights nor words.
-
-    Attributes:
-        num_references: references the model is trained with; more are not read.
-        num_preference_tokens: K, 0 or more (0: the paper's ablation without P_v).
-        max_packed_candidates: candidates in one pass at inference; more go in several passes, for
-            the cost of the block mask grows with the square of their number.
-        temperature: by which M+ - M- is divided, above 0, so that Q is calibrated (Guo et al.,
-            2017); fitted on validation users. 1 is Eq. 2 as printed. It changes no order.
-    """
-
-    num_references: int = 8
-    num_preference_tokens: int = 10
-    max_packed_candidates: int = 16
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be above 0 and finite, got {self.temperature}")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for scorer.json, by the names that its format has."""
-        return {_KEYS.get(name, name): value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "ScorerConfig":
-        """The config that `to_json` gave.
-
-        Raises:
-            TypeError: if a key is unknown.
-            ValueError: if a value is out of its range.
-        """
-        names = {key: name for name, key in _KEYS.items()}
-        return cls(**{names.get(key, key): value for key, value in values.items()})
 
 
 class PreferenceScorer(nn.Module):
@@ -207,16 +144,15 @@ class PreferenceScorer(nn.Module):
             candidates than others.
         """
         packed = packed.to(self.backbone.device)
-        num_rows, num_tokens = packed.ids.shape[0], self.config.num_preference_tokens
-        shared = packed.segments.new_full((num_rows, num_tokens), SHARED)
-        segments = torch.cat([shared, packed.segments], dim=1)
+        num_rows = packed.ids.shape[0]
+        segments, positions = self._behind_preference(packed)
         embeddings = torch.cat([self._preference(num_rows), self._embed(packed, features)], dim=1)
         hidden = self.backbone.decode(
             embeddings,
             mask=attention_mask(segments, segments, dtype=embeddings.dtype),
-            positions=torch.cat([self._preference_positions(num_rows), packed.positions], dim=1),
+            positions=positions,
         )
-        return self._read(hidden[:, num_tokens:], packed)
+        return self._read(hidden[:, self.config.num_preference_tokens :], packed)
 
     @torch.no_grad()
     def prefix(self, references: Sequence[Reference]) -> Prefix:
@@ -240,32 +176,42 @@ class PreferenceScorer(nn.Module):
         *,
         liked_first: Sequence[bool] | None = None,
     ) -> Prefix:
-        """The same of image tokens.
+        """The same of image tokens; arguments and errors as of `ReferenceTokens`, `prefixes_of`."""
+        (prefix,) = self.prefixes_of([ReferenceTokens(prompts, features, liked_first)])
+        return prefix
+
+    @torch.no_grad()
+    def prefixes_of(self, users: Sequence[ReferenceTokens]) -> list[Prefix]:
+        """The same of several users in one pass, for which shorter histories are padded behind.
 
         Args:
-            prompts: of R references, oldest first.
-            features: of each reference's two images, in the order in which they stand: N = 2R.
-            liked_first: of each reference, whether its liked image stands first; None: of all, as
-                served.
+            users: at least one.
+
+        Returns:
+            Of each user, a view of what the pass has made.
 
         Raises:
-            ValueError: if there are more references than the model is trained with.
+            ValueError: if a user has more references than the model is trained with.
         """
-        if len(prompts) > self.config.num_references:
+        most = max(len(user.prompts) for user in users)
+        if most > self.config.num_references:
             raise ValueError(
                 f"at most {self.config.num_references} references are read, "
-                f"got {len(prompts)}: pass the newest"
+                f"got {most}: pass the newest"
             )
-        packed = self._pack(self.template.prefix(prompts, liked_first=liked_first), [])
-        embeddings = torch.cat([self._preference(1), self._embed(packed, features)], dim=1)
-        num_positions = embeddings.shape[1]
-        segments = torch.full((1, num_positions), SHARED, device=embeddings.device)
+        pieces = [self.template.prefix(u.prompts, liked_first=u.liked_first) for u in users]
+        packed, features = self._packed(pieces), torch.cat([user.features for user in users])
+        segments, positions = self._behind_preference(packed)
         key_values = self.backbone.decode_prefix(
-            embeddings,
-            mask=attention_mask(segments, segments, dtype=embeddings.dtype),
-            positions=torch.arange(num_positions, device=embeddings.device)[None],
+            torch.cat([self._preference(len(users)), self._embed(packed, features)], dim=1),
+            mask=attention_mask(segments, segments, dtype=self.backbone.dtype),
+            positions=positions,
         )
-        return Prefix(key_values, num_positions, len(prompts))
+        lengths = [self.config.num_preference_tokens + len(piece) for piece in pieces]
+        return [
+            Prefix(key_values.row(index, length), length, len(user.prompts))
+            for index, (user, length) in enumerate(zip(users, lengths, strict=True))
+        ]
 
     @torch.no_grad()
     def score(self, prefix: Prefix, candidates: Sequence[CandidateImage]) -> Float[Tensor, " C"]:
@@ -289,7 +235,7 @@ class PreferenceScorer(nn.Module):
         self, prefix: Prefix, prompts: Sequence[str], features: Float[Tensor, "C T D"]
     ) -> Float[Tensor, " C"]:
         """The same of image tokens: what serving and evaluation have in common."""
-        logits = self._logits_behind(prefix, prompts, features)
+        (logits,) = self._logits_in_passes([prefix], [prompts], [features])
         return preference_score(logits / self.config.temperature).cpu()
 
     @torch.no_grad()
@@ -300,19 +246,43 @@ class PreferenceScorer(nn.Module):
 
         Q is the sigmoid of it divided by the temperature. It never saturates into a tie.
         """
-        logits = self._logits_behind(prefix, prompts, features).double().cpu()
-        return logits[:, 0] - logits[:, 1]
+        (margins,) = self.margins_of_each([prefix], [prompts], [features])
+        return margins
 
-    def _logits_behind(
-        self, prefix: Prefix, prompts: Sequence[str], features: Float[Tensor, "C T D"]
-    ) -> Float[Tensor, "C 2"]:
-        """M+ and M- in as many passes as `max_packed_candidates` asks for."""
-        size = self.config.max_packed_candidates
-        logits = [
-            self.candidate_logits_of(prefix, prompts[at : at + size], features[at : at + size])
-            for at in range(0, len(prompts), size)
-        ]
-        return torch.cat(logits) if logits else torch.zeros(0, 2)
+    @torch.no_grad()
+    def margins_of_each(
+        self,
+        prefixes: Sequence[Prefix],
+        prompts: Sequence[Sequence[str]],
+        features: Sequence[Float[Tensor, "_ T D"]],
+    ) -> list[Float[Tensor, " _"]]:
+        """The same of several users, who share the passes.
+
+        Args:
+            prefixes: of at least one user.
+            prompts: of each user's candidates.
+            features: of each user's candidates.
+        """
+        each = [rows.double().cpu() for rows in self._logits_in_passes(prefixes, prompts, features)]
+        return [logits[:, 0] - logits[:, 1] for logits in each]
+
+    def _logits_in_passes(
+        self,
+        prefixes: Sequence[Prefix],
+        prompts: Sequence[Sequence[str]],
+        features: Sequence[Float[Tensor, "_ T D"]],
+    ) -> list[Float[Tensor, "_ 2"]]:
+        """M+ and M- in as many passes as `max_packed_candidates` of each user asks for."""
+        size, device = self.config.max_packed_candidates, self.backbone.device
+        logits = [[torch.zeros(0, 2, device=device)] for _ in prefixes]
+        for at in range(0, max(map(len, prompts)), size):
+            users = [user for user, own in enumerate(prompts) if len(own) > at]
+            asked = [prompts[user][at : at + size] for user in users]
+            tokens = torch.cat([features[user][at : at + size] for user in users])
+            rows = self.logits_behind([prefixes[user] for user in users], asked, tokens)
+            for user, own, row in zip(users, asked, rows, strict=True):
+                logits[user].append(row[: len(own)])
+        return [torch.cat(rows) for rows in logits]
 
     def candidate_logits_of(
         self, prefix: Prefix, prompts: Sequence[str], features: Float[Tensor, "C T D"]
@@ -321,34 +291,59 @@ class PreferenceScorer(nn.Module):
 
         Differentiable to the pixels through `image_features`, which takes them in [0, 1].
         """
-        pieces = [self.template.candidate(prompt) for prompt in prompts]
-        packed = pack([Tokens((), ())], [pieces], first_position=prefix.num_positions)
+        return self.logits_behind([prefix], [prompts], features)[0]
+
+    def logits_behind(
+        self,
+        prefixes: Sequence[Prefix],
+        prompts: Sequence[Sequence[str]],
+        features: Float[Tensor, "N T D"],
+    ) -> Float[Tensor, "B C 2"]:
+        """The same of several users, each behind their own prefix, in one packed pass.
+
+        Args:
+            prefixes: of B users.
+            prompts: of each user's candidates.
+            features: of all candidates, user by user.
+
+        Returns:
+            Zero where a user has fewer candidates than others.
+        """
+        pieces = [[self.template.candidate(prompt) for prompt in own] for own in prompts]
+        begins = [prefix.num_positions for prefix in prefixes]
+        packed = pack([Tokens((), ())] * len(prefixes), pieces, first_position=begins)
         packed = packed.to(self.backbone.device)
         embeddings = self._embed(packed, features)
-        shared = packed.segments.new_full((1, prefix.num_positions), SHARED)
+        places = torch.arange(max(begins), device=embeddings.device)
+        is_shared = places < torch.tensor(begins, device=embeddings.device)[:, None]
+        keys = torch.cat([torch.where(is_shared, SHARED, PADDING), packed.segments], dim=1)
         hidden = self.backbone.decode(
             embeddings,
-            mask=attention_mask(
-                packed.segments,
-                torch.cat([shared, packed.segments], dim=1),
-                dtype=embeddings.dtype,
-            ),
+            mask=attention_mask(packed.segments, keys, dtype=embeddings.dtype),
             positions=packed.positions,
-            prefix=prefix.key_values,
+            prefix=side_by_side([prefix.key_values for prefix in prefixes]),
         )
-        return self._read(hidden, packed)[0]
+        return self._read(hidden, packed)
 
-    def _pack(self, prefix: Tokens, candidates: Sequence[Tokens]) -> Packed:
-        packed = pack([prefix], [candidates], first_position=self.config.num_preference_tokens)
+    def _packed(self, prefixes: Sequence[Tokens]) -> Packed:
+        first = self.config.num_preference_tokens
+        packed = pack(prefixes, [[]] * len(prefixes), first_position=first)
         return packed.to(self.backbone.device)
+
+    def _behind_preference(self, packed: Packed) -> tuple[Tensor, Tensor]:
+        """Segments and positions of rows with the preference tokens before them."""
+        num_tokens = self.config.num_preference_tokens
+        first = torch.arange(num_tokens, device=self.backbone.device)
+        before = first[None].expand(packed.ids.shape[0], -1)
+        shared = torch.full_like(before, SHARED)
+        return (
+            torch.cat([shared, packed.segments], dim=1),
+            torch.cat([before, packed.positions], dim=1),
+        )
 
     def _preference(self, num_rows: int) -> Tensor:
         tokens = self.preference_tokens.to(self.backbone.dtype)
         return tokens[None].expand(num_rows, -1, -1)
-
-    def _preference_positions(self, num_rows: int) -> Tensor:
-        positions = torch.arange(self.config.num_preference_tokens, device=self.backbone.device)
-        return positions[None].expand(num_rows, -1)
 
     def _embed(self, packed: Packed, features: Tensor) -> Tensor:
         embeddings = self.backbone.embed(packed.ids)

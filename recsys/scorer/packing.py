@@ -69,14 +69,18 @@ class Packed:
 
 
 def pack(
-    prefixes: Sequence[Tokens], candidates: Sequence[Sequence[Tokens]], *, first_position: int = 0
+    prefixes: Sequence[Tokens],
+    candidates: Sequence[Sequence[Tokens]],
+    *,
+    first_position: int | Sequence[int] = 0,
 ) -> Packed:
     """Lay out B rows: each user's prefix, then that user's candidates side by side.
 
     Args:
         prefixes: B pieces; may be empty when the prefix is already in a cache.
         candidates: B lists of pieces; lists may differ in length and may be empty.
-        first_position: position of a row's first token (what stands before it).
+        first_position: position of a row's first token (what stands before it); of all rows, or
+            one for each.
 
     Raises:
         ValueError: if the two differ in length or are empty.
@@ -86,9 +90,8 @@ def pack(
             "prefixes and candidates must pair up and not be empty, "
             f"got {len(prefixes)} and {len(candidates)}"
         )
-    rows = [
-        _row(prefix, row, first_position) for prefix, row in zip(prefixes, candidates, strict=True)
-    ]
+    begins = [first_position] * len(prefixes) if isinstance(first_position, int) else first_position
+    rows = [_row(*each) for each in zip(prefixes, candidates, begins, strict=True)]
     length = max(len(row.ids) for row in rows)
     width = max(len(row.readouts) for row in rows)
     return Packed(

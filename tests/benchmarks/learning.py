@@ -21,8 +21,9 @@ from rich.table import Table
 from torch import Tensor
 
 from recsys.history import Pair
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import pack
 from recsys.scorer.template import Template, TemplateConfig
 from training.data.samples import Sample, pack_samples, split_pairs

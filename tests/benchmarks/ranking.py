@@ -20,8 +20,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
-from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from recsys.scorer.packing import pack
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import (

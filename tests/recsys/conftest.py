@@ -10,8 +10,9 @@ from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFa
 
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import save_scorer
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import Idefics2Backbone
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 

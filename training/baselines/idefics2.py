@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.special import expit
 
 from recsys.history import Pair
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import Idefics2Backbone, load_model
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines._weights import require_model
@@ -38,18 +40,13 @@ class ZeroShotIdefics2:
 
     def __init__(self, scorer: PreferenceScorer, features: OpenFeatures) -> None:
         self.name = "idefics2"
-        self._most = scorer.config.max_packed_candidates
         self._predictor = ScorerPredictor(scorer, features(scorer), name=self.name)
 
     def scores(
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """Q of each candidate, in [0, 1], behind the newest 8 references."""
-        chunks = [
-            self._predictor.scores(user_id, references, candidates[start : start + self._most])
-            for start in range(0, len(candidates), self._most)
-        ]
-        return np.asarray(expit(np.concatenate([np.zeros(0), *chunks])))
+        return np.asarray(expit(self._predictor.scores(user_id, references, candidates)))
 
 
 def load_idefics2(
@@ -57,6 +54,7 @@ def load_idefics2(
     *,
     features: OpenFeatures,
     device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
     geometry: ImageGeometry = GEOMETRY,
 ) -> ZeroShotIdefics2:
     """Read the published base.
@@ -65,6 +63,7 @@ def load_idefics2(
         folder: a copy of HuggingFaceM4/idefics2-8b.
         features: image tokens by row, as a scorer makes them.
         device: where the model goes.
+        dtype: what the base is held and computes in.
         geometry: how images are resized.
 
     Raises:
@@ -72,7 +71,7 @@ def load_idefics2(
         CheckpointRefused: if a file is damaged or of another architecture.
     """
     require_idefics2(folder)
-    backbone = Idefics2Backbone(load_model(folder, device=device))
+    backbone = Idefics2Backbone(load_model(folder, dtype=dtype, device=device))
     return ZeroShotIdefics2(bare_scorer(backbone, folder, geometry=geometry), features)
 
 

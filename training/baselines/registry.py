@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from training.baselines._weights import WeightsMissing
 from training.baselines.aesthetic import load_aesthetic
 from training.baselines.clip_score import load_clip_score, load_pick_score
@@ -17,12 +19,12 @@ __all__ = ["WEIGHTED", "WeightsMissing", "load_weighted"]
 
 
 class _LoadTower(Protocol):
-    def __call__(self, folder: Path, *, images: ReadImage, device: str = "cpu") -> Predictor: ...
+    def __call__(self, folder: Path, *, images: ReadImage, device: str) -> Predictor: ...
 
 
 class _LoadScorer(Protocol):
     def __call__(
-        self, folder: Path, *, features: OpenFeatures, device: str = "cpu"
+        self, folder: Path, *, features: OpenFeatures, device: str, dtype: torch.dtype
     ) -> Predictor: ...
 
 
@@ -40,7 +42,13 @@ WEIGHTED = (*_TOWERS, *_SCORERS)
 
 
 def load_weighted(
-    name: str, folder: Path, *, images: ReadImage, features: OpenFeatures, device: str = "cpu"
+    name: str,
+    folder: Path,
+    *,
+    images: ReadImage,
+    features: OpenFeatures,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> Predictor:
     """Load a baseline over an image table.
 
@@ -51,11 +59,12 @@ def load_weighted(
         images: row -> RGB image, for those with a tower of their own.
         features: image tokens by row, for those that encode as our scorer does.
         device: where the model goes.
+        dtype: of those on Idefics2; the others, which are small, compute in float32.
 
     Raises:
         WeightsMissing: naming the files that are not there.
         CheckpointRefused: if a file is damaged or of another architecture.
     """
     if name in _SCORERS:
-        return _SCORERS[name](folder / name, features=features, device=device)
+        return _SCORERS[name](folder / name, features=features, device=device, dtype=dtype)
     return _TOWERS[name](folder / name, images=images, device=device)

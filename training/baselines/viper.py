@@ -110,6 +110,7 @@ def load_viper(
     *,
     features: OpenFeatures,
     device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
     base: Path | None = None,
     geometry: ImageGeometry = GEOMETRY,
 ) -> ViperProxy:
@@ -119,6 +120,7 @@ def load_viper(
         folder: a copy of EPFL-VILAB/Metric-ViPer.
         features: image tokens by row, as a scorer makes them.
         device: where the model goes.
+        dtype: what the base is held and computes in.
         base: a copy of HuggingFaceM4/idefics2-8b; the folder `idefics2` beside `folder` by default,
             which the zero-shot base is read from too.
         geometry: how images are resized.
@@ -130,7 +132,7 @@ def load_viper(
     base = folder.parent / "idefics2" if base is None else base
     require(folder, ADAPTER_FILES, source="the hub's EPFL-VILAB/Metric-ViPer")
     require_idefics2(base)
-    model = load_model(base, device=device)
+    model = load_model(base, dtype=dtype, device=device)
     with warnings.catch_warnings():
         # Weights that an adapter lacks, peft initialises at random with no more than a warning.
         warnings.filterwarnings("error", "Found missing adapter keys")

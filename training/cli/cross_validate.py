@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from recsys.cli.invocation import read_settings
-from recsys.cli.options import JSON
+from recsys.cli.options import DEVICE, DTYPE, JSON
 from recsys.cli.output import show_json, show_table
 from recsys.runtime import Runtime
 from training.cli.terminal import (
+    BATCH_USERS,
     BLOBS,
     DATABASE,
     FOLDER,
@@ -52,6 +53,9 @@ from training.cli.terminal import (
     show_default=True,
     help="Peak learning rate of the optimizer.",
 )
+@DEVICE
+@DTYPE
+@BATCH_USERS
 @SEED
 @JSON
 @THREADS
@@ -64,6 +68,9 @@ def cross_validate(
     prompt_folds: int,
     steps: int,
     learning_rate: float,
+    device: str | None,
+    dtype: str | None,
+    batch_users: int | None,
     seed: int,
     is_json: bool,
     threads: int | None,
@@ -77,7 +84,7 @@ def cross_validate(
     from training.evaluation.section import figure_grid, figure_row, points
     from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
 
-    settings = read_settings(database_url=database, blob_url=blobs)
+    settings = read_settings(database_url=database, blob_url=blobs, device=device, dtype=dtype)
     with Runtime(settings) as runtime, failing_in_a_sentence():
         figures = cross_validate_checkpoint(
             checkpoint,
@@ -90,6 +97,7 @@ def cross_validate(
             limits=runtime.image_limits,
             image_tokens=runtime.image_tokens_of,
             load=runtime.load_scorer,
+            batch_users=batch_users,
         )
     if is_json:
         show_json(plain(figures))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.invocation import read_settings
-from recsys.cli.options import JSON
+from recsys.cli.options import DEVICE, DTYPE, JSON
 from recsys.cli.output import show_json, show_table
 from recsys.runtime import Runtime
 from training.cli.terminal import (
+    BATCH_USERS,
     BLOBS,
     DATABASE,
     FILE,
@@ -72,9 +73,7 @@ def _named_folders(
     cls=RenamedOption,
     former="--targets",
     type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    help="Most pairs to evaluate for each user.",
+    help="Most pairs to evaluate for each user: 8 by default, with --pickapic-test all.",
 )
 @click.option(
     "--against",
@@ -93,6 +92,9 @@ def _named_folders(
     type=FILE,
     help="True tastes of a synthetic world, for upper bounds; beside the database by default.",
 )
+@DEVICE
+@DTYPE
+@BATCH_USERS
 @SEED
 @JSON
 @THREADS
@@ -105,13 +107,16 @@ def evaluate(
     pairs_file: Path | None,
     test_files: tuple[Path, ...],
     most_users: int | None,
-    num_pairs: int,
+    num_pairs: int | None,
     against: dict[str, str],
     weights: Path | None,
     no_baselines: bool,
     no_signatures: bool,
     no_cold_start: bool,
     truth: Path | None,
+    device: str | None,
+    dtype: str | None,
+    batch_users: int | None,
     seed: int,
     is_json: bool,
     threads: int | None,
@@ -133,7 +138,7 @@ def evaluate(
             "--pickapic-test evaluates everybody in the files: leave out --users, --pairs and"
             " --most-users"
         )
-    settings = read_settings(database_url=database, blob_url=blobs)
+    settings = read_settings(database_url=database, blob_url=blobs, device=device, dtype=dtype)
     left_out = {
         "baselines": no_baselines,
         "signatures": no_signatures,
@@ -161,6 +166,7 @@ def evaluate(
                 limits=judged.image_limits,
                 load=judged.load_scorer,
                 image_tokens=judged.image_tokens_of,
+                batch_users=batch_users,
             )
         if out is not None:
             write_report(results, out)

@@ -23,6 +23,12 @@ DATABASE = click.option(
     "--database", metavar="URL", help="Database of the choices; the setting by default."
 )
 BLOBS = click.option("--blobs", metavar="URL", help="Where its images are; the setting by default.")
+BATCH_USERS = click.option(
+    "--batch-users",
+    type=click.IntRange(1),
+    help="Users whose histories are read in one pass: one on the CPU, and on a GPU as many as fit "
+    "its free memory, by default.",
+)
 THREADS = click.option(
     "--threads",
     type=click.IntRange(1),

@@ -1,28 +1,57 @@
 """Ask a predictor and count: margins by user, and figures with their intervals over users."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float
 
-from recsys.history import Pair
+from training.data.samples import Sample
 from training.evaluation.metrics import (
     QUANTILES,
     Figure,
     Statistic,
     accuracy,
     interval_over_users,
+    is_right,
+    over_questions,
     over_users,
 )
-from training.evaluation.questions import OneOfFour, Opposed, Samples
-from training.predictors.predictor import CandidateRow, Predictor
+from training.evaluation.questions import (
+    REFERENCE_COUNTS,
+    OneOfFour,
+    Opposed,
+    Samples,
+    with_references,
+)
+from training.predictors.predictor import CandidateRow, Predictor, Question, Scores, ask_all
 
 Margins = Mapping[str, npt.NDArray[np.float64]]
 """By user: the score of each liked image less that of its disliked twin, shape (N,)."""
 
 ASK_AT_ONCE = 32
 """Candidates in one question at most: what a packed pass takes well."""
+
+
+@dataclass(frozen=True)
+class AsPaper:
+    """Shares of all questions to the users of the test files, by the paper's count.
+
+    Attributes:
+        top1: one liked against one disliked, everybody (Tab. 1).
+        seen: the same of users learned from, where there are any (Tab. 3).
+        unseen: the same of users never learned from, where there are any.
+        of_four: top1, top2 and top3, how often the liked image is among the first 1, 2 and 3 of
+            four, everybody (Tab. 2); empty where nobody passed over three images.
+        by_references: one against one behind fewer references, by their number as text (Fig. 6).
+    """
+
+    top1: Figure
+    seen: Figure | None
+    unseen: Figure | None
+    of_four: Mapping[str, Figure]
+    by_references: Mapping[str, Figure]
 
 
 @dataclass(frozen=True)
@@ -33,24 +62,22 @@ class Compared:
         top1: its own share of pairs ranked correctly.
         ours_minus: ours less that, paired by user.
         opposed: its share of pairs on which two users disagree, where there are any.
-        seen: its share of pairs of seen users; asked as in the paper alone.
-        of_four: how often it puts the liked image among the first 1, 2 and 3 of four, as
-            `top_of_four`, unseen users; asked as in the paper alone.
+        as_paper: how it does by the paper's own count; asked as in the paper alone.
     """
 
     top1: Figure
     ours_minus: Figure
     opposed: Figure | None = None
-    seen: Figure | None = None
-    of_four: Mapping[str, Figure] | None = None
+    as_paper: AsPaper | None = None
 
 
 def pair_scores(predictor: Predictor, samples: Samples) -> dict[str, npt.NDArray[np.float64]]:
     """What a predictor says of each user's pairs, shape (N, 2): liked, disliked."""
-    return {
-        user: _ask(predictor, user, sample.references, sample.pairs)
-        for user, sample in samples.items()
-    }
+    questions = [each for user, sample in samples.items() for each in _questions(user, sample)]
+    answers: dict[str, list[Scores]] = {user: [np.zeros(0)] for user in samples}
+    for question, scores in zip(questions, ask_all(predictor, questions), strict=True):
+        answers[question.user_id].append(scores)
+    return {user: np.concatenate(parts).reshape(-1, 2) for user, parts in answers.items()}
 
 
 def margins(scores: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
@@ -94,19 +121,71 @@ def unpaired_difference(first: Margins, second: Margins, *, seed: int = 0) -> Fi
     )
 
 
-def top_of_four(predictor: Predictor, questions: Mapping[str, OneOfFour]) -> dict[str, Figure]:
-    """How often the liked image is among the first 1, 2 and 3 of four: top1, top2, top3.
+def hits_of_four(
+    predictor: Predictor, questions: Mapping[str, Sequence[OneOfFour]]
+) -> dict[str, Float[np.ndarray, "N 3"]]:
+    """By user, of each question whether the liked image is among the first 1, 2 and 3 of four.
 
     Chance is 25, 50 and 75 %.  Ties are worth the share of orders in which it is among them.
     """
-    hits: dict[int, list[float]] = {1: [], 2: [], 3: []}
-    for user, question in questions.items():
-        scores = predictor.scores(user, question.references, [question.liked, *question.disliked])
-        above = int(np.sum(scores[1:] > scores[0]))
-        tied = int(np.sum(scores[1:] == scores[0]))
-        for place, shares in hits.items():
-            shares.append(float(np.clip((place - above) / (tied + 1), 0.0, 1.0)))
-    return {f"top{n}": over_users(shares, n_pairs=len(shares)) for n, shares in hits.items()}
+    asked = [
+        Question(user, each.references, [each.liked, *each.disliked])
+        for user, own in questions.items()
+        for each in own
+    ]
+    hits: dict[str, list[np.ndarray]] = {}
+    for question, scores in zip(asked, ask_all(predictor, asked), strict=True):
+        above, tied = np.sum(scores[1:] > scores[0]), np.sum(scores[1:] == scores[0])
+        shares = np.clip((np.arange(1, 4) - above) / (tied + 1), 0.0, 1.0)
+        hits.setdefault(question.user_id, []).append(shares)
+    return {user: np.stack(own) for user, own in hits.items()}
+
+
+def top_of_four(hits: Mapping[str, Float[np.ndarray, "_ 3"]]) -> dict[str, Figure]:
+    """Means over users of `hits_of_four`: top1, top2, top3."""
+    n_pairs = sum(map(len, hits.values()))
+    means = np.stack([own.mean(axis=0) for own in hits.values()])
+    return {f"top{n + 1}": over_users(means[:, n].tolist(), n_pairs=n_pairs) for n in range(3)}
+
+
+def over_all_pairs(margins: Margins) -> Figure:
+    """Share of all pairs whose liked image is put first; a tie is worth a half."""
+    return over_questions([is_right(own) for own in margins.values()])
+
+
+def answer_as_paper(
+    predictor: Predictor,
+    unseen: Samples,
+    seen: Samples,
+    of_four: Mapping[str, Sequence[OneOfFour]],
+) -> AsPaper:
+    """Ask all that the paper's tables show.
+
+    Args:
+        predictor: asked behind every number of references.
+        unseen, seen: one liked against one disliked; at least one user in all.
+        of_four: one against three, of both.
+    """
+    own = [margins(pair_scores(predictor, part)) for part in (unseen, seen)]
+    everybody, answers = {**unseen, **seen}, {**own[0], **own[1]}
+    most = max(len(sample.references) for sample in everybody.values())
+    fewer = {
+        count: margins(pair_scores(predictor, with_references(everybody, count)))
+        for count in REFERENCE_COUNTS
+        if count < most
+    }
+    hits = hits_of_four(predictor, of_four).values()
+    return AsPaper(
+        top1=over_all_pairs(answers),
+        unseen=over_all_pairs(own[0]) if unseen else None,
+        seen=over_all_pairs(own[1]) if seen else None,
+        of_four={
+            f"top{n + 1}": over_questions([each[:, n] for each in hits]) for n in range(3) if hits
+        },
+        by_references={
+            str(count): over_all_pairs(each) for count, each in {**fewer, most: answers}.items()
+        },
+    )
 
 
 def opposed_accuracy(
@@ -154,17 +233,15 @@ def _both(each: Opposed, at: Mapping[tuple[str, int, int], float]) -> float:
     return (first + at[each.second, each.pair.disliked, each.pair.liked]) / 2
 
 
-def _ask(
-    predictor: Predictor, user: str, references: Sequence[Pair], pairs: Sequence[Pair]
-) -> npt.NDArray[np.float64]:
+def _questions(user: str, sample: Sample) -> Iterator[Question]:
+    """A sample's images, liked before disliked, as many at once as are asked about."""
     candidates = [
-        CandidateRow(row, pair.prompt) for pair in pairs for row in (pair.liked, pair.disliked)
+        CandidateRow(row, pair.prompt)
+        for pair in sample.pairs
+        for row in (pair.liked, pair.disliked)
     ]
-    chunks = [
-        predictor.scores(user, references, candidates[start : start + ASK_AT_ONCE])
-        for start in range(0, len(candidates), ASK_AT_ONCE)
-    ]
-    return np.concatenate(chunks).reshape(-1, 2)
+    for start in range(0, len(candidates), ASK_AT_ONCE):
+        yield Question(user, sample.references, candidates[start : start + ASK_AT_ONCE])
 
 
 def _count(margins: Margins) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from recsys.history import Pair, select
 from recsys.scorer.trained_on import TrainedOn
 from training.data.samples import PairTable, Sample, images_of
+from training.data.splits import eligible
 from training.evaluation.questions import (
     OneOfFour,
     Opposed,
@@ -22,6 +23,8 @@ NamedPairs = Mapping[str, list[tuple[str, str]]]
 """By user: SHA-256 of a liked and of a disliked image."""
 
 FEWEST_USERS = 2
+FEWEST_LIKED = 11
+"""Distinct liked images of a user of the paper's data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,8 @@ class Asked:
             has it; none where pairs were named.
         opposed: pairs on which two unseen users disagree.
         opposed_sides: both users' sides of them.
-        of_four: one liked against three disliked, unseen users.
+        of_four: one liked against three disliked, unseen users; a question each, and one for each
+            pair where asked as in the paper.
         of_four_seen: the same of seen users; asked as in the paper alone.
         follows_paper: whether references and pairs are the paper's (`ask_as_paper`).
     """
@@ -53,8 +57,8 @@ class Asked:
     random: dict[str, Sample] = field(default_factory=dict)
     opposed: list[Opposed] = field(default_factory=list)
     opposed_sides: dict[str, Sample] = field(default_factory=dict)
-    of_four: dict[str, OneOfFour] = field(default_factory=dict)
-    of_four_seen: dict[str, OneOfFour] = field(default_factory=dict)
+    of_four: dict[str, tuple[OneOfFour, ...]] = field(default_factory=dict)
+    of_four_seen: dict[str, tuple[OneOfFour, ...]] = field(default_factory=dict)
     follows_paper: bool = False
 
     def known(self) -> PairTable:
@@ -67,9 +71,10 @@ class Asked:
         for samples in (self.unseen, self.seen, self.opposed_sides):
             for user, sample in samples.items():
                 asked.setdefault(user, set()).update(images_of(sample.pairs))
-        for user, question in (*self.of_four.items(), *self.of_four_seen.items()):
-            rows = {question.liked.row, *(each.row for each in question.disliked)}
-            asked.setdefault(user, set()).update(rows)
+        for user, questions in (*self.of_four.items(), *self.of_four_seen.items()):
+            for question in questions:
+                rows = {question.liked.row, *(each.row for each in question.disliked)}
+                asked.setdefault(user, set()).update(rows)
         kept = {
             user: tuple(p for p in pairs if not asked.get(user, set()) & {p.liked, p.disliked})
             for user, pairs in self.table.pairs.items()
@@ -157,12 +162,13 @@ def ask_as_paper(
     *,
     seed: int,
     num_references: int,
-    num_pairs: int,
+    num_pairs: int | None = None,
 ) -> Asked:
-    """Draw the paper's questions (sections 4.1 and 4.2) from test data that stand apart.
+    """Draw the paper's questions (section 4.1) from test data that stand apart.
 
-    References and pairs are a user's own test choices at random, and share no image. Seen is
-    whoever the checkpoint learned from: the test files hold other images of theirs.
+    Users with at least `FEWEST_LIKED` distinct liked images are asked. References and pairs are a
+    user's own test choices at random, and share no image. Seen is whoever the checkpoint learned
+    from: the test files hold other images of theirs.
 
     Args:
         table: all pairs of the test data, none of them learned from.
@@ -170,11 +176,12 @@ def ask_as_paper(
             was validated on are not asked.
         seed: decides references, pairs and the three others of four.
         num_references: R, references read for each user.
-        num_pairs: pairs asked of each user, at most.
+        num_pairs: pairs asked of each user, at most; None: all that the references leave.
 
     Raises:
         ValueError: if fewer than two users can be asked.
     """
+    table = eligible(table, FEWEST_LIKED)
     askable = {
         user: list(pairs)
         for user, pairs in sorted(table.pairs.items())
@@ -192,7 +199,7 @@ def ask_as_paper(
         seen=seen,
         num_overlapping=0,
         is_certain=trained is not None,
-        of_four_seen=one_of_four(seen, table, seed=seed),
+        of_four_seen=one_of_four(seen, table, seed=seed, most=None),
         follows_paper=True,
     )
     return _with_opposed(whole, askable, seed=seed)
@@ -294,9 +301,10 @@ def _with_opposed(asked: Asked, askable: Mapping[str, list[Pair]], *, seed: int)
     fair = replace(asked.table, pairs={user: tuple(askable[user]) for user in asked.unseen})
     count = max((len(sample.references) for sample in asked.unseen.values()), default=0)
     opposed = find_opposed(fair, list(asked.unseen), seed=seed)
+    most = None if asked.follows_paper else 1
     return replace(
         asked,
         opposed=opposed,
         opposed_sides=opposed_samples(fair, opposed, num_references=count),
-        of_four=one_of_four(asked.unseen, fair, seed=seed),
+        of_four=one_of_four(asked.unseen, fair, seed=seed, most=most),
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from recsys.counts import counted
@@ -19,13 +18,16 @@ from training.evaluation.results import Results
 from training.evaluation.tables.registry import TABLES
 from training.world.truth import WorldTruth
 
+MOST_PAIRS = 8
+"""Pairs asked of each user."""
+
 
 def evaluate(
     checkpoint: str | Path,
     store: HistoryStore,
     *,
     progress: Callable[[str], None] = lambda what: None,
-    num_pairs: int = 8,
+    num_pairs: int | None = None,
     most_users: int | None = None,
     users: Collection[str] | None = None,
     pairs: NamedPairs | None = None,
@@ -38,6 +40,7 @@ def evaluate(
     limits: ImageLimits = DEFAULT_LIMITS,
     load: LoadScorer = load_scorer,
     image_tokens: OpenTokens | None = None,
+    batch_users: int | None = None,
 ) -> Results:
     """Judge a checkpoint on the users in storage.
 
@@ -45,7 +48,8 @@ def evaluate(
         checkpoint: folder, or the name of a shipped one.
         store: the users' choices, and the keys that tell whom the checkpoint learned from.
         progress: called with what is being measured.
-        num_pairs: pairs asked of each user, at most.
+        num_pairs: pairs asked of each user, at most; None: `MOST_PAIRS`, and asked as in the paper
+            all.
         most_users: so many unseen and seen users, drawn by the seed; all by default.
         users: judge these alone.
         pairs: judge exactly these pairs.
@@ -60,6 +64,8 @@ def evaluate(
         limits: of each image, bytes and pixels.
         load: reads the checkpoint and those of `against`, e.g. with their base from another place.
         image_tokens: opens where those of a scorer are kept; None: each scorer makes its own.
+        batch_users: users who share a pass of a scorer; None: one on the CPU, as many as a GPU's
+            memory takes.
 
     Raises:
         CheckpointRefused: if a checkpoint cannot be loaded.
@@ -72,18 +78,22 @@ def evaluate(
     table = read_pair_table(store)
     record = read_trained_on(folder, store.keys.known())
     learned = record if record is not None and record.can_tell else None
-    draw = (
-        ask_as_paper
-        if follows_paper
-        else partial(ask, users=users, most_users=most_users, pairs=pairs)
-    )
-    asked = draw(
-        table,
-        learned,
-        seed=seed,
-        num_references=scorer.config.num_references,
-        num_pairs=num_pairs,
-    )
+    num_references = scorer.config.num_references
+    if follows_paper:
+        asked = ask_as_paper(
+            table, learned, seed=seed, num_references=num_references, num_pairs=num_pairs
+        )
+    else:
+        asked = ask(
+            table,
+            learned,
+            seed=seed,
+            num_references=num_references,
+            num_pairs=MOST_PAIRS if num_pairs is None else num_pairs,
+            users=users,
+            most_users=most_users,
+            pairs=pairs,
+        )
     judge = Judge(
         asked,
         scorer,
@@ -95,6 +105,7 @@ def evaluate(
         weights=weights,
         against=others,
         load=load,
+        batch_users=batch_users,
         seed=seed,
         progress=progress,
     )

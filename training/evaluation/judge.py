@@ -17,21 +17,22 @@ from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features, OpenFeatures, ReadImage
 from training.evaluation.answers import (
+    AsPaper,
     Compared,
     Margins,
+    answer_as_paper,
     difference,
     margins,
     opposed_accuracy,
     pair_scores,
     top1,
-    top_of_four,
 )
 from training.evaluation.asked import Asked
 from training.evaluation.bounds import of_this_world
 from training.evaluation.metrics import Figure
 from training.evaluation.questions import Samples
 from training.predictors.predictor import Predictor
-from training.predictors.scorer import ScorerPredictor
+from training.predictors.scorer import ScorerPredictor, batch_size
 from training.world.truth import WorldTruth
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Judge:
         weights: folder with a folder of public weights for each baseline.
         against: other checkpoints by name, for the ablations.
         load: reads one of them.
+        batch_users: users who share a scorer's pass; None: as `batch_size` decides.
         seed: of the controls, of other random draws and of the intervals of opposed pairs; other
             intervals are always drawn with seed 0.
         progress: called with what is being measured, as work goes on.
@@ -70,6 +72,7 @@ class Judge:
     weights: Path | None = None
     against: Mapping[str, Path] = field(default_factory=dict)
     load: LoadScorer = load_scorer
+    batch_users: int | None = None
     seed: int = 0
     progress: Callable[[str], None] = lambda what: None
     _once: dict[str, Any] = field(default_factory=dict)
@@ -79,10 +82,17 @@ class Judge:
         """Image tokens by row, as the judged scorer makes them."""
         return self.features_of(self.scorer)
 
-    @property
+    @cached_property
     def ours(self) -> ScorerPredictor:
         """The judged scorer as a predictor."""
-        return ScorerPredictor(self.scorer, self.features)
+        size = batch_size(self.scorer, self.batch_users)
+        return ScorerPredictor(self.scorer, self.features, batch_users=size)
+
+    def another(self, name: str) -> ScorerPredictor:
+        """One of the checkpoints in `against` as a predictor, loaded anew."""
+        scorer = self.load(self.against[name])
+        size = batch_size(scorer, self.batch_users)
+        return ScorerPredictor(scorer, self.features_of(scorer), name=name, batch_users=size)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What several tables need, made when the first one asks for it.
@@ -129,19 +139,21 @@ class Judge:
         if self.asked.opposed:
             opposed = self._opposed(margins(pair_scores(other, self.asked.opposed_sides)))
         compared = Compared(top1(theirs), difference(self.own_margins("unseen"), theirs), opposed)
-        return self._as_paper(compared, other) if self.asked.follows_paper else compared
+        return replace(compared, as_paper=self.as_paper(other))
+
+    def as_paper(self, predictor: Predictor) -> AsPaper | None:
+        """How a predictor does by the paper's own count; None unless asked as in the paper."""
+        asked = self.asked
+        if not asked.follows_paper:
+            return None
+        of_four = {**asked.of_four, **asked.of_four_seen}
+        return answer_as_paper(predictor, asked.unseen, asked.seen, of_four)
 
     def truth_of(self, samples: Samples) -> WorldTruth | None:
         """The world's truth, where it knows every user and image of some samples."""
         if self.truth is None or not of_this_world(samples, self.asked.table, self.truth):
             return None
         return self.truth
-
-    def _as_paper(self, compared: Compared, other: Predictor) -> Compared:
-        asked = self.asked
-        seen = top1(margins(pair_scores(other, asked.seen))) if asked.seen else None
-        of_four = top_of_four(other, asked.of_four) if asked.of_four else None
-        return replace(compared, seen=seen, of_four=of_four)
 
     def _opposed(self, answers: Margins) -> Figure:
         sides = self.asked.opposed_sides

@@ -22,8 +22,9 @@ class Figure:
     """A mean over users with its 95 % interval.
 
     Attributes:
-        value: mean over users of each user's own mean.
-        low, high: 2.5 % and 97.5 % quantiles of the mean over bootstrapped users.
+        value: mean over users of each user's own mean; where that is said, the share of all
+            questions, in which a user counts as often as asked.
+        low, high: 2.5 % and 97.5 % quantiles of the same over bootstrapped users.
         n_users: users in the mean.
         n_pairs: pairs judged in all.
     """
@@ -39,8 +40,13 @@ class Figure:
         return Figure(-self.value, -self.high, -self.low, self.n_users, self.n_pairs)
 
 
+def is_right(margins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """1 where a margin is above 0, a half for a tie, else 0."""
+    return np.where(margins > 0, 1.0, np.where(margins == 0, 0.5, 0.0))
+
+
 def accuracy(margins: npt.NDArray[np.float64]) -> float:
-    """Share of pairs ranked correctly: 1 where the margin is above 0, a half for a tie.
+    """Share of pairs ranked correctly, as `is_right`.
 
     Args:
         margins: shape (N,), score of the liked image less that of the disliked one.
@@ -50,7 +56,7 @@ def accuracy(margins: npt.NDArray[np.float64]) -> float:
     """
     if margins.size == 0:
         raise ValueError("accuracy needs at least one pair, got none")
-    return float(np.mean(np.where(margins > 0, 1.0, np.where(margins == 0, 0.5, 0.0))))
+    return float(np.mean(is_right(margins)))
 
 
 def over_users(
@@ -72,6 +78,23 @@ def over_users(
     array = np.asarray(values, dtype=np.float64)
     low, high = interval_over_users(_mean, array, seed=seed, num_draws=num_draws)
     return Figure(float(array.mean()), low, high, len(array), n_pairs)
+
+
+def over_questions(answers: Sequence[Float[np.ndarray, " _"]]) -> Figure:
+    """Share of all questions that were answered rightly, and its interval over users.
+
+    Args:
+        answers: of each user, at least one; in [0, 1], 1 for right.
+
+    Raises:
+        ValueError: if there is no user.
+    """
+    if len(answers) == 0:
+        raise ValueError("a figure over questions needs at least one user, got none")
+    rights = np.array([own.sum() for own in answers], dtype=np.float64)
+    counts = np.array([own.size for own in answers], dtype=np.float64)
+    low, high = interval_over_users(ratio, rights, counts)
+    return Figure(float(ratio(rights, counts)), low, high, len(answers), int(counts.sum()))
 
 
 def interval_over_users(
@@ -113,6 +136,12 @@ def interval_over_users(
         return float("nan"), float("nan")
     low, high = np.quantile(finite, QUANTILES)
     return float(low), float(high)
+
+
+def ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> Statistic:
+    """Mean of one over mean of the other; not finite where there is nothing below the line."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return above.mean(axis=axis) / below.mean(axis=axis)
 
 
 def _mean(values: np.ndarray, axis: int = -1) -> Statistic:

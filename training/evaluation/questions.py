@@ -10,6 +10,9 @@ from recsys.history import Pair, select
 from training.data.samples import PairTable, Sample, images_of, in_random_order, user_rng
 from training.predictors.predictor import CandidateRow
 
+REFERENCE_COUNTS = (0, 1, 2, 4, 8)
+"""Numbers of references behind which the same pairs are asked (paper, Fig. 6)."""
+
 Samples = Mapping[str, Sample]
 """What each user is asked, by user id."""
 
@@ -105,7 +108,7 @@ def random_samples(
     *,
     seed: int,
     num_references: int,
-    num_pairs: int,
+    num_pairs: int | None,
 ) -> dict[str, Sample]:
     """The same at random: the paper's protocol, in which choices have no time.
 
@@ -117,7 +120,7 @@ def random_samples(
         askable: by user, the pairs that may be asked.
         seed: decides references, asked pairs and order.
         num_references: of each user, 0 or more.
-        num_pairs: asked of each user, at most; at least 1.
+        num_pairs: asked of each user, at most; at least 1; None: all.
     """
     samples = {}
     for user in sorted(askable):
@@ -214,28 +217,49 @@ def with_references(samples: Samples, count: int) -> dict[str, Sample]:
     }
 
 
-def one_of_four(samples: Samples, table: PairTable, *, seed: int) -> dict[str, OneOfFour]:
-    """For each user one liked image and three disliked ones, all apart from the references.
+def one_of_four(
+    samples: Samples, table: PairTable, *, seed: int, most: int | None = 1
+) -> dict[str, tuple[OneOfFour, ...]]:
+    """Of each user liked images and three disliked ones for each, all apart from the references.
 
     The paper does not say whether the four share a prompt; here they need not.
+
+    Args:
+        samples: references, and the pairs whose liked images are asked about.
+        table: all pairs of the users.
+        seed: draws the disliked ones.
+        most: questions of each user; None: one for each pair of the sample.
+
+    Returns:
+        The users who passed over three images.
     """
     questions = {}
     for user, sample in samples.items():
         rng = user_rng(seed, user)
         read = images_of(sample.references)
-        liked = sample.pairs[0]
         others = {
             pair.disliked: CandidateRow(pair.disliked, pair.prompt)
             for pair in table.pairs[user]
-            if pair.disliked not in read | {liked.liked}
+            if pair.disliked not in read
         }
-        if len(others) >= 3:
-            rows = rng.choice(sorted(others), 3, replace=False)
-            disliked = tuple(others[int(row)] for row in rows)
-            questions[user] = OneOfFour(
-                sample.references, CandidateRow(liked.liked, liked.prompt), disliked
-            )
+        asked = [
+            OneOfFour(sample.references, CandidateRow(pair.liked, pair.prompt), disliked)
+            for pair in sample.pairs[:most]
+            if (disliked := _three_of(others, pair.liked, rng))
+        ]
+        if asked:
+            questions[user] = tuple(asked)
     return questions
+
+
+def _three_of(
+    others: Mapping[int, CandidateRow], liked: int, rng: np.random.Generator
+) -> tuple[CandidateRow, ...]:
+    """Three of them, drawn, or none where there are no three but the liked image itself."""
+    rows = sorted(row for row in others if row != liked)
+    if len(rows) < 3:
+        return ()
+    return tuple(others[int(row)] for row in rng.choice(rows, 3, replace=False))
 
 
 def find_opposed(

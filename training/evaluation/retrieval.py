@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from jaxtyping import Float, Int
 
-from training.evaluation.metrics import NUM_DRAWS, Figure, Statistic, interval_over_users
+from training.evaluation.metrics import NUM_DRAWS, Figure, interval_over_users, ratio
 
 NUM_NEAREST = 10
 _ROWS_AT_ONCE = 1000
@@ -121,13 +121,8 @@ def ratio_of_means(
         seed: decides the draws.
         num_draws: of users with replacement, at least 1.
     """
-    low, high = interval_over_users(_ratio, above, below, seed=seed, num_draws=num_draws)
-    return Figure(float(_ratio(above, below)), low, high, len(above), n_pairs)
-
-
-def _ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> Statistic:
-    with np.errstate(divide="ignore", invalid="ignore"):  # nothing to be found has no ratio
-        return above.mean(axis=axis) / below.mean(axis=axis)
+    low, high = interval_over_users(ratio, above, below, seed=seed, num_draws=num_draws)
+    return Figure(float(ratio(above, below)), low, high, len(above), n_pairs)
 
 
 def _unit(vectors: UserVectors) -> UserVectors:

@@ -31,7 +31,7 @@ from training.fitting.plan import Plan
 from training.fitting.precision import needs_loss_scaling
 from training.fitting.trainer import Run, fit
 from training.predictors.predictor import Predictor
-from training.predictors.scorer import ScorerPredictor
+from training.predictors.scorer import ScorerPredictor, batch_size
 
 FEWEST_LIKED = 5
 
@@ -66,6 +66,7 @@ def cross_validate_checkpoint(
     limits: ImageLimits = DEFAULT_LIMITS,
     image_tokens: OpenTokens | None = None,
     load: Callable[[str | Path], PreferenceScorer] = load_scorer,
+    batch_users: int | None = None,
 ) -> dict[str, Compared]:
     """Judge a checkpoint before and after fine-tuning, and baselines, on people it never saw.
 
@@ -79,6 +80,7 @@ def cross_validate_checkpoint(
         limits: of each image, bytes and pixels.
         image_tokens: opens where those of the checkpoint are kept; None: they are made anew.
         load: reads the checkpoint, e.g. with its base from another place.
+        batch_users: users who share a pass when they are judged; None: as `batch_size` decides.
 
     Returns:
         By predictor: top1, opposed and how much better the fine-tuned checkpoint is.
@@ -117,13 +119,20 @@ def cross_validate_checkpoint(
         tuned = load(checkpoint)
         _fine_tune(tuned, fold, encoded, folder / f"fold{number}", tuning, console)
         return [
-            ScorerPredictor(tuned, encoded.rows, name="fine_tuned"),
-            ScorerPredictor(scorer, encoded.rows, name="as_shipped"),
+            _asked(tuned, encoded, "fine_tuned", batch_users),
+            _asked(scorer, encoded, "as_shipped", batch_users),
             *without_weights(fold.known, encoded.rows, seed=tuning.seed),
             *_knowing_the_images(table, fold, encoded, seed=tuning.seed),
         ]
 
     return cross_validate(folds, learn, compared_with="fine_tuned", seed=tuning.seed)
+
+
+def _asked(
+    scorer: PreferenceScorer, encoded: Encoded, name: str, batch_users: int | None
+) -> ScorerPredictor:
+    size = batch_size(scorer, batch_users)
+    return ScorerPredictor(scorer, encoded.rows, name=name, batch_users=size)
 
 
 def _record(table: PairTable, store: HistoryStore, folder: Path) -> None:

@@ -28,6 +28,21 @@ class CandidateRow:
     prompt: str
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a predictor is asked at once.
+
+    Attributes:
+        user_id: who is asked about.
+        references: what the user chose so far; empty for somebody new.
+        candidates: images to put in order; any number, all for this user.
+    """
+
+    user_id: str
+    references: Sequence[Pair]
+    candidates: Sequence[CandidateRow]
+
+
 @runtime_checkable
 class Predictor(Protocol):
     """Anything that puts numbers on images for a user.
@@ -52,6 +67,22 @@ class Predictor(Protocol):
             candidates: images to put in order; any number, all for this user.
         """
         ...
+
+
+@runtime_checkable
+class BatchPredictor(Predictor, Protocol):
+    """A predictor for which several questions at once are cheaper than one after the other."""
+
+    def scores_of(self, questions: Sequence[Question]) -> list[Scores]:
+        """The same of each question, within rounding."""
+        ...
+
+
+def ask_all(predictor: Predictor, questions: Sequence[Question]) -> list[Scores]:
+    """Ask everything, together where the predictor can."""
+    if isinstance(predictor, BatchPredictor):
+        return predictor.scores_of(questions)
+    return [predictor.scores(each.user_id, each.references, each.candidates) for each in questions]
 
 
 def at_most(references: Sequence[Pair], num_references: int) -> Sequence[Pair]:

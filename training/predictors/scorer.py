@@ -6,10 +6,33 @@ import numpy as np
 from jaxtyping import Float
 
 from recsys.history import Pair
+from recsys.scorer.devices import free_memory_bytes
 from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.prefix import ReferenceTokens
 from training.data.features import Features
 from training.data.samples import Sample
-from training.predictors.predictor import CandidateRow, Scores, at_most
+from training.predictors.predictor import CandidateRow, Question, Scores, at_most
+
+MOST_BATCH_USERS = 16
+_GPU_SHARE = 1 / 4  # of free memory, for prefixes; activations need about as much again
+
+
+def batch_size(scorer: PreferenceScorer, batch_users: int | None = None) -> int:
+    """Decide how many users share a pass.
+
+    Args:
+        scorer: loaded, where it computes.
+        batch_users: as asked, at least 1; None: one on the CPU, where more in a pass save nothing,
+            and on a GPU as many of the longest prefixes as a quarter of its free memory takes, up
+            to `MOST_BATCH_USERS`.
+    """
+    if batch_users is not None:
+        return batch_users
+    device = scorer.backbone.device
+    if device.type == "cpu":
+        return 1
+    fitting = int(_GPU_SHARE * free_memory_bytes(str(device))) // max(scorer.max_prefix_bytes, 1)
+    return min(max(fitting, 1), MOST_BATCH_USERS)
 
 
 class ScorerPredictor:
@@ -19,26 +42,55 @@ class ScorerPredictor:
         scorer: to be judged.
         features: image tokens of the image table.
         name: as it stands in reports.
+        batch_users: users who share a pass, at least 1; for each the pass keeps a prefix.
     """
 
-    def __init__(self, scorer: PreferenceScorer, features: Features, *, name: str = "ours") -> None:
+    def __init__(
+        self,
+        scorer: PreferenceScorer,
+        features: Features,
+        *,
+        name: str = "ours",
+        batch_users: int = 1,
+    ) -> None:
         self.name = name
         self._scorer = scorer
         self._features = features
+        self._batch_users = batch_users
 
     def scores(
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """As served: the references are read once, and the candidates are scored behind them."""
-        read = at_most(references, self._scorer.config.num_references)
-        prefix = self._scorer.prefix_of(
-            [pair.prompt for pair in read],
-            self._features([row for pair in read for row in pair.in_reading_order]),
-            liked_first=[pair.liked_first for pair in read],
+        (scores,) = self.scores_of([Question(user_id, references, candidates)])
+        return scores
+
+    def scores_of(self, questions: Sequence[Question]) -> list[Scores]:
+        """The same of many questions, `batch_users` of them in each pass."""
+        return [
+            scores
+            for start in range(0, len(questions), self._batch_users)
+            for scores in self._pass(questions[start : start + self._batch_users])
+        ]
+
+    def _pass(self, questions: Sequence[Question]) -> list[Scores]:
+        most = self._scorer.config.num_references
+        read = [at_most(each.references, most) for each in questions]
+        shown = [[row for pair in pairs for row in pair.in_reading_order] for pairs in read]
+        asked = [[each.row for each in question.candidates] for question in questions]
+        tokens = self._features([row for rows in (*shown, *asked) for row in rows])
+        parts = tokens.split([len(rows) for rows in (*shown, *asked)])
+        prefixes = self._scorer.prefixes_of(
+            [
+                ReferenceTokens(
+                    [pair.prompt for pair in pairs], own, [pair.liked_first for pair in pairs]
+                )
+                for pairs, own in zip(read, parts, strict=False)
+            ]
         )
-        prompts = [candidate.prompt for candidate in candidates]
-        tokens = self._features([candidate.row for candidate in candidates])
-        return self._scorer.margins_of(prefix, prompts, tokens).numpy()
+        prompts = [[each.prompt for each in question.candidates] for question in questions]
+        margins = self._scorer.margins_of_each(prefixes, prompts, parts[len(questions) :])
+        return [own.numpy() for own in margins]
 
 
 class Averaged:
@@ -72,11 +124,9 @@ class Averaged:
         rng = np.random.default_rng([self._seed, 10, *user_id.encode()])
         orders = [np.arange(len(references))]
         orders += [rng.permutation(len(references)) for _ in range(self._num_orders - 1)]
+        turned = [[references[int(i)] for i in order] for order in orders]
         return np.stack(
-            [
-                self._predictor.scores(user_id, [references[int(i)] for i in order], candidates)
-                for order in orders
-            ]
+            self._predictor.scores_of([Question(user_id, each, candidates) for each in turned])
         )
 
     def scores(

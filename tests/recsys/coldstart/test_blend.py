@@ -142,11 +142,11 @@ def test_the_model_is_run_no_oftener_than_there_is_something_to_learn(
     borrowing = BorrowingScorer(scorer, make_cold_start(HALF, HALF, ALONE))
     prefixes = [borrowing.prefix(references[:count]) for count in range(3)]
     behind = []
-    run = scorer.candidate_logits_of
+    run = scorer.logits_behind
     monkeypatch.setattr(
         scorer,
-        "candidate_logits_of",
-        lambda prefix, *more: behind.append(prefix) or run(prefix, *more),
+        "logits_behind",
+        lambda prefixes, *more: behind.extend(prefixes) or run(prefixes, *more),
     )
     nobody, one, two = (each.own for each in prefixes)
     for prefix, expected in zip(prefixes, ([nobody], [one, nobody], [two]), strict=True):

@@ -12,8 +12,9 @@ from recsys.errors import CheckpointRefused, NotFound, PreconditionFailed
 from recsys.scorer.adapter import LoraShape, add_adapter
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import load_scorer, model_version, save_scorer
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import DECODER_TARGETS, Idefics2Backbone, image_markup, load_model
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model
 

@@ -21,7 +21,8 @@ from recsys.scorer.attention import record_preference_attention, show
 from recsys.scorer.backbone import Backbone, Dimensions, Family, Tower
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import load_scorer, save_scorer
-from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
+from recsys.scorer.config import ScorerConfig
+from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from recsys.scorer.packing import pack
 from recsys.scorer.registry import FAMILIES, family_of
 from recsys.scorer.template import ImageMarkup, Template, TemplateConfig

@@ -11,6 +11,7 @@ from recsys.images.preprocess import pad_batch, resize
 from recsys.scorer.idefics2 import Idefics2Backbone, normalise
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, preference_score
 from recsys.scorer.packing import pack
+from recsys.scorer.prefix import ReferenceTokens
 
 TOLERANCE = 1e-5
 
@@ -96,6 +97,44 @@ def test_rows_of_different_length_do_not_touch_each_other(scorer, references, ca
         expected = [full_pass(scorer, refs, candidate) for candidate in row]
         assert scores[user, : len(row)].tolist() == pytest.approx(expected, abs=TOLERANCE)
     assert scores[0, 2:].tolist() == [0.5]
+
+
+def encoded(scorer: PreferenceScorer, references: list[Reference]) -> ReferenceTokens:
+    """The liked image of every other reference second."""
+    order = [place % 2 == 0 for place in range(len(references))]
+    images = [
+        image
+        for each, is_first in zip(references, order, strict=True)
+        for image in ((each.liked, each.disliked) if is_first else (each.disliked, each.liked))
+    ]
+    prompts = [each.prompt for each in references]
+    return ReferenceTokens(prompts, scorer.image_features(images), order)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, TOLERANCE), (torch.bfloat16, 0.02)])
+def test_users_who_share_passes_get_what_they_get_alone(
+    make_scorer, references, candidates, dtype, tolerance: float
+) -> None:
+    """Histories, prompts and numbers of candidates of any length, none among them."""
+    scorer = make_scorer(num_references=4, max_packed_candidates=2, num_preference_tokens=3)
+    if dtype is not None:
+        scorer.backbone.to(dtype)
+    users = [references, references[:1], [], references[1:]]
+    asked = [candidates[:3], candidates, candidates[1:2], []]
+    with torch.no_grad():
+        read = [encoded(scorer, own) for own in users]
+        shown = [scorer.image_features([each.image for each in own]) for own in asked]
+    prompts = [[each.prompt for each in own] for own in asked]
+    prefixes = scorer.prefixes_of(read)
+    together = scorer.margins_of_each(prefixes, prompts, shown)
+    for user, own in enumerate(read):
+        alone = scorer.prefix_of(own.prompts, own.features, liked_first=own.liked_first)
+        expected = scorer.margins_of(alone, prompts[user], shown[user])
+        spread = max(float(expected.abs().max()), 1.0) if len(expected) else 1.0
+        torch.testing.assert_close(together[user], expected, rtol=0, atol=tolerance * spread)
+        assert prefixes[user].num_positions == alone.num_positions
+        assert prefixes[user].num_bytes == alone.num_bytes
+    assert len({round(float(each), 3) for each in torch.cat(together)}) > 3
 
 
 def test_no_candidates_no_scores(scorer, references) -> None:

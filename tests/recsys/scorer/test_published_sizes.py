@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from recsys.images.preprocess import ImageGeometry
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.config import ScorerConfig
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
 

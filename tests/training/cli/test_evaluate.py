@@ -16,6 +16,7 @@ from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.records import Choice, ImageFacts
+from training.world.creation import create_world
 
 NUM_USERS, NUM_CHOICES = 4, 8
 NUM_IMAGES = 2 * NUM_USERS * NUM_CHOICES
@@ -95,3 +96,84 @@ def test_scorers_of_one_vision_tower_encode_an_image_once(
     assert shared == apart
     assert once <= NUM_IMAGES
     assert sum(encoded) > once
+
+
+def test_people_are_cross_validated_in_half_precision(run, save_small, tmp_path: Path) -> None:
+    folds = ("--user-folds", 2, "--prompt-folds", 2, "--steps", 2)
+    asked = ("cross-validate", save_small("full"), "--out", tmp_path / "runs", *folds, "--json")
+    half = figures(run(*asked, "--dtype", "bfloat16", "--batch-users", 3))
+    for name in ("fine_tuned", "as_shipped", "linear"):
+        assert half[name]["top1"]["n_users"] == NUM_USERS
+
+
+@pytest.mark.parametrize("command", ["evaluate", "cross-validate"])
+def test_a_device_that_is_not_there_is_told_in_a_sentence(command: str, run, tmp_path) -> None:
+    more = ("--out", tmp_path / "runs")
+    result = run(command, "tiny", "--device", "cuda:63", *more)
+    assert result.exit_code != 0
+    assert "device cuda:63 needs" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Storage of a synthetic world whose people the shipped checkpoint never saw."""
+    folder = tmp_path_factory.mktemp("world")
+    database = Database(f"sqlite:///{folder / 'recsys.db'}")
+    upgrade(database)
+    create_world(
+        HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}")),
+        num_users=24,
+        seed=99,
+        truth_path=folder / "truth.npz",
+        num_choices=14,
+        num_prompts=16,
+        images_per_prompt=6,
+        size_px=64,
+    )
+    database.dispose()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def in_float32(world: Path) -> dict:
+    return evaluated(world)
+
+
+def evaluated(world: Path, *options: str) -> dict:
+    asked = ["evaluate", "tiny", "--json", "--seed", "1", *options]
+    storage = ["--database", f"sqlite:///{world / 'recsys.db'}", "--blobs", f"file://{world}/blobs"]
+    return figures(CliRunner().invoke(cli, [*asked, *storage]))
+
+
+def num_right(figure: dict) -> float:
+    return figure["value"] * figure["n_pairs"]
+
+
+@pytest.mark.slow
+def test_half_precision_measures_all_that_float32_does(world: Path, in_float32: dict) -> None:
+    """bfloat16 has 8 bits: pairs that are as good as tied may come out the other way round."""
+    half = evaluated(world, "--dtype", "bfloat16", "--batch-users", "5")
+    assert names_in(half) == names_in(in_float32)
+    for part in ("top1", "no_prompt", "swapped_labels", "shuffled_history"):
+        one, other = half["unseen"][part], in_float32["unseen"][part]
+        assert one["n_pairs"] == other["n_pairs"] > 100
+        assert abs(num_right(one) - num_right(other)) <= 0.03 * one["n_pairs"], part
+    assert half["signatures"]["rivals"]["shipped"]["mrr"]["value"] == pytest.approx(
+        in_float32["signatures"]["rivals"]["shipped"]["mrr"]["value"], abs=0.1
+    )
+
+
+@pytest.mark.slow
+def test_users_who_share_passes_move_no_figure(world: Path, in_float32: dict) -> None:
+    together = evaluated(world, "--batch-users", "7", *QUICK)
+    for part in ("top1", "no_prompt", "swapped_labels", "shuffled_history"):
+        assert together["unseen"][part] == in_float32["unseen"][part]
+    assert together["by_references"] == in_float32["by_references"]
+
+
+def names_in(report: object) -> object:
+    """The keys of a report, all the way down."""
+    if isinstance(report, dict):
+        return {name: names_in(each) for name, each in report.items()}
+    return None

@@ -1,19 +1,14 @@
 """The paper's test protocol as one command, on files with Pick-a-Pic's own columns."""
 
-import io
 import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from PIL import Image
 
 from recsys.cli.main import cli
 from recsys.image_tokens.folder import TokenFolder
@@ -22,55 +17,18 @@ from recsys.scorer.trained_on import read_trained_on, user_digest, write_trained
 from training.baselines.registry import WEIGHTED
 
 SEEN, UNSEEN, VALIDATION = (7, 8, 9), (101, 102, 103), (50,)
+FEW = 104
+"""Likes fewer images than the paper's users do."""
+
 NUM_RANKINGS = 12
-BEGIN_NS = 1_674_000_000_000_000_000
-
-
-def jpeg(number: int) -> bytes:
-    pixels = np.random.default_rng(number).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def ranking(number: int, user: int) -> dict[str, object]:
-    """A row with all of the published columns."""
-    is_first = number % 2 == 0
-    return {
-        "are_different": True,
-        "best_image_uid": f"uid{2 * number + (not is_first)}",
-        "caption": f"a fox number {number}",
-        "created_at": BEGIN_NS + number,
-        "has_label": number % 10 != 9,  # the test split has rows without a label
-        "image_0_uid": f"uid{2 * number}",
-        "image_0_url": "https://text-to-image-human-preferences.s3.us-east-2.amazonaws.com/gone",
-        "image_1_uid": f"uid{2 * number + 1}",
-        "image_1_url": "https://text-to-image-human-preferences.s3.us-east-2.amazonaws.com/gone",
-        "jpg_0": jpeg(2 * number),
-        "jpg_1": jpeg(2 * number + 1),
-        "label_0": float(is_first),
-        "label_1": float(not is_first),
-        "model_0": "dreamlike-art/dreamlike-photoreal-2.0",
-        "model_1": "stabilityai/stable-diffusion-2-1",
-        "ranking_id": number,
-        "user_id": user,
-        "num_example_per_prompt": 1,
-        "__index_level_0__": number,
-    }
+NUM_ASKED = NUM_RANKINGS - 1 - 8
+"""Of each user: all pairs but those without a label and the references."""
 
 
 @pytest.fixture(scope="module")
-def test_file(tmp_path_factory) -> Path:
-    users = (*SEEN, *UNSEEN, *VALIDATION)
-    rows = [
-        ranking(place * 100 + number, user)
-        for place, user in enumerate(users)
-        for number in range(NUM_RANKINGS)
-    ]
-    types = {"created_at": pa.timestamp("ns"), "jpg_0": pa.binary(), "jpg_1": pa.binary()}
-    columns = {name: pa.array([row[name] for row in rows], types.get(name)) for name in rows[0]}
+def test_file(write_pickapic, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("pickapic") / "test-00000.parquet"
-    pq.write_table(pa.table(columns), path)
+    write_pickapic(path, (*SEEN, *UNSEEN, *VALIDATION, FEW), NUM_RANKINGS, fewer={FEW: 10})
     return path
 
 
@@ -101,6 +59,21 @@ def run(tmp_path: Path, monkeypatch):
     return call
 
 
+def assert_asked_as_paper(figures: dict) -> None:
+    """Everybody's questions count alike, behind each number of references."""
+    num_questions = {
+        "top1": NUM_ASKED * len((*SEEN, *UNSEEN)),
+        "seen": NUM_ASKED * len(SEEN),
+        "unseen": NUM_ASKED * len(UNSEEN),
+    }
+    for name, number in num_questions.items():
+        assert figures[name]["n_pairs"] == number
+    for each in figures["of_four"].values():
+        assert each["n_pairs"] == num_questions["top1"]
+    assert list(figures["by_references"]) == ["0", "1", "2", "4", "8"]
+    assert figures["by_references"]["8"] == figures["top1"]
+
+
 @pytest.mark.slow
 def test_one_command_judges_seen_and_unseen_users_of_the_test_files(
     run, test_file: Path, checkpoint: Path, tmp_path: Path
@@ -114,14 +87,15 @@ def test_one_command_judges_seen_and_unseen_users_of_the_test_files(
     unseen, seen = report["unseen"], report["seen"]
     assert unseen["top1"]["n_users"] == len(UNSEEN)
     assert seen["top1"]["n_users"] == len(SEEN)
-    assert 0 < seen["top1"]["n_pairs"] <= len(SEEN) * (NUM_RANKINGS - 8)
     for part, users in ((unseen, UNSEEN), (seen, SEEN)):
+        assert part["top1"]["n_pairs"] == len(users) * NUM_ASKED, "all that references leave"
         assert {each["n_users"] for each in part["of_four"].values()} == {len(users)}
+        assert {each["n_pairs"] for each in part["of_four"].values()} == {len(users) * NUM_ASKED}
     assert list(report["by_references"]) == list(seen["by_references"]) == ["0", "1", "2", "4", "8"]
     for baseline in report["baselines"].values():
         assert baseline["top1"]["n_users"] == len(UNSEEN)
-        assert baseline["seen"]["n_users"] == len(SEEN)
-        assert baseline["of_four"]["top3"]["n_users"] == len(UNSEEN)
+        assert_asked_as_paper(baseline["as_paper"])
+    assert_asked_as_paper(report["as_paper"])
     assert "random_references" not in unseen, "all references are random"
     assert any("as in the paper" in note for note in report["notes"])
     assert not (tmp_path / "recsys.db").exists(), "the test files are imported apart"

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from recsys.history import Pair
 from recsys.images.decode import ImageLimits
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.template import Template, TemplateConfig
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade

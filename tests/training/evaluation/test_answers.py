@@ -8,7 +8,9 @@ import pytest
 from recsys.history import Pair
 from training.data.samples import PairTable, Sample
 from training.evaluation.answers import (
+    answer_as_paper,
     difference,
+    hits_of_four,
     margins,
     opposed_accuracy,
     pair_scores,
@@ -87,10 +89,35 @@ def test_an_unpaired_difference_needs_somebody_in_each_group() -> None:
 def test_top_of_four_by_rank_and_by_the_share_of_ties() -> None:
     question = OneOfFour((), CandidateRow(0, ""), tuple(CandidateRow(n, "") for n in (1, 2, 3)))
     second_best = Rule(lambda user, row: {0: 2.0, 1: 3.0}.get(row, 0.0))
-    figure = top_of_four(second_best, {"a": question})
+    figure = top_of_four(hits_of_four(second_best, {"a": [question]}))
     assert [figure[f"top{n}"].value for n in (1, 2, 3)] == [0.0, 1.0, 1.0]
-    tied = top_of_four(Rule(lambda user, row: 0.0), {"a": question})
+    tied = top_of_four(hits_of_four(Rule(lambda user, row: 0.0), {"a": [question]}))
     assert [tied[f"top{n}"].value for n in (1, 2, 3)] == [0.25, 0.5, 0.75]
+
+
+def test_the_papers_count_is_of_questions_and_not_of_users() -> None:
+    """One user is asked three times and always right, another once and wrong."""
+    liked_first = Rule(lambda user, row: float(row if user == "right" else -row))
+    pairs = {"right": (Pair(1, 0, ""), Pair(3, 2, ""), Pair(5, 4, "")), "wrong": (Pair(1, 0, ""),)}
+    samples = {user: Sample((Pair(8, 9, ""),), own) for user, own in pairs.items()}
+    of_four = {
+        user: [
+            OneOfFour((), CandidateRow(p.liked, ""), tuple(CandidateRow(0, "") for _ in range(3)))
+            for p in own
+        ]
+        for user, own in pairs.items()
+    }
+    seen, unseen = ({user: samples[user]} for user in ("wrong", "right"))
+    answered = answer_as_paper(liked_first, unseen, seen, of_four)
+    assert (answered.top1.value, answered.top1.n_users, answered.top1.n_pairs) == (0.75, 2, 4)
+    assert (answered.unseen.value, answered.seen.value) == (1.0, 0.0)
+    assert [answered.of_four[f"top{n}"].value for n in (1, 2, 3)] == [0.75, 0.75, 0.75]
+    assert {name: each.value for name, each in answered.by_references.items()} == {
+        "0": 0.75,
+        "1": 0.75,
+    }
+    assert answered.top1.low == 0.0
+    assert answered.top1.high == 1.0
 
 
 def opposed_world() -> tuple[PairTable, list[Opposed]]:

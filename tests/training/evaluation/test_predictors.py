@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recsys.history import Pair
+from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from training.data.features import ImageFeatures
 from training.data.samples import PairTable, Sample
@@ -14,8 +15,15 @@ from training.evaluation.asked import Asked
 from training.evaluation.interpretation import NUM_ORDERS, attention_maps
 from training.evaluation.judge import Judge
 from training.evaluation.tables import attention
-from training.predictors.predictor import CandidateRow, Predictor, at_most
-from training.predictors.scorer import Averaged, ScorerPredictor
+from training.predictors.predictor import (
+    BatchPredictor,
+    CandidateRow,
+    Predictor,
+    Question,
+    ask_all,
+    at_most,
+)
+from training.predictors.scorer import MOST_BATCH_USERS, Averaged, ScorerPredictor, batch_size
 from training.world.render import encode_jpeg
 
 REFERENCES = (Pair(0, 1, "a fish"), Pair(2, 3, "two fish"), Pair(4, 5, ""))
@@ -78,6 +86,34 @@ def test_averaging_begins_with_the_order_given(scorer, features) -> None:
     assert orders.shape == (4, 3)
     np.testing.assert_array_equal(orders[0], ours.scores("u", REFERENCES, ASKED))
     np.testing.assert_allclose(averaged.scores("u", REFERENCES, ASKED), orders.mean(axis=0))
+
+
+def test_users_who_share_passes_are_answered_as_alone(scorer, features) -> None:
+    questions = [
+        Question("a", REFERENCES, ASKED),
+        Question("b", REFERENCES[:1], ASKED[:1]),
+        Question("c", (), ASKED),
+        Question("d", (Pair(20, 21, "old"), *REFERENCES), []),
+    ]
+    alone = ScorerPredictor(scorer, features)
+    together = ScorerPredictor(scorer, features, batch_users=3)
+    assert isinstance(together, BatchPredictor)
+    for answer, question in zip(ask_all(together, questions), questions, strict=True):
+        expected = alone.scores(question.user_id, question.references, question.candidates)
+        np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-5)
+
+
+def test_as_many_users_share_a_pass_as_are_asked_for_or_fit_the_device(scorer, monkeypatch) -> None:
+    assert batch_size(scorer) == 1
+    assert batch_size(scorer, 5) == 5
+    free = {"cuda": 40 * scorer.max_prefix_bytes}
+    monkeypatch.setattr("training.predictors.scorer.free_memory_bytes", free.__getitem__)
+    monkeypatch.setattr(Idefics2Backbone, "device", torch.device("cuda"))
+    assert batch_size(scorer) == 10
+    free["cuda"] = 0
+    assert batch_size(scorer) == 1
+    free["cuda"] = 2**50
+    assert batch_size(scorer) == MOST_BATCH_USERS
 
 
 def test_features_are_encoded_once_and_forgotten_when_there_is_no_room(scorer) -> None:

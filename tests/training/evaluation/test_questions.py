@@ -180,12 +180,22 @@ def test_fewer_references_are_the_newest_ones(count: int) -> None:
 def test_one_of_four_asks_a_target_against_three_images_apart_from_the_references() -> None:
     known = histories(a=chain(0, 8))
     samples = drawn(known)
-    question = one_of_four(samples, known, seed=0)["a"]
+    (question,) = one_of_four(samples, known, seed=0)["a"]
     rows = {question.liked.row, *(each.row for each in question.disliked)}
     assert len(rows) == 4
     assert not rows & images_of(samples["a"].references)
     assert all(each.row % 2 == 1 for each in question.disliked)
     assert question.disliked[0].prompt == f"prompt {question.disliked[0].row - 1}"
+
+
+def test_one_of_four_asks_about_each_pair_where_it_is_asked_to() -> None:
+    known = histories(a=chain(0, 12))
+    samples = drawn(known)
+    (first,) = one_of_four(samples, known, seed=0)["a"]
+    questions = one_of_four(samples, known, seed=0, most=None)["a"]
+    assert questions[0] == first
+    assert [each.liked.row for each in questions] == [p.liked for p in samples["a"].pairs]
+    assert all(each.liked.row not in {d.row for d in each.disliked} for each in questions)
 
 
 def test_one_of_four_needs_three_disliked_images() -> None:

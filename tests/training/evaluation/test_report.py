@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from training.evaluation import report
-from training.evaluation.answers import Compared
+from training.evaluation.answers import AsPaper, Compared
 from training.evaluation.calibration import Bin, Calibration
 from training.evaluation.metrics import Figure
 from training.evaluation.report import render, with_own_ids, write_report
@@ -86,10 +86,18 @@ FIRST_QUESTIONS = FirstQuestionFigures(
     by_answers={"1": Answers(figure(0.633), figure(0.626), figure(0.007))},
     expected_bits={"1": Bits(0.75, 0.25)},
 )
+AS_PAPER = AsPaper(
+    top1=figure(0.66),
+    seen=figure(0.68),
+    unseen=figure(0.65),
+    of_four={f"top{n}": figure(share) for n, share in ((1, 0.41), (2, 0.61), (3, 0.81))},
+    by_references={"0": figure(0.54), "8": figure(0.66)},
+)
 ORDERED = Compared(figure(0.69), figure(0.01))
 WHOLE = replace(
     results(
         unseen=MAIN,
+        as_paper=AS_PAPER,
         controls=Controls(*map(figure, (0.51, 0.19, 0.34, 0.36, 0.67, 0.69))),
         of_four=OneOfFourResult(OneOfFourFigures(figure(0.4), figure(0.6), figure(0.8))),
         seen=Seen(figure(0.71), figure(0.01)),
@@ -98,7 +106,7 @@ WHOLE = replace(
             {"0": figure(0.55), "8": figure(0.7)}, {"0": figure(0.56), "8": figure(0.71)}
         ),
         baselines=Baselines(
-            {"user_knn": Compared(figure(0.5), figure(0.2), figure(0.5))},
+            {"user_knn": Compared(figure(0.5), figure(0.2), figure(0.5), AS_PAPER)},
             (Missing("pick_score", "no folder & no luck"),),
             figure(0.65),
         ),
@@ -153,6 +161,8 @@ def test_every_table_is_on_the_page() -> None:
         "deviation of Q",
         "temperature 1.90",
         "among the first 1",
+        "41.0 % (31.0 % to 51.0 %)",
+        "behind fewer references (Fig. 6)",
         "0.456",
         "last hidden state of the references",
         "0.012 by chance",

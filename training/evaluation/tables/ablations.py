@@ -8,7 +8,6 @@ from training.evaluation.plots import difference_plot
 from training.evaluation.section import Grid, Plot, Section, known
 from training.evaluation.tables.baselines import compared_grid, compared_row
 from training.evaluation.tables.table import ReportTable
-from training.predictors.scorer import ScorerPredictor
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,8 @@ def measure(judge: Judge) -> tuple[Variant, ...] | None:
     if not judge.asked.unseen:
         return None
     variants = []
-    for name, folder in judge.against.items():
-        scorer = judge.load(folder)
-        features = judge.features_of(scorer)
-        compared = judge.compare(ScorerPredictor(scorer, features, name=name))
+    for name in judge.against:
+        compared = judge.compare(judge.another(name))
         variants.append(Variant(name, compared.top1, -compared.ours_minus, compared.opposed))
     return tuple(variants)
 

@@ -20,8 +20,8 @@ from training.evaluation.section import (
     points,
     with_interval,
 )
+from training.evaluation.tables.as_paper import as_paper_grids
 from training.evaluation.tables.table import ReportTable
-from training.predictors.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,15 @@ class Baselines:
 
 
 def measure(judge: Judge) -> Baselines | None:
-    """Ask one baseline after the other; each is let go before the next is loaded."""
+    """Ask one baseline after the other."""
     if not judge.asked.unseen:
         return None
-    missing: list[Missing] = []
     plain = without_weights(judge.asked.known(), judge.features, seed=judge.seed)
     by_name = {each.name: judge.compare(each) for each in plain}
-    by_name |= {each.name: judge.compare(each) for each in _weighted(judge, missing)}
-    return Baselines(by_name, tuple(missing), judge.own_opposed())
+    asked = {name: _weighted(judge, name) for name in WEIGHTED}
+    by_name |= {name: each for name, each in asked.items() if isinstance(each, Compared)}
+    missing = tuple(each for each in asked.values() if isinstance(each, Missing))
+    return Baselines(by_name, missing, judge.own_opposed())
 
 
 def section(result: Baselines) -> Section:
@@ -71,28 +72,19 @@ def section(result: Baselines) -> Section:
     parts: list[Grid | Plot] = []
     if rows:
         parts.append(compared_grid("baseline", "ours less theirs", rows, caption=caption))
-    if any(each.seen or each.of_four for each in result.by_name.values()):
-        parts.append(_as_paper(result.by_name))
+    as_paper = [
+        (name.replace("_", " "), each.as_paper)
+        for name, each in result.by_name.items()
+        if each.as_paper is not None
+    ]
+    if as_paper:
+        parts += as_paper_grids(as_paper)
     if result.own_opposed is not None:
         parts += _opposed_plot(result.own_opposed, result.by_name)
     if result.missing:
         gone = [(each.what.replace("_", " "), each.why) for each in result.missing]
         parts.append(Grid(("not measured", "why"), gone, is_prose=True))
     return Section("Baselines", parts)
-
-
-def _as_paper(by_name: Mapping[str, Compared]) -> Grid:
-    """What is asked as in the paper alone: seen users, and one of four."""
-    heads = ("baseline", "top-1, seen users", *(f"first {n} of four" for n in (1, 2, 3)))
-    rows = [
-        (
-            name.replace("_", " "),
-            with_interval(each.seen),
-            *(with_interval((each.of_four or {}).get(f"top{n}")) for n in (1, 2, 3)),
-        )
-        for name, each in by_name.items()
-    ]
-    return Grid(heads, rows, "Users learned from; and one liked against three disliked.")
 
 
 def compared_grid(first: str, less: str, rows: Iterable[tuple[Cell, ...]], *, caption: str) -> Grid:
@@ -140,22 +132,26 @@ def _opposed_plot(own: Figure, by_name: Mapping[str, Compared]) -> Iterator[Plot
         yield Plot(lambda: accuracy_plot(rows), caption)
 
 
-def _weighted(judge: Judge, missing: list[Missing]) -> Iterator[Predictor]:
-    """Baselines whose public weights are there, one at a time: some take 33 GB.
+def _weighted(judge: Judge, name: str) -> Compared | Missing:
+    """Ask a baseline with public weights, which is let go on return: some take 33 GB in float32.
 
-    Args:
-        judge: with the folder of weights.
-        missing: receives those that are not there, and why.
+    It computes where the judged scorer does, and on its kind of base in its type, too.
     """
-    for name in WEIGHTED:
-        try:
-            if judge.weights is None:
-                raise WeightsMissing("no folder of weights was named: pass --weights")
-            yield load_weighted(
-                name, judge.weights, images=judge.images, features=judge.features_of
-            )
-        except WeightsMissing as error:
-            missing.append(Missing(name, str(error)))
+    base = judge.scorer.backbone
+    try:
+        if judge.weights is None:
+            raise WeightsMissing("no folder of weights was named: pass --weights")
+        predictor = load_weighted(
+            name,
+            judge.weights,
+            images=judge.images,
+            features=judge.features_of,
+            device=str(base.device),
+            dtype=base.dtype,
+        )
+    except WeightsMissing as error:
+        return Missing(name, str(error))
+    return judge.compare(predictor)
 
 
 TABLE = ReportTable("baselines", measure, section, layout)

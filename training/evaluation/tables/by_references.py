@@ -9,11 +9,9 @@ from training.evaluation.bounds import best_by_references
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.plots import reference_plot
-from training.evaluation.questions import Samples, with_references
+from training.evaluation.questions import REFERENCE_COUNTS, Samples, with_references
 from training.evaluation.section import Grid, Plot, Section, figure_grid, figure_row, known
 from training.evaluation.tables.table import ReportTable
-
-REFERENCE_COUNTS = (0, 1, 2, 4, 8)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.evaluation.answers import top_of_four
+from training.evaluation.answers import hits_of_four, top_of_four
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.section import Cell, Section, figure_grid, figure_row
@@ -35,13 +35,16 @@ class OneOfFourResult:
 
 
 def measure(judge: Judge) -> OneOfFourResult | None:
-    """Ask one question of each user who passed over three images."""
+    """Ask each user who passed over three images."""
     parts = judge.asked.of_four, judge.asked.of_four_seen
     if not any(parts):
         return None
     judge.progress("one of four")
     return OneOfFourResult(
-        *(OneOfFourFigures(**top_of_four(judge.ours, part)) if part else None for part in parts)
+        *(
+            OneOfFourFigures(**top_of_four(hits_of_four(judge.ours, part))) if part else None
+            for part in parts
+        )
     )
 
 

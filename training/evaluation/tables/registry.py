@@ -4,6 +4,7 @@ from typing import Any
 
 from training.evaluation.tables import (
     ablations,
+    as_paper,
     attention,
     baselines,
     bounds,
@@ -22,6 +23,7 @@ from training.evaluation.tables.table import ReportTable
 
 TABLES: tuple[ReportTable[Any], ...] = (
     main_figures.TABLE,
+    as_paper.TABLE,
     controls.TABLE,
     one_of_four.TABLE,
     seen.TABLE,

@@ -12,8 +12,9 @@ from typing import cast
 from rich.console import Console
 from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import IMAGE_TOKEN, Idefics2Backbone
-from recsys.scorer.model import PreferenceScorer, ScorerConfig
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining._captions import learn_captions
 from training.fitting.pretraining._interleaved import learn_in_context

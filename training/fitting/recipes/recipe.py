@@ -6,7 +6,7 @@ from typing import Any, Literal
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import LoraShape
 from recsys.scorer.backbone import Quantization
-from recsys.scorer.model import ScorerConfig
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.template import TemplateConfig
 from training.data.splits import SplitRule
 from training.fitting.plan import Plan

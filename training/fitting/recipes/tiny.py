@@ -3,7 +3,7 @@
 from typing import Any
 
 from recsys.scorer.adapter import LoraShape
-from recsys.scorer.model import ScorerConfig
+from recsys.scorer.config import ScorerConfig
 from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import TemplateConfig
 from training.data.splits import SplitRule
