@@ -257,7 +257,8 @@ def test_it_is_evaluated_with_the_base_where_it_lies_now(home: Home) -> None:
     gone = home.call(*asked)
     assert gone.exit_code != 0
     assert "name the place where it lies now (setting base)" in " ".join(gone.output.split())
-    result = home.call(*asked, "--no-signatures", "--threads", 1, base=home.base)
+    more = ["--against", f"stage 1={home.cut / 'stage1'}", "--batch-users", 2]
+    result = home.call(*asked, *more, "--no-signatures", "--threads", 1, base=home.base)
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["model_version"] == checkpoint_version(home.cut / "final")
@@ -265,6 +266,8 @@ def test_it_is_evaluated_with_the_base_where_it_lies_now(home: Home) -> None:
     assert top1["n_users"] == NUM_JUDGES
     assert 0 <= top1["low"] <= top1["value"] <= top1["high"] <= 1
     assert report["seen"]["top1"]["n_users"] > 0
+    (first,) = report["ablations"]
+    assert (first["name"], first["top1"]["n_users"]) == ("stage 1", NUM_JUDGES)
 
 
 def candidates(home: Home) -> list[Candidate]:
