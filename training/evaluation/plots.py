@@ -113,7 +113,7 @@ def reliability_plot(bins: Sequence[Bin], scaled: Sequence[Bin] = ()) -> str:
             sizes = 6 + 60 * np.sqrt([b.count / max(c.count for c in each) for b in each])
             axes.plot(scores, shares, color=colour, linewidth=1)
             axes.scatter(scores, shares, sizes, color=colour, marker=marker, label=label)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")  # the curve runs near the diagonal
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0))

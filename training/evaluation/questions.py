@@ -210,11 +210,13 @@ def without_prompts(samples: Samples) -> dict[str, Sample]:
 
 
 def with_references(samples: Samples, count: int) -> dict[str, Sample]:
-    """The same pairs behind fewer references: those that are read of a shorter prefix."""
-    return {
-        user: replace(sample, references=select(sample.references, count))
-        for user, sample in samples.items()
-    }
+    """The same pairs behind fewer references: the newest, in the order in which they stand."""
+    fewer = {}
+    for user, sample in samples.items():
+        newest = frozenset(select(sample.references, count))
+        references = tuple(pair for pair in sample.references if pair in newest)
+        fewer[user] = replace(sample, references=references)
+    return fewer
 
 
 def one_of_four(

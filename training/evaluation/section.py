@@ -57,7 +57,9 @@ def percent(value: float | None) -> str:
 
 def points(value: float | None) -> str:
     """0.031 -> "+3.1", in percentage points."""
-    return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:+.1f}"
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{round(100 * value, 1) or 0.0:+.1f}"  # no "-0.0"
 
 
 def hundredths(value: float | None) -> str:

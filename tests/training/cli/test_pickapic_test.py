@@ -92,6 +92,7 @@ def test_one_command_judges_seen_and_unseen_users_of_the_test_files(
         assert {each["n_users"] for each in part["of_four"].values()} == {len(users)}
         assert {each["n_pairs"] for each in part["of_four"].values()} == {len(users) * NUM_ASKED}
     assert list(report["by_references"]) == list(seen["by_references"]) == ["0", "1", "2", "4", "8"]
+    assert report["by_references"]["8"] == unseen["top1"]
     for baseline in report["baselines"].values():
         assert baseline["top1"]["n_users"] == len(UNSEEN)
         assert_asked_as_paper(baseline["as_paper"])

@@ -177,6 +177,13 @@ def test_fewer_references_are_the_newest_ones(count: int) -> None:
     assert with_references(samples, count)["a"].references == tuple(chain(0, 2)[2 - count :])
 
 
+def test_fewer_references_stay_in_the_order_in_which_they_are_read() -> None:
+    old, middle, new = (replace(p, choice=n) for n, p in enumerate(chain(0, 3)))
+    samples = {"a": Sample((new, old, middle), (pair(8, 9),))}
+    assert with_references(samples, 3) == samples
+    assert with_references(samples, 2)["a"].references == (new, middle)
+
+
 def test_one_of_four_asks_a_target_against_three_images_apart_from_the_references() -> None:
     known = histories(a=chain(0, 8))
     samples = drawn(known)

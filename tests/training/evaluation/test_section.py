@@ -20,6 +20,7 @@ def test_numbers_are_written_as_people_read_them() -> None:
     assert percent(0.6672) == "66.7 %"
     assert points(0.0312) == "+3.1"
     assert points(-0.0312) == "-3.1"
+    assert points(-1e-9) == points(0.0) == "+0.0"
     assert number(1.906) == "1.91"
     assert interval(HALF) == "40.0 % to 60.0 %"
     assert with_interval(HALF, points) == "+50.0 (+40.0 to +60.0)"

@@ -5,15 +5,18 @@ the test set has images. So each liked image is a question, against one and agai
 user counts as often as asked.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from training.evaluation.answers import AsPaper
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
-from training.evaluation.section import Cell, Grid, Section, with_interval
+from training.evaluation.section import Grid, Section, hundredths, with_interval
 from training.evaluation.tables.table import ReportTable
 
-WHOSE = "this checkpoint"
+CAPTION = (
+    "Shares of all questions to the users of the test files, in %: a user counts as often as asked,"
+    " where the other figures are means over users."
+)
 
 
 def measure(judge: Judge) -> AsPaper | None:
@@ -25,37 +28,48 @@ def measure(judge: Judge) -> AsPaper | None:
 
 def section(result: AsPaper) -> Section:
     """The checkpoint alone; baselines have a row each in their own section."""
-    return Section("Counted as in the paper", as_paper_grids([(WHOSE, result)]))
+    return Section(
+        "Counted as in the paper", [CAPTION, *as_paper_grids({"this checkpoint": result})]
+    )
 
 
-def as_paper_grids(rows: Iterable[tuple[str, AsPaper]]) -> list[Grid]:
-    """Tab. 1 to 3 in one grid, and Fig. 6.
+def as_paper_grids(answered: Mapping[str, AsPaper]) -> list[Grid]:
+    """The paper's Tab. 1 and 3, Tab. 2 and Fig. 6.
 
     Args:
-        rows: who was asked, and the answers.
+        answered: by predictor.
     """
-    rows = list(rows)
-    caption = (
-        "Shares of all questions to the users of the test files, so that a user counts as often as"
-        " asked; the other figures are means over users. One liked against one disliked (Tab. 1 and"
-        " 3), and one against three (Tab. 2)."
-    )
-    heads = ("", "top-1", "seen", "unseen", *(f"first {n} of four" for n in (1, 2, 3)))
-    counts = list(dict.fromkeys(count for _, each in rows for count in each.by_references))
-    behind = [(name, *_cells(each.by_references, counts)) for name, each in rows]
+    counts = list(dict.fromkeys(n for each in answered.values() for n in each.by_references))
     return [
-        Grid(heads, [(name, *_figures(each)) for name, each in rows], caption),
-        Grid(("references", *counts), behind, "One against one, behind fewer references (Fig. 6)."),
+        Grid(
+            ("predictor", "all users", "seen", "unseen", "questions"),
+            [
+                (name, *map(_cell, (each.top1, each.seen, each.unseen)), each.top1.n_pairs)
+                for name, each in answered.items()
+            ],
+            "One liked against one disliked (Tab. 1 and 3).",
+        ),
+        Grid(
+            ("predictor", *(f"among the first {n}" for n in (1, 2, 3))),
+            [
+                (name, *(_cell(each.of_four.get(f"top{n}")) for n in (1, 2, 3)))
+                for name, each in answered.items()
+            ],
+            "The liked image beside three disliked ones (Tab. 2); chance is 25, 50 and 75 %.",
+        ),
+        Grid(
+            ("predictor", *counts),
+            [
+                (name, *(_cell(each.by_references.get(n)) for n in counts))
+                for name, each in answered.items()
+            ],
+            "One liked against one disliked, behind so many references (Fig. 6).",
+        ),
     ]
 
 
-def _figures(each: AsPaper) -> Iterable[Cell]:
-    yield from map(with_interval, (each.top1, each.seen, each.unseen))
-    yield from _cells(each.of_four, ("top1", "top2", "top3"))
-
-
-def _cells(figures: Mapping[str, Figure], names: Iterable[str]) -> Iterable[Cell]:
-    return [with_interval(figures.get(name)) for name in names]
+def _cell(figure: Figure | None) -> str:
+    return with_interval(figure, hundredths)
 
 
 TABLE = ReportTable("as_paper", measure, section)

@@ -20,7 +20,7 @@ from training.evaluation.section import (
     points,
     with_interval,
 )
-from training.evaluation.tables.as_paper import as_paper_grids
+from training.evaluation.tables.as_paper import CAPTION, as_paper_grids
 from training.evaluation.tables.table import ReportTable
 
 
@@ -69,16 +69,16 @@ def section(result: Baselines) -> Section:
         compared_row(name.replace("_", " "), each.top1, each.ours_minus, each.opposed)
         for name, each in result.by_name.items()
     ]
-    parts: list[Grid | Plot] = []
+    parts: list[str | Grid | Plot] = []
     if rows:
         parts.append(compared_grid("baseline", "ours less theirs", rows, caption=caption))
-    as_paper = [
-        (name.replace("_", " "), each.as_paper)
+    as_paper = {
+        name.replace("_", " "): each.as_paper
         for name, each in result.by_name.items()
         if each.as_paper is not None
-    ]
+    }
     if as_paper:
-        parts += as_paper_grids(as_paper)
+        parts += [CAPTION, *as_paper_grids(as_paper)]
     if result.own_opposed is not None:
         parts += _opposed_plot(result.own_opposed, result.by_name)
     if result.missing:

@@ -72,7 +72,11 @@ def section(result: Controls) -> Section:
         figure_row("without prompts", result.no_prompt),
         figure_row("references and pairs at random, as in the paper", result.random_references),
     ]
-    caption = "One liked against one disliked again, with something taken away."
+    caption = (
+        "One liked against one disliked again, with something taken away. Where likes are called"
+        " dislikes, a model that reads the labels falls below 50 % in either row, and one that"
+        " tells liked from disliked by their places only where the images are moved."
+    )
     return Section("Controls", [figure_grid("control", rows, caption=caption)])
 
 
