@@ -1,6 +1,7 @@
 """Image tokens by row of an image table: encoded when first asked for, kept while there is room."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from cachetools import LRUCache
@@ -32,6 +33,7 @@ OpenFeatures = Callable[[PreferenceScorer], Features]
 
 MOST_BYTES = 1 << 30
 ENCODE_AT_ONCE = 64
+MOST_READERS = 8
 
 
 def stored_images(store: HistoryStore, images: Sequence[str], *, limits: ImageLimits) -> ReadImage:
@@ -103,7 +105,7 @@ class ImageFeatures:
 
     Args:
         scorer: encodes.
-        read: row -> RGB image, or what is known of it.
+        read: row -> RGB image, or what is known of it; called from several threads.
         most_bytes: the least recently asked for are forgotten beyond this.
     """
 
@@ -121,7 +123,7 @@ class ImageFeatures:
         missing = sorted(set(rows) - set(tokens))
         for start in range(0, len(missing), ENCODE_AT_ONCE):
             chunk = missing[start : start + ENCODE_AT_ONCE]
-            images = [self._read(row) for row in chunk]
+            images = self._read_all(chunk)
             tokens |= zip(chunk, self._scorer.image_features(images).unbind(), strict=True)
         for row in missing:
             if _num_bytes(tokens[row]) <= self._kept.maxsize:
@@ -129,6 +131,11 @@ class ImageFeatures:
         if not rows:
             return self._scorer.image_features([])
         return torch.stack([tokens[row] for row in rows])
+
+    def _read_all(self, rows: Sequence[int]) -> list[ModelImage]:
+        """Decoding an image of a megapixel takes longer than a GPU needs to encode it."""
+        with ThreadPoolExecutor(min(len(rows), MOST_READERS)) as threads:
+            return list(threads.map(self._read, rows))
 
 
 def _num_bytes(tensor: Tensor) -> int:

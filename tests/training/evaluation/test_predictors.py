@@ -1,11 +1,14 @@
 """Our scorer behind the protocol, its features, and a look inside, on a small random scorer."""
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from recsys.errors import ImageRefused
 from recsys.history import Pair
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
@@ -126,11 +129,31 @@ def test_features_are_encoded_once_and_forgotten_when_there_is_no_room(scorer) -
     features = ImageFeatures(scorer, read)
     first = features([1, 2, 1])
     torch.testing.assert_close(features([2, 1])[1], first[0])
-    assert asked == [1, 2]
+    assert sorted(asked) == [1, 2]
     assert features([]).shape == (0, 2, 32)
     narrow = ImageFeatures(scorer, read, most_bytes=1)
     torch.testing.assert_close(narrow([1, 2]), first[:2])
-    assert asked == [1, 2, 1, 2]
+    assert sorted(asked) == [1, 1, 2, 2]
+
+
+def test_images_are_read_by_several_at_once_in_the_order_of_their_rows(scorer) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def read(row: int) -> torch.Tensor:
+        both.wait()  # nobody comes by here alone
+        time.sleep(0.05 * (row == 3))
+        return picture(row)
+
+    alone = ImageFeatures(scorer, picture)
+    torch.testing.assert_close(ImageFeatures(scorer, read)([3, 8]), alone([3, 8]))
+
+
+def test_an_image_that_cannot_be_read_is_told(scorer) -> None:
+    def read(row: int) -> torch.Tensor:
+        raise ImageRefused(f"row {row} is damaged")
+
+    with pytest.raises(ImageRefused, match="row 5 is damaged"):
+        ImageFeatures(scorer, read)([5])
 
 
 def test_attention_maps_have_a_row_an_order_that_sums_to_one(scorer, features) -> None:
