@@ -9,8 +9,15 @@ from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_c
 
 @click.command()
 @click.argument("folder", type=FOLDER)
+@click.option(
+    "--from",
+    "start",
+    metavar="CHECKPOINT",
+    help="Skip captions: begin the interleaved sequences with the base that CHECKPOINT carries, a "
+    "folder or the name of a shipped one.",
+)
 @THREADS
-def pretrain(folder: Path, threads: int | None) -> None:
+def pretrain(folder: Path, start: str | None, threads: int | None) -> None:
     """Train the tiny base model and write it to FOLDER/base.
 
     To resume, run the same command again.
@@ -19,5 +26,5 @@ def pretrain(folder: Path, threads: int | None) -> None:
     from training.fitting.pretraining.recipe import PretrainRecipe
 
     with failing_in_a_sentence():
-        base = run(PretrainRecipe(), folder, console=open_console(threads))
+        base = run(PretrainRecipe(), folder, console=open_console(threads), start=start)
     click.echo(f"base model: {base}")
