@@ -47,5 +47,5 @@ def test_a_checkpoint_without_its_base_is_refused(tmp_path) -> None:
 
 def test_the_command_says_that_there_is_no_such_checkpoint(tmp_path) -> None:
     result = CliRunner().invoke(cli, ["pretrain", str(tmp_path / "run"), "--from", "nothing"])
-    assert result.exit_code == 1
+    assert result.exit_code == 3  # not found
     assert "there is no checkpoint nothing" in result.output
