@@ -17,8 +17,8 @@ from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
 from training.baselines._weights import require_model
 from training.data.features import OpenFeatures
-from training.predictors.predictor import CandidateRow, Scores
-from training.predictors.scorer import ScorerPredictor
+from training.predictors.predictor import CandidateRow, Question, Scores
+from training.predictors.scorer import ScorerPredictor, batch_size
 
 # Labels in the authors' code and in ViPer's; each is one token of Idefics2's vocabulary.
 LIKE, DISLIKE = "+", "-"
@@ -40,13 +40,20 @@ class ZeroShotIdefics2:
 
     def __init__(self, scorer: PreferenceScorer, features: OpenFeatures) -> None:
         self.name = "idefics2"
-        self._predictor = ScorerPredictor(scorer, features(scorer), name=self.name)
+        self._predictor = ScorerPredictor(
+            scorer, features(scorer), name=self.name, batch_users=batch_size(scorer)
+        )
 
     def scores(
         self, user_id: str, references: Sequence[Pair], candidates: Sequence[CandidateRow]
     ) -> Scores:
         """Q of each candidate, in [0, 1], behind the newest 8 references."""
-        return np.asarray(expit(self._predictor.scores(user_id, references, candidates)))
+        (scores,) = self.scores_of([Question(user_id, references, candidates)])
+        return scores
+
+    def scores_of(self, questions: Sequence[Question]) -> list[Scores]:
+        """The same of many questions, as many users in a pass as `batch_size` decides."""
+        return [np.asarray(expit(each)) for each in self._predictor.scores_of(questions)]
 
 
 def load_idefics2(

@@ -61,8 +61,8 @@ def _named_folders(
     "test_files",
     type=FILE,
     multiple=True,
-    help="Evaluate as the paper does on a Parquet file of Pick-a-Pic's test split, imported apart. "
-    "Repeatable.",
+    help="Evaluate as the paper does on a Parquet file of Pick-a-Pic's test split, imported apart: "
+    "every pair of users with 11 or more liked images. Repeatable.",
 )
 @click.option(
     "--most-users", type=click.IntRange(2), help="Most users to evaluate, drawn at random."

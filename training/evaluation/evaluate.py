@@ -138,6 +138,11 @@ def _notes(asked: Asked, record: TrainedOn | None) -> Iterator[str]:
             "Asked as in the paper: references and pairs are drawn at random from each user's"
             " choices in the test files."
         )
+        if asked.is_certain and not asked.seen:
+            yield (
+                "No user of the test files is among those learned from. They are told apart by"
+                " their numbers: import the training split without --user-prefix."
+            )
     if asked.num_overlapping:
         pairs = counted(asked.num_overlapping, "pair")
         yield f"Not asked: {pairs} with an image that was learned from or validated on."

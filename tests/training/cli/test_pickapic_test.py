@@ -142,6 +142,20 @@ def test_tokens_of_test_images_are_made_once_and_kept_apart_from_those_of_stored
     assert figures[0]["unseen"] == figures[1]["unseen"]
 
 
+def test_where_no_user_was_learned_from_it_is_said_how_they_are_told_apart(
+    run, save_small, test_file: Path
+) -> None:
+    options = ["--no-signatures", "--no-cold-start", "--no-baselines", "--json"]
+    checkpoint = save_small("full")
+    shutil.copy(find_checkpoint("tiny") / "trained_on.json", checkpoint)
+    result = run("evaluate", checkpoint, "--pickapic-test", test_file, *options)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["as_paper"]["top1"] == report["as_paper"]["unseen"]
+    assert "seen" not in report["as_paper"]
+    assert any("without --user-prefix" in note for note in report["notes"])
+
+
 def test_users_cannot_be_named_beside_test_files(run, test_file: Path, tmp_path: Path) -> None:
     users = tmp_path / "users.txt"
     users.write_text("7\n")
