@@ -139,6 +139,9 @@ def test_tokens_of_test_images_are_made_once_and_kept_apart_from_those_of_stored
     assert sum(encoded) > once
     figures = [json.loads(each.stdout) for each in (first, again)]
     assert figures[0]["ablations"] == figures[1]["ablations"]
+    (bare,) = figures[0]["ablations"]
+    assert list(bare["as_paper"]["of_four"]) == ["top1", "top2", "top3"]
+    assert bare["as_paper"]["top1"]["n_pairs"] == figures[0]["as_paper"]["top1"]["n_pairs"]
     assert figures[0]["unseen"] == figures[1]["unseen"]
 
 

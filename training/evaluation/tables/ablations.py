@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from training.evaluation.answers import AsPaper
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure
 from training.evaluation.plots import difference_plot
 from training.evaluation.section import Grid, Plot, Section, known
+from training.evaluation.tables.as_paper import CAPTION, as_paper_grids
 from training.evaluation.tables.baselines import compared_grid, compared_row
 from training.evaluation.tables.table import ReportTable
 
@@ -19,12 +21,14 @@ class Variant:
         top1: its share of pairs ranked correctly.
         minus_full: that less the judged checkpoint's, paired by user.
         opposed: its share of opposed pairs, where there are any.
+        as_paper: how it does by the paper's own count; asked as in the paper alone.
     """
 
     name: str
     top1: Figure
     minus_full: Figure
     opposed: Figure | None = None
+    as_paper: AsPaper | None = None
 
 
 def measure(judge: Judge) -> tuple[Variant, ...] | None:
@@ -34,7 +38,8 @@ def measure(judge: Judge) -> tuple[Variant, ...] | None:
     variants = []
     for name in judge.against:
         compared = judge.compare(judge.another(name))
-        variants.append(Variant(name, compared.top1, -compared.ours_minus, compared.opposed))
+        less = -compared.ours_minus
+        variants.append(Variant(name, compared.top1, less, compared.opposed, compared.as_paper))
     return tuple(variants)
 
 
@@ -47,7 +52,7 @@ def section(result: tuple[Variant, ...]) -> Section | None:
         "The same recipe with one thing changed. The difference is to this checkpoint, "
         "in percentage points, paired by user."
     )
-    parts: list[Grid | Plot] = []
+    parts: list[str | Grid | Plot] = []
     if shown := known((each.name, each.minus_full) for each in result):
         seen = (
             "Top-1 of each variant less that of this checkpoint, with 95 % intervals; "
@@ -55,6 +60,8 @@ def section(result: tuple[Variant, ...]) -> Section | None:
         )
         parts.append(Plot(lambda: difference_plot(shown), seen))
     parts.append(compared_grid("variant", "less this checkpoint", rows, caption=caption))
+    if as_paper := {each.name: each.as_paper for each in result if each.as_paper is not None}:
+        parts += [CAPTION, *as_paper_grids(as_paper)]
     return Section("Ablations", parts)
 
 
