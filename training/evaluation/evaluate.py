@@ -116,6 +116,8 @@ def evaluate(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=seed,
         num_references=scorer.config.num_references,
+        device=str(scorer.backbone.device),
+        dtype=str(scorer.backbone.dtype).removeprefix("torch."),
         by_table={each.name: each.measure(judge) for each in TABLES if each.name not in without},
         notes=tuple(_notes(asked, record)),
     )

@@ -23,6 +23,8 @@ class Results:
         created_at: ISO 8601, UTC.
         seed: of questions, controls and the intervals of opposed pairs.
         num_references: read for each user.
+        device: where it computed, e.g. "cuda:0".
+        dtype: in which type, e.g. "bfloat16".
         by_table: by the table's name; None where the data did not allow it.
         notes: what a reader must know before believing a figure.
     """
@@ -33,6 +35,8 @@ class Results:
     created_at: str
     seed: int
     num_references: int
+    device: str
+    dtype: str
     by_table: Mapping[str, object]
     notes: tuple[str, ...] = ()
 

@@ -155,6 +155,10 @@ def test_half_precision_measures_all_that_float32_does(world: Path, in_float32: 
     """bfloat16 has 8 bits: pairs that are as good as tied may come out the other way round."""
     half = evaluated(world, "--dtype", "bfloat16", "--batch-users", "5")
     assert names_in(half) == names_in(in_float32)
+    assert [(each["device"], each["dtype"]) for each in (half, in_float32)] == [
+        ("cpu", "bfloat16"),
+        ("cpu", "float32"),
+    ]
     for part in ("top1", "no_prompt", "swapped_labels", "shuffled_history"):
         one, other = half["unseen"][part], in_float32["unseen"][part]
         assert one["n_pairs"] == other["n_pairs"] > 100

@@ -44,6 +44,8 @@ def results(**by_table: object) -> Results:
         created_at="2026-11-23T12:00:00+00:00",
         seed=0,
         num_references=8,
+        device="cuda:0",
+        dtype="bfloat16",
         by_table=by_table,
     )
 
@@ -153,6 +155,7 @@ def test_every_table_is_on_the_page() -> None:
     page = render(WHOLE)
     for text in (
         "70.0 %",
+        "bfloat16 on cuda:0",
         "seen less unseen",
         "user knn",
         "best possible from the same references",

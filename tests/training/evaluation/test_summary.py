@@ -20,7 +20,7 @@ def figure(value: float, width: float = 0.1) -> Figure:
 
 
 def results(**by_table: object) -> Results:
-    return Results("final", "abc", "def", "2026-11-23", 0, 8, by_table)
+    return Results("final", "abc", "def", "2026-11-23", 0, 8, "cpu", "float32", by_table)
 
 
 MAIN = MainFigures(figure(0.7))
