@@ -61,13 +61,16 @@ def loaded_scorer(settings: "Settings") -> "PreferenceScorer":
     return load_checkpoint(settings, settings.checkpoint)
 
 
-def load_checkpoint(settings: "Settings", checkpoint: "str | Path") -> "PreferenceScorer":
+def load_checkpoint(
+    settings: "Settings", checkpoint: "str | Path", *, merges_adapter: bool = True
+) -> "PreferenceScorer":
     """Load the scorer of any checkpoint.
 
     Args:
         settings: say on which device and in which type it computes, where its base lies, and
             whether that is compared byte by byte.
         checkpoint: a folder, or the name of a shipped one.
+        merges_adapter: False to train it further.
 
     Raises:
         CheckpointRefused, SettingsRefused, PreconditionFailed: as `loaded_scorer`.
@@ -80,6 +83,7 @@ def load_checkpoint(settings: "Settings", checkpoint: "str | Path") -> "Preferen
         dtype=settings.dtype,
         base=settings.base,
         verifies_base=settings.verify_base,
+        merges_adapter=merges_adapter,
     )
 
 

@@ -233,16 +233,16 @@ class Runtime:
         self._open_parts.callback(tokens.close)
         return tokens
 
-    def load_scorer(self, checkpoint: "str | Path") -> "PreferenceScorer":
-        """Load another checkpoint's scorer: device, type and place of its base as the settings say.
+    def load_scorer(
+        self, checkpoint: "str | Path", *, merges_adapter: bool = True
+    ) -> "PreferenceScorer":
+        """Load another checkpoint's scorer as the settings say; raises as `scorer`.
 
         Args:
             checkpoint: a folder, or the name of a shipped one.
-
-        Raises:
-            CheckpointRefused: as `scorer`.
+            merges_adapter: False to train it further.
         """
-        return _loading.load_checkpoint(self.settings, checkpoint)
+        return _loading.load_checkpoint(self.settings, checkpoint, merges_adapter=merges_adapter)
 
     @cached_property
     def model(self) -> LoadedModel:

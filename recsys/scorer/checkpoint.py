@@ -14,12 +14,14 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from recsys.errors import CheckpointRefused, NotFound
 from recsys.images.preprocess import ImageGeometry
@@ -45,11 +47,12 @@ def load_scorer(
     dtype: str | None = None,
     base: str | Path | None = None,
     verifies_base: bool = False,
+    merges_adapter: bool = True,
 ) -> PreferenceScorer:
-    """Load a scorer for inference, all parameters frozen.
+    """Load a scorer for inference, all parameters frozen, and all but P_v in one type.
 
-    The model version does not tell the type: scores and signatures of one checkpoint agree within
-    the rounding of the types that they were computed in.
+    The model version tells neither the type nor whether the adapter was merged: scores and
+    signatures of one checkpoint agree within the rounding of the types that they were computed in.
 
     Args:
         checkpoint: a folder, or the name of a shipped one ("tiny").
@@ -59,6 +62,8 @@ def load_scorer(
         base: folder or hub id of its base model, for a checkpoint that does not carry it; None:
             where the checkpoint says.
         verifies_base: compare all bytes of such a base with what was trained on, and not a sample.
+        merges_adapter: as `recsys.scorer.adapter.for_inference`. False keeps it, in float32: to
+            train it further, or to save it again.
 
     Raises:
         CheckpointRefused: if a file is missing, damaged, of another shape or made for another
@@ -80,19 +85,26 @@ def load_scorer(
             "a file was changed or belongs to another checkpoint"
         )
     files = find_recorded(recorded, folder, elsewhere=base, verifies=verifies_base)
-    family = family_of(files)
-    model = family.load(
+    family, adapter = family_of(files), folder / "adapter"
+    load = partial(
+        family.load,
         files,
         dtype=getattr(torch, dtype),
         quantization=recorded.quantization,
         device=device,
     )
-    if (folder / "adapter").is_dir():
-        from recsys.scorer.adapter import load_adapter
-
-        model = load_adapter(model, folder / "adapter")
+    is_adapted = adapter.is_dir()
+    model = _load_adapted(load, adapter, merges=merges_adapter) if is_adapted else load()
     scorer = _assemble(folder, family.wrap(model), config)
+    scorer.has_own_adapter = not (is_adapted and merges_adapter)
     return scorer.eval().requires_grad_(False)
+
+
+def _load_adapted(load: "partial[nn.Module]", adapter: Path, *, merges: bool) -> nn.Module:
+    from recsys.scorer.adapter import for_inference, load_adapter, trained_whole
+
+    adapted = load_adapter(load(unquantized=trained_whole(adapter)), adapter)
+    return for_inference(adapted, load.keywords["dtype"]) if merges else adapted
 
 
 def save_scorer(
@@ -115,7 +127,15 @@ def save_scorer(
         base_files: folder of the base's files, copied along when `base.source` is "base".
         card: text of MODEL_CARD.md.
         write_more: adds what else the model version is to cover, e.g. signature/.
+
+    Raises:
+        ValueError: if the scorer was loaded for inference: a merged adapter cannot be taken out.
     """
+    if not scorer.has_own_adapter:
+        raise ValueError(
+            "a scorer must have its adapter to be saved, and this one was loaded for inference:"
+            " load it with merges_adapter=False"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

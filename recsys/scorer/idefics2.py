@@ -208,7 +208,7 @@ class Idefics2Backbone(nn.Module):
                 (pixels.shape[0], *pixels.shape[2:]), dtype=torch.bool, device=pixels.device
             )
         patches = mask.unfold(1, size, size).unfold(2, size, size).all(dim=-1).all(dim=-1)
-        with computing_in(self.dtype, self.device):
+        with computing_in(self.dtype, self.device, *self.image_modules):
             hidden = model.vision_model(pixel_values=pixels, patch_attention_mask=patches)
             tokens = model.connector(hidden.last_hidden_state, attention_mask=patches.flatten(1))
         return cast(Tensor, tokens.to(self.dtype))
@@ -256,7 +256,7 @@ class Idefics2Backbone(nn.Module):
         positions: Tensor,
         cache: Recording | Behind | None,
     ) -> Tensor:
-        with computing_in(self.dtype, self.device):
+        with computing_in(self.dtype, self.device, self.decoder):
             output = self.decoder(
                 inputs_embeds=embeddings,
                 attention_mask=mask,

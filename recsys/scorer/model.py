@@ -60,6 +60,10 @@ class CandidateImage:
 class PreferenceScorer(nn.Module):
     """[P_v ; x_u] -> M+, M- and Q for each candidate.
 
+    Attributes:
+        has_own_adapter: whether an adapter, if it has any, is as it was trained; False once it is
+            part of the base, or rounded, for inference.
+
     Args:
         backbone: image tokens, embeddings and the decoder.
         template: references and candidates as tokens.
@@ -83,6 +87,7 @@ class PreferenceScorer(nn.Module):
         self.geometry = geometry
         self.config = config
         self.model_version = model_version
+        self.has_own_adapter = True
         # Uniform in [0, 1), as the authors' code has it; the paper is silent.
         self.preference_tokens = nn.Parameter(
             torch.rand(config.num_preference_tokens, backbone.hidden_size, device=backbone.device)

@@ -1,5 +1,6 @@
 """`recsys cross-validate`: fine-tune on some users and prompts, evaluate on others."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -96,7 +97,7 @@ def cross_validate(
             num_prompt_folds=prompt_folds,
             limits=runtime.image_limits,
             image_tokens=runtime.image_tokens_of,
-            load=runtime.load_scorer,
+            load=partial(runtime.load_scorer, merges_adapter=False),
             batch_users=batch_users,
         )
     if is_json:

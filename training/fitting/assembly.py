@@ -91,7 +91,16 @@ def start_from_words(scorer: PreferenceScorer, words: Sequence[int], *, seed: in
 
 
 def first_parameters(scorer: PreferenceScorer) -> dict[str, nn.Parameter]:
-    """Parameters of stage 1: the adapter, with the modules it trains whole, and P_v."""
+    """Parameters of stage 1: the adapter, with the modules it trains whole, and P_v.
+
+    Raises:
+        ValueError: if the adapter was merged, or rounded, when the scorer was loaded for inference.
+    """
+    if not scorer.has_own_adapter:
+        raise ValueError(
+            "a scorer must have its adapter to be trained, and this one was loaded for inference:"
+            " load it with merges_adapter=False"
+        )
     marks = ("lora_", WHOLE)
     adapter = {n: p for n, p in scorer.named_parameters() if any(mark in n for mark in marks)}
     return adapter | second_parameters(scorer)

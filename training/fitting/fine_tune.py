@@ -54,6 +54,11 @@ class FineTuning:
     seed: int = 0
 
 
+def load_to_train(checkpoint: str | Path) -> PreferenceScorer:
+    """A checkpoint's scorer on the CPU with its adapter, which for inference would be merged."""
+    return load_scorer(checkpoint, merges_adapter=False)
+
+
 def cross_validate_checkpoint(
     checkpoint: str | Path,
     store: HistoryStore,
@@ -65,7 +70,7 @@ def cross_validate_checkpoint(
     num_prompt_folds: int = 3,
     limits: ImageLimits = DEFAULT_LIMITS,
     image_tokens: OpenTokens | None = None,
-    load: Callable[[str | Path], PreferenceScorer] = load_scorer,
+    load: Callable[[str | Path], PreferenceScorer] = load_to_train,
     batch_users: int | None = None,
 ) -> dict[str, Compared]:
     """Judge a checkpoint before and after fine-tuning, and baselines, on people it never saw.
@@ -79,7 +84,7 @@ def cross_validate_checkpoint(
         num_user_folds, num_prompt_folds: folds of users and of prompts; every pairing is a round.
         limits: of each image, bytes and pixels.
         image_tokens: opens where those of the checkpoint are kept; None: they are made anew.
-        load: reads the checkpoint, e.g. with its base from another place.
+        load: reads the checkpoint with its own adapter, e.g. with its base from another place.
         batch_users: users who share a pass when they are judged; None: as `batch_size` decides.
 
     Returns:

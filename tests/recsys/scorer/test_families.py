@@ -221,12 +221,15 @@ def test_a_scorer_of_another_family_is_saved_loaded_and_scores(
     version = save_scorer(
         toy_scorer, folder, base=BaseModel("base"), tokenizer=tokenizer, base_files=toy_base
     )
-    loaded = load_scorer(folder)
+    loaded = load_scorer(folder, merges_adapter=False)
     assert isinstance(loaded.backbone, ToyBackbone)
     assert loaded.model_version == version
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
     after = loaded.score(loaded.prefix(references), candidates)
     assert torch.equal(before, after)
+    merged = load_scorer(folder)
+    assert not any("lora_" in name for name, _ in merged.named_parameters())
+    torch.testing.assert_close(merged.score(merged.prefix(references), candidates), before)
     assert len(set(after.tolist())) == len(candidates)
 
 
