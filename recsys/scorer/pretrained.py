@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
+    AutoConfig,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedConfig,
@@ -157,6 +158,21 @@ def read_model_type(source: str | Path, *, revision: str | None = None) -> str:
             f"base model {source} must have a readable config.json: {error}"
         ) from error
     return str(values.get("model_type", ""))
+
+
+def read_values(folder: Path) -> dict[str, Any]:
+    """All values of a base model's config.json, and those that it leaves at the library's own.
+
+    Raises:
+        CheckpointRefused: if the file is missing or damaged.
+    """
+    try:
+        values: dict[str, Any] = AutoConfig.from_pretrained(str(folder)).to_dict()
+    except Exception as error:  # the library raises many kinds
+        raise CheckpointRefused(
+            f"base model {folder} must have a readable config.json: {error}"
+        ) from error
+    return values
 
 
 def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:

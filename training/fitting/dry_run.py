@@ -6,8 +6,10 @@ activations are those of a rehearsed step.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -15,16 +17,19 @@ from torch import nn
 from recsys.counts import counted
 from recsys.scorer.adapter import add_adapter
 from recsys.scorer.backbone import Dimensions, Family
-from recsys.scorer.registry import FAMILIES
+from recsys.scorer.pretrained import read_values
+from recsys.scorer.registry import FAMILIES, family_of
+from training.fitting.assembly import WHOLE
 from training.fitting.missing import missing
+from training.fitting.optimizer import PREFERENCE_TOKENS, moment_bytes
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.rehearsal import rehearse
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256
 """Of a parameter in NF4: 4 bits, 8 per block of 64, 32 per 256 blocks (QLoRA, section 3)."""
 
-TRAINED_BYTES = 4 + 4 + 8
-"""Of a trained parameter: float32 weight, gradient and AdamW's two moments."""
+TRAINED_BYTES = 4 + 4
+"""Of a trained parameter beside what the optimizer keeps: float32 weight and gradient."""
 
 PROMPT_TOKENS = 20
 """Assumed length of a prompt; at most the template's limit."""
@@ -90,24 +95,53 @@ class DryRun:
     missing: tuple[str, ...]
 
 
-def dry_run(recipe: Recipe, shape: Mapping[str, Any], *, num_devices: int = 1) -> DryRun:
+def dry_run(
+    recipe: Recipe,
+    shape: Mapping[str, Any],
+    *,
+    num_devices: int = 1,
+    base: str | None = None,
+    device: str | None = None,
+) -> DryRun:
     """Count what a run needs.
 
     Args:
         recipe: of the run.
         shape: values of the base's configuration, `model_type` among them.
         num_devices: GPUs that share each step's parts, at least 1.
+        base: folder or hub id of the base model, to look for; None: the recipe's.
+        device: whose memory is looked at; None: as of `missing`.
+
+    Raises:
+        SettingsRefused: as `missing`.
     """
     shapes = base_shapes(recipe, shape)
-    parameters = count_parameters(recipe, shapes)
-    num_trained = sum(both[1] for both in parameters.values())
     stages = (
-        _count(recipe, shapes, shape, num_trained, is_first=True),
-        _count(recipe, shapes, shape, parameters["preference tokens"][1], is_first=False),
+        _count(recipe, shapes, shape, is_first=True),
+        _count(recipe, shapes, shape, is_first=False),
     )
     largest = max(sum(stage.memory_bytes.values()) for stage in stages)
-    lacking = missing(recipe, memory_bytes=largest, num_devices=num_devices)
+    lacking = missing(
+        recipe, memory_bytes=largest, num_devices=num_devices, base=base, device=device
+    )
+    parameters = count_parameters(recipe, shapes)
     return DryRun(recipe.name, parameters, stages, tuple(lacking))
+
+
+def values_of(base: str | None, shape: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Values of a base's configuration: those in its folder, else what the recipe expects.
+
+    Args:
+        base: folder or hub id, or None.
+        shape: what the recipe expects.
+
+    Raises:
+        CheckpointRefused: if the folder's config.json is damaged, or of no known family.
+    """
+    if base is None or not (Path(base) / "config.json").is_file():
+        return shape
+    family_of(base)
+    return read_values(Path(base))
 
 
 def base_shapes(recipe: Recipe, shape: Mapping[str, Any]) -> BaseShapes:
@@ -191,17 +225,19 @@ def _count(
     recipe: Recipe,
     shapes: BaseShapes,
     values: Mapping[str, Any],
-    num_trained: int,
     *,
     is_first: bool,
 ) -> StageCount:
     stage = recipe.first if is_first else recipe.second
+    trained = _trained(recipe, shapes, is_first=is_first)
+    num_trained = sum(parameter.numel() for parameter in trained.values())
     tokens = row_tokens(recipe, shapes.sizes, stage.num_pairs)
     part = rehearse(recipe, values, num_tokens=tokens, is_first=is_first)
     num_parts = stage.plan.num_steps * stage.plan.num_parts
     memory = {
         "frozen weights": _frozen_bytes(recipe, shapes, is_first=is_first),
-        "trained weights, gradients, moments": float(num_trained * TRAINED_BYTES),
+        "trained weights, gradients": float(num_trained * TRAINED_BYTES),
+        "optimizer": float(moment_bytes(trained, stage.plan)),
         "activations": float(part.activation_bytes),
     }
     return StageCount(
@@ -213,6 +249,18 @@ def _count(
         num_parts * stage.num_users,
         float(num_parts * part.flops),
     )
+
+
+def _trained(recipe: Recipe, shapes: BaseShapes, *, is_first: bool) -> dict[str, nn.Parameter]:
+    """What a stage trains, without data, as `training.fitting.assembly` has it."""
+    shape = (recipe.scorer.num_preference_tokens, shapes.sizes.text.hidden_size)
+    tokens = {PREFERENCE_TOKENS: nn.Parameter(torch.empty(shape, device="meta"))}
+    adapter = {
+        name: parameter
+        for name, parameter in shapes.model.named_parameters()
+        if is_first and ("lora_" in name or WHOLE in name)
+    }
+    return adapter | tokens
 
 
 def _frozen_bytes(recipe: Recipe, base: BaseShapes, *, is_first: bool) -> float:

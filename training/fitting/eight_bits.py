@@ -4,6 +4,7 @@ The moments of a parameter take 2 bytes a number in place of 8. Parameters of fe
 numbers keep theirs in float32.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -16,6 +17,12 @@ STATE_KEYS = ("step", "state1", "state2", "absmax1", "absmax2")
 """What it keeps of each parameter, beside two tables that are the same for all."""
 
 _TABLES = {"qmap1": "dynamic", "qmap2": "udynamic"}
+
+_LEAST_NUMEL = 4_096
+"""Fewer numbers keep their moments in float32: the library's `min_8bit_size`."""
+
+_BLOCK = 256
+"""Numbers that share one float32 constant: the library's `blocksize`."""
 
 
 def adamw_8bit(groups: Sequence[Mapping[str, Any]], *, rate: float) -> torch.optim.Optimizer:
@@ -33,7 +40,7 @@ def adamw_8bit(groups: Sequence[Mapping[str, Any]], *, rate: float) -> torch.opt
         from bitsandbytes.optim.adamw import AdamW8bit
 
         make: Any = AdamW8bit  # which the library does not type
-        trial = nn.Parameter(torch.ones(4_096, device=device))
+        trial = nn.Parameter(torch.ones(_LEAST_NUMEL, device=device))
         trial.grad = torch.ones_like(trial)
         make([trial]).step()
     except (ImportError, NotImplementedError, RuntimeError) as error:
@@ -42,6 +49,17 @@ def adamw_8bit(groups: Sequence[Mapping[str, Any]], *, rate: float) -> torch.opt
             f" does not ({error}): pip install -U 'recsys-images[gpu]', or leave it at 32"
         ) from error
     return cast(torch.optim.Optimizer, make(groups, lr=rate))
+
+
+def moment_bytes(numel: int) -> int:
+    """What both moments of a parameter take: a byte a number each, and a constant a block.
+
+    Args:
+        numel: numbers of the parameter.
+    """
+    if numel < _LEAST_NUMEL:
+        return 2 * 4 * numel
+    return 2 * (numel + 4 * math.ceil(numel / _BLOCK))
 
 
 def is_8bit(optimizer: torch.optim.Optimizer) -> bool:

@@ -1,43 +1,83 @@
 """Requirements of a run that this machine does not meet."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
+from recsys.errors import PreconditionFailed
+from recsys.scorer.devices import free_memory_bytes, require_device
 from training.fitting.recipes.recipe import Recipe
 
 
-def missing(recipe: Recipe, *, memory_bytes: float, num_devices: int = 1) -> Iterator[str]:
+def missing(
+    recipe: Recipe,
+    *,
+    memory_bytes: float,
+    num_devices: int = 1,
+    base: str | None = None,
+    device: str | None = None,
+) -> Iterator[str]:
     """Yield each requirement that is not met, in a sentence; nothing is downloaded.
 
     Args:
         recipe: of the run.
         memory_bytes: that the run needs on one device.
         num_devices: GPUs that the run is planned for.
+        base: folder or hub id of the base model; None: the recipe's.
+        device: to train on; None: CUDA for a recipe that names a base, else the CPU.
+
+    Raises:
+        SettingsRefused: if `device` is none of "cpu", "cuda" or "cuda:N".
     """
-    base = recipe.base
-    if base.source is not None and not Path(base.source).is_dir():
-        cached = try_to_load_from_cache(base.source, "config.json", revision=base.revision)
-        if not isinstance(cached, str):
-            yield f"weights: {base.source} is neither a folder nor in the hub's cache"
-    if base.source is None:
-        yield "weights: name a base model with --base"
-    is_quantised = "nf4" in (base.first.quantization, base.second.quantization)
+    yield from _of_base(base or recipe.base.source, recipe.base.revision)
+    is_quantised = "nf4" in (recipe.base.first.quantization, recipe.base.second.quantization)
     if is_quantised and find_spec("bitsandbytes") is None:
         yield "bitsandbytes: pip install 'recsys-images[gpu]'"
-    if base.source is not None and not torch.cuda.is_available():
+    device = device or ("cpu" if recipe.base.source is None else "cuda")
+    with suppress(PreconditionFailed):  # a device that is not there is told below, in its own words
+        require_device(device)
+    if torch.device(device).type == "cuda":
+        yield from _of_gpus(torch.device(device), memory_bytes, num_devices)
+    elif (room := free_memory_bytes(device)) < memory_bytes:
+        yield (
+            f"memory: the run needs {memory_bytes / 1e9:.1f} GB, this machine has"
+            f" {room / 1e9:.1f} to give"
+        )
+
+
+def _of_base(source: str | None, revision: str | None) -> Iterator[str]:
+    if source is None:
+        yield "weights: name a base model with --base"
+    elif Path(source).is_dir():
+        for pattern in ("config.json", "model*.safetensors"):
+            if not any(Path(source).glob(pattern)):
+                yield f"weights: {source} has no {pattern}"
+    elif not _is_cached(source, revision):
+        yield f"weights: {source} is neither a folder nor in the hub's cache"
+
+
+def _is_cached(source: str, revision: str | None) -> bool:
+    try:
+        return isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str)
+    except HFValidationError:  # a path can be no id
+        return False
+
+
+def _of_gpus(device: torch.device, memory_bytes: float, num_devices: int) -> Iterator[str]:
+    if not torch.cuda.is_available():
         yield f"CUDA: the run needs {num_devices} GPU(s), this machine has none"
-    elif base.source is not None:
-        yield from _too_small(memory_bytes, num_devices)
-
-
-def _too_small(memory_bytes: float, num_devices: int) -> Iterator[str]:
-    if torch.cuda.device_count() < num_devices:
-        yield f"GPUs: the run needs {num_devices}, this machine has {torch.cuda.device_count()}"
-    room = torch.cuda.get_device_properties(0).total_memory
+        return
+    number, count = device.index or 0, torch.cuda.device_count()
+    if count < max(num_devices, number + 1):
+        yield f"GPUs: the run needs {max(num_devices, number + 1)}, this machine has {count}"
+    if number >= count:
+        return
+    room = torch.cuda.get_device_properties(number).total_memory
     if room < memory_bytes:
         yield (
             f"memory: the run needs {memory_bytes / 1e9:.0f} GB on each GPU, this machine's have"

@@ -94,6 +94,26 @@ def is_hidden(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and not any(part in name for part in NOT_HIDDEN)
 
 
+def moment_bytes(parameters: Mapping[str, nn.Parameter], plan: Plan) -> int:
+    """Memory that what the optimizers keep of parameters takes; tensors without data will do.
+
+    AdamW keeps two moments of a number, Muon one.
+
+    Args:
+        parameters: what is trained, by name; float32.
+        plan: decides which optimizer has which of them, and the bits of AdamW's moments.
+    """
+    total = 0
+    for name, parameter in parameters.items():
+        if plan.muon and is_hidden(name, parameter):
+            total += 4 * parameter.numel()
+        elif plan.optimizer_bits == 8:
+            total += eight_bits.moment_bytes(parameter.numel())
+        else:
+            total += 2 * 4 * parameter.numel()
+    return total
+
+
 def _optimizers(
     parameters: Mapping[str, nn.Parameter], plan: Plan
 ) -> Iterator[torch.optim.Optimizer]:

@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console
 
 from recsys.scorer.backbone import Dimensions
+from recsys.scorer.checkpoint import find_checkpoint
 from recsys.scorer.idefics2 import image_markup
 from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
-from training.fitting.dry_run import DryRun, dry_run, row_tokens, show
+from training.fitting.dry_run import DryRun, dry_run, row_tokens, show, values_of
 from training.fitting.pretraining.tiny_base import TINY, train_tokenizer
 from training.fitting.recipes.idefics2_8b import idefics2_8b, idefics2_8b_shape
 from training.fitting.recipes.overrides import override
@@ -69,6 +70,29 @@ def test_quantised_weights_take_a_little_over_half_a_byte(large) -> None:
     # Stage 2 holds the trained copy of the vision tower, too, and the adapter in float32.
     second = 2 * (8.403e9 + 0.418e9) + 4 * 23_326_720
     assert large.stages[1].memory_bytes["frozen weights"] == pytest.approx(second, rel=0.001)
+
+
+def test_moments_of_8_bits_take_a_byte_a_number_and_a_constant_a_block(large) -> None:
+    recipe = override(idefics2_8b(), ["first.plan.optimizer_bits=8"])
+    first = dry_run(recipe, idefics2_8b_shape()).stages[0]
+    exact, trained = large.stages[0].memory_bytes, large.stages[0].num_trained
+    assert exact["optimizer"] == 8 * trained
+    # Layer norms and biases, a thousandth of all, are small enough for 32 bits.
+    assert first.memory_bytes["optimizer"] == pytest.approx(2 * (1 + 4 / 256) * trained, rel=0.005)
+    assert {**first.memory_bytes, "optimizer": 0} == {**exact, "optimizer": 0}
+
+
+def test_the_base_that_is_named_is_counted_and_looked_for(tmp_path) -> None:
+    shape = RECIPES["tiny"].base_shape()
+    assert values_of(None, shape) is values_of(str(tmp_path), shape) is shape
+    folder = find_checkpoint("tiny") / "base"
+    values = values_of(str(folder), shape)
+    vocabulary = values["text_config"]["vocab_size"]
+    assert vocabulary != shape["text_config"]["vocab_size"]
+    counted = dry_run(tiny(), values, base=str(folder))
+    assert counted.parameters["output matrix"][0] == 96 * vocabulary
+    assert counted.missing == ()
+    assert len(dry_run(tiny(), shape).missing) == 1
 
 
 def test_what_is_missing_here_is_named(large) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from torch import nn
 
 from recsys.errors import PreconditionFailed
+from training.fitting.eight_bits import moment_bytes
 from training.fitting.plan import Plan
 from training.fitting.run_state import read_tensors
 from training.fitting.trainer import Run, fit
@@ -70,6 +71,8 @@ def test_moments_of_large_parameters_take_a_byte(tmp_path) -> None:
     assert saved["state1.weight"].dtype == saved["state2.weight"].dtype == torch.uint8
     assert saved["state1.bias"].dtype == torch.float32
     assert not any("qmap" in name for name in saved)
+    kept = [each.nbytes for name, each in saved.items() if name.startswith(("state", "absmax"))]
+    assert sum(kept) == moment_bytes(64 * 64) + moment_bytes(64)
 
 
 def test_a_library_without_the_device_is_refused_in_a_sentence(tmp_path, monkeypatch) -> None:

@@ -1,9 +1,11 @@
 """What a machine lacks is named, and what it has is not."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from recsys.errors import SettingsRefused
 from training.fitting.missing import missing
 from training.fitting.recipes.idefics2_8b import idefics2_8b
 from training.fitting.recipes.tiny import tiny
@@ -25,7 +27,42 @@ def test_weights_of_a_hub_are_looked_for_and_not_fetched(monkeypatch) -> None:
 def test_a_folder_needs_no_hub(tmp_path) -> None:
     recipe = idefics2_8b()
     recipe = replace(recipe, base=replace(recipe.base, source=str(tmp_path)))
+    assert f"weights: {tmp_path} has no config.json" in named(recipe)
+    for name in ("config.json", "model-00001-of-00002.safetensors"):
+        assert "weights" in named(recipe)
+        (tmp_path / name).touch()
     assert "weights" not in named(recipe)
+
+
+def test_a_base_that_is_named_stands_in_for_the_recipes(tmp_path) -> None:
+    assert f"weights: {tmp_path}/nowhere is neither" in named(
+        idefics2_8b(), base=f"{tmp_path}/nowhere"
+    )
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    assert "weights" not in named(idefics2_8b(), base=str(tmp_path))
+    assert named(tiny(), base=str(tmp_path)) == ""
+
+
+def test_the_device_that_is_named_is_looked_at(monkeypatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "CUDA: the run needs 1 GPU(s)" in named(tiny(), device="cuda")
+    assert "CUDA" not in named(idefics2_8b(), device="cpu")
+    monkeypatch.setattr("training.fitting.missing.free_memory_bytes", lambda _: 200_000_000)
+    assert "memory: the run needs 1.0 GB, this machine has 0.2" in named(tiny(), device="cpu")
+    with pytest.raises(SettingsRefused, match="device must be cpu"):
+        named(tiny(), device="gpu")
+
+
+def test_the_memory_is_that_of_the_gpu_that_is_named(monkeypatch) -> None:
+    sizes = [SimpleNamespace(total_memory=size) for size in (200_000_000, 2_000_000_000)]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_properties", sizes.__getitem__)
+    monkeypatch.setattr("torch.backends.cuda.is_built", lambda: True)
+    assert "memory" in named(idefics2_8b(), device="cuda:0")
+    assert "memory" not in named(idefics2_8b(), device="cuda:1")
+    assert "GPUs: the run needs 4, this machine has 2" in named(idefics2_8b(), device="cuda:3")
 
 
 def test_a_base_that_is_named_later_is_asked_for() -> None:

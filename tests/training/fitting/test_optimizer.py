@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.fitting.optimizer import PREFERENCE_TOKENS, Optimizers
+from training.fitting.optimizer import PREFERENCE_TOKENS, Optimizers, moment_bytes
 from training.fitting.plan import Plan
 
 
@@ -42,3 +42,23 @@ def test_a_schedule_scales_the_tokens_rate_too() -> None:
     parameter.grad = torch.ones_like(parameter)
     optimizers.step(0.5)
     assert float(1 - parameter.detach().mean()) == pytest.approx(0.05, rel=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"muon": True}, {"optimizer_bits": 8}])
+def test_what_the_optimizers_keep_is_counted_as_it_is(changes) -> None:
+    plan = Plan("p", 1, 0.01, **changes)
+    parameters = {
+        "layer.weight": nn.Parameter(torch.ones(80, 80)),
+        "layer.bias": nn.Parameter(torch.ones(80)),
+        PREFERENCE_TOKENS: nn.Parameter(torch.ones(3, 2)),
+    }
+    optimizers = Optimizers(parameters, plan)
+    for parameter in parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    optimizers.step(1.0)
+    kept = [
+        each.nbytes
+        for name, each in optimizers.state_tensors().items()
+        if not name.startswith("step.")
+    ]
+    assert moment_bytes(parameters, plan) == sum(kept)
