@@ -1,16 +1,26 @@
 """`recsys train`: a scorer by a named recipe."""
 
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from recsys.cli.invocation import read_settings
+from recsys.cli.options import JSON
+from recsys.cli.output import show_json
 from recsys.runtime import Runtime
 from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_console
 
 if TYPE_CHECKING:
+    from recsys.scorer.model import PreferenceScorer
+    from training.data.features import OpenTokens
     from training.fitting.recipes.recipe import Recipe
+    from training.fitting.stages import Training
 
 
 @click.command()
@@ -30,13 +40,16 @@ if TYPE_CHECKING:
     multiple=True,
     help="Value of the recipe to change, e.g. scorer.num_references=4. Repeatable.",
 )
-@click.option("--device", default="cpu", show_default=True, help="Device to train on: cpu or cuda.")
+@click.option(
+    "--device",
+    show_default="cpu",
+    help="Device to train on: cpu or cuda. A dry run looks at its memory.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Processes that decode images; 0: none besides this one.",
+    help="Processes that decode images; 0: none besides this one. By default as many as a GPU has"
+    " cores beside it, 1 to 8, and none on the CPU.",
 )
 @click.option(
     "--stage1",
@@ -52,19 +65,30 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="Estimate parameters, memory and time, and train nothing."
 )
+@click.option(
+    "--profile",
+    "profiles",
+    is_flag=True,
+    help="Train a few steps, say where their time goes and whether the data side would keep up with"
+    " an H100, and keep nothing; --out is left alone.",
+)
+@click.option(
+    "--profile-steps",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Steps of each stage that --profile times, after two of warm-up.",
+)
+@JSON
 @THREADS
 def train(
     recipe: str,
-    base: str | None,
-    out: Path | None,
-    only: str | None,
     changes: tuple[str, ...],
-    device: str,
-    workers: int,
-    stage1: Path | None,
-    is_synthetic: bool,
     dry_run: bool,
-    threads: int | None,
+    profiles: bool,
+    profile_steps: int,
+    is_json: bool,
+    **options: Any,
 ) -> None:
     """Train a scorer by a named RECIPE on the choices in storage.
 
@@ -75,81 +99,147 @@ def train(
     The database keeps where the run is, and trained_on.json there whom it learned from, as digests:
     so that an evaluation leaves these users out, and an erasure tells what learned from a user.
     """
-    from rich.console import Console
-
+    from recsys.scorer.devices import require_device
     from training.fitting.recipes.overrides import override
     from training.fitting.recipes.registry import RECIPES
 
     if recipe not in RECIPES:
         raise click.UsageError(f"RECIPE must be one of {', '.join(RECIPES)}, got {recipe}")
+    if dry_run and profiles:
+        raise click.UsageError("--dry-run trains nothing and --profile a few steps: choose one")
+    if is_json and not (dry_run or profiles):
+        raise click.UsageError("--json is for what --dry-run or --profile finds: add one of them")
     try:
         chosen = override(RECIPES[recipe].build(), changes)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if dry_run:
-        from training.fitting.dry_run import dry_run as count
-        from training.fitting.dry_run import show
-
-        show(count(chosen, RECIPES[recipe].base_shape()), Console())
+        shape = RECIPES[recipe].base_shape()
+        _count(chosen, shape, options["base"], options["device"], is_json=is_json)
         return
-    source = base or chosen.base.source
-    if source is None or out is None:
-        raise click.UsageError("training needs --base and --out; --dry-run needs neither")
-    _train(
-        chosen,
-        source,
-        out,
-        only=only,
-        device=device,
-        workers=workers,
-        stage1=stage1,
-        is_synthetic=is_synthetic,
-        threads=threads,
-    )
+    require_device(options["device"] or "cpu")
+    with Runtime(read_settings()) as runtime, failing_in_a_sentence():
+        training = _training(runtime, chosen, keeps=not profiles, **options)
+        if profiles:
+            _profile(runtime, training, profile_steps, is_json=is_json)
+        else:
+            click.echo(f"checkpoint: {training.run()}")
 
 
-def _train(
+def _count(
     recipe: "Recipe",
-    base: str,
-    out: Path,
+    shape: Mapping[str, Any],
+    base: str | None,
+    device: str | None,
     *,
+    is_json: bool,
+) -> None:
+    from rich.console import Console
+
+    from training.fitting.dry_run import dry_run, show, values_of
+
+    counted = dry_run(recipe, values_of(base, shape), base=base, device=device)
+    if is_json:
+        show_json(asdict(counted))
+    else:
+        show(counted, Console())
+
+
+def _training(
+    runtime: Runtime,
+    recipe: "Recipe",
+    *,
+    keeps: bool,
+    base: str | None,
+    out: Path | None,
     only: str | None,
-    device: str,
-    workers: int,
+    device: str | None,
+    workers: int | None,
     stage1: Path | None,
     is_synthetic: bool,
     threads: int | None,
-) -> None:
-    from fnmatch import fnmatchcase
-
-    from recsys.scorer.devices import require_device
-    from training.data.samples import learnable_user_ids
+) -> "Training":
+    from training.data.loading import default_workers
     from training.fitting.parallel import launched
     from training.fitting.stages import Training
 
-    require_device(device)
-    with Runtime(read_settings()) as runtime, failing_in_a_sentence():
-        store = runtime.store
-        users = (
-            None if only is None else [u for u in learnable_user_ids(store) if fnmatchcase(u, only)]
+    source, device = base or recipe.base.source, device or "cpu"
+    if source is None or (out is None and keeps):
+        raise click.UsageError(
+            "training needs --base and --out; --profile needs no --out, --dry-run neither"
         )
-        if users == []:
-            raise click.UsageError(f"--only {only!r} fits no user in storage")
-        processes = launched(cpu=device == "cpu")
-        training = Training(
-            recipe,
-            base,
-            store,
-            out,
-            console=open_console(threads),
-            device=processes.device,
-            processes=processes,
-            num_workers=workers,
-            users=users,
-            limits=runtime.image_limits,
-            image_tokens=runtime.image_tokens_of,
-            stage1=stage1,
-            is_synthetic=is_synthetic,
-        )
-        checkpoint = training.run()
-    click.echo(f"checkpoint: {checkpoint}")
+    processes = launched(cpu=device == "cpu")
+    return Training(
+        recipe,
+        source,
+        runtime.store,
+        out or Path(),
+        console=open_console(threads),
+        device=processes.device,
+        processes=processes,
+        num_workers=default_workers(device) if workers is None else workers,
+        users=_users(runtime, only),
+        limits=runtime.image_limits,
+        image_tokens=runtime.image_tokens_of,
+        stage1=stage1,
+        is_synthetic=is_synthetic,
+    )
+
+
+def _users(runtime: Runtime, only: str | None) -> list[str] | None:
+    from fnmatch import fnmatchcase
+
+    from training.data.samples import learnable_user_ids
+
+    if only is None:
+        return None
+    users = [user for user in learnable_user_ids(runtime.store) if fnmatchcase(user, only)]
+    if not users:
+        raise click.UsageError(f"--only {only!r} fits no user in storage")
+    return users
+
+
+def _profile(runtime: Runtime, training: "Training", num_steps: int, *, is_json: bool) -> None:
+    from rich.console import Console
+
+    from training.fitting.profile import profile, show_profile
+
+    with _thrown_away(runtime) as tokens:
+        # Where each image is encoded once, nothing that makes tokens is trained: they stay good.
+        image_tokens = runtime.image_tokens_of if training.recipe.encodes_once else tokens
+        run = profile(training, num_steps=num_steps, image_tokens=image_tokens)
+    if not training.processes.is_main:
+        return
+    if is_json:
+        show_json(run.to_json())
+    else:
+        show_profile(run, Console())
+
+
+@contextmanager
+def _thrown_away(runtime: Runtime) -> Iterator["OpenTokens"]:
+    """Opens where tokens are kept on the same disk, as a version of their own that goes afterwards.
+
+    Erasures, takedowns and the bound of the folder reach them as they do all others.
+    """
+    from functools import partial
+
+    from recsys.image_tokens.cache import ImageTokenCache
+    from recsys.image_tokens.folder import opened_folder
+    from storage.images import stored_among
+
+    settings, version = runtime.settings, f"profile-{secrets.token_hex(4)}"
+    path = None if settings.image_tokens_folder is None else Path(settings.image_tokens_folder)
+    with ExitStack() as opened:
+        if path:
+            opened.callback(shutil.rmtree, path / version, ignore_errors=True)
+
+        def open_tokens(_: "PreferenceScorer") -> ImageTokenCache:
+            most = settings.image_tokens_disk_bytes
+            folder = opened_folder(path, version, max_bytes=most) if path else None
+            stored = partial(stored_among, runtime.store.database)
+            tokens = ImageTokenCache(settings.image_tokens_bytes, folder=folder, stored=stored)
+            opened.callback(tokens.close)
+            return tokens
+
+        yield open_tokens

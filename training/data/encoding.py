@@ -13,6 +13,7 @@ from torch import Tensor
 from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import ImageLimits
 from recsys.images.known import ModelImage
+from recsys.images.preprocess import ImagePixels
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.data.batches import Batches, without_images
@@ -190,7 +191,7 @@ class Fresh:
         self._known = KnownImages(tokens)
         self._row_of = {name: row for row, name in enumerate(images)}
         self._upcoming: Upcoming | None = None
-        self._stream: Iterator[Mapping[str, Tensor]] | None = None
+        self._stream: Iterator[Mapping[str, ImagePixels]] | None = None
 
     def prepare(self, upcoming: Upcoming) -> None:
         """Read ahead in worker processes, from the first part that is asked for."""
@@ -259,6 +260,7 @@ class Fresh:
                 self._upcoming.names(at),
                 count=self.count,
                 limits=self._limits,
+                geometry=self._scorer.geometry,
                 num_workers=self._upcoming.num_workers,
                 kept=None if tokens is None else tokens.folder,
             )
@@ -327,6 +329,7 @@ def encode_all(
         chunks,
         count=count,
         limits=limits,
+        geometry=scorer.geometry,
         num_workers=num_workers,
         kept=None if tokens is None else tokens.folder,
     )

@@ -6,12 +6,12 @@ the run, for then the data is damaged and not an image.
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import UInt8
@@ -21,10 +21,14 @@ from torch.utils.data import DataLoader, Dataset
 from recsys.errors import ImageRefused
 from recsys.image_tokens.folder import TokenFolder
 from recsys.images.decode import ImageLimits, decode
+from recsys.images.preprocess import ImageGeometry, ImagePixels, shrunk
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.errors import StorageError
 from storage.histories import HistoryStore
+
+MOST_WORKERS = 8
+"""By default. Each holds two parts of a step ready: 230 MB of 36 images of 1024 px a part."""
 
 MOST_BAD_SHARE = 0.01
 FEWEST_TO_JUDGE = 100
@@ -32,8 +36,25 @@ _SHOWN = 10
 
 Image = UInt8[Tensor, "3 h w"]
 
-DecodedBatch = tuple[dict[str, npt.NDArray[np.uint8]], list[str]]
+DecodedBatch = tuple[dict[str, npt.NDArray[Any]], list[str]]
 """A worker's result: images (3, h, w) by SHA-256, and those that could not be read."""
+
+
+def default_workers(device: str) -> int:
+    """Processes that decode beside one that trains, where nobody says how many.
+
+    On a GPU its share of the machine's cores less one, 1 to `MOST_WORKERS`: reading in turn with it
+    would let it wait. On the CPU none, for they would take their cores from the model.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N".
+    """
+    if torch.device(device).type == "cpu":
+        return 0
+    is_told = hasattr(os, "sched_getaffinity")  # what a container or a scheduler leaves
+    num_cores = len(os.sched_getaffinity(0)) if is_told else os.cpu_count() or 1
+    num_trainers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # as torchrun and accelerate set it
+    return min(max(num_cores // num_trainers - 1, 1), MOST_WORKERS)
 
 
 class TooManyBadImages(ValueError):
@@ -93,6 +114,7 @@ class ImageBatches(Dataset[DecodedBatch]):
         database_url, blob_url: where workers open the store.
         batches: SHA-256 of each batch's images.
         limits: of each image, bytes and pixels.
+        geometry: the model's; None: images stay as large as they are.
         kept: images with tokens here are left out; None: none are.
     """
 
@@ -103,11 +125,13 @@ class ImageBatches(Dataset[DecodedBatch]):
         batches: Sequence[Sequence[str]],
         *,
         limits: ImageLimits,
+        geometry: ImageGeometry | None = None,
         kept: TokenFolder | None = None,
     ) -> None:
         self._urls = database_url, blob_url
         self._batches = batches
         self._limits = limits
+        self._geometry = geometry
         self._kept = kept
         self._store: HistoryStore | None = None
 
@@ -122,7 +146,11 @@ class ImageBatches(Dataset[DecodedBatch]):
         if self._kept is not None:
             wanted = [sha256 for sha256 in wanted if sha256 not in self._kept]
         images, bad = read_images(self._store, wanted, limits=self._limits)
-        return {sha256: image.numpy() for sha256, image in images.items()}, bad
+        return {sha256: self._sent(image).numpy() for sha256, image in images.items()}, bad
+
+    def _sent(self, image: Image) -> ImagePixels:
+        """As bytes, which are resized where the model is, unless they are the longer way there."""
+        return image if self._geometry is None else shrunk(image, self._geometry)
 
 
 def read_images(
@@ -157,9 +185,10 @@ def stream_images(
     *,
     count: ImageCount,
     limits: ImageLimits,
+    geometry: ImageGeometry | None = None,
     num_workers: int = 0,
     kept: TokenFolder | None = None,
-) -> Iterator[Mapping[str, Image]]:
+) -> Iterator[Mapping[str, ImagePixels]]:
     """Yield the readable images of each batch, in order, read ahead by workers.
 
     Args:
@@ -167,6 +196,8 @@ def stream_images(
         batches: SHA-256 of each batch's images.
         count: updated with every batch.
         limits: of each image, bytes and pixels.
+        geometry: the model's, to which the largest are brought by the workers, as in serving;
+            None: images stay as large as they are.
         num_workers: processes that decode; 0 decodes in this one.
         kept: images with tokens here need not be read and are left out; None: all are read.
 
@@ -174,7 +205,7 @@ def stream_images(
         TooManyBadImages: as `ImageCount.take`.
     """
     loader = DataLoader(
-        ImageBatches(database_url, blob_url, batches, limits=limits, kept=kept),
+        ImageBatches(database_url, blob_url, batches, limits=limits, geometry=geometry, kept=kept),
         batch_size=None,
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,

@@ -11,6 +11,7 @@ from training.data.encoding import Encoder
 from training.data.samples import Sample, pack_samples, split_pairs
 from training.fitting.losses import preference_loss
 from training.fitting.split_half import Finding
+from training.fitting.step_clock import FORWARD, MOVING, OFF, READING, StepClock
 from training.fitting.trainer import StepLoss
 
 
@@ -22,6 +23,7 @@ def step_loss(
     contrastive_weight: float = 1.0,
     weights: Mapping[str, float] | None = None,
     finding: Finding | None = None,
+    clock: StepClock = OFF,
 ) -> StepLoss:
     """L_all (Eq. 5) of a part's samples, each user's pairs packed behind one prefix.
 
@@ -32,15 +34,21 @@ def step_loss(
         contrastive_weight: of L+ and L-.
         weights: of pairs, by prompt; 1 by default.
         finding: the objective on the preference tokens, where there is one.
+        clock: times what a part takes, if it is on.
     """
     count = scorer.config.num_preference_tokens
 
     def loss_of(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
-        samples, encode = encoder.read(drawn.draw(step, part), (step, part))
+        asked = drawn.draw(step, part)
+        with clock.phase(READING):
+            samples, encode = encoder.read(asked, (step, part))
         packed, order = pack_samples(scorer.template, samples, num_preference_tokens=count)
         rows = order.tolist()
-        features = encode(rows)
-        liked, disliked = split_pairs(packed, scorer.logits(packed, features))
+        with clock.phase(MOVING):
+            features = encode(rows)
+        clock.split_backward(features)
+        with clock.phase(FORWARD):
+            liked, disliked = split_pairs(packed, scorer.logits(packed, features))
         loss = preference_loss(
             liked,
             disliked,
@@ -52,7 +60,8 @@ def step_loss(
         if finding is None:
             return loss, figures
         seen = dict(zip(rows, features.unbind(), strict=True))
-        split_half = finding.loss(samples, seen, encoder.rows, (step, part))
+        with clock.phase(FORWARD):
+            split_half = finding.loss(samples, seen, encoder.rows, (step, part))
         return loss + split_half, {**figures, "split_half": split_half.item()}
 
     return loss_of

@@ -1,6 +1,6 @@
 """The paper's two stages over the choices in storage: a base model becomes a preference scorer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
+from recsys.scorer.adapter import adapter_of, save_adapter
 from recsys.scorer.base_model import BaseFiles, BaseModel, find_base
 from recsys.scorer.checkpoint import read_preference_tokens, save_scorer
 from recsys.scorer.model import PreferenceScorer
@@ -36,8 +38,12 @@ from training.fitting.recipes.recipe import Recipe, Stage
 from training.fitting.run_record import run_identity, write_run
 from training.fitting.signature_part import SignatureFit, readable_probes
 from training.fitting.split_half import Finding, SplitHalf
+from training.fitting.step_clock import ENCODING, OFF, StepClock
 from training.fitting.trainer import ONE, Run, fit
 from training.fitting.validation import calibrate, draw_validation, validation_top1
+
+TOKENS_KEPT = "tokens kept"
+"""How stage 2 is named when it takes image tokens from where they are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +69,7 @@ class Training:
             everybody can check. Of others they are made under the store's identity key.
         image_tokens: opens where image tokens are kept, of a scorer in which nothing that makes
             them is trained any more; None: each run makes its own.
+        clock: times the steps of `timed_stages`.
     """
 
     recipe: Recipe
@@ -78,6 +85,7 @@ class Training:
     stage1: Path | None = None
     is_synthetic: bool = False
     image_tokens: OpenTokens | None = None
+    clock: StepClock = OFF
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "recipe", on_device(self.recipe, self.device))
@@ -95,9 +103,7 @@ class Training:
             LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `stream_images` raise.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        table = read_pair_table(self.store, self.users)
-        parts = split(table, self.recipe.split)
-        SignatureFit(self.recipe, self.store, parts.train).check()
+        parts = self._parts()
         identity = run_identity(
             self.recipe, self.base, parts, stage1=self.stage1, revision=self._files.revision
         )
@@ -122,7 +128,7 @@ class Training:
             self._save(scorer, learned, self.folder / "stage1")
         scorer = self._for_second_stage(scorer)  # without a stage 2, too: so it is served
         # From here on at most P_v is trained, which makes no image tokens.
-        encoder = encoder.of(scorer, tokens=self.image_tokens)
+        encoder = encoder.of(scorer, tokens=self.image_tokens and self._open_tokens)
         if self.recipe.second.plan.num_steps and second_parameters(scorer):
             self._stage(self.recipe.second, scorer, parts, encoder, identity)
         calibrate(scorer, encoder, draw_validation(self.recipe, parts, encoder.bad))
@@ -133,6 +139,46 @@ class Training:
             folder = str(self.folder.resolve())
             TrainingStore(self.store.database).record(folder, scorer.model_version)
         return self.folder / "final"
+
+    def timed_stages(self) -> Iterator[str]:
+        """Do the steps of both stages as `run` does, by the clock, and keep nothing else of them.
+
+        Stage 2 comes twice where steps read images: they encode them, then find their tokens kept.
+
+        Yields:
+            The name of what was just timed.
+
+        Raises:
+            CheckpointRefused, Leakage, LossNotFinite, TooManyBadImages, ValueError: as `run`.
+        """
+        parts = self._parts()
+        scorer = self._initial_scorer(parts)
+        encoder = self._encoder(scorer, parts)
+        first, second = self.recipe.first, self.recipe.second
+        if self.stage1 is None and first.plan.num_steps:
+            self._stage(first, scorer, parts, encoder, "")
+            yield first.plan.name
+        adapted = adapter_of(scorer)
+        if self.stage1 is None and adapted is not None:
+            save_adapter(adapted, self.folder / "stage1" / "adapter")  # for stage 2's base
+        scorer = self._for_second_stage(scorer)
+        encoder = encoder.of(scorer, tokens=self.image_tokens and self._open_tokens)
+        if second.plan.num_steps and second_parameters(scorer):
+            self._stage(second, scorer, parts, encoder, "")
+            yield second.plan.name
+            if not self.recipe.encodes_once:
+                self._stage(second, scorer, parts, encoder, "")
+                yield f"{second.plan.name}, {TOKENS_KEPT}"
+
+    @property
+    def base_folder(self) -> Path:
+        """Where the files of the base model lie."""
+        return self._files.folder
+
+    def _parts(self) -> Split:
+        parts = split(read_pair_table(self.store, self.users), self.recipe.split)
+        SignatureFit(self.recipe, self.store, parts.train).check()
+        return parts
 
     @cached_property
     def _files(self) -> BaseFiles:
@@ -201,6 +247,7 @@ class Training:
             processes=self.processes,
             validate=validation_top1(scorer, encoder, asked) if asked else None,
             identify=drawn.names,
+            clock=self.clock,
         )
         finding = None if is_first else self._finding(scorer, parts, encoder)
         if finding is not None:
@@ -217,8 +264,10 @@ class Training:
             contrastive_weight=self.recipe.contrastive_weight,
             weights=weights,
             finding=finding,
+            clock=self.clock,
         )
-        fit(loss, trained, stage.plan, run=run, scales_loss=needs_loss_scaling(scorer))
+        with self.clock.watching(scorer.backbone.image_modules, ENCODING):
+            fit(loss, trained, stage.plan, run=run, scales_loss=needs_loss_scaling(scorer))
         scorer.eval()
 
     def _encoder(self, scorer: PreferenceScorer, parts: Split) -> Encoder:
@@ -235,6 +284,16 @@ class Training:
             console=self.console,
             tokens=None if self.image_tokens is None else self.image_tokens(scorer),
         )
+
+    def _open_tokens(self, scorer: PreferenceScorer) -> ImageTokenCache:
+        assert self.image_tokens is not None
+        tokens = self.image_tokens(scorer)
+        if tokens.folder is None and self.processes.is_main:
+            self.console.print(
+                f"{self.recipe.second.plan.name} keeps image tokens in memory alone, and encodes"
+                " again what has no room there: set image_tokens_folder to encode each image once"
+            )
+        return tokens
 
     def _for_second_stage(self, scorer: PreferenceScorer) -> PreferenceScorer:
         """The same scorer, its base in the precision of stage 2."""

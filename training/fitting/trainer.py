@@ -22,6 +22,7 @@ from training.fitting.parallel import Processes
 from training.fitting.plan import Plan, schedule
 from training.fitting.run_log import RunLog
 from training.fitting.run_state import BestFile, StateFile, identity_of
+from training.fitting.step_clock import BACKWARD, OFF, OPTIMIZER, StepClock
 
 StepLoss = Callable[[int, int], tuple[Tensor, dict[str, float]]]
 """Given the step's number and the part of it, both from 0: the loss, and figures for the log."""
@@ -45,6 +46,7 @@ class Run:
         validate: returns a figure of the current weights, higher is better; the same in every
             process.
         identify: names a batch, for the report of a NaN loss.
+        clock: times the steps of a run that is thrown away: while it is on, no state is saved.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Run:
     processes: Processes = ONE
     validate: Callable[[], float] | None = None
     identify: Identify | None = None
+    clock: StepClock = OFF
 
 
 class LossNotFinite(ArithmeticError):
@@ -115,9 +118,9 @@ def fit(
                     best.offer(parameters, figures["validation"], step + 1)
             rate = plan.learning_rate * schedule(plan, step)
             log.write(step, figures, unshown={"learning_rate": rate, **unshown})
-            if run.processes.is_main and (
-                is_last or time.monotonic() - saved_at > plan.save_every_s
-            ):
+            run.clock.end_step()
+            is_due = is_last or time.monotonic() - saved_at > plan.save_every_s
+            if is_due and run.processes.is_main and not run.clock.is_on:
                 log.flush()
                 state.save(parameters, trained.optimizers, step + 1, trained.scaling)
                 saved_at = time.monotonic()
@@ -136,13 +139,15 @@ def _step(
     figures = run.processes.sum_figures(figures)
     norm = math.nan
     if math.isfinite(figures["loss"]):
-        norm = _gradient_norm(trained, plan, run)
+        with run.clock.phase(OPTIMIZER):
+            norm = _gradient_norm(trained, plan, run)
     unshown = {"gradient_norm": norm}
     if scaling.is_on:
         figures["skipped"] = float(not math.isfinite(norm))
         unshown["loss_scale"] = scaling.scale
     if math.isfinite(norm):
-        optimizers.step(schedule(plan, step))
+        with run.clock.phase(OPTIMIZER):
+            optimizers.step(schedule(plan, step))
         scaling.keep()
     elif scaling.can_back_off:
         optimizers.drop_gradients()
@@ -164,7 +169,8 @@ def _backward(
         for name, value in {"loss": loss.item(), **figures}.items():
             totals[name] = totals.get(name, 0.0) + value / plan.num_parts
         if torch.isfinite(loss):
-            scaling.scaled(loss / plan.num_parts).backward()
+            with run.clock.phase(BACKWARD):
+                scaling.scaled(loss / plan.num_parts).backward()
         else:
             bad_parts.append(part)
     return totals, bad_parts

@@ -39,6 +39,7 @@ def test_the_papers_recipe_can_be_counted_on_any_machine(run) -> None:
         (["train", "tiny", "--dry-run", "--set", "first.plan.num_steps=-3"], "must be at least 0"),
         (["train", "tiny", "--stage1", "nowhere"], "'nowhere' does not exist"),
         (["train", "tiny", "--base", "b", "--out", "o", "--device", "gpu"], "device must be cpu"),
+        (["train", "tiny", "--dry-run", "--device", "gpu"], "device must be cpu"),
         (["evaluate", "tiny", "--against", "nothing"], "must be NAME=FOLDER"),
     ],
 )

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from recsys.history import Pair
 from recsys.images.decode import ImageLimits
+from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import Idefics2Backbone, image_markup
 from recsys.scorer.model import PreferenceScorer
@@ -21,7 +22,13 @@ from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.data.encoding import Fresh, Upcoming, encode_all
-from training.data.loading import ImageCount, TooManyBadImages, read_images, stream_images
+from training.data.loading import (
+    ImageCount,
+    TooManyBadImages,
+    default_workers,
+    read_images,
+    stream_images,
+)
 from training.data.samples import PairTable, Sample
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.recipes.tiny import tiny
@@ -117,6 +124,45 @@ def test_an_image_beyond_the_limits_is_named(place: Place) -> None:
     assert count.bad == [large]
     fresh = Fresh(small_scorer(), place.store, [*place.names, large], limits=limits)
     assert fresh.find_bad([0, 12]) == fresh.of(small_scorer()).find_bad([0, 12]) == {12}
+
+
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_large_images_are_resized_before_they_are_sent(tmp_path: Path, num_workers: int) -> None:
+    """Beyond twice the model's sides they would be more bytes than the model's size in float32."""
+    place = Place(tmp_path, 0)
+    names = [place.store.blobs.put(png(n, side)) for n, side in enumerate((16, 32, 40))]
+    (images,) = stream_images(
+        *place.urls,
+        [names],
+        count=ImageCount(),
+        limits=LIMITS,
+        geometry=ImageGeometry(square_px=16),
+        num_workers=num_workers,
+    )
+    sizes = [(images[name].dtype, images[name].shape[-1]) for name in names]
+    assert sizes == [(torch.uint8, 16), (torch.uint8, 32), (torch.float32, 16)]
+    scorer, alone = small_scorer(), read_images(place.store, names, limits=LIMITS)[0]
+    with torch.no_grad():
+        tokens = [scorer.image_features([each[name] for name in names]) for each in (images, alone)]
+    assert torch.equal(*tokens)
+
+
+@pytest.mark.parametrize(
+    ("device", "num_cores", "num_trainers", "expected"),
+    [
+        ("cpu", 16, "1", 0),
+        ("cuda", 16, "1", 8),
+        ("cuda:1", 16, "4", 3),
+        ("cuda", 2, "1", 1),
+        ("cuda", 2, "8", 1),
+    ],
+)
+def test_a_gpu_gets_workers_of_its_share_of_the_cores(
+    monkeypatch, device, num_cores, num_trainers, expected
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(num_cores)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", num_trainers)
+    assert default_workers(device) == expected
 
 
 @pytest.mark.slow
