@@ -347,13 +347,10 @@ class Runtime:
             personalizes=self.consents.personalizes,
         )
 
-    def backfill(self, *, chunk_size: int = 64, retry_failed: bool = False) -> "Backfill":
-        """A backfill of everybody's signatures, not yet run.
-
-        Args:
-            chunk_size: users computed before anything is stored, at least 1.
-            retry_failed: try users again who failed before.
-        """
+    def backfill(
+        self, *, chunk_size: int = 64, batch_size: int = 1, retry_failed: bool = False
+    ) -> "Backfill":
+        """A backfill of everybody's signatures, not yet run; arguments as of `Backfill`."""
         from recsys.signatures.backfill import Backfill
 
         return Backfill(
@@ -363,6 +360,7 @@ class Runtime:
             self.signature_reader,
             self.read_references,
             chunk_size=chunk_size,
+            batch_size=batch_size,
             retry_failed=retry_failed,
             personalizes=self.consents.personalizes,
         )

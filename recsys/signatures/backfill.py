@@ -117,6 +117,7 @@ class Backfill:
         num_references: how many a signature reads; at least 1.
         chunk_size: users computed before anything is stored; at least 1. A run that is killed
             loses at most so many.
+        batch_size: users whom the model reads together; at least 1.
         retry_failed: try those again who failed and have chosen nothing since. Those whom an
             outage made fail are tried again in any case.
         job: the run's name in the ledger.
@@ -130,16 +131,17 @@ class Backfill:
     references: ReadReferences
     num_references: int = SIGNATURE_REFERENCES
     chunk_size: int = 64
+    batch_size: int = 1
     retry_failed: bool = False
     job: str = field(default_factory=lambda: uuid4().hex)
     _: KW_ONLY
     personalizes: Personalizes
 
     def __post_init__(self) -> None:
-        if self.chunk_size < 1 or self.num_references < 1:
+        if min(self.chunk_size, self.num_references, self.batch_size) < 1:
             raise ValueError(
-                "chunk_size and num_references must be at least 1, got"
-                f" {self.chunk_size} and {self.num_references}"
+                "chunk_size, num_references and batch_size must be at least 1, got"
+                f" {self.chunk_size}, {self.num_references} and {self.batch_size}"
             )
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> BackfillSummary:
@@ -205,7 +207,8 @@ class Backfill:
     def _bring_up_to_date(self, user_ids: Sequence[str]) -> BackfillSummary:
         read = [read_input(self.histories, each, self.num_references) for each in user_ids]
         users = [user for user in read if user is not None]
-        return self._store(user_ids, users, compute_chunk(users, self.model, self.references))
+        result = compute_chunk(users, self.model, self.references, batch_size=self.batch_size)
+        return self._store(user_ids, users, result)
 
     def _store(
         self, user_ids: Sequence[str], users: Sequence[SignatureInput], result: ChunkResult

@@ -4,11 +4,12 @@ It needs no database and changes nothing, so whoever distributes a backfill call
 elsewhere and stores what it returns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.counts import counted
 from recsys.errors import Unavailable
@@ -56,16 +57,23 @@ class ChunkResult:
 
 
 def compute_chunk(
-    users: Sequence[SignatureInput], model: SignatureModel, references: ReadReferences
+    users: Sequence[SignatureInput],
+    model: SignatureModel,
+    references: ReadReferences,
+    *,
+    batch_size: int = 1,
 ) -> ChunkResult:
     """Compute the signatures of some users. Pure but for reading images, one user's at a time.
 
-    A user whose images or arithmetic fail is left out, and the rest stands.
+    A user whose images or arithmetic fail is left out, and the rest stands. A batch that fails is
+    halved until it is known whose failure it is: a lack of memory on a GPU is nobody's.
 
     Args:
         users: whom; each once.
-        model: computes a vector from decoded references.
+        model: computes vectors from decoded references.
         references: decodes a user's pairs.
+        batch_size: users whom the model reads together, at least 1; so many users' images are in
+            memory.
 
     Raises:
         Unavailable: if `MAX_ERRORS_IN_A_ROW` users fail one after another by errors of the model
@@ -75,25 +83,21 @@ def compute_chunk(
     results: list[Signature | LeftOut] = []
     partly_read: set[str] = set()
     num_errors = 0
-    for user in users:
-        try:
-            readable = references(user.pairs) if user.pairs else ()
-            results.append(_sign(user, readable, model))
-            num_errors = 0
-        except MemoryError:
-            raise
-        except Exception as error:
-            results.append(_failed(user, f"{type(error).__name__}: {error}", _state_of(error)))
+    for user, readable, vector in _computed(users, model, references, batch_size):
+        if isinstance(vector, Exception):
+            results.append(_failed(user, f"{type(vector).__name__}: {vector}", _state_of(vector)))
             num_errors += 1
             if num_errors == MAX_ERRORS_IN_A_ROW:
                 raise Unavailable(
                     f"{num_errors} users in a row cannot be computed, the last one for"
-                    f" {type(error).__name__} ({error}): look after that and run again, what is"
+                    f" {type(vector).__name__} ({vector}): look after that and run again, what is"
                     " stored stands"
-                ) from error
-        else:
-            if len(readable) < len(user.pairs):
-                partly_read.add(user.user_id)
+                ) from vector
+            continue
+        results.append(_signed(user, vector, model.model_version))
+        num_errors = 0
+        if len(readable) < len(user.pairs):
+            partly_read.add(user.user_id)
     signatures = tuple(each for each in results if isinstance(each, Signature))
     left_out = tuple(each for each in results if isinstance(each, LeftOut))
     return ChunkResult(
@@ -101,12 +105,56 @@ def compute_chunk(
     )
 
 
-def _sign(
-    user: SignatureInput, readable: Sequence[Any], model: SignatureModel
-) -> Signature | LeftOut:
+_Vector = npt.NDArray[np.float32]
+
+
+def _computed(
+    users: Sequence[SignatureInput],
+    model: SignatureModel,
+    references: ReadReferences,
+    batch_size: int,
+) -> Iterator[tuple[SignatureInput, Sequence[Any], _Vector | Exception | None]]:
+    """Each user with what could be read of them and their vector; None if there is nothing."""
+    for batch in (users[at : at + batch_size] for at in range(0, len(users), batch_size)):
+        read = [_read(user, references) for user in batch]
+        full = [each for each in read if not isinstance(each, Exception) and each]
+        vectors = iter(_vectors(full, model))
+        for user, each in zip(batch, read, strict=True):
+            if isinstance(each, Exception):
+                yield user, (), each
+            else:
+                yield user, each, next(vectors) if each else None
+
+
+def _read(user: SignatureInput, references: ReadReferences) -> Sequence[Any] | Exception:
+    try:
+        return references(user.pairs) if user.pairs else ()
+    except MemoryError:
+        raise
+    except Exception as error:
+        return error
+
+
+def _vectors(users: Sequence[Sequence[Any]], model: SignatureModel) -> list[_Vector | Exception]:
+    """Of each user's references the vector, or why there is none."""
+    try:
+        if len(users) > 1:
+            return [*model.read_many(users)]
+        return [model.read(user) for user in users]
+    except MemoryError:
+        raise
+    except Exception as error:
+        if len(users) == 1:
+            return [error]
+    # Out of the handler, or the error would hold on to the memory that its pass took.
+    half = len(users) // 2
+    return _vectors(users[:half], model) + _vectors(users[half:], model)
+
+
+def _signed(user: SignatureInput, vector: _Vector | None, version: str) -> Signature | LeftOut:
     if not user.pairs:
         return LeftOut(user.user_id, user.revision, BackfillState.SKIPPED, NO_PAIR)
-    if not readable:
+    if vector is None:
         newest = user.pairs[-1]
         return _failed(
             user,
@@ -114,10 +162,9 @@ def _sign(
             f" none among {counted(len(user.pairs), 'reference')}, the newest of {newest.liked} and"
             f" {newest.disliked}: restore the images",
         )
-    vector = model.read(readable)
     if not np.isfinite(vector).all():
         return _failed(user, "the signature is not finite")
-    return Signature(user.user_id, model.model_version, user.revision, vector)
+    return Signature(user.user_id, version, user.revision, vector)
 
 
 def _failed(

@@ -36,6 +36,9 @@ class SignatureModel(Protocol):
     def read(self, references: Sequence[Any]) -> npt.NDArray[np.float32]:
         """Return the vector, of length 1, of a user with these references."""
 
+    def read_many(self, users: Sequence[Sequence[Any]]) -> Sequence[npt.NDArray[np.float32]]:
+        """Return the vector of each user; computed together, where that is faster."""
+
 
 @dataclass(frozen=True, eq=False)
 class Projection:

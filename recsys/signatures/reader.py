@@ -3,7 +3,7 @@
 Axes: R references, N images, T tokens of an image, D hidden width, F reading, E signature.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -79,15 +79,33 @@ class SignatureReader:
         Raises:
             ValueError: if there is no reference.
         """
-        images = [image for each in references for image in (each.liked, each.disliked)]
+        (signature,) = self.read_many([references])
+        return signature
+
+    def read_many(self, users: Sequence[Sequence[Reference]]) -> list[Float[np.ndarray, " E"]]:
+        """Signatures of several users, as `read` gives each of them but for rounding.
+
+        They share passes of the decoder, which are as many as the longest history has parts. An
+        image that comes more than once is known by its tokens, or encoded again.
+
+        Args:
+            users: each one's references, as for `read`.
+
+        Raises:
+            ValueError: if a user has no reference.
+        """
+        shown = [
+            [image for each in user for image in (each.liked, each.disliked)] for user in users
+        ]
         with torch.no_grad():
-            features = self._scorer.image_features(images)
-        return self.read_tokens([each.prompt for each in references], features)
+            features = [self._scorer.image_features(images) for images in shown]
+        readings = self._readings([[each.prompt for each in user] for user in users], features)
+        return [self.projection(reading) for reading in readings]
 
     def read_tokens(
         self, prompts: Sequence[str], features: Float[Tensor, "N T D"]
     ) -> Float[np.ndarray, " E"]:
-        """The same of image tokens.
+        """One user's signature, of image tokens.
 
         Args:
             prompts: of R references, oldest first.
@@ -96,28 +114,49 @@ class SignatureReader:
         Raises:
             ValueError: if there is no reference.
         """
-        reading = self.reading(prompts, features)
-        return self.projection(reading)
+        return self.projection(self.reading(prompts, features))
 
     def reading(
         self, prompts: Sequence[str], features: Float[Tensor, "N T D"]
     ) -> Float[np.ndarray, " F"]:
         """What is projected: the mean over the parts of a history."""
-        if not prompts:
+        (reading,) = self._readings([prompts], [features])
+        return reading
+
+    def _readings(
+        self, prompts: Sequence[Sequence[str]], features: Sequence[Tensor]
+    ) -> list[Float[np.ndarray, " F"]]:
+        """Of each user the mean over parts; a pass reads one part of everybody who has so many."""
+        if not all(prompts):
             raise ValueError("a signature needs at least one reference, got none: record choices")
         size = max(self._scorer.config.num_references, 1)
-        readings = []
-        for part in parts(len(prompts), size):
-            rows = [row for place in part for row in (2 * place, 2 * place + 1)]
-            readings.append(self._read_part([prompts[place] for place in part], features[rows]))
-        return np.asarray(np.mean(readings, axis=0))
+        cut = [parts(len(each), size) for each in prompts]
+        read: list[list[np.ndarray]] = [[] for _ in prompts]
+        for number in range(max(map(len, cut), default=0)):
+            users = [user for user, each in enumerate(cut) if number < len(each)]
+            places = [cut[user][number] for user in users]
+            rows = self._read_parts(
+                [
+                    [prompts[user][place] for place in part]
+                    for user, part in zip(users, places, strict=True)
+                ],
+                [features[user][_rows_of(part)] for user, part in zip(users, places, strict=True)],
+            )
+            for user, row in zip(users, rows, strict=True):
+                read[user].append(row)
+        return [np.asarray(np.mean(each, axis=0)) for each in read]
 
-    def _read_part(self, prompts: Sequence[str], features: Tensor) -> Float[np.ndarray, " F"]:
-        orders = in_orders([range(len(prompts))], self.num_orders)
-        ordered = [[prompts[place] for place in order] for order in orders]
-        rows = [row for order in orders for place in order for row in (2 * place, 2 * place + 1)]
-        (mean,) = mean_over_orders(self._read_rows(ordered, features[rows]), self.num_orders)
-        return np.asarray(mean)
+    def _read_parts(
+        self, prompts: Sequence[Sequence[str]], features: Sequence[Tensor]
+    ) -> Float[np.ndarray, "B F"]:
+        """Of each user's references the mean over their orders, all in one pass."""
+        orders = in_orders([range(len(each)) for each in prompts], self.num_orders)
+        whose = [user for user in range(len(prompts)) for _ in range(self.num_orders)]
+        ordered = [
+            [prompts[user][place] for place in o] for user, o in zip(whose, orders, strict=True)
+        ]
+        shown = [features[user][_rows_of(order)] for user, order in zip(whose, orders, strict=True)]
+        return mean_over_orders(self._read_rows(ordered, torch.cat(shown)), self.num_orders)
 
     def _read_rows(
         self, prompts: Sequence[Sequence[str]], features: Tensor
@@ -132,3 +171,8 @@ class SignatureReader:
             normalisation=self.projection.normalisation,
         )
         return attention_reading(attention, self.projection.heads)
+
+
+def _rows_of(places: Iterable[int]) -> list[int]:
+    """Where the two images of each of these references stand."""
+    return [row for place in places for row in (2 * place, 2 * place + 1)]

@@ -80,6 +80,9 @@ class Reader:
             raise ValueError("an image that no model likes")
         return vector_of(name)
 
+    def read_many(self, users: Sequence[Sequence[Any]]) -> list[np.ndarray]:
+        return [self.read(each) for each in users]
+
 
 def vector_of(name: str) -> np.ndarray:
     vector = np.random.default_rng(int(name[1:])).normal(size=8)

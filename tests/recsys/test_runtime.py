@@ -52,6 +52,9 @@ class Reader:
     def read(self, references):
         return np.ones(4, np.float32) / 2
 
+    def read_many(self, users):
+        return [self.read(each) for each in users]
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

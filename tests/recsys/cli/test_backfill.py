@@ -45,6 +45,9 @@ class Reader:
         pixels = references[-1].liked.flatten()[:8].numpy() + 1
         return (pixels / np.linalg.norm(pixels)).astype(np.float32)
 
+    def read_many(self, users: Sequence[Sequence[Any]]) -> list[np.ndarray]:
+        return [self.read(each) for each in users]
+
 
 @pytest.fixture(autouse=True)
 def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:

@@ -36,6 +36,9 @@ class Reader:
         pixels = references[-1].liked.flatten()[:8].numpy() + 0.01
         return (pixels / np.linalg.norm(pixels)).astype(np.float32)
 
+    def read_many(self, users: Sequence[Sequence[Any]]) -> list[np.ndarray]:
+        return [self.read(each) for each in users]
+
 
 class Scorer:
     model_version = "v1"

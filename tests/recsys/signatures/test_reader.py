@@ -166,3 +166,37 @@ def test_parts_cover_the_newest_once_and_evenly(num_references, size) -> None:
     assert 1 <= min(lengths) <= max(lengths) <= size
     assert max(lengths) - min(lengths) <= 1
     assert len(sizes) == -(-count // size)
+
+
+@pytest.mark.parametrize("readout", ["reader", "attentive"])
+def test_people_read_in_one_pass_are_those_read_one_by_one(
+    request, readout, person, scorer, monkeypatch
+) -> None:
+    """Of histories of one, three and more parts, whose rows are padded."""
+    read, num_rows, logits = request.getfixturevalue(readout), [], scorer.logits
+
+    def counting(packed, features):
+        num_rows.append(len(packed.ids))
+        return logits(packed, features)
+
+    people = [person(seed, count) for seed, count in enumerate([1, 4, 9, 2, SIGNATURE_REFERENCES])]
+    alone = [read.read(each) for each in people]
+    monkeypatch.setattr(scorer, "logits", counting)
+    together = read.read_many(people)
+    most = -(-SIGNATURE_REFERENCES // scorer.config.num_references)
+    assert len(num_rows) == most
+    assert num_rows[0] == len(people) * read.num_orders
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-3)
+    assert read.read_many([]) == []
+
+
+def test_people_read_together_in_half_precision_agree_with_its_rounding(
+    reader, scorer, probes, person
+) -> None:
+    people = [person(seed, count) for seed, count in enumerate([3, 9, 5])]
+    exact = [reader.reading(*tokens(scorer, each)) for each in people]
+    scorer.backbone.to(torch.bfloat16)
+    prompts, features = zip(*(tokens(scorer, each) for each in people), strict=True)
+    alone = [reader.reading(*each) for each in zip(prompts, features, strict=True)]
+    together = reader._readings(prompts, features)
+    np.testing.assert_allclose(together, alone, rtol=0, atol=np.abs(np.array(alone) - exact).max())

@@ -42,6 +42,9 @@ class FakeSigning:
         vector[:2] = np.cos(angle), np.sin(angle)
         return vector
 
+    def read_many(self, users):
+        return [self.read(each) for each in users]
+
 
 @pytest.fixture
 def signing():

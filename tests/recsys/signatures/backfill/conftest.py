@@ -27,6 +27,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.num_read: Counter[str] = Counter()
+        self.batches: list[int] = []
         self.before: Callable[[str], None] = lambda _: None
 
     def read(self, references: Sequence[Any]) -> np.ndarray:
@@ -34,6 +35,10 @@ class Reader:
         self.num_read[prompt] += 1
         self.before(prompt)
         return vector_of(references)
+
+    def read_many(self, users: Sequence[Sequence[Any]]) -> list[np.ndarray]:
+        self.batches.append(len(users))
+        return [self.read(each) for each in users]
 
 
 def vector_of(references: Sequence[Any]) -> np.ndarray:

@@ -110,3 +110,55 @@ def test_a_store_of_images_that_fails_is_told_from_an_image_that_is_bad() -> Non
     with pytest.raises(Unavailable, match="does not answer"):
         images.check()
     images.check()
+
+
+@pytest.mark.parametrize(("batch_size", "largest"), [(2, 2), (4, 4), (64, 6)])
+def test_users_read_together_get_what_each_gets_alone(
+    reader, fail_for, batch_size, largest
+) -> None:
+    reader.before = fail_for("broken")
+    users = [
+        user("no pair"),
+        user("partly", pair("lost", "lost"), pair("a", "fine")),
+        user("broken", pair("x", "broken")),
+        user("unreadable", pair("lost", "lost")),
+        *(user(f"fine {number}", pair(f"{number}", "fine")) for number in range(4)),
+    ]
+
+    def readable(pairs: Sequence[ReferencePair]) -> list[ReferencePair]:
+        return [each for each in pairs if each.prompt != "lost"]
+
+    alone = compute_chunk(users, reader, readable)
+    assert reader.batches == []
+    together = compute_chunk(users, reader, readable, batch_size=batch_size)
+    assert max(reader.batches) == largest, "who has nothing to read takes no place in a pass"
+    assert together.left_out == alone.left_out
+    assert together.partly_read == alone.partly_read == {"partly"}
+    assert [each.user_id for each in together.signatures] == [
+        each.user_id for each in alone.signatures
+    ]
+    for one, other in zip(together.signatures, alone.signatures, strict=True):
+        assert one.vector.tolist() == other.vector.tolist()
+
+
+def test_a_batch_too_large_for_the_memory_of_a_gpu_is_halved_until_it_fits(reader) -> None:
+    read_many = reader.read_many
+
+    def short_of_memory(users: Sequence[Sequence[ReferencePair]]) -> list[np.ndarray]:
+        if len(users) > 2:
+            reader.batches.append(len(users))
+            raise RuntimeError("CUDA out of memory")
+        return read_many(users)
+
+    reader.read_many = short_of_memory
+    users = [user(f"u{number}", pair(f"{number}")) for number in range(8)]
+    result = compute_chunk(users, reader, all_of, batch_size=8)
+    assert [each.user_id for each in result.signatures] == [each.user_id for each in users]
+    assert reader.batches == [8, 4, 2, 2, 4, 2, 2]
+
+
+def test_a_model_that_fails_for_everybody_stops_a_chunk_of_batches_too(reader, fail_for) -> None:
+    reader.before = fail_for("x", kind=RuntimeError)
+    bad = [user(f"u{number}", pair("a", "x")) for number in range(MAX_ERRORS_IN_A_ROW)]
+    with pytest.raises(Unavailable, match=r"16 users in a row.*RuntimeError \(no x\)"):
+        compute_chunk(bad, reader, all_of, batch_size=8)
