@@ -32,7 +32,7 @@ from storage.signatures import SignatureStore
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.world.creation import create_world
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 GIVE_UP_S = 120.0
 NUM_STEPS = 4
