@@ -114,16 +114,19 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Tokens of all images, computed once: nothing that makes them is trained.
+    """Tokens of some images, computed once: nothing that makes them is trained.
 
     Attributes:
-        table: image tokens, a row each; it says nothing of rows that are bad or not asked for.
-        asked_for: rows that were to be encoded.
+        table: image tokens of the rows that were to be encoded, in the host's memory; those of bad
+            ones are zeros.
+        place: where a row of the image table is in it.
+        device: where tokens go when they are asked for.
         bad: rows that could not be read.
     """
 
     table: Float[Tensor, "N T D"]
-    asked_for: frozenset[int]
+    place: Mapping[int, int]
+    device: torch.device
     bad: set[int] = field(default_factory=set)
 
     def prepare(self, upcoming: "Upcoming") -> None:
@@ -139,13 +142,14 @@ class Encoded:
         Raises:
             KeyError: if a row was not asked for when the table was made, or cannot be read.
         """
-        if not self.asked_for.issuperset(rows):
-            missing = min(set(rows) - self.asked_for)
+        if not self.place.keys() >= set(rows):
+            missing = min(set(rows) - self.place.keys())
             raise KeyError(f"rows must be among those that were encoded, row {missing} is not")
         if not self.bad.isdisjoint(rows):
             unreadable = min(self.bad.intersection(rows))
             raise KeyError(f"rows must be of readable images, that of row {unreadable} is not")
-        return self.table[torch.as_tensor(rows, dtype=torch.long)]
+        places = [self.place[row] for row in rows]
+        return self.table[torch.as_tensor(places, dtype=torch.long)].to(self.device)
 
     def find_bad(self, rows: Sequence[int]) -> set[int]:
         """Of any rows, those that could not be read."""
@@ -301,6 +305,8 @@ def encode_all(
 ) -> Encoded:
     """Read and encode rows once, telling how long the model waited for images.
 
+    The tokens stay in the host's memory: those of a large base would leave a GPU no room.
+
     Args:
         scorer: encodes.
         store: where the images are.
@@ -315,13 +321,14 @@ def encode_all(
         TooManyBadImages: as `ImageCount.take`.
     """
     known = KnownImages(tokens)
-    place = {images[row]: row for row in rows}
-    names = list(place)
+    row_of = {images[row]: row for row in rows}
+    place = {row: number for number, row in enumerate(row_of.values())}
+    names = list(row_of)
     chunks = [
         names[start : start + ENCODE_AT_ONCE] for start in range(0, len(names), ENCODE_AT_ONCE)
     ]
     empty = scorer.image_features([])
-    table = torch.zeros(len(images), *empty.shape[1:], dtype=empty.dtype, device=empty.device)
+    table = torch.zeros(len(names), *empty.shape[1:], dtype=empty.dtype)
     count = ImageCount()
     urls = store.database.url.render_as_string(hide_password=False), store.blobs.url
     stream = stream_images(
@@ -341,8 +348,9 @@ def encode_all(
         found |= known.kept(left)
         if found:
             with encoding_frozen(scorer):
-                table[[place[name] for name in found]] = scorer.image_features([*found.values()])
+                made = scorer.image_features([*found.values()])
+            table[[place[row_of[name]] for name in found]] = made.cpu()
     if count.bad:
         console.print(f"{len(count.bad)} unreadable images left out: {', '.join(count.bad[:10])}")
     console.print(f"waited for images {count.waiting_share:.0%} of the time")
-    return Encoded(table, frozenset(rows), {place[name] for name in count.bad})
+    return Encoded(table, place, empty.device, {row_of[name] for name in count.bad})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
@@ -159,7 +160,10 @@ def _fine_tune(
     if tuning.num_steps == 0:
         return
     trained = first_parameters(scorer)
+    if _is_large(scorer):
+        scorer.backbone.keep_no_activations()
     train_only(scorer, trained)
+    scorer.train()
     drawn = Batches(
         fold.learned,
         tuple(sorted(fold.learned.pairs)),
@@ -181,6 +185,12 @@ def _fine_tune(
     loss = step_loss(scorer, drawn, encoded)
     fit(loss, trained, plan, run=run, scales_loss=needs_loss_scaling(scorer))
     train_only(scorer, {})
+    scorer.eval()
+
+
+def _is_large(scorer: PreferenceScorer) -> bool:
+    """Whether the base is held in 16 or 4 bits: a step of Idefics2-8B would keep 320 GB."""
+    return any(weight.dtype != torch.float32 for weight in scorer.parameters())
 
 
 def _knowing_the_images(

@@ -277,6 +277,22 @@ def test_a_row_that_was_not_encoded_is_refused(tmp_path: Path) -> None:
         encoded.rows([0, 3])
 
 
+def test_a_table_has_the_rows_that_were_asked_for_alone_and_stays_on_the_host(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path, 40)
+    scorer = small_scorer()
+    encoded = encode_all(
+        scorer, place.store, place.names, [30, 2], limits=LIMITS, console=Console(quiet=True)
+    )
+    assert encoded.table.shape == (2, 2, 32)
+    alone = Fresh(scorer, place.store, place.names, limits=LIMITS)
+    torch.testing.assert_close(encoded.rows([2, 30]), alone.rows([2, 30]))
+    elsewhere = replace(encoded, device=torch.device("meta"))
+    assert elsewhere.rows([2]).is_meta
+    assert elsewhere.table.device.type == "cpu"
+
+
 @pytest.mark.slow
 def test_workers_read_ahead_what_each_part_asks_for(tmp_path: Path) -> None:
     place = Place(tmp_path, 240)

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
+from torch.utils.checkpoint import checkpoint as recomputation_checkpoint
 
+from recsys.scorer import recomputation
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.trained_on import read_trained_on
 from storage.blobs import BlobStore
@@ -100,24 +103,45 @@ def test_pairs_with_an_unreadable_image_are_left_out_and_counted(
     assert not record.holds(f"u{NUM_USERS}")
 
 
-def test_a_checkpoint_in_float16_is_fine_tuned_with_loss_scaling(
-    store: HistoryStore, tmp_path: Path
-) -> None:
+def fine_tuned_in(dtype: torch.dtype, store: HistoryStore, folder: Path) -> None:
+    """A step on each fold, of the shipped checkpoint in this type."""
+
     def load(checkpoint: str | Path):
         scorer = load_scorer(checkpoint, merges_adapter=False)
-        scorer.backbone.half()
+        scorer.backbone.to(dtype)
         return scorer
 
     cross_validate_checkpoint(
         "tiny",
         store,
-        tmp_path / "runs",
+        folder,
         console=Console(quiet=True),
         tuning=FineTuning(num_steps=1, num_users=2, num_pairs=2),
         num_user_folds=2,
         num_prompt_folds=2,
         load=load,
     )
+
+
+@pytest.mark.parametrize(("dtype", "again"), [(torch.float32, False), (torch.bfloat16, True)])
+def test_a_large_base_computes_its_activations_again(
+    store: HistoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype, again
+) -> None:
+    computed = []
+
+    def checkpoint(*inputs, **options):
+        computed.append(1)
+        return recomputation_checkpoint(*inputs, **options)
+
+    monkeypatch.setattr(recomputation, "checkpoint", checkpoint)
+    fine_tuned_in(dtype, store, tmp_path / "runs")
+    assert bool(computed) is again
+
+
+def test_a_checkpoint_in_float16_is_fine_tuned_with_loss_scaling(
+    store: HistoryStore, tmp_path: Path
+) -> None:
+    fine_tuned_in(torch.float16, store, tmp_path / "runs")
     logs = list((tmp_path / "runs").rglob("fine_tune.log.jsonl"))
     assert logs
     for path in logs:
