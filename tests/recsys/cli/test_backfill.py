@@ -199,6 +199,21 @@ def test_chunks_that_are_refused(run, chunk: str) -> None:
     assert run("backfill", "--chunk", chunk).exit_code == 2
 
 
+def test_users_share_passes_where_asked_and_on_a_gpu(run, people, reader, monkeypatch) -> None:
+    people("ann", "bob", "cid")
+    sizes, read_many = [], reader.read_many
+
+    def counting(users: Sequence[Any]) -> list[np.ndarray]:
+        sizes.append(len(users))
+        return read_many(users)
+
+    monkeypatch.setattr(reader, "read_many", counting)
+    for arguments in (["--batch-users", "2"], [], ["--device", "cuda"]):
+        assert summary_of(run, *arguments)["num_up_to_date"] == 3
+        people("ann", "bob", "cid")
+    assert sizes == [2, 3], "two and one, one by one, all at once"
+
+
 def test_a_checkpoint_without_signatures_is_refused(run, people, checkpoint, monkeypatch) -> None:
     people("ann")
     monkeypatch.setattr(runtime, "load_model", load_model)
