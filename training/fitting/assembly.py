@@ -125,6 +125,16 @@ def train_only(scorer: PreferenceScorer, trained: dict[str, nn.Parameter]) -> No
         parameter.requires_grad_(True)
 
 
+def free_weights(scorer: PreferenceScorer) -> None:
+    """Give back the memory of a scorer's weights and gradients; it computes no more.
+
+    Whoever still refers to it, as layers that compute their activations again refer to themselves.
+    """
+    for tensor in (*scorer.parameters(), *scorer.buffers()):
+        tensor.grad = None
+        tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+
+
 def base_of(recipe: Recipe, base: str | Path, files: BaseFiles) -> BaseModel:
     """The base as a checkpoint names it: carried, or by place and digest of its weights.
 

@@ -3,6 +3,7 @@
 Each fold's run is resumable, in a folder of its own.
 """
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -122,6 +123,7 @@ def cross_validate_checkpoint(
         _record(table, store, folder)
 
     def learn(number: int, fold: Fold) -> list[Predictor]:
+        gc.collect()  # layers computed again refer to themselves: they would keep the last weights
         tuned = load(checkpoint)
         _fine_tune(tuned, fold, encoded, folder / f"fold{number}", tuning, console)
         return [

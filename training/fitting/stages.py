@@ -28,6 +28,7 @@ from training.fitting.assembly import (
     base_of,
     build_scorer,
     first_parameters,
+    free_weights,
     second_parameters,
     train_only,
 )
@@ -296,9 +297,14 @@ class Training:
         return tokens
 
     def _for_second_stage(self, scorer: PreferenceScorer) -> PreferenceScorer:
-        """The same scorer, its base in the precision of stage 2."""
+        """The same scorer, its base in the precision of stage 2; the other is gone by then.
+
+        Beside it a base in 16 bits would need the memory of both.
+        """
         if self.recipe.base.second == self.recipe.base.first:
             return scorer
+        tokens = scorer.preference_tokens.detach().clone()
+        free_weights(scorer)
         changed = build_scorer(
             self.recipe,
             self._files.folder,
@@ -307,7 +313,7 @@ class Training:
             adapter=(self.stage1 or self.folder / "stage1") / "adapter",
         )
         with torch.no_grad():
-            changed.preference_tokens.copy_(scorer.preference_tokens)
+            changed.preference_tokens.copy_(tokens)
         return changed
 
     def _finding(self, scorer: PreferenceScorer, parts: Split, encoder: Encoder) -> Finding | None:

@@ -1,8 +1,11 @@
 """Cross-validation of a checkpoint, on people with an image that cannot be read."""
 
+import gc
 import hashlib
 import io
 import json
+import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from torch.utils.checkpoint import checkpoint as recomputation_checkpoint
 
 from recsys.scorer import recomputation
 from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.trained_on import read_trained_on
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
@@ -103,12 +107,21 @@ def test_pairs_with_an_unreadable_image_are_left_out_and_counted(
     assert not record.holds(f"u{NUM_USERS}")
 
 
-def fine_tuned_in(dtype: torch.dtype, store: HistoryStore, folder: Path) -> None:
+def fine_tuned_in(
+    dtype: torch.dtype,
+    store: HistoryStore,
+    folder: Path,
+    *,
+    loading: Callable[[], None] = lambda: None,
+    loaded: Callable[[PreferenceScorer], None] = lambda scorer: None,
+) -> None:
     """A step on each fold, of the shipped checkpoint in this type."""
 
     def load(checkpoint: str | Path):
+        loading()
         scorer = load_scorer(checkpoint, merges_adapter=False)
         scorer.backbone.to(dtype)
+        loaded(scorer)
         return scorer
 
     cross_validate_checkpoint(
@@ -136,6 +149,25 @@ def test_a_large_base_computes_its_activations_again(
     monkeypatch.setattr(recomputation, "checkpoint", checkpoint)
     fine_tuned_in(dtype, store, tmp_path / "runs")
     assert bool(computed) is again
+
+
+def test_a_fold_begins_when_the_weights_of_the_last_one_are_gone(
+    store: HistoryStore, tmp_path: Path
+) -> None:
+    layers: list[weakref.ref[torch.nn.Module]] = []
+    num_alive = []
+    gc.disable()  # nothing goes by chance
+    try:
+        fine_tuned_in(
+            torch.bfloat16,
+            store,
+            tmp_path / "runs",
+            loading=lambda: num_alive.append(sum(layer() is not None for layer in layers)),
+            loaded=lambda scorer: layers.append(weakref.ref(scorer.backbone.layers[0])),
+        )
+    finally:
+        gc.enable()
+    assert num_alive == [0, 1, 1, 1, 1], "the checkpoint as it was shipped"
 
 
 def test_a_checkpoint_in_float16_is_fine_tuned_with_loss_scaling(

@@ -165,6 +165,25 @@ def test_stage_1_is_held_in_4_bits_but_for_what_is_trained_whole(road) -> None:
     assert "Linear4bit" not in vision
 
 
+def test_the_base_of_stage_1_is_gone_before_that_of_stage_2_is_read(
+    world, tmp_path, monkeypatch
+) -> None:
+    built: list[PreferenceScorer] = []
+    num_bytes: list[int] = []
+    build = stages.build_scorer
+
+    def recorded(*arguments, **options) -> PreferenceScorer:
+        weights = [each for one in built for each in (*one.parameters(), *one.buffers())]
+        held = [each for weight in weights for each in (weight, weight.grad) if each is not None]
+        num_bytes.append(sum(each.untyped_storage().nbytes() for each in held))
+        built.append(build(*arguments, **options))
+        return built[-1]
+
+    monkeypatch.setattr(stages, "build_scorer", recorded)
+    run(toy(num_steps=1), world, tmp_path)
+    assert num_bytes == [0, 0]
+
+
 def test_both_stages_reload(road) -> None:
     first, final = (load_scorer(road / "run" / name) for name in ("stage1", "final"))
     assert scores(first).isfinite().all()
@@ -346,7 +365,7 @@ def train(folder: str, base: str, stop_at: str) -> None:
     stages.step_loss = interrupted
     recipe = toy(dtype="float32", num_steps=4, rate=1e-3, save_every_s=0.0)
     with contextlib.suppress(InterruptedError):
-        run(recipe, Path(base).parent, Path(folder), processes=launched(cpu=True))
+        run(recipe, Path(base).parent, Path(folder), processes=launched())
 
 
 @pytest.mark.slow
