@@ -168,7 +168,7 @@ def _training(
         raise click.UsageError(
             "training needs --base and --out; --profile needs no --out, --dry-run neither"
         )
-    processes = launched(cpu=device == "cpu")
+    processes = launched(device)
     return Training(
         recipe,
         source,

@@ -18,9 +18,11 @@ class Processes:
 
     Attributes:
         accelerator: Hugging Face's; None for a run of one process without a launcher.
+        device: where this process computes.
     """
 
     accelerator: Any = None
+    device: str = "cpu"
 
     @property
     def count(self) -> int:
@@ -31,11 +33,6 @@ class Processes:
     def rank(self) -> int:
         """Rank of this one, 0 to count - 1."""
         return 0 if self.accelerator is None else int(self.accelerator.process_index)
-
-    @property
-    def device(self) -> str:
-        """Where this process computes; "cpu" for a run without a launcher."""
-        return "cpu" if self.accelerator is None else str(self.accelerator.device)
 
     @property
     def is_main(self) -> bool:
@@ -83,12 +80,24 @@ class Processes:
             self.accelerator.wait_for_everyone()
 
 
-def launched(*, cpu: bool = False) -> Processes:
+def launched(device: str = "cpu") -> Processes:
     """The processes that `accelerate launch` or torchrun started; one without either.
 
     Args:
-        cpu: use the CPU even where there is a GPU.
+        device: "cpu", "cuda" or, for one process, "cuda:N"; each of several has a GPU of its own.
+
+    Raises:
+        ValueError: if several processes are to share one GPU.
     """
     from accelerate import Accelerator
 
-    return Processes(Accelerator(cpu=cpu))
+    asked = torch.device(device)
+    accelerator = Accelerator(cpu=asked.type == "cpu")
+    if accelerator.num_processes == 1:
+        return Processes(accelerator, device)
+    if asked.type == "cuda" and asked.index is not None:
+        raise ValueError(
+            f"device must be cuda where {accelerator.num_processes} processes have a GPU each,"
+            f" got {device}: choose GPUs by CUDA_VISIBLE_DEVICES"
+        )
+    return Processes(accelerator, str(accelerator.device))

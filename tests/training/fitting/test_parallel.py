@@ -21,7 +21,7 @@ OVERFLOWS = {(1, 1), (4, 2)}
 
 def train(folder: str, stop_at: str) -> None:
     """Six steps of a layer in float16 with dropout, or as many as come before `stop_at`."""
-    processes = launched(cpu=True)
+    processes = launched()
     torch.manual_seed(0)
     layer = nn.Linear(3, 1)
     data = torch.randn(4, 8, 3)
@@ -102,6 +102,30 @@ class Three:
 def test_a_process_takes_its_share_of_the_parts() -> None:
     assert list(Processes(Three()).share(6)) == [1, 4]
     assert list(Processes().share(4)) == [0, 1, 2, 3]
+
+
+class OnGpus:
+    """Accelerate's on a machine with GPUs: it takes the first, whichever was asked for."""
+
+    num_processes = 1
+    device = torch.device("cuda:0")
+
+    def __init__(self, cpu: bool) -> None:
+        assert not cpu
+
+
+def test_without_a_launcher_a_run_stays_on_the_gpu_it_was_given(monkeypatch) -> None:
+    monkeypatch.setattr("accelerate.Accelerator", OnGpus)
+    assert launched("cuda:1").device == "cuda:1"
+    assert launched("cuda").device == "cuda"
+
+
+def test_of_several_processes_each_has_its_own_gpu(monkeypatch) -> None:
+    monkeypatch.setattr("accelerate.Accelerator", OnGpus)
+    monkeypatch.setattr(OnGpus, "num_processes", 2)
+    assert launched("cuda").device == "cuda:0"
+    with pytest.raises(ValueError, match="device must be cuda where 2 processes"):
+        launched("cuda:1")
 
 
 def test_parts_that_do_not_divide_are_refused() -> None:
