@@ -17,7 +17,7 @@ from recsys.images.preprocess import ImagePixels
 from recsys.scorer.model import PreferenceScorer
 from storage.histories import HistoryStore
 from training.data.batches import Batches, without_images
-from training.data.features import OpenTokens
+from training.data.features import MOST_READERS, OpenTokens
 from training.data.known import KnownImages, encoding_frozen
 from training.data.loading import ImageCount, read_images, stream_images
 from training.data.samples import Sample, images_of
@@ -224,7 +224,7 @@ class Fresh:
         return self._encode([images[row] for row in rows])
 
     def find_bad(self, rows: Sequence[int]) -> set[int]:
-        """Decode rows, some at a time, and say which cannot be.
+        """Decode rows, several at once, and say which cannot be.
 
         Raises:
             TooManyBadImages: as `ImageCount.take`.
@@ -279,7 +279,9 @@ class Fresh:
     def _read(self, rows: Sequence[int]) -> dict[int, ModelImage]:
         images = self._known.kept([self._images[row] for row in rows])
         by_name = {self._images[row]: row for row in rows if self._images[row] not in images}
-        decoded, bad = read_images(self._store, list(by_name), limits=self._limits)
+        decoded, bad = read_images(
+            self._store, list(by_name), limits=self._limits, num_threads=MOST_READERS
+        )
         self.count.take(len(by_name), bad)
         self.bad |= {by_name[name] for name in bad}
         images |= self._known.to_keep(decoded)

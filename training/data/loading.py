@@ -9,7 +9,9 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
@@ -154,7 +156,7 @@ class ImageBatches(Dataset[DecodedBatch]):
 
 
 def read_images(
-    store: HistoryStore, sha256s: Sequence[str], *, limits: ImageLimits
+    store: HistoryStore, sha256s: Sequence[str], *, limits: ImageLimits, num_threads: int = 1
 ) -> tuple[dict[str, Image], list[str]]:
     """Decoded images by SHA-256, and those that could not be read.
 
@@ -164,18 +166,24 @@ def read_images(
         store: where the images are.
         sha256s: of the images.
         limits: of each image, bytes and pixels; one beyond them could not be read.
+        num_threads: that read and decode at once, at least 1.
     """
-    images: dict[str, Image] = {}
-    bad = []
-    for sha256 in dict.fromkeys(sha256s):
-        try:
-            data = store.image(sha256)
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise ImageRefused(f"image {sha256[:12]} must have its own bytes: restore it")
-            images[sha256] = decode(data, limits)
-        except (ImageRefused, StorageError, FileNotFoundError):
-            bad.append(sha256)
-    return images, bad
+    names = list(dict.fromkeys(sha256s))
+    with ThreadPoolExecutor(num_threads) as threads:
+        read = list(threads.map(partial(_read_image, store, limits=limits), names))
+    images = {name: image for name, image in zip(names, read, strict=True) if image is not None}
+    return images, [name for name in names if name not in images]
+
+
+def _read_image(store: HistoryStore, sha256: str, *, limits: ImageLimits) -> Image | None:
+    """An image; None: it cannot be read."""
+    try:
+        data = store.image(sha256)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ImageRefused(f"image {sha256[:12]} must have its own bytes: restore it")
+        return decode(data, limits)
+    except (ImageRefused, StorageError, FileNotFoundError):
+        return None
 
 
 def stream_images(

@@ -1,6 +1,7 @@
 """Images from a real store: in order, in bounded memory, and around those that are broken."""
 
 import io
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,6 +249,24 @@ def test_images_that_are_about_to_be_read_can_be_tried_first(tmp_path: Path) -> 
     )
     assert once.find_bad([4, 2]) == {2}
     assert once.find_bad([4]) == set()
+
+
+def test_what_no_worker_reads_ahead_is_read_by_several_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, 4)
+    fresh = Fresh(small_scorer(), place.store, place.names, limits=LIMITS)
+    alone = fresh.rows([3, 0])
+    both = threading.Barrier(2, timeout=10)
+    read = HistoryStore.image
+
+    def image(store: HistoryStore, sha256: str) -> bytes:
+        both.wait()  # nobody comes by here alone
+        return read(store, sha256)
+
+    monkeypatch.setattr(HistoryStore, "image", image)
+    assert fresh.find_bad([1, 2]) == set()
+    torch.testing.assert_close(fresh.rows([3, 0]), alone)
 
 
 def test_console_is_told_of_bad_images(tmp_path: Path) -> None:
