@@ -28,6 +28,10 @@ from recsys.scorer.packing import PADDING, SHARED, Packed, Tokens, attention_mas
 from recsys.scorer.prefix import Prefix, ReferenceTokens
 from recsys.scorer.template import Template
 
+ENCODED_AT_ONCE = 16
+"""Images in one pass of the vision tower at inference, at most: activations grow with each, and 16
+(2.0 GB at the published size of Idefics2-8B) already give a GPU enough to do."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -134,8 +138,19 @@ class PreferenceScorer(nn.Module):
         if not images:
             shape = (0, backbone.num_image_tokens, backbone.hidden_size)
             return torch.zeros(shape, dtype=backbone.dtype, device=backbone.device)
-        there = (to_unit_range(image.to(backbone.device)) for image in images)
-        return backbone.image_tokens(*pad_batch([resize(each, self.geometry) for each in there]))
+        at_once = len(images) if self._need_gradient(images) else ENCODED_AT_ONCE
+        starts = range(0, len(images), at_once)
+        return torch.cat([self._encode_in_one_pass(images[at : at + at_once]) for at in starts])
+
+    def _encode_in_one_pass(self, images: Sequence[ImagePixels]) -> Float[Tensor, "N T D"]:
+        there = (to_unit_range(image.to(self.backbone.device)) for image in images)
+        resized = [resize(each, self.geometry) for each in there]
+        return self.backbone.image_tokens(*pad_batch(resized))
+
+    def _need_gradient(self, images: Sequence[ImagePixels]) -> bool:
+        """Whether the vision tower's activations are kept for a backward pass anyway."""
+        weights = (each for module in self.backbone.image_modules for each in module.parameters())
+        return torch.is_grad_enabled() and any(each.requires_grad for each in (*weights, *images))
 
     def logits(self, packed: Packed, features: Float[Tensor, "N T D"]) -> Float[Tensor, "B C 2"]:
         """M+ and M- of every candidate of every user, in one packed pass with gradients.

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recsys.images.known import KnownImage
 from recsys.images.preprocess import pad_batch, resize
+from recsys.scorer import model as model_module
 from recsys.scorer.idefics2 import Idefics2Backbone, normalise
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, preference_score
 from recsys.scorer.packing import pack
@@ -331,3 +332,31 @@ def test_bytes_are_made_pixels_where_the_model_is(scorer, monkeypatch) -> None:
 def test_black_white_and_what_rounding_adds_are_pixels(scorer) -> None:
     ends = torch.stack([torch.zeros(16, 16), torch.ones(16, 16), torch.ones(16, 16) + 1e-6])
     assert 0 < scorer.score(scorer.prefix([]), [CandidateImage(ends, "")]).item() < 1
+
+
+@pytest.mark.parametrize("what", ["nothing", "pixels", "weights"])
+def test_more_images_than_memory_is_sure_for_are_encoded_in_several_passes(
+    scorer, monkeypatch, what
+) -> None:
+    """Unless a backward pass needs all activations anyway."""
+    images = [torch.rand(3, 16 + seed, 40 - seed) for seed in range(19)]
+    with torch.no_grad(), monkeypatch.context() as patch:
+        patch.setattr(model_module, "ENCODED_AT_ONCE", len(images))
+        in_one_pass = scorer.image_features(images)
+    scorer.requires_grad_(False)
+    if what == "pixels":
+        images[18].requires_grad_()
+    elif what == "weights":
+        next(scorer.backbone.image_modules[1].parameters()).requires_grad_()
+    sizes, encode = [], scorer.backbone.image_tokens
+
+    def counted(pixels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return encode(pixels, mask)
+
+    monkeypatch.setattr(scorer.backbone, "image_tokens", counted)
+    tokens = scorer.image_features(images)
+    assert tokens.requires_grad == (what != "nothing")
+    with torch.no_grad():
+        torch.testing.assert_close(scorer.image_features(images), in_one_pass, rtol=0, atol=1e-5)
+    assert sizes == ([16, 3] if what == "nothing" else [19]) + [16, 3]
