@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from recsys.errors import CheckpointRefused
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from recsys.coldstart.borrowing import BorrowingScorer
     from recsys.engine.worker import Scorer
     from recsys.image_tokens.cache import ImageTokenCache
@@ -62,7 +60,7 @@ def loaded_scorer(settings: "Settings") -> "PreferenceScorer":
 
 
 def load_checkpoint(
-    settings: "Settings", checkpoint: "str | Path", *, merges_adapter: bool = True
+    settings: "Settings", checkpoint: str | Path, *, merges_adapter: bool = True
 ) -> "PreferenceScorer":
     """Load the scorer of any checkpoint.
 

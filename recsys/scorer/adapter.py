@@ -155,6 +155,19 @@ def merge_adapter(model: PeftModel) -> nn.Module:
     return cast(nn.Module, cast(Any, model).merge_and_unload())
 
 
+def update_scales(module: nn.Module) -> dict[str, float]:
+    """By what each low-rank update in a module is multiplied, by the names of layer and adapter.
+
+    It is alpha / r, which no tensor of the adapter holds.
+    """
+    layers = [(n, each) for n, each in module.named_modules() if isinstance(each, LoraLayer)]
+    return {
+        f"{name}.{adapter}": float(scale)
+        for name, layer in layers
+        for adapter, scale in layer.scaling.items()
+    }
+
+
 @torch.no_grad()
 def kept_by_merging(model: PeftModel) -> float:
     """What of the adapter's update is left when the sum is rounded to the base's type.

@@ -137,8 +137,11 @@ def record_preference_attention(
 def attention_scores(
     query: Float[Tensor, "B H q d"], key: Float[Tensor, "B G k d"], scale: float
 ) -> Float[Tensor, "B H q k"]:
-    """Scaled dot products where each of G key heads serves H / G query heads in a row."""
+    """Scaled dot products where each of G key heads serves H / G query heads in a row.
+
+    The query is scaled, and not the product, which could be beyond the range of float16.
+    """
     batch, heads, num_queries, width = query.shape
     groups = key.shape[1]
     grouped = query.reshape(batch, groups, heads // groups * num_queries, width)
-    return (grouped @ key.transpose(2, 3) * scale).reshape(batch, heads, num_queries, -1)
+    return (grouped * scale @ key.transpose(2, 3)).reshape(batch, heads, num_queries, -1)

@@ -10,7 +10,7 @@ from recsys.scorer.model import PreferenceScorer
 
 
 def token_version(scorer: PreferenceScorer) -> str:
-    """SHA-256 of the geometry, the precision and each weight that makes image tokens.
+    """SHA-256 of the geometry, the precision, and each weight and scale that makes image tokens.
 
     Preference tokens, the decoder and adapters on it count for nothing, so that checkpoints of one
     base share tokens. It reads all weights of the vision tower: seconds for a large model.
@@ -18,10 +18,14 @@ def token_version(scorer: PreferenceScorer) -> str:
     Args:
         scorer: loaded. If its vision tower is trained on, the digest is of before.
     """
+    from recsys.scorer.adapter import update_scales
+
     digest = hashlib.sha256(json.dumps(asdict(scorer.geometry), sort_keys=True).encode())
     for module in scorer.backbone.image_modules:
         for name, tensor in sorted(module.state_dict().items()):
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}:".encode())
             data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             digest.update(data.numpy().data)
+        for name, scale in sorted(update_scales(module).items()):
+            digest.update(f"{name}:{scale!r}:".encode())
     return digest.hexdigest()

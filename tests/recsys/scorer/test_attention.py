@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recsys.scorer.attention import record_preference_attention
+from recsys.scorer.attention import attention_scores, record_preference_attention
 from recsys.scorer.packing import SHARED, attention_mask, pack
 
 
@@ -124,3 +124,12 @@ def test_no_preference_tokens_is_a_callers_slip() -> None:
         record_preference_attention(0),
     ):
         pass
+
+
+def test_long_queries_and_keys_do_not_leave_the_range_of_float16() -> None:
+    """40 * 40 * 128 is beyond 65,504, and an eleventh of it is not."""
+    query, key = (torch.full((1, heads, 1, 128), 40.0) for heads in (4, 2))
+    scale = 128**-0.5
+    expected = torch.full((1, 4, 1, 1), 40 * 40 * 128 * scale)
+    scores = attention_scores(query.half(), key.half(), scale)
+    torch.testing.assert_close(scores.float(), expected, rtol=2**-9, atol=0)

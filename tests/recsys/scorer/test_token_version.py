@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
+from recsys.scorer.adapter import LoraShape, add_adapter
+from recsys.scorer.idefics2 import ADAPTER_TARGETS, DECODER_TARGETS, Idefics2Backbone
 from recsys.scorer.token_version import token_version
 
 
@@ -32,3 +35,20 @@ def test_each_weight_the_precision_and_the_geometry_count(make_scorer) -> None:
     versions.add(token_version(scorer))
     versions.add(token_version(make_scorer().to(torch.bfloat16)))
     assert len(versions) == 5
+
+
+@pytest.mark.parametrize(("targets", "same"), [(ADAPTER_TARGETS, False), (DECODER_TARGETS, True)])
+def test_what_scales_an_adapter_counts_where_it_makes_image_tokens(
+    make_scorer, targets, same
+) -> None:
+    """No weight tells it, and it is in no checkpoint's adapter that is merged."""
+
+    def adapted(alpha: int) -> str:
+        scorer = make_scorer()
+        torch.manual_seed(0)
+        shape = LoraShape(rank=2, alpha=alpha, targets=targets)
+        scorer.backbone = Idefics2Backbone(add_adapter(scorer.backbone.model, shape))
+        return token_version(scorer)
+
+    assert adapted(2) == adapted(2)
+    assert (adapted(2) == adapted(16)) == same
