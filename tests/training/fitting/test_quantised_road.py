@@ -241,9 +241,14 @@ def test_what_is_trained_is_float32_and_the_rest_is_not(world, dtype) -> None:
     assert others == {getattr(torch, dtype), torch.uint8}
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_validation_and_calibration_score_as_the_checkpoint_serves(world, tmp_path, dtype) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "quantization"), [("bfloat16", "none"), ("float16", "none"), ("bfloat16", "nf4")]
+)
+def test_validation_and_calibration_score_as_the_checkpoint_serves(
+    world, tmp_path, dtype, quantization
+) -> None:
     recipe = toy(dtype=dtype)
+    recipe = replace(recipe, base=replace(recipe.base, second_quantization=quantization))
     scorer = build_scorer(recipe, world / "base", precision=recipe.base.second)
     trained = first_parameters(scorer)
     train_only(scorer, trained)
@@ -256,11 +261,11 @@ def test_validation_and_calibration_score_as_the_checkpoint_serves(world, tmp_pa
         validated = scores(scorer)
     assert scorer.training
     assert all(torch.equal(masters[name], parameter) for name, parameter in trained.items())
-    base = BaseModel(str(world / "base"), dtype=dtype)
+    base = BaseModel(str(world / "base"), dtype=dtype, quantization=quantization)
     save_scorer(scorer, tmp_path / "saved", base=base, tokenizer=load_tokenizer(world / "base"))
     adapted = load_scorer(tmp_path / "saved", merges_adapter=False)
     assert torch.equal(scores(adapted), validated)
-    # Served with the adapter merged, which rounds once more.
+    # Served with the adapter merged, or in the base's type on 4 bits, which rounds once more.
     merged = load_scorer(tmp_path / "saved")
     torch.testing.assert_close(scores(merged), validated, rtol=0, atol=2**-6)
 
