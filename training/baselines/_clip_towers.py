@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
 from recsys.errors import CheckpointRefused
-from training.baselines._embeddings import ImageEmbeddings, PromptEmbeddings
+from training.baselines._embeddings import ENCODE_AT_ONCE, PromptEmbeddings
 from training.baselines._pixels import ChannelScale, Prepare, crop_middle, stack
 from training.baselines._weights import read_json, require, require_model
-from training.data.features import ReadImage
+from training.data.features import ImageEmbeddings, ReadImage
 
 
 class ClipTowers:
@@ -45,7 +45,7 @@ class ClipTowers:
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._prepare = prepare
-        self._images = ImageEmbeddings(self._encode_images, images)
+        self._images = ImageEmbeddings(self._encode_images, images, at_once=ENCODE_AT_ONCE)
         self._prompts = PromptEmbeddings(self._encode_prompt)
 
     @property

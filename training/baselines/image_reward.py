@@ -22,11 +22,11 @@ from training.baselines._blip_names import (
     vision_config,
     vision_to_transformers,
 )
-from training.baselines._embeddings import ENCODE_AT_ONCE, ImageEmbeddings
+from training.baselines._embeddings import ENCODE_AT_ONCE
 from training.baselines._pixels import CLIP_SCALE, crop_middle, stack
 from training.baselines._weights import fill, read_json, read_torch_file, require
 from training.baselines.aesthetic import scoring_head
-from training.data.features import ReadImage
+from training.data.features import ImageEmbeddings, ReadImage
 from training.predictors.predictor import CandidateRow, Scores
 
 WEIGHTS_FILE, CONFIG_FILE, VOCABULARY_FILE = "ImageReward.pt", "med_config.json", "vocab.txt"
@@ -63,7 +63,7 @@ class ImageReward:
         self._text = text.eval().requires_grad_(False)
         self._head = head
         self._tokenizer = tokenizer
-        self._images = ImageEmbeddings(self._encode_images, images)
+        self._images = ImageEmbeddings(self._encode_images, images, at_once=ENCODE_AT_ONCE)
 
     @torch.no_grad()
     def scores(

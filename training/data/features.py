@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 import torch
 from cachetools import LRUCache
@@ -15,6 +16,8 @@ from recsys.images.reader import ImageReader
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.token_version import token_version
 from storage.histories import HistoryStore
+
+ImageT = TypeVar("ImageT")
 
 ReadImage = Callable[[int], UInt8[Tensor, "3 h w"]]
 """Row of the image table -> RGB image."""
@@ -106,33 +109,62 @@ class ImageFeatures:
     Args:
         scorer: encodes.
         read: row -> RGB image, or what is known of it; called from several threads.
-        most_bytes: the least recently asked for are forgotten beyond this.
+        most_bytes: as of `ImageEmbeddings`.
     """
 
     def __init__(
         self, scorer: PreferenceScorer, read: ReadModelImage, *, most_bytes: int = MOST_BYTES
     ) -> None:
-        self._scorer = scorer
+        self._embeddings = ImageEmbeddings(
+            scorer.image_features, read, at_once=ENCODE_AT_ONCE, most_bytes=most_bytes
+        )
+
+    def __call__(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
+        """Image tokens in the order of `rows`; a row may come more than once."""
+        return self._embeddings(rows)
+
+
+class ImageEmbeddings(Generic[ImageT]):
+    """What a frozen encoder makes of images, by row of an image table.
+
+    Args:
+        encode: images -> (N, ...); what it makes of one must not depend on the others.
+        read: row -> image; called from several threads.
+        at_once: images that are read and encoded together, at least 1.
+        most_bytes: the least recently asked for are forgotten beyond this.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[list[ImageT]], Tensor],
+        read: Callable[[int], ImageT],
+        *,
+        at_once: int,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._encode = encode
         self._read = read
+        self._at_once = at_once
         self._kept: LRUCache[int, Tensor] = LRUCache(most_bytes, getsizeof=_num_bytes)
 
     @torch.no_grad()
-    def __call__(self, rows: Sequence[int]) -> Float[Tensor, "N T D"]:
-        """Image tokens in the order of `rows`; a row may come more than once."""
-        tokens = {row: self._kept[row] for row in set(rows) if row in self._kept}
-        missing = sorted(set(rows) - set(tokens))
-        for start in range(0, len(missing), ENCODE_AT_ONCE):
-            chunk = missing[start : start + ENCODE_AT_ONCE]
-            images = self._read_all(chunk)
-            tokens |= zip(chunk, self._scorer.image_features(images).unbind(), strict=True)
-        for row in missing:
-            if _num_bytes(tokens[row]) <= self._kept.maxsize:
-                self._kept[row] = tokens[row]
+    def __call__(self, rows: Sequence[int]) -> Float[Tensor, "N ..."]:
+        """Embeddings in the order of `rows`; a row may come more than once."""
         if not rows:
-            return self._scorer.image_features([])
-        return torch.stack([tokens[row] for row in rows])
+            return self._encode([])
+        embeddings = {row: self._kept[row] for row in set(rows) if row in self._kept}
+        missing = sorted(set(rows) - set(embeddings))
+        for start in range(0, len(missing), self._at_once):
+            chunk = missing[start : start + self._at_once]
+            encoded = self._encode(self._read_all(chunk))
+            # A view would keep the whole chunk alive behind the count of bytes.
+            embeddings |= {row: one.clone() for row, one in zip(chunk, encoded, strict=True)}
+        for row in missing:
+            if _num_bytes(embeddings[row]) <= self._kept.maxsize:
+                self._kept[row] = embeddings[row]
+        return torch.stack([embeddings[row] for row in rows])
 
-    def _read_all(self, rows: Sequence[int]) -> list[ModelImage]:
+    def _read_all(self, rows: Sequence[int]) -> list[ImageT]:
         """Decoding an image of a megapixel takes longer than a GPU needs to encode it."""
         with ThreadPoolExecutor(min(len(rows), MOST_READERS)) as threads:
             return list(threads.map(self._read, rows))

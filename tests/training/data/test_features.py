@@ -1,6 +1,7 @@
 """Image tokens that are kept are those of the pixels that the service decodes."""
 
 import io
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,7 +18,7 @@ from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.scorer.references import read_references
 from storage.histories import HistoryStore
 from training.data.encoding import Fresh, encode_all
-from training.data.features import ImageFeatures, stored_images
+from training.data.features import ImageEmbeddings, ImageFeatures, stored_images
 
 LIMITS = ImageLimits()
 SIZES = [(16, 16), (40, 90), (130, 50), (9, 9), (16, 33), (64, 64)]
@@ -78,3 +79,20 @@ def test_kept_tokens_score_as_the_pixels_that_are_served(
     torch.testing.assert_close(behind_tokens, behind_pixels, rtol=0, atol=1e-6)
     margins = scorer.margins_of(prefix, prompts, features([4, 5]))
     torch.testing.assert_close(torch.sigmoid(margins / 2.0).float(), behind_pixels)
+
+
+def test_what_is_kept_of_a_row_keeps_no_others_alive() -> None:
+    """Else the count of bytes by which rows are forgotten would be short by those encoded along."""
+    chunks = []
+
+    def encode(images: list[torch.Tensor]) -> torch.Tensor:
+        encoded = torch.stack(images)
+        chunks.append(weakref.ref(encoded.untyped_storage()))
+        return encoded
+
+    embeddings = ImageEmbeddings(encode, lambda row: torch.full((3, 2, 2), row / 8), at_once=4)
+    expected = torch.tensor([6, 0, 6]) / 8
+    assert torch.equal(embeddings([6, 0, 6])[:, 0, 0, 0], expected)
+    assert torch.equal(embeddings(range(7))[:, 0, 0, 0], torch.arange(7) / 8)
+    assert len(chunks) == 3
+    assert [chunk() for chunk in chunks] == [None] * 3
