@@ -89,6 +89,7 @@ class ImageTokenCache:
         self._num_memory_hits = self._num_disk_hits = self._num_misses = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="recsys-image-tokens")
         self._writing: set[Future[None]] = set()
+        self._has_failed = False  # at the last write; the writer's thread alone looks at it
 
     def __str__(self) -> str:
         """How much is kept where."""
@@ -216,15 +217,31 @@ class ImageTokenCache:
             folder.write(sha256, tokens)
             if not self.is_stored(sha256):
                 folder.forget([sha256])
-        except Exception:
-            logger.warning("tokens of image %s are not kept on disk", sha256, exc_info=True)
+            self._has_failed = False
+        except Exception as error:
+            self._tell_once(error)
             self._forget_quietly(folder, sha256)
+
+    def _tell_once(self, error: Exception) -> None:
+        """Log a failure to write unless the write before failed, too: a full disk fails for all."""
+        if not self._has_failed:
+            logger.warning(
+                "tokens of images are not kept on disk: %s; they are made anew when needed",
+                _reason(error),
+            )
+        self._has_failed = True
 
     def _forget_quietly(self, folder: TokenFolder, sha256: str) -> None:
         try:
             folder.forget([sha256])
-        except OSError:
-            logger.warning("tokens of image %s may be left on disk", sha256, exc_info=True)
+        except OSError as error:
+            logger.warning("tokens of image %s may be left on disk: %s", sha256, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror is not None:
+        return error.strerror.lower()
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _num_bytes(tokens: Tensor) -> int:

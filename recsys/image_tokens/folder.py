@@ -35,6 +35,7 @@ FindStored = Callable[[Collection[str]], Collection[str]]
 _SUFFIX = ".safetensors"
 _PART = ".part"
 _TOKENS, _CHECKSUM = "tokens", "crc32"
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _NAME = re.compile(r"[0-9a-f]{64}" + re.escape(_SUFFIX))  # never an original's, which has no suffix
 _VERSION_CHARACTERS = 16
 _FILLED_TO = 0.9  # after room was made
@@ -112,7 +113,7 @@ class TokenFolder:
             size = part.stat().st_size
             part.replace(path)
         except SafetensorError as error:  # of the disk, as an error of its own
-            raise OSError(str(error)) from error
+            raise _of_disk(error) from error
         finally:
             part.unlink(missing_ok=True)
         self._num_bytes = before + size
@@ -196,6 +197,14 @@ def opened_folder(path: Path, version: str, *, max_bytes: int) -> TokenFolder:
         raise SettingsRefused(
             f"image_tokens_folder must be one that can be written to, got {path}: {error}"
         ) from error
+
+
+def _of_disk(error: SafetensorError) -> OSError:
+    """The system's own error, whose number stands in the text of safetensors'."""
+    found = _OS_ERROR.search(str(error))
+    return (
+        OSError(str(error)) if found is None else OSError(int(found[1]), os.strerror(int(found[1])))
+    )
 
 
 def _checksum(tokens: Tensor) -> str:

@@ -1,6 +1,8 @@
 """Image tokens in memory before a folder: bounded, counted, and gone when their image is."""
 
-from collections.abc import Collection
+import resource
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,17 @@ def storage() -> Storage:
 @pytest.fixture
 def folder(tmp_path: Path) -> TokenFolder:
     return TokenFolder(tmp_path / "tokens", "v", max_bytes=2**20)
+
+
+@contextmanager
+def files_of_at_most(num_bytes: int) -> Iterator[None]:
+    """No file grows longer meanwhile, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def keep(cache: ImageTokenCache, number: int) -> None:
@@ -159,6 +172,21 @@ def test_when_storage_does_not_answer_nothing_is_dropped_nor_written(
     assert "are not kept on disk" in caplog.text
     assert [name(n) in folder for n in (1, 2)] == [True, False]
     assert [cache.get(name(n)) is not None for n in (1, 2)] == [True, True]
+
+
+def test_a_full_disk_is_told_once_until_writing_worked_in_between(
+    folder: TokenFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = ImageTokenCache(10 * ONE, folder=folder, stored=Storage(*map(name, range(6))))
+    for numbers, is_full in (((1, 2), True), ((3,), False), ((4, 5), True)):
+        with files_of_at_most(10) if is_full else nullcontext():
+            for number in numbers:
+                keep(cache, number)
+    told = "tokens of images are not kept on disk: file too large; they are made anew when needed"
+    assert caplog.messages == [told, told]
+    assert not any(record.exc_info for record in caplog.records)
+    assert [name(number) in folder for number in range(1, 6)] == [False, False, True, False, False]
+    assert cache.get(name(1)) is not None
 
 
 def test_closed_it_has_written_what_waited(storage: Storage, folder: TokenFolder) -> None:
