@@ -55,8 +55,8 @@ class BaseModel:
         """
         return replace(
             self,
+            sample_sha256=sampled_weights_digest(folder),  # first: it refuses what is damaged
             weights_sha256=weights_digest(folder),
-            sample_sha256=sampled_weights_digest(folder),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from recsys.errors import CheckpointRefused
 
 _HASHED_WHOLE_BYTES = 1 << 26
@@ -71,11 +73,10 @@ def weights_digest(folder: Path) -> str:
         CheckpointRefused: if one of them is missing or damaged.
     """
     digest = hashlib.sha256()
-    with _naming(folder):
-        for path in _base_files(folder):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.name}:{content}".encode())
+    for path in _base_files(folder):
+        with _naming(path), path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.name}:{content}".encode())
     return digest.hexdigest()
 
 
@@ -86,16 +87,14 @@ def sampled_weights_digest(folder: Path) -> str:
     changed in a few numbers alone may go unnoticed.
 
     Raises:
-        CheckpointRefused: if a file is missing or damaged.
+        CheckpointRefused: if a file is missing, damaged or shorter or longer than its header says.
     """
     digest = hashlib.sha256()
-    with _naming(folder):
-        for path in _base_files(folder):
+    for path in _base_files(folder):
+        with _naming(path):
             digest.update(f"{path.name}:{path.stat().st_size}".encode())
-            if path.suffix != ".safetensors":
-                digest.update(path.read_bytes())
-                continue
-            for part in _samples(path):
+            parts = _samples(path) if path.suffix == ".safetensors" else [path.read_bytes()]
+            for part in parts:
                 digest.update(part)
     return digest.hexdigest()
 
@@ -105,12 +104,15 @@ def _base_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     names = {"model.safetensors"}
     if not (folder / "model.safetensors").is_file() and index.is_file():
-        names = set(json.loads(index.read_bytes())["weight_map"].values())
+        with _naming(index):
+            names = set(json.loads(index.read_bytes())["weight_map"].values())
     return [folder / "config.json", *(folder / name for name in sorted(names))]
 
 
 def _samples(path: Path) -> Iterator[bytes]:
     """The header of a safetensors file, and some bytes from the middle of each tensor."""
+    with safe_open(path, framework="pt"):  # looks at the header, and whether the file fits it
+        pass
     with path.open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         header = file.read(size)
@@ -125,9 +127,13 @@ def _samples(path: Path) -> Iterator[bytes]:
 
 
 @contextmanager
-def _naming(folder: Path) -> Iterator[None]:
-    """Errors in reading a base's files, in a sentence."""
+def _naming(path: Path) -> Iterator[None]:
+    """Errors in reading a file of a base, in a sentence."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise CheckpointRefused(f"base model {folder} is incomplete or damaged: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise CheckpointRefused(
+            f"base model {path.parent} is incomplete or damaged: {path.name}: {why}: copy or"
+            " download this file again"
+        ) from error

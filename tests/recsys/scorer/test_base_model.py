@@ -156,6 +156,18 @@ def test_a_truncated_header_is_refused(base, content) -> None:
         sampled_weights_digest(base)
 
 
+@pytest.mark.parametrize(
+    "damaged", [lambda whole: b"\xff" * 8 + whole[8:], lambda whole: whole[:-100]]
+)
+def test_a_damaged_file_of_weights_is_named(base, damaged) -> None:
+    path = base / "model.safetensors"
+    path.write_bytes(damaged(path.read_bytes()))
+    with pytest.raises(
+        CheckpointRefused, match=r": model\.safetensors: .*download this file again"
+    ):
+        BaseModel(str(base)).known_by(base)
+
+
 def test_files_with_an_index_are_all_digested(base) -> None:
     weights = load_file(base / "model.safetensors")
     whole = weights_digest(base), sampled_weights_digest(base)
