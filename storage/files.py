@@ -37,17 +37,22 @@ def replace_file(path: Path, *, is_only_writer: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, *, waits: bool = True) -> Iterator[None]:
     """Hold a folder's lock against other threads and processes, for as long as the block runs.
 
-    Who comes second waits. The lock is on the file `.lock` in the folder, which stays there; the
-    system releases it if the process is killed.
+    The lock is on the file `.lock` in the folder, which stays there; the system releases it if the
+    process is killed.
+
+    Args:
+        folder: to be locked.
+        waits: whether who comes second waits, or is refused.
 
     Raises:
+        BlockingIOError: if the lock is held and this one does not wait.
         OSError: if the folder is not there or not writable, or its file system has no locks.
     """
     with (folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 

@@ -102,6 +102,7 @@ def train(
     from recsys.scorer.devices import require_device
     from training.fitting.recipes.overrides import override
     from training.fitting.recipes.registry import RECIPES
+    from training.fitting.sole_run import sole_run
 
     if recipe not in RECIPES:
         raise click.UsageError(f"RECIPE must be one of {', '.join(RECIPES)}, got {recipe}")
@@ -123,7 +124,8 @@ def train(
         if profiles:
             _profile(runtime, training, profile_steps, is_json=is_json)
         else:
-            click.echo(f"checkpoint: {training.run()}")
+            with sole_run(training.folder, training.processes):
+                click.echo(f"checkpoint: {training.run()}")
 
 
 def _count(

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from recsys.cli.main import cli
 from recsys.scorer.checkpoint import find_checkpoint
+from training.fitting.sole_run import sole_run
 
 
 @pytest.fixture
@@ -47,6 +48,19 @@ def test_a_slip_is_told_in_a_sentence(run, arguments: list[str], message: str) -
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "tiny", "--base", "b", "--out"], ["cross-validate", "tiny", "--out"], ["pretrain"]],
+)
+def test_a_folder_that_a_run_is_using_is_refused(run, tmp_path, arguments: list[str]) -> None:
+    assert run("world", "create", "--users", "1", "--choices", "3").exit_code == 0
+    with sole_run(tmp_path):
+        result = run(*arguments, str(tmp_path))
+    assert result.exit_code == 1
+    told = " ".join(result.output.split())
+    assert f"another run is using {tmp_path}: wait for it or give another folder" in told
 
 
 def test_an_evaluation_needs_people(run) -> None:
