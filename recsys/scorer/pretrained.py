@@ -32,6 +32,9 @@ disable_progress_bar()  # of reading weights, which takes a moment and belongs t
 OBSERVED_ATTENTION = "recsys_observed_sdpa"
 """The library's name for attention that hooks can see; a family's decoder is switched to it."""
 
+_TOKENIZER_FILES = {"tokenizer.json", "tokenizer.model"}
+"""Of a tokenizer whose class is not known: the library's own format, and SentencePiece's."""
+
 
 def _observed_sdpa(
     module: nn.Module,
@@ -186,6 +189,7 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTra
             str(source), revision=revision
         )
     except Exception as error:
+        _check_vocabulary(Path(source), _TOKENIZER_FILES)
         raise CheckpointRefused(f"tokenizer {source} cannot be read: {error}") from error
     _check_vocabulary(Path(source), set(tokenizer.vocab_files_names.values()))
     return tokenizer

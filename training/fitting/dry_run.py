@@ -87,12 +87,15 @@ class DryRun:
         parameters: by part of the model: total, and trained in stage 1.
         stages: both.
         missing: requirements that this machine does not meet, a sentence each.
+        unread_base: the base that was named and has no config.json to be read here: the shape that
+            was counted is the one that the recipe is written for. None: it is the base's own.
     """
 
     recipe: str
     parameters: Mapping[str, tuple[int, int]]
     stages: tuple[StageCount, StageCount]
     missing: tuple[str, ...]
+    unread_base: str | None = None
 
 
 def dry_run(
@@ -125,7 +128,9 @@ def dry_run(
         recipe, memory_bytes=largest, num_devices=num_devices, base=base, device=device
     )
     parameters = count_parameters(recipe, shapes)
-    return DryRun(recipe.name, parameters, stages, tuple(lacking))
+    is_own = base in (None, recipe.base.source) or _has_config(str(base))
+    unread = None if is_own else base
+    return DryRun(recipe.name, parameters, stages, tuple(lacking), unread)
 
 
 def values_of(base: str | None, shape: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -138,10 +143,14 @@ def values_of(base: str | None, shape: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         CheckpointRefused: if the folder's config.json is damaged, or of no known family.
     """
-    if base is None or not (Path(base) / "config.json").is_file():
+    if base is None or not _has_config(base):
         return shape
     family_of(base)
     return read_values(Path(base))
+
+
+def _has_config(base: str) -> bool:
+    return (Path(base) / "config.json").is_file()
 
 
 def base_shapes(recipe: Recipe, shape: Mapping[str, Any]) -> BaseShapes:
@@ -198,6 +207,11 @@ def row_tokens(recipe: Recipe, sizes: Dimensions, num_pairs: int) -> int:
 
 def show(run: DryRun, console: Console) -> None:
     """Print what a run needs, as tables."""
+    if run.unread_base is not None:
+        console.print(
+            f"{run.unread_base} has no config.json that can be read here: these figures are of the"
+            f" published shape that the recipe {run.recipe} is written for, not of this base."
+        )
     table = Table("part", "parameters", "trained in stage 1", title=run.recipe)
     for part, (total, trained) in run.parameters.items():
         table.add_row(part, f"{total:,}", f"{trained:,}")

@@ -1,6 +1,6 @@
 """Requirements of a run that this machine does not meet."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,8 +9,10 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from recsys.errors import PreconditionFailed
+from recsys.errors import CheckpointRefused, PreconditionFailed
 from recsys.scorer.devices import free_memory_bytes, require_device
+from recsys.scorer.digests import sampled_weights_digest
+from recsys.scorer.pretrained import load_tokenizer
 from training.fitting.recipes.recipe import Recipe
 
 
@@ -54,11 +56,27 @@ def _of_base(source: str | None, revision: str | None) -> Iterator[str]:
     if source is None:
         yield "weights: name a base model with --base"
     elif Path(source).is_dir():
-        for pattern in ("config.json", "model*.safetensors"):
-            if not any(Path(source).glob(pattern)):
-                yield f"weights: {source} has no {pattern}"
+        yield from _of_folder(Path(source))
     elif not _is_cached(source, revision):
         yield f"weights: {source} is neither a folder nor in the hub's cache"
+
+
+def _of_folder(folder: Path) -> Iterator[str]:
+    """What training would refuse of a base's files."""
+    patterns = ("config.json", "model*.safetensors")
+    lacking = [pattern for pattern in patterns if not any(folder.glob(pattern))]
+    for pattern in lacking:
+        yield f"weights: {folder} has no {pattern}"
+    if not lacking:
+        yield from _refused("weights", sampled_weights_digest, folder)
+    yield from _refused("tokenizer", load_tokenizer, folder)
+
+
+def _refused(what: str, read: Callable[[Path], object], folder: Path) -> Iterator[str]:
+    try:
+        read(folder)
+    except CheckpointRefused as error:
+        yield f"{what}: {error}"
 
 
 def _is_cached(source: str, revision: str | None) -> bool:

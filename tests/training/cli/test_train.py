@@ -30,6 +30,19 @@ def test_the_papers_recipe_can_be_counted_on_any_machine(run) -> None:
         assert text in result.output
 
 
+def test_figures_that_are_not_of_the_base_that_was_named_say_so(run, tmp_path: Path) -> None:
+    result = run("train", "tiny", "--dry-run", "--base", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    said = "".join(result.output.split())  # a line may be broken within the folder's name
+    assert said.startswith(f"{tmp_path}hasnoconfig.jsonthatcanbereadhere:thesefiguresareof")
+    shutil.copytree(find_checkpoint("tiny") / "base", tmp_path, dirs_exist_ok=True)
+    counted = json.loads(
+        run("train", "tiny", "--dry-run", "--json", "--base", str(tmp_path)).stdout
+    )
+    assert counted["unread_base"] is None
+    assert [each.split(":")[0] for each in counted["missing"]] == ["tokenizer"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -95,7 +95,7 @@ def test_the_base_that_is_named_is_counted_and_looked_for(tmp_path) -> None:
     assert vocabulary != shape["text_config"]["vocab_size"]
     counted = dry_run(tiny(), values, base=str(folder))
     assert counted.parameters["output matrix"][0] == 96 * vocabulary
-    assert counted.missing == ()
+    assert [each.split(":")[0] for each in counted.missing] == ["tokenizer"]  # it lies elsewhere
     assert len(dry_run(tiny(), shape).missing) == 1
 
 

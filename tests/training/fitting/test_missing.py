@@ -1,11 +1,14 @@
 """What a machine lacks is named, and what it has is not."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from recsys.errors import SettingsRefused
+from recsys.scorer.checkpoint import find_checkpoint
 from training.fitting.missing import missing
 from training.fitting.recipes.idefics2_8b import idefics2_8b
 from training.fitting.recipes.tiny import tiny
@@ -24,24 +27,37 @@ def test_weights_of_a_hub_are_looked_for_and_not_fetched(monkeypatch) -> None:
     assert "weights" not in named(idefics2_8b())
 
 
-def test_a_folder_needs_no_hub(tmp_path) -> None:
+@pytest.fixture
+def base(tmp_path) -> Path:
+    for part in ("base", "tokenizer"):
+        shutil.copytree(find_checkpoint("tiny") / part, tmp_path / "base", dirs_exist_ok=True)
+    return tmp_path / "base"
+
+
+def test_a_folder_needs_no_hub(base) -> None:
     recipe = idefics2_8b()
-    recipe = replace(recipe, base=replace(recipe.base, source=str(tmp_path)))
-    assert f"weights: {tmp_path} has no config.json" in named(recipe)
-    for name in ("config.json", "model-00001-of-00002.safetensors"):
-        assert "weights" in named(recipe)
-        (tmp_path / name).touch()
+    recipe = replace(recipe, base=replace(recipe.base, source=str(base)))
     assert "weights" not in named(recipe)
+    (base / "config.json").unlink()
+    assert f"weights: {base} has no config.json" in named(recipe)
 
 
-def test_a_base_that_is_named_stands_in_for_the_recipes(tmp_path) -> None:
-    assert f"weights: {tmp_path}/nowhere is neither" in named(
-        idefics2_8b(), base=f"{tmp_path}/nowhere"
-    )
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).touch()
-    assert "weights" not in named(idefics2_8b(), base=str(tmp_path))
-    assert named(tiny(), base=str(tmp_path)) == ""
+def test_a_base_that_is_named_stands_in_for_the_recipes(base) -> None:
+    assert f"weights: {base}/nowhere is neither" in named(idefics2_8b(), base=f"{base}/nowhere")
+    assert "weights" not in named(idefics2_8b(), base=str(base))
+    assert named(tiny(), base=str(base)) == ""
+
+
+def test_what_training_would_refuse_of_a_base_is_named(base) -> None:
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert ": model.safetensors: " in named(tiny(), base=str(base))
+    for file in base.glob("tokenizer*"):
+        file.unlink()
+    lines = list(missing(tiny(), memory_bytes=1e9, base=str(base)))
+    assert [line.split(":")[0] for line in lines] == ["weights", "tokenizer"]
+    assert "must have its tokenizer beside its weights" in lines[1]
+    assert not any("\n" in line for line in lines)
 
 
 def test_the_device_that_is_named_is_looked_at(monkeypatch) -> None:
