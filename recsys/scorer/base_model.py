@@ -4,7 +4,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from recsys.errors import CheckpointRefused
 from recsys.scorer.backbone import Quantization
@@ -88,22 +94,47 @@ def find_base(source: str | Path, *, revision: str | None = None) -> BaseFiles:
         revision: branch, tag or commit of a hub id; None: the newest, offline the newest cached.
 
     Raises:
-        CheckpointRefused: if there is no such folder, or the hub and its cache do not give it.
+        CheckpointRefused: if there is no such folder, it has no config.json, or the hub and its
+            cache do not give it.
     """
-    if Path(source).is_dir():
-        return BaseFiles(Path(source).absolute())
-    if Path(source).is_absolute():
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise CheckpointRefused(
+                f"base model {source} must be a folder with config.json and weights, and has no"
+                " config.json: name the folder where they lie"
+            )
+        return BaseFiles(path.absolute())
+    if path.is_absolute() or path.exists():
+        what = "is a file" if path.exists() else "is not there"
         raise CheckpointRefused(
-            f"base model {source} must be a folder, and is not there: name the place where it"
+            f"base model {source} must be a folder, and {what}: name the place where it"
             " lies now (setting base)"
         )
     try:
         folder = snapshot_download(str(source), revision=revision, allow_patterns=list(_PATTERNS))
     except Exception as error:  # the hub's client raises many kinds
         raise CheckpointRefused(
-            f"base model {source} must be a folder, or an id that the hub or its cache has: {error}"
+            f"base model {source} must be a folder, or an id that the hub or its cache has: there"
+            f" is no such folder, and {_why_not(error)}"
         ) from error
     return BaseFiles(Path(folder), Path(folder).name)
+
+
+def _why_not(error: Exception) -> str:
+    """What became of a question to the hub, in short; its client says it in several sentences."""
+    if isinstance(error, HFValidationError):
+        return "that is no id of the hub"
+    if isinstance(error, GatedRepoError):
+        return "the hub gives it only to those who accept its terms: log in to the hub"
+    if isinstance(error, RevisionNotFoundError):
+        return "the hub has no such revision of it"
+    if isinstance(error, RepositoryNotFoundError):
+        return "the hub has none of that name, or shows it only to those who are logged in"
+    if constants.HF_HUB_OFFLINE:
+        return "the hub could not be asked (HF_HUB_OFFLINE is set)"
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"the hub could not be asked ({first.removeprefix('Got: ')})"
 
 
 def find_recorded(

@@ -7,6 +7,7 @@ from pathlib import Path
 import huggingface_hub.constants as hub
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from recsys.errors import CheckpointRefused
@@ -86,6 +87,36 @@ def test_what_the_hub_has_not_is_refused_in_a_sentence(cache, tmp_path) -> None:
         CheckpointRefused, match=r"must be a folder, and is not there.*setting base"
     ):
         find_base(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("nowhere", r"no such folder, and the hub could not be asked \(HF_HUB_OFFLINE is set\)"),
+        ("base/of/mine", "no such folder, and that is no id of the hub"),
+        ("base/config.json", "must be a folder, and is a file"),
+        ("empty", "has no config.json: name the folder"),
+    ],
+)
+def test_a_mistyped_base_is_told_in_one_sentence(
+    base, cache, tmp_path, monkeypatch, source, why
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointRefused, match=why) as refused:
+        find_base(source)
+    assert "\n" not in str(refused.value)
+    assert ". " not in str(refused.value)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_by_its_first_reason(monkeypatch) -> None:
+    def download(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("Got: ConnectError: no network\nCheck it. Try again.")
+
+    monkeypatch.setattr("recsys.scorer.base_model.snapshot_download", download)
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    with pytest.raises(CheckpointRefused, match=r"asked \(ConnectError: no network\)$"):
+        find_base("Somebody/else")
 
 
 def test_a_base_that_was_moved_is_named_by_the_setting(base, save, tmp_path) -> None:
