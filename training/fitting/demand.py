@@ -19,6 +19,10 @@ PEAK_FLOPS = 989e12
 UTILISATION = 0.4
 """Assumed share of the peak that a step reaches."""
 
+LARGE_FLOPS = 1e11
+"""A part's FLOPs an image from which on the estimate means something: 0.25 ms of an H100 at the
+assumed share. Of less, it is launching kernels that takes the time, which no FLOPs count."""
+
 SLOWER = 0.1
 """How much longer a step may take for reading, where the process that trains reads by itself."""
 
@@ -71,6 +75,8 @@ def demand(
 def verdict(asked: Demand, rate: DataRate) -> str:
     """Whether the data side keeps up, in a sentence, and with how many workers it would.
 
+    Of a model below `LARGE_FLOPS` an image, that the estimate says nothing of it.
+
     Args:
         asked: for each GPU.
         rate: measured here.
@@ -78,6 +84,12 @@ def verdict(asked: Demand, rate: DataRate) -> str:
     need = asked.images_per_s
     if not need:
         return "The data side keeps up: a step reads no images, all are encoded before the first."
+    each = asked.flops / asked.num_images
+    if each < LARGE_FLOPS:
+        return (
+            "Whether the data side keeps up cannot be said: the estimate is meant for large models,"
+            f" from {LARGE_FLOPS:.0e} FLOPs an image, and this one has {each:.1e}."
+        )
     by = f"{rate.source}, {counted(rate.num_workers, 'worker')}"
     have = f"{rate.images_per_s:,.0f} images/s ({by}), an H100 asks for {need:,.0f}"
     if not rate.images_per_s:

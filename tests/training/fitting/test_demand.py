@@ -1,6 +1,7 @@
 """What an H100 asks for is arithmetic, and the verdict names what would be needed."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from training.fitting.recipes.idefics2_8b import idefics2_8b, idefics2_8b_shape
 from training.fitting.recipes.registry import RECIPES
 from training.fitting.recipes.tiny import tiny
 
-ASKED = Demand(flops=1, part_s=0.5, num_images=30.0)
+ASKED = Demand(flops=10**13, part_s=0.5, num_images=30.0)
 
 
 def test_a_part_takes_its_flops_at_the_assumed_share_of_the_peak() -> None:
@@ -33,6 +34,18 @@ def test_images_that_are_encoded_once_are_asked_for_in_no_step() -> None:
     asked = demand(tiny(), RECIPES["tiny"].base_shape(), num_images=0.0, is_first=True)
     assert asked.images_per_s == 0
     assert "keeps up: a step reads no images" in verdict(asked, DataRate("decoding", 0, 9, 9.0))
+
+
+def test_of_a_small_model_no_verdict_is_given() -> None:
+    recipe = replace(tiny(), encodes_once=False)
+    asked = demand(recipe, RECIPES["tiny"].base_shape(), num_images=36.0, is_first=True)
+    for source in ("decoding", "tokens on disk"):
+        said = verdict(asked, DataRate(source, 0, 9, 9.0))
+        assert "cannot be said: the estimate is meant for large models" in said
+    large, values = idefics2_8b(), idefics2_8b_shape()
+    for has_tokens in (False, True):
+        asked = demand(large, values, num_images=36.0, is_first=False, has_tokens=has_tokens)
+        assert "does not keep up" in verdict(asked, DataRate("decoding", 1, 9, 9.0))
 
 
 @pytest.mark.parametrize(
