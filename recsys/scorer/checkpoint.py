@@ -250,6 +250,15 @@ def checkpoint_version(checkpoint: str | Path) -> str:
     return str(_read_config(find_checkpoint(checkpoint))["model_version"])
 
 
+def checkpoint_base(checkpoint: str | Path) -> BaseModel:
+    """The base that a checkpoint says it stands on, without loading it.
+
+    Raises:
+        NotFound, CheckpointRefused: as `checkpoint_version`.
+    """
+    return BaseModel(**_read_config(find_checkpoint(checkpoint))["base"])
+
+
 def read_preference_tokens(folder: Path) -> torch.Tensor:
     """P_v of a checkpoint, float32 (K, D).
 

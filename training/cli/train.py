@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 @click.option(
     "--stage1",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Skip stage 1 and start stage 2 from this checkpoint, trained on the same choices.",
+    help="Skip stage 1 and start stage 2 from this checkpoint, trained on the same choices"
+    " over the same base.",
 )
 @click.option(
     "--synthetic",

@@ -12,10 +12,10 @@ from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.adapter import adapter_of, save_adapter
 from recsys.scorer.base_model import BaseFiles, BaseModel, find_base
-from recsys.scorer.checkpoint import read_preference_tokens, save_scorer
+from recsys.scorer.checkpoint import save_scorer
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
-from recsys.scorer.trained_on import TrainedOn, read_trained_on, write_trained_on
+from recsys.scorer.trained_on import TrainedOn, write_trained_on
 from storage.histories import HistoryStore
 from storage.trainings import TrainingStore
 from training.data.batches import Batches, batches, without_rows
@@ -32,6 +32,7 @@ from training.fitting.assembly import (
     second_parameters,
     train_only,
 )
+from training.fitting.first_stage import check_first_stage, load_first_tokens
 from training.fitting.objective import step_loss
 from training.fitting.parallel import Processes
 from training.fitting.precision import needs_loss_scaling, on_device
@@ -65,7 +66,7 @@ class Training:
         users: learn from these alone, and validate on them; everybody by default.
         limits: of each image, bytes and pixels.
         stage1: a checkpoint whose adapter and preference tokens stage 2 begins with, in place of
-            a stage 1 of this run; it must have learned from the same choices.
+            a stage 1 of this run; it must have learned from the same choices, over the same base.
         is_synthetic: the users do not exist, so trained_on.json has plain digests of them, which
             everybody can check. Of others they are made under the store's identity key.
         image_tokens: opens where image tokens are kept, of a scorer in which nothing that makes
@@ -98,7 +99,7 @@ class Training:
             The folder of the final checkpoint.
 
         Raises:
-            CheckpointRefused: if the base or an adapter cannot be loaded.
+            CheckpointRefused: if the base or an adapter cannot be loaded, or stage 1 had another.
             Leakage, ValueError: if the choices are too few for the parts of the split.
             IdentityKeyMissing: if there is no key for trained_on.json.
             LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `stream_images` raise.
@@ -203,27 +204,13 @@ class Training:
         """The scorer that this run begins with."""
         if self.stage1 is None:
             return build_scorer(self.recipe, self._files.folder, device=self.device)
-        learned = read_trained_on(self.stage1)
-        same = learned is not None and all(
-            learned.parts.get(part) == parts.digests[part] for part in ("train", "validation")
+        check_first_stage(
+            self.stage1, parts.digests, base=self._named_base, files=self._files.folder
         )
-        if not same:
-            raise ValueError(
-                f"{self.stage1} must have learned from the same choices as this run: train stage 1"
-                " anew, or name the users it learned from by --only"
-            )
         scorer = build_scorer(
             self.recipe, self._files.folder, device=self.device, adapter=self.stage1 / "adapter"
         )
-        tokens = read_preference_tokens(self.stage1)
-        if tokens.shape != scorer.preference_tokens.shape:
-            raise ValueError(
-                f"{self.stage1} must have preference tokens of the recipe's shape"
-                f" {tuple(scorer.preference_tokens.shape)}, has {tuple(tokens.shape)}: train"
-                " stage 1 anew"
-            )
-        with torch.no_grad():
-            scorer.preference_tokens.copy_(tokens)
+        load_first_tokens(self.stage1, scorer)
         return scorer
 
     def _stage(

@@ -220,6 +220,7 @@ def test_a_stage_1_that_does_not_fit_is_refused(road, tmp_path) -> None:
     for changes, message in [
         ({"users": others}, "must have learned from the same choices"),
         ({"stage1": tmp_path / "nothing"}, "must have learned from the same choices"),
+        ({"stage1": road / "run/final"}, "is what a run ended with: give the checkpoint stage1"),
         ({"recipe": replace(toy_recipe(), scorer=shorter)}, r"shape \(1, 32\), has \(3, 32\)"),
     ]:
         with pytest.raises(ValueError, match=message):

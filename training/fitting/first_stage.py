@@ -1,0 +1,81 @@
+"""A stage 1 that another run has trained: what must hold where stage 2 begins with it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from recsys.errors import CheckpointRefused
+from recsys.scorer.base_model import CARRIED, BaseModel
+from recsys.scorer.checkpoint import checkpoint_base, read_preference_tokens
+from recsys.scorer.digests import files_digest, weights_digest
+from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.trained_on import read_trained_on
+from recsys.signatures.files import has_signature
+
+
+def check_first_stage(
+    checkpoint: Path, parts: Mapping[str, str], *, base: BaseModel, files: Path
+) -> None:
+    """Check that a checkpoint is a stage 1 of the same choices, over the same base.
+
+    Args:
+        checkpoint: its folder.
+        parts: digest of each part of the choices that this run learns from, by name.
+        base: of this run, as its checkpoints name it.
+        files: folder where that base lies; all are read where `base` has no digest of them.
+
+    Raises:
+        CheckpointRefused: if the checkpoint is damaged, or was made for another base.
+        ValueError: if it learned from other choices, or is no stage 1.
+    """
+    learned = read_trained_on(checkpoint)
+    same = learned is not None and all(
+        learned.parts.get(part) == parts[part] for part in ("train", "validation")
+    )
+    if not same:
+        raise ValueError(
+            f"{checkpoint} must have learned from the same choices as this run: train stage 1"
+            " anew, or name the users it learned from by --only"
+        )
+    if has_signature(checkpoint):  # it is fitted when stage 2 is done
+        raise ValueError(
+            f"{checkpoint} must be a stage 1, and is what a run ended with: give the checkpoint"
+            " stage1 of that run"
+        )
+    _check_base(checkpoint, base, files)
+
+
+def load_first_tokens(checkpoint: Path, scorer: PreferenceScorer) -> None:
+    """Copy the preference tokens of a stage 1 into a scorer.
+
+    Raises:
+        CheckpointRefused: if their file is missing or damaged.
+        ValueError: if they are of another shape.
+    """
+    tokens, shape = read_preference_tokens(checkpoint), scorer.preference_tokens.shape
+    if tokens.shape != shape:
+        raise ValueError(
+            f"{checkpoint} must have preference tokens of the recipe's shape {tuple(shape)},"
+            f" has {tuple(tokens.shape)}: train stage 1 anew"
+        )
+    with torch.no_grad():
+        scorer.preference_tokens.copy_(tokens)
+
+
+def _check_base(checkpoint: Path, base: BaseModel, files: Path) -> None:
+    recorded = checkpoint_base(checkpoint)
+    needed = recorded.weights_sha256
+    if recorded.is_carried:
+        needed = weights_digest(checkpoint / CARRIED)
+    if needed:
+        is_same = needed == (base.weights_sha256 or weights_digest(files))
+    else:  # written before these digests were
+        is_same = not recorded.digest or recorded.digest == files_digest(files)
+    if not is_same:
+        where = checkpoint / CARRIED if recorded.is_carried else recorded.source
+        raise CheckpointRefused(
+            f"{checkpoint} was made for another base than {files}: it needs the weights of {where},"
+            f" SHA-256 {(needed or recorded.digest)[:12]}; name them by --base, or train stage 1"
+            " anew"
+        )
