@@ -9,6 +9,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from recsys.counts import counted
 from recsys.errors import CheckpointRefused, PreconditionFailed
 from recsys.scorer.devices import free_memory_bytes, require_device
 from recsys.scorer.digests import sampled_weights_digest
@@ -88,7 +89,7 @@ def _is_cached(source: str, revision: str | None) -> bool:
 
 def _of_gpus(device: torch.device, memory_bytes: float, num_devices: int) -> Iterator[str]:
     if not torch.cuda.is_available():
-        yield f"CUDA: the run needs {num_devices} GPU(s), this machine has none"
+        yield f"CUDA: the run needs {counted(num_devices, 'GPU')}, this machine has none"
         return
     number, count = device.index or 0, torch.cuda.device_count()
     if count < max(num_devices, number + 1):

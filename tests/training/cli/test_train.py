@@ -51,6 +51,8 @@ def test_figures_that_are_not_of_the_base_that_was_named_say_so(run, tmp_path: P
         (["train", "tiny", "--dry-run", "--set", "lora.rnk=1"], "must name one of rank"),
         (["train", "tiny", "--dry-run", "--set", "first=1"], "one of first.plan, first.num_users"),
         (["train", "tiny", "--dry-run", "--set", "first.plan.num_steps=-3"], "must be at least 0"),
+        (["train", "tiny", "--set", "base.dtype=bf16"], "base.dtype must be one of float32,"),
+        (["train", "tiny", "--set", "contrastive_weight=nan"], "must give a finite number"),
         (["train", "tiny", "--stage1", "nowhere"], "'nowhere' does not exist"),
         (["train", "tiny", "--base", "b", "--out", "o", "--device", "gpu"], "device must be cpu"),
         (["train", "tiny", "--dry-run", "--device", "gpu"], "device must be cpu"),

@@ -149,6 +149,9 @@ def test_one_value_of_a_recipe_can_be_overridden() -> None:
     [
         ("lora.rnk=3", "must name one of rank, alpha"),
         ("lora.rank=three", "must give a value like 32"),
+        ("first.plan.learning_rate=nan", "must give a finite number"),
+        ("first.plan.learning_rate=Infinity", "must give a finite number"),
+        ("first.plan.token_learning_rate=-inf", "must give a finite number"),
         ("lora.rank", "must be NAME=VALUE"),
     ],
 )

@@ -62,7 +62,7 @@ def test_what_training_would_refuse_of_a_base_is_named(base) -> None:
 
 def test_the_device_that_is_named_is_looked_at(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert "CUDA: the run needs 1 GPU(s)" in named(tiny(), device="cuda")
+    assert "CUDA: the run needs 1 GPU, this machine" in named(tiny(), device="cuda")
     assert "CUDA" not in named(idefics2_8b(), device="cpu")
     monkeypatch.setattr("training.fitting.missing.free_memory_bytes", lambda _: 200_000_000)
     assert "memory: the run needs 1.0 GB, this machine has 0.2" in named(tiny(), device="cpu")

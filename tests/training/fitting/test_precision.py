@@ -37,6 +37,7 @@ def test_what_a_recipe_names_stays(monkeypatch) -> None:
     assert on_device(named, "cpu") == named
 
 
-def test_another_type_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"base\.dtype must be one of .*auto, got 'half'"):
-        on_device(override(tiny(), ["base.dtype=half"]), "cpu")
+@pytest.mark.parametrize("name", ["dtype", "second_dtype"])
+def test_another_type_is_refused(name) -> None:
+    with pytest.raises(ValueError, match=rf"base\.{name} must be one of .*auto, got 'half'"):
+        override(tiny(), [f"base.{name}=half"])

@@ -1,6 +1,7 @@
 """Single values of a recipe replaced by name: what `recsys train --set` does."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
         assignments: dotted name = value; the value is JSON, else text as it stands.
 
     Raises:
-        ValueError: if a name is not the recipe's, or a value is of another type.
+        ValueError: if a name is not the recipe's, or a value is of another type, or not finite.
     """
     for assignment in assignments:
         name, separator, value = assignment.partition("=")
@@ -40,6 +41,8 @@ def _replaced(owner: Any, path: Sequence[str], value: str, assignment: str) -> A
         new = json.loads(value)
     except ValueError:
         new = value
+    if not isinstance(old, str) and _is_not_finite(new):
+        raise ValueError(f"{assignment!r} must give a finite number")
     if isinstance(old, float) and isinstance(new, int):
         new = float(new)
     if isinstance(old, tuple) and isinstance(new, list):
@@ -47,3 +50,11 @@ def _replaced(owner: Any, path: Sequence[str], value: str, assignment: str) -> A
     if old is not None and type(new) is not type(old):
         raise ValueError(f"{assignment!r} must give a value like {old!r}")
     return replace(owner, **{path[0]: new})
+
+
+def _is_not_finite(value: Any) -> bool:
+    """Whether a value is NaN or infinite, or the word for it as Python spells it."""
+    try:
+        return isinstance(value, str | float) and not math.isfinite(float(value))
+    except ValueError:
+        return False

@@ -11,6 +11,8 @@ from recsys.scorer.template import TemplateConfig
 from training.data.splits import SplitRule
 from training.fitting.plan import Plan
 
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -67,6 +69,11 @@ class Base:
     second_quantization: Quantization = "none"
     checkpointing: bool = False
     adapter: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("dtype", "second_dtype"):
+            if (dtype := getattr(self, name)) not in DTYPES:
+                raise ValueError(f"base.{name} must be one of {', '.join(DTYPES)}, got {dtype!r}")
 
     @property
     def first(self) -> Precision:
