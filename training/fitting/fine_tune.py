@@ -183,7 +183,7 @@ def _fine_tune(
         seed=tuning.seed,
     )
     bound_to = f"{scorer.model_version} {histories_digest(fold.learned)}"
-    run = Run(folder, console, bound_to, identify=drawn.names)
+    run = Run(folder, console, bound_to, identify=drawn.names, model=scorer)
     loss = step_loss(scorer, drawn, encoded)
     fit(loss, trained, plan, run=run, scales_loss=needs_loss_scaling(scorer))
     train_only(scorer, {})

@@ -236,6 +236,7 @@ class Training:
             validate=validation_top1(scorer, encoder, asked) if asked else None,
             identify=drawn.names,
             clock=self.clock,
+            model=scorer,
         )
         finding = None if is_first else self._finding(scorer, parts, encoder)
         if finding is not None:

@@ -47,6 +47,8 @@ class Run:
             process.
         identify: names a batch, for the report of a NaN loss.
         clock: times the steps of a run that is thrown away: while it is on, no state is saved.
+        model: whose weights are looked at where the loss of the first step is not finite; None:
+            those that are trained.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Run:
     validate: Callable[[], float] | None = None
     identify: Identify | None = None
     clock: StepClock = OFF
+    model: nn.Module | None = None
 
 
 class LossNotFinite(ArithmeticError):
@@ -94,7 +97,8 @@ def fit(
 
     Raises:
         LossNotFinite: if a loss or its gradient is NaN or infinite, with loss scaling at a scale
-            of 1; `<name>.bad_batch.json` names the batch where the run can identify it.
+            of 1; `<name>.bad_batch.json` names the batch where the run can identify it, and the
+            message a weight, where the run began with one that is not finite.
         RunNotSaved: if the disk is full; the last state is kept.
         ValueError: if the saved state or best weights are damaged or belong to another plan
             or other parameters, or the parts do not divide among the processes.
@@ -153,6 +157,8 @@ def _step(
         optimizers.drop_gradients()
         scaling.back_off()
     else:
+        if step == 0:
+            _check_weights(trained, plan, run)
         raise _not_finite(figures["loss"], norm, bad_parts, plan, step, run)
     return figures, unshown
 
@@ -185,6 +191,17 @@ def _gradient_norm(trained: _Trained, plan: Plan, run: Run) -> float:
     run.processes.sum_gradients(parameters)
     trained.scaling.unscale(parameters)
     return nn.utils.clip_grad_norm_(parameters, plan.max_gradient_norm).item()
+
+
+def _check_weights(trained: _Trained, plan: Plan, run: Run) -> None:
+    """Name a weight that the run began with and that no batch would do for."""
+    weights = run.model.named_parameters() if run.model else trained.parameters.items()
+    bad = next((name for name, each in weights if not torch.isfinite(each).all()), None)
+    if bad is not None:
+        raise LossNotFinite(
+            f"{plan.name} begins with weights that are NaN or infinite, {bad} among them: look at"
+            " the files of the base, or of the checkpoint that it begins with"
+        )
 
 
 def _not_finite(

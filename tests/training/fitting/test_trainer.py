@@ -102,6 +102,22 @@ def test_a_nan_loss_stops_the_run_and_the_last_state_stands(tmp_path) -> None:
     assert record["parts"] == [{"part": 1, "batch": [3, 1]}]
 
 
+@pytest.mark.parametrize(("frozen", "named"), [(True, "0.weight"), (False, "1.bias")])
+def test_weights_that_hold_nan_are_named_and_no_batch_is(tmp_path, frozen, named) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
+    with torch.no_grad():
+        (model[0].weight if frozen else model[1].bias).view(-1)[0] = float("nan")
+    trained = dict(model[1].named_parameters(prefix="1"))
+
+    def step_loss(step: int, part: int):
+        return model(torch.ones(1, 3)).sum(), {}
+
+    run = Run(tmp_path, QUIET, identify=lambda *at: [*at], model=model if frozen else None)
+    with pytest.raises(LossNotFinite, match=f"part begins with weights that .* {named} among them"):
+        fit(step_loss, trained, PLAN, run=run)
+    assert not (tmp_path / "part.bad_batch.json").exists()
+
+
 def test_a_nan_gradient_stops_the_run_before_the_weights_are_spoilt(tmp_path) -> None:
     layer, parameters = problem()
 
