@@ -189,13 +189,20 @@ def _side_px(recipe: Recipe, values: Values) -> int:
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query.shape, key.shape, value.shape))
+    heads = query.shape[1]
+    return int(sdpa_flop_count(query.shape, _with_heads(key, heads), _with_heads(value, heads)))
 
 
 def _attention_backward(
     gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
 ) -> int:
-    return int(sdpa_backward_flop_count(gradient.shape, query.shape, key.shape, value.shape))
+    keys, values = (_with_heads(each, query.shape[1]) for each in (key, value))
+    return int(sdpa_backward_flop_count(gradient.shape, query.shape, keys, values))
+
+
+def _with_heads(shared: Tensor, heads: int) -> torch.Size:
+    """As if each query head had keys of its own: torch 2.11 counts no shared ones."""
+    return torch.Size((shared.shape[0], heads, *shared.shape[2:]))
 
 
 _FLOPS: dict[Any, Callable[..., int]] = {
