@@ -61,9 +61,9 @@ def work(monkeypatch) -> dict[str, int]:
         counts["encoded"] += len(images)
         return encode(self, images)
 
-    def reading(store, sha256s, *, limits):
+    def reading(store, sha256s, **options):
         counts["decoded"] += len(sha256s)
-        return read(store, sha256s, limits=limits)
+        return read(store, sha256s, **options)
 
     monkeypatch.setattr(PreferenceScorer, "_encode", encoding_them)
     monkeypatch.setattr(loading, "read_images", reading)
