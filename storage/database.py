@@ -19,6 +19,7 @@ from sqlalchemy import URL, Connection, create_engine, event, inspect, make_url,
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from storage.errors import SchemaMismatch, StorageFull, StorageUnavailable
 from storage.sqlite import (
@@ -66,6 +67,8 @@ class Database:
         if read_only and not self.is_sqlite:
             options["execution_options"] = {"postgresql_readonly": True}
         self.engine = create_engine(self.url, **options)
+        self._is_disposed = False
+        event.listen(self.engine, "checkin", self._close_if_disposed)
         if self.is_sqlite:
             event.listen(self.engine, "connect", prepare_reading if read_only else prepare)
         if self.path is not None:
@@ -147,8 +150,13 @@ class Database:
             yield session
 
     def dispose(self) -> None:
-        """Close all connections."""
+        """Close all connections; those in use are closed when they are given back."""
+        self._is_disposed = True
         self.engine.dispose()
+
+    def _close_if_disposed(self, _: object, record: ConnectionPoolEntry) -> None:
+        if self._is_disposed:
+            record.invalidate()
 
 
 @dataclass(frozen=True)

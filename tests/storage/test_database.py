@@ -1,7 +1,9 @@
 """One URL decides: connections, transactions, what SQLite is told, and what is never shown."""
 
+import sqlite3
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
@@ -84,6 +86,17 @@ def test_a_connection_that_was_glanced_through_holds_transactions_as_before(data
         with pytest.raises(ZeroDivisionError):
             half()
         assert names(database) == ["ann"]
+
+
+def test_a_connection_that_outlives_its_database_is_closed_when_given_back(database) -> None:
+    with database.glance() as held:
+        before = held.connection.dbapi_connection
+        database.dispose()
+    with database.glance() as late:  # as a thread may ask that runs for longer
+        after = late.connection.dbapi_connection
+    for connection in (before, after):
+        with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
+            connection.execute("SELECT 1")
 
 
 def test_a_glance_at_a_server_that_is_not_there_says_so() -> None:
