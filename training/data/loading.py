@@ -110,7 +110,9 @@ class ImageBatches(Dataset[DecodedBatch]):
     """Batches of images by SHA-256; each item holds the readable images and names the others.
 
     Items are arrays, which are sent by value: each tensor would hold an open file and shared memory
-    until it is used, and many workers would run out of either.
+    until it is used, and many workers would run out of either. They own their memory: a tensor that
+    the sending thread gives back while the worker ends would abort the worker, for PyTorch takes
+    the interpreter's lock again there.
 
     Args:
         database_url, blob_url: where workers open the store.
@@ -148,7 +150,7 @@ class ImageBatches(Dataset[DecodedBatch]):
         if self._kept is not None:
             wanted = [sha256 for sha256 in wanted if sha256 not in self._kept]
         images, bad = read_images(self._store, wanted, limits=self._limits)
-        return {sha256: self._sent(image).numpy() for sha256, image in images.items()}, bad
+        return {sha256: self._sent(image).numpy().copy() for sha256, image in images.items()}, bad
 
     def _sent(self, image: Image) -> ImagePixels:
         """As bytes, which are resized where the model is, unless they are the longer way there."""

@@ -225,7 +225,8 @@ def test_ctrl_c_leaves_whole_choices_and_another_try_completes(
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, output + errors
+    # Where Ctrl-C falls into an `exec` of a string, as dataclasses do, Python ends by the signal.
+    assert process.returncode in (130, -signal.SIGINT), output + errors  # to a shell, both are 130
     assert "stopped by Ctrl-C" in errors
     assert "run the same command again" in errors
     assert "Traceback" not in errors

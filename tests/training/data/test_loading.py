@@ -24,6 +24,7 @@ from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from training.data.encoding import Fresh, Upcoming, encode_all
 from training.data.loading import (
+    ImageBatches,
     ImageCount,
     TooManyBadImages,
     default_workers,
@@ -164,6 +165,13 @@ def test_a_gpu_gets_workers_of_its_share_of_the_cores(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(num_cores)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", num_trainers)
     assert default_workers(device) == expected
+
+
+def test_what_is_sent_owns_its_memory(place: Place) -> None:
+    """A tensor that the sending thread frees while its process ends aborts the process."""
+    images, _ = ImageBatches(*place.urls, place.batches(3), limits=LIMITS)[0]
+    assert len(images) == 3
+    assert all(image.flags.owndata for image in images.values())
 
 
 @pytest.mark.slow
