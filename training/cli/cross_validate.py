@@ -84,10 +84,9 @@ def cross_validate(
     from training.evaluation.results import plain
     from training.evaluation.section import figure_grid, figure_row, points
     from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
-    from training.fitting.sole_run import sole_run
 
     settings = read_settings(database_url=database, blob_url=blobs, device=device, dtype=dtype)
-    with Runtime(settings) as runtime, failing_in_a_sentence(), sole_run(out):
+    with Runtime(settings) as runtime, failing_in_a_sentence():
         figures = cross_validate_checkpoint(
             checkpoint,
             runtime.store,

@@ -24,8 +24,7 @@ def pretrain(folder: Path, start: str | None, threads: int | None) -> None:
     """
     from training.fitting.pretraining.pretrain import pretrain as run
     from training.fitting.pretraining.recipe import PretrainRecipe
-    from training.fitting.sole_run import sole_run
 
-    with failing_in_a_sentence(), sole_run(folder):
+    with failing_in_a_sentence():
         base = run(PretrainRecipe(), folder, console=open_console(threads), start=start)
     click.echo(f"base model: {base}")

@@ -103,7 +103,6 @@ def train(
     from recsys.scorer.devices import require_device
     from training.fitting.recipes.overrides import override
     from training.fitting.recipes.registry import RECIPES
-    from training.fitting.sole_run import sole_run
 
     if recipe not in RECIPES:
         raise click.UsageError(f"RECIPE must be one of {', '.join(RECIPES)}, got {recipe}")
@@ -125,8 +124,7 @@ def train(
         if profiles:
             _profile(runtime, training, profile_steps, is_json=is_json)
         else:
-            with sole_run(training.folder, training.processes):
-                click.echo(f"checkpoint: {training.run()}")
+            click.echo(f"checkpoint: {training.run()}")
 
 
 def _count(

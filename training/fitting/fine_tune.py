@@ -31,6 +31,7 @@ from training.fitting.assembly import first_parameters, train_only
 from training.fitting.objective import step_loss
 from training.fitting.plan import Plan
 from training.fitting.precision import needs_loss_scaling
+from training.fitting.sole_run import sole_run
 from training.fitting.trainer import Run, fit
 from training.predictors.predictor import Predictor
 from training.predictors.scorer import ScorerPredictor, batch_size
@@ -93,47 +94,49 @@ def cross_validate_checkpoint(
         By predictor: top1, opposed and how much better the fine-tuned checkpoint is.
 
     Raises:
-        ValueError: if there are too few users or prompts.
+        ValueError: if there are too few users or prompts, or another run is using the folder.
         IdentityKeyMissing: if there is no key for trained_on.json.
         TooManyBadImages: if more than 1 % of the images cannot be read.
     """
-    scorer = load(checkpoint)
-    deal = partial(
-        deal_folds,
-        num_user_folds=num_user_folds,
-        num_prompt_folds=num_prompt_folds,
-        num_references=scorer.config.num_references,
-        seed=tuning.seed,
-    )
-    table = eligible(read_pair_table(store), FEWEST_LIKED)
-    deal(table)  # refuses too few people before their images are read
-    rows = sorted({row for pairs in table.pairs.values() for row in images_of(pairs)})
-    encoded = encode_all(
-        scorer,
-        store,
-        table.images,
-        rows,
-        limits=limits,
-        console=console,
-        tokens=None if image_tokens is None else image_tokens(scorer),
-    )
-    table = eligible(without_rows(table, encoded.bad), FEWEST_LIKED)
-    folds = deal(table)
-    if tuning.num_steps:
-        _record(table, store, folder)
+    with sole_run(folder):
+        scorer = load(checkpoint)
+        deal = partial(
+            deal_folds,
+            num_user_folds=num_user_folds,
+            num_prompt_folds=num_prompt_folds,
+            num_references=scorer.config.num_references,
+            seed=tuning.seed,
+        )
+        table = eligible(read_pair_table(store), FEWEST_LIKED)
+        deal(table)  # refuses too few people before their images are read
+        rows = sorted({row for pairs in table.pairs.values() for row in images_of(pairs)})
+        encoded = encode_all(
+            scorer,
+            store,
+            table.images,
+            rows,
+            limits=limits,
+            console=console,
+            tokens=None if image_tokens is None else image_tokens(scorer),
+        )
+        table = eligible(without_rows(table, encoded.bad), FEWEST_LIKED)
+        folds = deal(table)
+        if tuning.num_steps:
+            _record(table, store, folder)
 
-    def learn(number: int, fold: Fold) -> list[Predictor]:
-        gc.collect()  # layers computed again refer to themselves: they would keep the last weights
-        tuned = load(checkpoint)
-        _fine_tune(tuned, fold, encoded, folder / f"fold{number}", tuning, console)
-        return [
-            _asked(tuned, encoded, "fine_tuned", batch_users),
-            _asked(scorer, encoded, "as_shipped", batch_users),
-            *without_weights(fold.known, encoded.rows, seed=tuning.seed),
-            *_knowing_the_images(table, fold, encoded, seed=tuning.seed),
-        ]
+        def learn(number: int, fold: Fold) -> list[Predictor]:
+            # Layers computed again refer to themselves: they would keep the last weights.
+            gc.collect()
+            tuned = load(checkpoint)
+            _fine_tune(tuned, fold, encoded, folder / f"fold{number}", tuning, console)
+            return [
+                _asked(tuned, encoded, "fine_tuned", batch_users),
+                _asked(scorer, encoded, "as_shipped", batch_users),
+                *without_weights(fold.known, encoded.rows, seed=tuning.seed),
+                *_knowing_the_images(table, fold, encoded, seed=tuning.seed),
+            ]
 
-    return cross_validate(folds, learn, compared_with="fine_tuned", seed=tuning.seed)
+        return cross_validate(folds, learn, compared_with="fine_tuned", seed=tuning.seed)
 
 
 def _asked(
@@ -145,7 +148,6 @@ def _asked(
 
 def _record(table: PairTable, store: HistoryStore, folder: Path) -> None:
     """Before any fold: each is learned from in others, and their states stay in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     key = store.keys.needed().current
     write_trained_on(trained_on(table, parts={}, key=key), folder)
     TrainingStore(store.database).record(str(folder.resolve()))

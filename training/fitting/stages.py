@@ -39,6 +39,7 @@ from training.fitting.precision import needs_loss_scaling, on_device
 from training.fitting.recipes.recipe import Recipe, Stage
 from training.fitting.run_record import run_identity, write_run
 from training.fitting.signature_part import SignatureFit, readable_probes
+from training.fitting.sole_run import sole_run
 from training.fitting.split_half import Finding, SplitHalf
 from training.fitting.step_clock import ENCODING, OFF, StepClock
 from training.fitting.trainer import ONE, Run, fit
@@ -101,10 +102,14 @@ class Training:
         Raises:
             CheckpointRefused: if the base or an adapter cannot be loaded, or stage 1 had another.
             Leakage, ValueError: if the choices are too few for the parts of the split.
+            ValueError: if another run is using the folder.
             IdentityKeyMissing: if there is no key for trained_on.json.
             LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `stream_images` raise.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with sole_run(self.folder, self.processes):
+            return self._run()
+
+    def _run(self) -> Path:
         parts = self._parts()
         identity = run_identity(
             self.recipe, self.base, parts, stage1=self.stage1, revision=self._files.revision

@@ -29,6 +29,7 @@ from storage.trainings import TrainingStore
 from training.data.samples import images_of
 from training.fitting import fine_tune
 from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
+from training.fitting.sole_run import sole_run
 
 KEYS = IdentityKeys.of(["a key for the tests"])
 NUM_USERS = 4
@@ -134,6 +135,13 @@ def fine_tuned_in(
         num_prompt_folds=2,
         load=load,
     )
+
+
+def test_a_folder_that_another_run_is_using_is_refused(store: HistoryStore, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    with sole_run(folder), pytest.raises(ValueError, match="another run is using"):
+        fine_tuned_in(torch.float32, store, folder)
+    assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(("dtype", "again"), [(torch.float32, False), (torch.bfloat16, True)])

@@ -15,6 +15,7 @@ from recsys.scorer.checkpoint import find_checkpoint
 from recsys.scorer.idefics2 import load_model
 from training.fitting.pretraining.pretrain import pretrain
 from training.fitting.pretraining.recipe import PretrainRecipe
+from training.fitting.sole_run import sole_run
 
 QUIET = Console(quiet=True)
 
@@ -43,6 +44,11 @@ def test_a_checkpoint_without_its_base_is_refused(tmp_path) -> None:
     shutil.copytree(find_checkpoint("tiny"), start, ignore=shutil.ignore_patterns("base"))
     with pytest.raises(CheckpointRefused, match="must carry its base"):
         pretrain(short(), tmp_path / "run", console=QUIET, start=start)
+
+
+def test_a_folder_that_another_run_is_using_is_refused(tmp_path) -> None:
+    with sole_run(tmp_path), pytest.raises(ValueError, match="another run is using"):
+        pretrain(short(), tmp_path, console=QUIET, start="tiny")
 
 
 def test_the_command_says_that_there_is_no_such_checkpoint(tmp_path) -> None:

@@ -24,6 +24,7 @@ from training.fitting.pretraining._interleaved import learn_in_context
 from training.fitting.pretraining._rendered import RenderedImages, render_images
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.pretraining.tiny_base import build_model, train_tokenizer
+from training.fitting.sole_run import sole_run
 
 
 def pretrain(
@@ -42,20 +43,22 @@ def pretrain(
 
     Raises:
         NotFound, CheckpointRefused: if `start` is no checkpoint, or carries no base.
+        ValueError: if another run is using the folder.
     """
-    carried = None if start is None else _carried_by(start)
-    images = render_images(recipe, console=console)
-    if carried is None:
-        model, tokenizer = _fresh(recipe, images)
-        learn_captions(model, tokenizer, images, recipe, folder, console=console)
-    else:
-        model, tokenizer = carried
-    scorer = scorer_without_tokens(model, tokenizer, recipe)
-    learn_in_context(scorer, images, recipe, folder, console=console)
-    base = folder / "base"
-    model.save_pretrained(base)
-    tokenizer.save_pretrained(base)
-    return base
+    with sole_run(folder):
+        carried = None if start is None else _carried_by(start)
+        images = render_images(recipe, console=console)
+        if carried is None:
+            model, tokenizer = _fresh(recipe, images)
+            learn_captions(model, tokenizer, images, recipe, folder, console=console)
+        else:
+            model, tokenizer = carried
+        scorer = scorer_without_tokens(model, tokenizer, recipe)
+        learn_in_context(scorer, images, recipe, folder, console=console)
+        base = folder / "base"
+        model.save_pretrained(base)
+        tokenizer.save_pretrained(base)
+        return base
 
 
 def _fresh(
