@@ -34,7 +34,6 @@ from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.pretraining.tiny_base import TinyShape
 from training.fitting.recipes.recipe import Base, Recipe
 from training.fitting.recipes.tiny import tiny
-from training.fitting.sole_run import sole_run
 from training.fitting.stages import Training
 from training.world.creation import create_world
 from training.world.truth import read_truth
@@ -333,14 +332,6 @@ def test_nobody_to_learn_from_is_said_in_a_sentence(road, tmp_path) -> None:
     training = Training(toy_recipe(), road / "pretrain/base", store, tmp_path, console=QUIET)
     with pytest.raises(ValueError, match="somebody to learn from, got 0 users"):
         training.run()
-    store.database.dispose()
-
-
-def test_a_folder_that_another_run_is_using_is_refused(road, tmp_path) -> None:
-    store, base = open_store(road), road / "pretrain/base"
-    with sole_run(tmp_path), pytest.raises(ValueError, match="another run is using"):
-        learn(store, base, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     store.database.dispose()
 
 

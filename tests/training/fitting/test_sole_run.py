@@ -6,9 +6,15 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
 from training.fitting.parallel import Processes
+from training.fitting.recipes.tiny import tiny
 from training.fitting.sole_run import sole_run
+from training.fitting.stages import Training
 
 HELD = """
 import sys, time
@@ -39,6 +45,19 @@ def test_the_processes_of_one_run_share_its_folder(tmp_path) -> None:
     second = Processes(SimpleNamespace(process_index=1, num_processes=2))
     with sole_run(tmp_path), sole_run(tmp_path, second):
         pass
+
+
+def test_a_run_that_begins_in_python_keeps_to_itself_too(tmp_path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
+    upgrade(database)
+    store, folder = (
+        HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}")),
+        tmp_path / "a",
+    )
+    training = Training(tiny(), "a base", store, folder, Console(quiet=True))
+    with sole_run(folder), pytest.raises(ValueError, match=f"another run is using {folder}"):
+        training.run()
+    database.dispose()
 
 
 @pytest.mark.parametrize(("number", "goes_on"), [(errno.ENOLCK, True), (errno.EIO, False)])
