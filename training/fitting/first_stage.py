@@ -26,7 +26,8 @@ def check_first_stage(
         files: folder where that base lies; all are read where `base` has no digest of them.
 
     Raises:
-        CheckpointRefused: if the checkpoint is damaged, or was made for another base.
+        CheckpointRefused: if the checkpoint is damaged, or was made for another base, or does not
+            tell for which.
         ValueError: if it learned from other choices, or is no stage 1.
     """
     learned = read_trained_on(checkpoint)
@@ -70,8 +71,11 @@ def _check_base(checkpoint: Path, base: BaseModel, files: Path) -> None:
         needed = weights_digest(checkpoint / CARRIED)
     if needed:
         is_same = needed == (base.weights_sha256 or weights_digest(files))
-    else:  # written before these digests were
-        is_same = not recorded.digest or recorded.digest == files_digest(files)
+    elif recorded.digest:  # written before that of weights was
+        is_same = recorded.digest == files_digest(files)
+    else:
+        _check_commit(checkpoint, recorded, base)
+        return
     if not is_same:
         where = checkpoint / CARRIED if recorded.is_carried else recorded.source
         raise CheckpointRefused(
@@ -79,3 +83,15 @@ def _check_base(checkpoint: Path, base: BaseModel, files: Path) -> None:
             f" SHA-256 {(needed or recorded.digest)[:12]}; name them by --base, or train stage 1"
             " anew"
         )
+
+
+def _check_commit(checkpoint: Path, recorded: BaseModel, base: BaseModel) -> None:
+    """Of a base without any digest, a commit of the hub alone tells whether it is the same."""
+    commit = recorded.revision
+    if commit is not None and (recorded.source, commit) == (base.source, base.revision):
+        return
+    given = f"give --base {recorded.source} --set base.revision={commit}, or " if commit else ""
+    raise CheckpointRefused(
+        f"{checkpoint} must tell which base it was made for, and names {recorded.source} without a"
+        f" digest of its weights: {given}train stage 1 anew"
+    )

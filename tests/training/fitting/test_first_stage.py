@@ -29,6 +29,8 @@ def checkpoint(folder: Path, base: Path, kind: str) -> Path:
         "carried": BaseModel(CARRIED),
         "by weights": BaseModel(str(base)).known_by(base),
         "by files": BaseModel("a hub id", digest=files_digest(base)),
+        "by commit": BaseModel("a hub id", "c0ffee"),
+        "by name": BaseModel("a hub id"),
     }[kind]
     values = json.loads((folder / "scorer.json").read_text())
     (folder / "scorer.json").write_text(json.dumps({**values, "base": named.to_json()}))
@@ -52,6 +54,24 @@ def test_a_stage_1_over_another_base_is_refused(tmp_path, base, kind) -> None:
     for named in (BaseModel(CARRIED), BaseModel("elsewhere").known_by(other)):
         with pytest.raises(CheckpointRefused, match=f"for another base than {other}: it needs"):
             check(stage1, other, named)
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        ("by commit", "give --base a hub id --set base.revision=c0ffee, or train stage 1 anew"),
+        ("by name", "train stage 1 anew"),
+    ],
+)
+def test_a_stage_1_that_does_not_tell_its_base_is_refused(tmp_path, base, kind, remedy) -> None:
+    stage1 = checkpoint(tmp_path / "stage1", base, kind)
+    for named in (BaseModel(CARRIED), BaseModel("a hub id"), BaseModel("a hub id", "decaf")):
+        with pytest.raises(CheckpointRefused, match=f"without a digest of its weights: {remedy}$"):
+            check(stage1, base, named)
+
+
+def test_a_stage_1_over_the_same_commit_of_the_hub_is_taken(tmp_path, base) -> None:
+    check(checkpoint(tmp_path / "stage1", base, "by commit"), base, BaseModel("a hub id", "c0ffee"))
 
 
 def test_what_a_run_ended_with_is_no_stage_1(base) -> None:
