@@ -129,6 +129,21 @@ def _keep_differentiable(model: nn.Module) -> None:
         layer.support_avx512bf16_for_cpu = False
 
 
+def is_finite(weight: Tensor) -> bool:
+    """Whether no number of a weight is NaN or infinite, as it is computed with.
+
+    One in 4 bits is made of whole numbers, and of scales by which it is unpacked: what was NaN is
+    NaN in these alone.
+
+    Args:
+        weight: of a model, quantised or not.
+    """
+    state: Any = getattr(weight, "quant_state", None)
+    parts = [weight] if state is None else state.as_dict().values()
+    numbers = [torch.as_tensor(each) for each in parts if isinstance(each, Tensor | float)]
+    return all(bool(each.isfinite().all()) for each in numbers)
+
+
 def _require_bitsandbytes(source: str | Path) -> None:
     if find_spec("bitsandbytes") is None:
         raise PreconditionFailed(

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from recsys.scorer.pretrained import is_finite
 from training.fitting.loss_scaling import LossScaling
 from training.fitting.optimizer import Optimizers
 from training.fitting.parallel import Processes
@@ -47,8 +48,8 @@ class Run:
             process.
         identify: names a batch, for the report of a NaN loss.
         clock: times the steps of a run that is thrown away: while it is on, no state is saved.
-        model: whose weights are looked at where the loss of the first step is not finite; None:
-            those that are trained.
+        model: whose weights are looked at where the loss or gradient of the first step is not
+            finite; None: those that are trained.
     """
 
     folder: Path
@@ -97,8 +98,8 @@ def fit(
 
     Raises:
         LossNotFinite: if a loss or its gradient is NaN or infinite, with loss scaling at a scale
-            of 1; `<name>.bad_batch.json` names the batch where the run can identify it, and the
-            message a weight, where the run began with one that is not finite.
+            of 1; `<name>.bad_batch.json` names the batch where the run can identify it. Where the
+            run began with a weight that is not finite, at any scale, and the message names it.
         RunNotSaved: if the disk is full; the last state is kept.
         ValueError: if the saved state or best weights are damaged or belong to another plan
             or other parameters, or the parts do not divide among the processes.
@@ -145,6 +146,8 @@ def _step(
     if math.isfinite(figures["loss"]):
         with run.clock.phase(OPTIMIZER):
             norm = _gradient_norm(trained, plan, run)
+    if step == 0 and not math.isfinite(norm):
+        _check_weights(trained, plan, run)
     unshown = {"gradient_norm": norm}
     if scaling.is_on:
         figures["skipped"] = float(not math.isfinite(norm))
@@ -157,8 +160,6 @@ def _step(
         optimizers.drop_gradients()
         scaling.back_off()
     else:
-        if step == 0:
-            _check_weights(trained, plan, run)
         raise _not_finite(figures["loss"], norm, bad_parts, plan, step, run)
     return figures, unshown
 
@@ -196,7 +197,7 @@ def _gradient_norm(trained: _Trained, plan: Plan, run: Run) -> float:
 def _check_weights(trained: _Trained, plan: Plan, run: Run) -> None:
     """Name a weight that the run began with and that no batch would do for."""
     weights = run.model.named_parameters() if run.model else trained.parameters.items()
-    bad = next((name for name, each in weights if not torch.isfinite(each).all()), None)
+    bad = next((name for name, each in weights if not is_finite(each)), None)
     if bad is not None:
         raise LossNotFinite(
             f"{plan.name} begins with weights that are NaN or infinite, {bad} among them: look at"

@@ -30,6 +30,7 @@ from training.data.samples import images_of
 from training.fitting import fine_tune
 from training.fitting.fine_tune import FineTuning, cross_validate_checkpoint
 from training.fitting.sole_run import sole_run
+from training.fitting.trainer import LossNotFinite
 
 KEYS = IdentityKeys.of(["a key for the tests"])
 NUM_USERS = 4
@@ -176,6 +177,21 @@ def test_a_fold_begins_when_the_weights_of_the_last_one_are_gone(
     finally:
         gc.enable()
     assert num_alive == [0, 1, 1, 1, 1], "the checkpoint as it was shipped"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_frozen_weight_that_holds_nan_is_named(
+    store: HistoryStore, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    spoilt = "text_model.layers.1.mlp.down_proj.base_layer.weight"
+
+    def spoil(scorer: PreferenceScorer) -> None:
+        weights = dict(scorer.named_parameters())
+        (name,) = (name for name in weights if name.endswith(spoilt))
+        weights[name].data.view(-1)[0] = float("nan")
+
+    with pytest.raises(LossNotFinite, match=f"fine_tune begins with weights that .*{spoilt} "):
+        fine_tuned_in(dtype, store, tmp_path / "runs", loaded=spoil)
 
 
 def test_a_checkpoint_in_float16_is_fine_tuned_with_loss_scaling(
