@@ -8,13 +8,14 @@ from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
+    IncompleteSnapshotError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
 from recsys.errors import CheckpointRefused
 from recsys.scorer.backbone import Quantization
-from recsys.scorer.digests import sampled_weights_digest, weights_digest
+from recsys.scorer.digests import base_files, sampled_weights_digest, weights_digest
 
 CARRIED = "base"
 """The source of a base that lies in the checkpoint's own folder of that name."""
@@ -94,8 +95,8 @@ def find_base(source: str | Path, *, revision: str | None = None) -> BaseFiles:
         revision: branch, tag or commit of a hub id; None: the newest, offline the newest cached.
 
     Raises:
-        CheckpointRefused: if there is no such folder, it has no config.json, or the hub and its
-            cache do not give it.
+        CheckpointRefused: if there is no such folder, it has no config.json or lacks a file of
+            weights, or the hub and its cache do not give it, or in part alone.
     """
     path = Path(source)
     if path.is_dir():
@@ -104,7 +105,7 @@ def find_base(source: str | Path, *, revision: str | None = None) -> BaseFiles:
                 f"base model {source} must be a folder with config.json and weights, and has no"
                 " config.json: name the folder where they lie"
             )
-        return BaseFiles(path.absolute())
+        return _whole(source, BaseFiles(path.absolute()))
     if path.is_absolute() or path.exists():
         what = "is a file" if path.exists() else "is not there"
         raise CheckpointRefused(
@@ -118,7 +119,19 @@ def find_base(source: str | Path, *, revision: str | None = None) -> BaseFiles:
             f"base model {source} must be a folder, or an id that the hub or its cache has: there"
             f" is no such folder, and {_why_not(error)}"
         ) from error
-    return BaseFiles(Path(folder), Path(folder).name)
+    return _whole(source, BaseFiles(Path(folder), Path(folder).name))
+
+
+def _whole(source: str | Path, files: BaseFiles) -> BaseFiles:
+    """Refuse what was copied or downloaded in part, before anything is read of it."""
+    lacking = [path.name for path in base_files(files.folder) if not path.is_file()]
+    if lacking:
+        where = "" if files.revision is None else f" in the hub's cache, {files.folder},"
+        raise CheckpointRefused(
+            f"base model {source}{where} is incomplete, it lacks {', '.join(lacking)}: copy or"
+            " download it again"
+        )
+    return files
 
 
 def _why_not(error: Exception) -> str:
@@ -131,6 +144,8 @@ def _why_not(error: Exception) -> str:
         return "the hub has no such revision of it"
     if isinstance(error, RepositoryNotFoundError):
         return "the hub has none of that name, or shows it only to those who are logged in"
+    if isinstance(error, IncompleteSnapshotError):
+        return "the hub's cache has a part of it alone: download it again, with HF_HUB_OFFLINE=0"
     if constants.HF_HUB_OFFLINE:
         return "the hub could not be asked (HF_HUB_OFFLINE is set)"
     first = (str(error).splitlines() or [type(error).__name__])[0]

@@ -73,7 +73,7 @@ def weights_digest(folder: Path) -> str:
         CheckpointRefused: if one of them is missing or damaged.
     """
     digest = hashlib.sha256()
-    for path in _base_files(folder):
+    for path in base_files(folder):
         with _naming(path), path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(f"{path.name}:{content}".encode())
@@ -90,7 +90,7 @@ def sampled_weights_digest(folder: Path) -> str:
         CheckpointRefused: if a file is missing, damaged or shorter or longer than its header says.
     """
     digest = hashlib.sha256()
-    for path in _base_files(folder):
+    for path in base_files(folder):
         with _naming(path):
             digest.update(f"{path.name}:{path.stat().st_size}".encode())
             parts = _samples(path) if path.suffix == ".safetensors" else [path.read_bytes()]
@@ -99,8 +99,12 @@ def sampled_weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _base_files(folder: Path) -> list[Path]:
-    """config.json, and the files that hold the weights."""
+def base_files(folder: Path) -> list[Path]:
+    """config.json, and the files that hold the weights: what a base must have, there or not.
+
+    Raises:
+        CheckpointRefused: if an index of several files is damaged.
+    """
     index = folder / "model.safetensors.index.json"
     names = {"model.safetensors"}
     if not (folder / "model.safetensors").is_file() and index.is_file():

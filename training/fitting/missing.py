@@ -58,7 +58,9 @@ def _of_base(source: str | None, revision: str | None) -> Iterator[str]:
         yield "weights: name a base model with --base"
     elif Path(source).is_dir():
         yield from _of_folder(Path(source))
-    elif not _is_cached(source, revision):
+    elif (cached := _cached(source, revision)) is not None:
+        yield from _of_folder(cached)
+    else:
         yield f"weights: {source} is neither a folder nor in the hub's cache"
 
 
@@ -80,11 +82,13 @@ def _refused(what: str, read: Callable[[Path], object], folder: Path) -> Iterato
         yield f"{what}: {error}"
 
 
-def _is_cached(source: str, revision: str | None) -> bool:
+def _cached(source: str, revision: str | None) -> Path | None:
+    """Where the hub's cache has a base, whole or in part; None if it has nothing."""
     try:
-        return isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str)
+        config = try_to_load_from_cache(source, "config.json", revision=revision)
     except HFValidationError:  # a path can be no id
-        return False
+        return None
+    return Path(config).parent if isinstance(config, str) else None
 
 
 def _of_gpus(device: torch.device, memory_bytes: float, num_devices: int) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import huggingface_hub.constants as hub
 import pytest
 import torch
+from huggingface_hub._tree_cache import TreeCacheEntry, write_tree_cache
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
@@ -78,6 +79,37 @@ def test_a_base_of_the_hub_is_named_by_its_commit_and_loaded_from_the_cache(cach
     assert written["weights_sha256"] == weights_digest(cache)
     (cache.parents[1] / "refs/main").write_text("0" * 40)  # a newer revision, which is not cached
     assert load_scorer(folder).model_version
+
+
+def left_out(folder: Path) -> str:
+    """As if a download had been cut off: the second of two files of weights is not there."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    save_file(weights, folder / names[0], metadata={"format": "pt"})
+    index = {"weight_map": dict(zip(list(weights)[:2], names, strict=True))}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return names[1]
+
+
+def test_a_base_that_is_there_in_part_is_refused_when_it_is_looked_for(base, cache) -> None:
+    name = left_out(cache)
+    with pytest.raises(CheckpointRefused, match=f"{ID} in the hub's cache.*lacks {name}: copy or"):
+        find_base(ID)
+    left_out(base)
+    with pytest.raises(
+        CheckpointRefused, match=f"^base model {base} is incomplete, it lacks {name}"
+    ):
+        find_base(base)
+
+
+def test_a_download_that_the_hubs_client_knows_to_be_cut_off_is_told_as_such(cache) -> None:
+    files = {path.name: TreeCacheEntry(1, "0" * 40) for path in cache.iterdir()}
+    write_tree_cache(str(cache.parents[1]), COMMIT, files)
+    assert find_base(ID).folder == cache
+    (cache / "model.safetensors").unlink()
+    with pytest.raises(CheckpointRefused, match="the hub's cache has a part of it alone: download"):
+        find_base(ID)
 
 
 def test_what_the_hub_has_not_is_refused_in_a_sentence(cache, tmp_path) -> None:

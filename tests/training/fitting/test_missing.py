@@ -1,5 +1,6 @@
 """What a machine lacks is named, and what it has is not."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,20 +19,28 @@ def named(recipe, **options) -> str:
     return " ".join(missing(recipe, memory_bytes=1e9, **options))
 
 
-def test_weights_of_a_hub_are_looked_for_and_not_fetched(monkeypatch) -> None:
-    monkeypatch.setattr("training.fitting.missing.try_to_load_from_cache", lambda *_, **__: None)
-    assert "weights: HuggingFaceM4/idefics2-8b" in named(idefics2_8b())
-    monkeypatch.setattr(
-        "training.fitting.missing.try_to_load_from_cache", lambda *_, **__: "config.json"
-    )
-    assert "weights" not in named(idefics2_8b())
-
-
 @pytest.fixture
 def base(tmp_path) -> Path:
     for part in ("base", "tokenizer"):
         shutil.copytree(find_checkpoint("tiny") / part, tmp_path / "base", dirs_exist_ok=True)
     return tmp_path / "base"
+
+
+def test_weights_of_a_hub_are_looked_for_and_not_fetched(base, monkeypatch) -> None:
+    cached = "training.fitting.missing.try_to_load_from_cache"
+    monkeypatch.setattr(cached, lambda *_, **__: None)
+    assert "weights: HuggingFaceM4/idefics2-8b" in named(idefics2_8b())
+    monkeypatch.setattr(cached, lambda *_, **__: str(base / "config.json"))
+    assert "weights" not in named(idefics2_8b())
+
+
+def test_weights_that_a_download_has_left_out_are_named(base, monkeypatch) -> None:
+    cached = "training.fitting.missing.try_to_load_from_cache"
+    monkeypatch.setattr(cached, lambda *_, **__: str(base / "config.json"))
+    (base / "model.safetensors").rename(base / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {name: f"model-0000{name}-of-00002.safetensors" for name in "12"}}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "incomplete or damaged: model-00002-of-00002.safetensors" in named(idefics2_8b())
 
 
 def test_a_folder_needs_no_hub(base) -> None:
