@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Normalisation = Literal["preference", "full", "log_ratio"]
@@ -92,7 +92,10 @@ class AttentionRecord:
 
 @contextmanager
 def record_preference_attention(
-    num_preference_tokens: int, *, normalisation: Normalisation = "preference"
+    num_preference_tokens: int,
+    *,
+    normalisation: Normalisation = "preference",
+    queries: Int[Tensor, "B P"] | None = None,
 ) -> Iterator[AttentionRecord]:
     """Record the decoder's passes inside the context; the record holds the latest of them.
 
@@ -103,6 +106,7 @@ def record_preference_attention(
             keys, sliced to the K, so they sum to at most 1; "log_ratio" is the logarithm of
             "preference" less its mean over the K tokens, so that it sums to 0 (centred log-ratio;
             Aitchison, 1982): averages of it still differ where the softmax has saturated.
+        queries: places in each row, P_v counted, of the P queries that are recorded; None: all.
 
     Yields:
         The record, filled as passes run.
@@ -118,6 +122,9 @@ def record_preference_attention(
     record = AttentionRecord()
 
     def look(layer: int, query: Tensor, key: Tensor, mask: Tensor, scale: float) -> Tensor:
+        if queries is not None:
+            places = queries.to(query.device)[:, None, :, None]
+            query, mask = (each.take_along_dim(places, dim=2) for each in (query, mask))
         keys = key if normalisation == "full" else key[:, :, :num_preference_tokens]
         scores = attention_scores(query, keys, scale).float()
         if normalisation == "log_ratio":  # no mask: every token sees P_v, but for the first K

@@ -1,11 +1,11 @@
 """What a signature is: a unit vector projected from a reading of the model behind references.
 
 Every user gets the same few probe candidates, packed behind their own references, as the paper's
-Fig. 3 does with one. Two readings of that pass can become a signature: the probes' scores
-(M+ - M-), and their attention to the preference tokens (Eq. 6). A projection fitted on training
-users turns a reading into a unit vector, so that the inner product of two is their similarity.
+Fig. 3 does with one. Of that pass the probes' scores (M+ - M-) are read, or, where the scores are
+read, attention to the preference tokens (Eq. 6), or both. A projection fitted on training users
+turns a reading into a unit vector, so that the inner product of two is their similarity.
 
-Axes: N users, K preference tokens, H heads, F reading, E signature.
+Axes: N users, P probes, K preference tokens, H heads, F reading, E signature.
 """
 
 import hashlib
@@ -19,9 +19,8 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from recsys.history import SIGNATURE_REFERENCES
-from recsys.scorer.attention import Normalisation
 
-Readout = Literal["scores", "attention"]
+Readout = Literal["scores", "attention", "both"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
 
 
@@ -48,20 +47,16 @@ class Projection:
         mean: shape (F,), of training users' readings.
         scale: shape (F,), above 0, their standard deviation.
         matrix: W, shape (F, E).
-        heads: of an attention reading, the (layer, head) that are read, in this order; empty for
-            scores.
-        normalisation: of an attention reading, as in `record_preference_attention`.
+        heads: the (layer, head) whose attention is read, in this order; empty for scores.
 
     Raises:
-        ValueError: if the shapes do not fit, a number is not finite, a scale is not above 0, or
-            the normalisation is unknown.
+        ValueError: if the shapes do not fit, a number is not finite or a scale is not above 0.
     """
 
     mean: Float[np.ndarray, " F"]
     scale: Float[np.ndarray, " F"]
     matrix: Float[np.ndarray, "F E"]
     heads: tuple[tuple[int, int], ...] = ()
-    normalisation: Normalisation = "log_ratio"
 
     def __post_init__(self) -> None:
         width = self.mean.shape
@@ -74,11 +69,6 @@ class Projection:
         if not finite or self.scale.min() <= 0:
             raise ValueError(
                 "a projection must hold finite numbers and scales above 0, got others: fit it again"
-            )
-        if self.normalisation not in get_args(Normalisation):
-            raise ValueError(
-                f"normalisation must be {', '.join(get_args(Normalisation))},"
-                f" got {self.normalisation}"
             )
 
     @property
@@ -98,20 +88,40 @@ class Projection:
         return np.asarray(unit, np.float32)
 
 
-def attention_reading(
-    attention: Float[np.ndarray, "*N layers H K"], heads: Sequence[tuple[int, int]]
-) -> Float[np.ndarray, "*N F"]:
-    """The chosen (layer, head) rows of an attention, side by side: F = heads x K."""
-    rows = [attention[..., layer, head, :] for layer, head in heads]
-    return np.concatenate(rows, axis=-1)
+def reading_of(
+    scores: Float[np.ndarray, "N P"],
+    attention: Float[np.ndarray, "N P layers H K"],
+    readout: Readout,
+    heads: Sequence[tuple[int, int]],
+) -> Float[np.ndarray, "N F"]:
+    """Of what N users' probes showed, the numbers that a readout has, side by side.
+
+    Args:
+        scores, attention: as in `recsys.signatures.probes.ProbeReadings`.
+        readout: F = P for scores, P x heads x K for attention, and the sum for both.
+        heads: the (layer, head) whose attention is read.
+    """
+    parts = []
+    if readout != "attention":
+        parts.append(scores)
+    if readout != "scores":
+        layers, places = [layer for layer, _ in heads], [head for _, head in heads]
+        parts.append(attention[:, :, layers, places].reshape(len(attention), -1))
+    return np.concatenate(parts, axis=1)
+
+
+def width_of(readout: Readout, *, num_probes: int, num_heads: int, num_tokens: int) -> int:
+    """F of a readout: how many numbers `reading_of` has for each user."""
+    attention = num_probes * num_heads * num_tokens
+    return {"scores": num_probes, "attention": attention, "both": num_probes + attention}[readout]
 
 
 def signature_version(model_version: str, readout: Readout) -> str:
     """Under which version a readout's vectors are stored: vectors of two never meet.
 
-    The shipped one's is the model version itself.
+    That of scores is the model version itself, which covers probes and projections.
     """
-    if readout == READOUTS[0]:
+    if readout == "scores":
         return model_version
     return hashlib.sha256(f"{model_version}:{readout}".encode()).hexdigest()
 

@@ -1,6 +1,6 @@
 """The signature part of a checkpoint: probe images and projections on disk, never pickle.
 
-signature/signature.json          probes' prompts, orders, and what each projection reads
+signature/signature.json          prompts, orders, what each projection reads, which is served
 signature/projections.safetensors mean, scale and matrix of each readout
 signature/00.image ...            the probes, encoded as they were stored
 """
@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 from recsys.errors import CheckpointRefused, ImageRefused
 from recsys.image_tokens.cache import ImageTokenCache
@@ -27,6 +29,8 @@ from recsys.signatures.probes import encode_probes
 from recsys.signatures.reader import SignatureReader
 
 _PARTS = ("mean", "scale", "matrix")
+_FIRST_SERVED: Readout = "scores"
+"""What version 0.1 served, and did not say."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ def write_signature(
     projections: Mapping[Readout, Projection],
     *,
     num_orders: int,
+    served: Readout | None = None,
 ) -> None:
     """Add the signature part to a checkpoint that is being written.
 
@@ -56,6 +61,7 @@ def write_signature(
         probes: at least one.
         projections: by readout, at least one.
         num_orders: re-orderings that are averaged, at least 1.
+        served: which of them becomes signatures; None: the first.
     """
     folder = checkpoint / FOLDER
     folder.mkdir()
@@ -70,9 +76,9 @@ def write_signature(
     description = {
         "num_orders": num_orders,
         "prompts": [probe.prompt for probe in probes],
+        "served": served or next(iter(projections)),
         "readouts": {
-            readout: {"heads": projection.heads, "normalisation": projection.normalisation}
-            for readout, projection in projections.items()
+            readout: {"heads": projection.heads} for readout, projection in projections.items()
         },
     }
     (folder / "signature.json").write_text(json.dumps(description, indent=1) + "\n")
@@ -83,23 +89,60 @@ def has_signature(checkpoint: Path) -> bool:
     return (checkpoint / FOLDER / "signature.json").is_file()
 
 
+@dataclass(frozen=True)
+class SignatureReaders:
+    """All readings of a checkpoint that can become signatures.
+
+    Attributes:
+        served: the one that does.
+        by_readout: with the same probes and heads.
+    """
+
+    served: Readout
+    by_readout: Mapping[Readout, SignatureReader]
+
+    def read_tokens(
+        self, prompts: Sequence[str], features: Float[Tensor, "N T D"]
+    ) -> dict[Readout, Float[np.ndarray, " E"]]:
+        """One user's signature by each readout, all of the same passes; else as the readers do."""
+        widest = self.by_readout.get("both")
+        if widest is None:
+            return {
+                readout: reader.read_tokens(prompts, features)
+                for readout, reader in self.by_readout.items()
+            }
+        reading, num_probes = widest.reading(prompts, features), len(widest.probes.prompts)
+        parts = {"scores": reading[:num_probes], "attention": reading[num_probes:]}
+        return {
+            readout: reader.projection(parts.get(readout, reading))
+            for readout, reader in self.by_readout.items()
+        }
+
+
 def load_signature_reader(
-    checkpoint: Path,
-    scorer: PreferenceScorer,
-    *,
-    readout: Readout = READOUTS[0],
-    image_tokens: ImageTokenCache | None = None,
+    checkpoint: Path, scorer: PreferenceScorer, *, image_tokens: ImageTokenCache | None = None
 ) -> SignatureReader:
     """Read the signature part of a loaded checkpoint, and encode its probes.
 
     Args:
         checkpoint: the folder that the scorer was loaded from.
         scorer: frozen.
-        readout: "scores" is what is shipped; "attention" is there to compare.
         image_tokens: where those of the probes may be kept; None: they are made anew.
 
     Raises:
-        CheckpointRefused: if there is no such part or readout, or a file of it is damaged.
+        CheckpointRefused: if there is no such part, or a file of it is damaged.
+    """
+    readers = load_signature_readers(checkpoint, scorer, image_tokens=image_tokens)
+    return readers.by_readout[readers.served]
+
+
+def load_signature_readers(
+    checkpoint: Path, scorer: PreferenceScorer, *, image_tokens: ImageTokenCache | None = None
+) -> SignatureReaders:
+    """As `load_signature_reader`, with what is not served, to compare.
+
+    Of a checkpoint of version 0.1 scores alone are read: its attention was averaged over all tokens
+    of the probes.
     """
     folder = checkpoint / FOLDER
     if not has_signature(checkpoint):
@@ -108,32 +151,40 @@ def load_signature_reader(
         )
     try:
         description: dict[str, Any] = json.loads((folder / "signature.json").read_text())
-        if readout not in description["readouts"]:
-            raise CheckpointRefused(
-                f"{checkpoint} must have a projection for the readout {readout!r},"
-                f" has {', '.join(description['readouts'])}"
-            )
         read = partial(image_of, limits=DEFAULT_LIMITS, tokens=image_tokens)
         candidates = [
             CandidateImage(read((folder / probe_name(number)).read_bytes()), prompt)
             for number, prompt in enumerate(description["prompts"])
         ]
         arrays = load_file(folder / "projections.safetensors")
-        projection = _projection(description["readouts"][readout], arrays, readout)
-        return SignatureReader(
-            scorer,
-            encode_probes(scorer, candidates),
-            projection,
-            readout=readout,
-            num_orders=description["num_orders"],
-        )
+        served: Readout = description.get("served", _FIRST_SERVED)
+        readouts = description["readouts"]
+        if "served" not in description:
+            readouts = {served: readouts[served]}
+        probes = encode_probes(scorer, candidates)
+        readers = {
+            readout: SignatureReader(
+                scorer,
+                probes,
+                _projection(readouts[readout], arrays, readout),
+                readout=readout,
+                num_orders=description["num_orders"],
+            )
+            for readout in READOUTS
+            if readout in readouts
+        }
+        if served not in readers:
+            raise ValueError(f"{served!r} is served and not among its readouts")
+        if len({each.projection.heads for each in readers.values() if each.projection.heads}) > 1:
+            raise ValueError("its readouts must read the same heads")
+        return SignatureReaders(served, readers)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, ImageRefused) as error:
         raise CheckpointRefused(f"{folder} is damaged: {error!r}") from error
 
 
 def _projection(
-    description: dict[str, Any], arrays: Mapping[str, np.ndarray], readout: Readout
+    description: Mapping[str, Any], arrays: Mapping[str, np.ndarray], readout: Readout
 ) -> Projection:
     mean, scale, matrix = (arrays[f"{readout}.{part}"].astype(np.float64) for part in _PARTS)
     heads = tuple((int(layer), int(head)) for layer, head in description["heads"])
-    return Projection(mean, scale, matrix, heads=heads, normalisation=description["normalisation"])
+    return Projection(mean, scale, matrix, heads=heads)

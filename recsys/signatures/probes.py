@@ -7,12 +7,11 @@ H heads, L tokens of a row.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recsys.scorer.attention import Normalisation, record_preference_attention
+from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed, pack
 
@@ -30,14 +29,27 @@ class Probes:
     features: Float[Tensor, "P T D"]
 
 
-@torch.no_grad()
-def probe_scores(
+@dataclass(frozen=True, eq=False)
+class ProbeReadings:
+    """What one packed pass shows of each probe, where its score is read: behind its last token.
+
+    Attributes:
+        scores: M+ - M-, shape (B, P).
+        attention: Eq. 6 of that place's query as a centred log-ratio over the K preference tokens,
+            shape (B, P, layers, H, K); no layers for a scorer without preference tokens.
+    """
+
+    scores: Float[Tensor, "B P"]
+    attention: Float[Tensor, "B P layers H K"]
+
+
+def read_probes(
     scorer: PreferenceScorer,
     prompts: Sequence[Sequence[str]],
     features: Float[Tensor, "N T D"],
     probes: Probes,
-) -> Float[np.ndarray, "B P"]:
-    """M+ - M- of every probe behind each of B users' references, in one packed pass.
+) -> ProbeReadings:
+    """Read every probe behind each of B users' references; differentiable down to P_v.
 
     Args:
         scorer: with the weights to be read.
@@ -46,47 +58,18 @@ def probe_scores(
         probes: the candidates.
     """
     packed, tokens = packed_probes(scorer, prompts, features, probes)
-    logits = scorer.logits(packed, tokens)
-    return (logits[..., 0] - logits[..., 1]).double().cpu().numpy()
-
-
-def probe_attention(
-    scorer: PreferenceScorer,
-    prompts: Sequence[Sequence[str]],
-    features: Float[Tensor, "N T D"],
-    probes: Probes,
-    *,
-    normalisation: Normalisation = "preference",
-) -> Float[np.ndarray, "B layers H K"]:
-    """Attention of the probes' tokens to P_v, averaged over tokens and probes (Eq. 6).
-
-    Args:
-        scorer, prompts, features, probes: as in `probe_scores`.
-        normalisation: as in `record_preference_attention`.
-
-    Raises:
-        ValueError: if the scorer has no preference tokens.
-    """
-    with torch.no_grad():
-        attention = mean_attention(scorer, prompts, features, probes, normalisation=normalisation)
-    return attention.double().cpu().numpy()
-
-
-def mean_attention(
-    scorer: PreferenceScorer,
-    prompts: Sequence[Sequence[str]],
-    features: Float[Tensor, "N T D"],
-    probes: Probes,
-    *,
-    normalisation: Normalisation = "preference",
-) -> Float[Tensor, "B layers H K"]:
-    """As `probe_attention`, with gradients down to P_v."""
     count = scorer.config.num_preference_tokens
-    with record_preference_attention(count, normalisation=normalisation) as record:
-        packed, tokens = packed_probes(scorer, prompts, features, probes)
-        scorer.logits(packed, tokens)
-    layers = [layer[..., count:, :] for layer in record.layers]  # P_v looks too
-    return torch.stack([mean_over_probes(layer, packed) for layer in layers], dim=1)
+    if count:
+        queries = packed.readouts + count
+        with record_preference_attention(
+            count, normalisation="log_ratio", queries=queries
+        ) as record:
+            logits = scorer.logits(packed, tokens)
+        attention = record.stacked().permute(1, 3, 0, 2, 4)
+    else:
+        logits = scorer.logits(packed, tokens)
+        attention = logits.new_zeros(*packed.readouts.shape, 0, 0, 0)
+    return ProbeReadings(logits[..., 0] - logits[..., 1], attention)
 
 
 def packed_probes(
@@ -98,7 +81,7 @@ def packed_probes(
     """Pack the probes behind each of B users' references: a row a user.
 
     Args:
-        scorer, prompts, features, probes: as in `probe_scores`.
+        scorer, prompts, features, probes: as in `read_probes`.
 
     Returns:
         The rows, and the references' and probes' image tokens in the order in which they stand

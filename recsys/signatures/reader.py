@@ -14,12 +14,13 @@ from recsys.scorer.model import PreferenceScorer, Reference
 from recsys.signatures.definition import (
     Projection,
     Readout,
-    attention_reading,
     parts,
+    reading_of,
     signature_version,
+    width_of,
 )
 from recsys.signatures.orders import in_orders, mean_over_orders
-from recsys.signatures.probes import Probes, probe_attention, probe_scores
+from recsys.signatures.probes import Probes, read_probes
 
 
 class SignatureReader:
@@ -46,8 +47,12 @@ class SignatureReader:
         readout: Readout = "scores",
         num_orders: int = 1,
     ) -> None:
-        heads, count = len(projection.heads), scorer.config.num_preference_tokens
-        width = len(probes.prompts) if readout == "scores" else heads * count
+        width = width_of(
+            readout,
+            num_probes=len(probes.prompts),
+            num_heads=len(projection.heads),
+            num_tokens=scorer.config.num_preference_tokens,
+        )
         if projection.mean.shape != (width,):
             raise ValueError(
                 f"a projection of {readout} must read {width} numbers, got one of"
@@ -161,16 +166,10 @@ class SignatureReader:
     def _read_rows(
         self, prompts: Sequence[Sequence[str]], features: Tensor
     ) -> Float[np.ndarray, "N F"]:
-        if self.readout == "scores":
-            return probe_scores(self._scorer, prompts, features, self.probes)
-        attention = probe_attention(
-            self._scorer,
-            prompts,
-            features,
-            self.probes,
-            normalisation=self.projection.normalisation,
-        )
-        return attention_reading(attention, self.projection.heads)
+        with torch.no_grad():
+            read = read_probes(self._scorer, prompts, features, self.probes)
+        scores, attention = (each.double().cpu().numpy() for each in (read.scores, read.attention))
+        return reading_of(scores, attention, self.readout, self.projection.heads)
 
 
 def _rows_of(places: Iterable[int]) -> list[int]:

@@ -5,17 +5,14 @@ and what the service reads of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from recsys.errors import CheckpointRefused
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.definition import READOUTS, Readout
-from recsys.signatures.files import load_signature_reader
+from recsys.signatures.definition import Readout
+from recsys.signatures.files import SignatureReaders
 from recsys.signatures.reader import SignatureReader
 from training.data.features import Features
 from training.evaluation.history_cuts import Cut, Pairs, reordered
@@ -39,23 +36,23 @@ class SignatureJudge:
 
     Attributes:
         scorer: frozen.
-        readers: the checkpoint's, by readout; what it ships is among them.
+        readers: the checkpoint's.
         features: image tokens of the histories' rows.
         cuts: of each judged user.
         progress: called with what is being measured.
     """
 
     scorer: PreferenceScorer
-    readers: Mapping[Readout, SignatureReader]
+    readers: SignatureReaders
     features: Features
     cuts: Mapping[str, Cut]
     progress: Callable[[str], None] = lambda what: None
-    _read: dict[tuple[Readout, Pairs], np.ndarray] = field(default_factory=dict)
+    _read: dict[Pairs, dict[Readout, np.ndarray]] = field(default_factory=dict)
 
     @property
     def shipped(self) -> SignatureReader:
         """The reader that is served."""
-        return self.readers[READOUTS[0]]
+        return self.readers.by_readout[self.readers.served]
 
     def table(self) -> dict[str, Both]:
         """Vectors of both halves by rival."""
@@ -63,10 +60,10 @@ class SignatureJudge:
             name: [getattr(cut, name) for cut in self.cuts.values()] for name in ("first", "second")
         }
         signatures = {
-            SHIPPED if readout == READOUTS[0] else readout: tuple(
-                self._signatures(users, f"{name} halves", readout) for name, users in halves.items()
+            SHIPPED if readout == self.readers.served else readout: tuple(
+                self.signatures(users, f"{name} halves", readout) for name, users in halves.items()
             )
-            for readout in self.readers
+            for readout in self.readers.by_readout
         }
         first, second = (
             show(
@@ -83,16 +80,16 @@ class SignatureJudge:
 
     def whole(self) -> RivalVectors:
         """Shipped signatures of what the service reads."""
-        return self._signatures([cut.whole for cut in self.cuts.values()], "whole histories")
+        return self.signatures([cut.whole for cut in self.cuts.values()], "whole histories")
 
     def stability(self) -> Figure:
         """Mean cosine of a half's signature to those of the same references in other orders."""
         followed = self._followed()
-        own = self._signatures([cut.first for cut in followed], "re-orderings")
+        own = self.signatures([cut.first for cut in followed], "re-orderings")
         values = np.zeros(len(followed))
         for turn in range(NUM_REORDERED):
             turned = [reordered(cut.first, turn) for cut in followed]
-            values += cosines(own, self._signatures(turned, "re-orderings")) / NUM_REORDERED
+            values += cosines(own, self.signatures(turned, "re-orderings")) / NUM_REORDERED
         return over_users(values.tolist(), n_pairs=sum(len(cut.first) for cut in followed))
 
     def drift(self) -> dict[str, Figure]:
@@ -104,53 +101,35 @@ class SignatureJudge:
         for count in DRIFT_COUNTS:
             longer = [cut.whole for cut in self._followed() if len(cut.whole) > count]
             if longer:
-                fewer = self._signatures([each[:count] for each in longer], f"{count} references")
-                values = cosines(fewer, self._signatures(longer, "all references"))
+                fewer = self.signatures([each[:count] for each in longer], f"{count} references")
+                values = cosines(fewer, self.signatures(longer, "all references"))
                 figures[str(count)] = over_users(values.tolist(), n_pairs=count * len(longer))
         return figures
 
     def _followed(self) -> list[Cut]:
         return list(self.cuts.values())[:MOST_FOLLOWED]
 
-    def _signatures(
-        self, users: Sequence[Pairs], what: str, readout: Readout = READOUTS[0]
+    def signatures(
+        self, users: Sequence[Pairs], what: str, readout: Readout | None = None
     ) -> RivalVectors:
-        """As served, each set of references read once."""
+        """Signatures of sets of references, each read once for all readouts.
+
+        Args:
+            users: the references.
+            what: they are, for `progress`.
+            readout: None: what is served.
+        """
+        readout = readout or self.readers.served
         progress = self._counting(f"signatures: {what}", len(users))
         for done, pairs in enumerate(users, start=1):
-            if (readout, pairs) not in self._read:
+            if pairs not in self._read:
                 rows = [row for pair in pairs for row in (pair.liked, pair.disliked)]
-                self._read[readout, pairs] = self.readers[readout].read_tokens(
+                self._read[pairs] = self.readers.read_tokens(
                     [pair.prompt for pair in pairs], self.features(rows)
                 )
             if done % PROGRESS_EVERY == 0 or done == len(users):
                 progress(done)
-        return np.stack([self._read[readout, pairs] for pairs in users]).astype(np.float64)
+        return np.stack([self._read[pairs][readout] for pairs in users]).astype(np.float64)
 
     def _counting(self, what: str, count: int) -> Callable[[int], None]:
         return lambda done: self.progress(f"{what}, {done} of {count}")
-
-
-def open_judge(
-    scorer: PreferenceScorer,
-    folder: Path,
-    features: Features,
-    cuts: Mapping[str, Cut],
-    progress: Callable[[str], None],
-) -> SignatureJudge:
-    """A judge with what is shipped, and the attention signature where the checkpoint has one.
-
-    Args:
-        scorer: loaded from the checkpoint.
-        folder: the checkpoint, with a signature part.
-        features: image tokens of the histories' rows.
-        cuts: of each judged user.
-        progress: called with what is being measured.
-
-    Raises:
-        CheckpointRefused: if the signature part is damaged.
-    """
-    readers = {READOUTS[0]: load_signature_reader(folder, scorer)}
-    with suppress(CheckpointRefused):  # its table has one row less
-        readers["attention"] = load_signature_reader(folder, scorer, readout="attention")
-    return SignatureJudge(scorer, readers, features, cuts, progress)

@@ -1,19 +1,22 @@
 """What a synthetic world tells of signatures: the best possible, and its communities."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.metrics import adjusted_rand_score
 
 from recsys.clusters.group import group
+from recsys.history import Pair
 from training.data.samples import PairTable
 from training.evaluation.bounds import NUM_POSTERIOR_SAMPLES
 from training.evaluation.history_cuts import Cut, Pairs
-from training.world.tastes import posterior
+from training.world.tastes import choose, posterior
 from training.world.truth import WorldTruth
 
 CEILING = "posterior"
+STRANGERS = "strangers"
 
 
 def posterior_tastes(
@@ -33,6 +36,44 @@ def posterior_tastes(
         rows.append([_mean_taste(half, table, truth, rng) for half in (cut.first, cut.second)])
     means = np.array(rows)
     return means[:, 0], means[:, 1]
+
+
+def labelled_by_strangers(
+    cuts: Mapping[str, Cut], table: PairTable, truth: WorldTruth, *, seed: int
+) -> list[Pairs]:
+    """Each user's first half with the same images and prompts, chosen as another user would.
+
+    What still finds the user in them is the pictures and not the taste.
+
+    Args:
+        cuts: by user, of this world, at least two.
+        table: what their rows stand for.
+        truth: tastes, and the images' attributes.
+        seed: of who is whose stranger, and of the strangers' choices.
+    """
+    rng = np.random.default_rng([seed, 7])
+    users = rng.permutation(list(cuts))
+    strangers = dict(zip(users, np.roll(users, 1), strict=True))
+    return [
+        tuple(
+            _chosen(pair, truth.taste(str(strangers[user])), table, truth, rng)
+            for pair in cut.first
+        )
+        for user, cut in cuts.items()
+    ]
+
+
+def _chosen(
+    pair: Pair,
+    taste: Float[np.ndarray, " A"],
+    table: PairTable,
+    truth: WorldTruth,
+    rng: np.random.Generator,
+) -> Pair:
+    images = [table.images[pair.liked], table.images[pair.disliked]]
+    if choose(taste, truth.attributes_of(images), rng) == 0:
+        return pair
+    return replace(pair, liked=pair.disliked, disliked=pair.liked)
 
 
 def agreement(

@@ -9,29 +9,37 @@ far it can be believed.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import scipy.linalg
+import torch
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 
 from recsys.history import Pair
-from recsys.scorer.attention import Normalisation
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.definition import Projection, Readout, attention_reading
+from recsys.signatures.definition import Projection, Readout
 from recsys.signatures.orders import in_orders, mean_over_orders
-from recsys.signatures.probes import Probes, probe_attention, probe_scores
+from recsys.signatures.probes import Probes, read_probes
 from training.data.features import Features
 from training.data.samples import PairTable, halves, user_rng
 from training.fitting.recipes.recipe import SignatureRecipe
 
 AT_ONCE = 8
+HEADS_FROM = 256
+"""Users whose readings choose the heads: of everybody, all of a large model's fill the memory."""
+
 FEWEST_USERS = 4
 _NOISE = 3.0
 
 Reading = Float[np.ndarray, "N F"]
 Half = Sequence[Sequence[Pair]]
+
+
+Head = tuple[int, int]
+"""Layer and head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +48,21 @@ class Readings:
 
     Attributes:
         scores: M+ - M- of each probe.
-        attention: Eq. 6 as a centred log-ratio, averaged over tokens and probes.
+        attention: of A heads, as in `recsys.signatures.probes.ProbeReadings`.
     """
 
     scores: Float[np.ndarray, "N P"]
-    attention: Float[np.ndarray, "N layers H K"]
+    attention: Float[np.ndarray, "N P A K"]
 
 
-def fit_projection(first: Reading, second: Reading, *, dimension: int, ridge: float) -> Projection:
+def fit_projection(
+    first: Reading,
+    second: Reading,
+    *,
+    dimension: int,
+    ridge: float,
+    basis: Float[np.ndarray, "F C"] | None = None,
+) -> Projection:
     """Fit a projection to readings of two halves of each user's history.
 
     Readings are standardised; S_b, what the halves share, is their symmetric cross-covariance and
@@ -60,6 +75,8 @@ def fit_projection(first: Reading, second: Reading, *, dimension: int, ridge: fl
         first, second: shape (N, F), paired by position; N at least 2.
         dimension: directions kept, at most F are.
         ridge: added to S_w, at least 0; what a constant column needs.
+        basis: columns whose C coordinates are what is standardised and fitted; None: F numbers as
+            they are.
 
     Raises:
         ValueError: if the shapes differ or there are fewer than two users.
@@ -69,44 +86,73 @@ def fit_projection(first: Reading, second: Reading, *, dimension: int, ridge: fl
             "a projection needs both halves of at least two users' histories, "
             f"got {first.shape} and {second.shape}: import more choices"
         )
-    both = np.concatenate([first, second])
-    mean, spread = both.mean(axis=0), both.std(axis=0)
+    mean = np.concatenate([first, second]).mean(axis=0)
+    one, other = (
+        each - mean if basis is None else (each - mean) @ basis for each in (first, second)
+    )
+    spread = np.concatenate([one, other]).std(axis=0)
     scale = np.where(spread > 1e-9, spread, 1.0)
-    one, other = (first - mean) / scale, (second - mean) / scale
+    one, other = one / scale, other / scale
     shared = (one.T @ other + other.T @ one) / (2 * len(one))
     unshared = (one - other).T @ (one - other) / (2 * len(one))
-    floor = max(ridge, 1e-6) * np.eye(len(mean))
+    floor = max(ridge, 1e-6) * np.eye(len(scale))
     values, vectors = scipy.linalg.eigh(shared, unshared + floor)
     best = np.argsort(values)[::-1][:dimension]
     believed = np.maximum(values[best], 0) / (1 + np.maximum(values[best], 0))
-    return Projection(mean, scale, vectors[:, best] * believed)
+    matrix = vectors[:, best] * believed
+    if basis is None:
+        return Projection(mean, scale, matrix)
+    return Projection(mean, np.ones_like(mean), basis / scale @ matrix)
+
+
+def principal_components(
+    first: Reading, second: Reading, num_components: int
+) -> Float[np.ndarray, "F C"]:
+    """Orthonormal directions in which readings of both halves vary most, largest first.
+
+    Args:
+        first, second: shape (N, F).
+        num_components: C, at most F are.
+    """
+    both = np.concatenate([first, second])
+    centred = both - both.mean(axis=0)
+    width = both.shape[1]
+    last = max(width - num_components, 0)
+    _, vectors = scipy.linalg.eigh(centred.T @ centred, subset_by_index=[last, width - 1])
+    return np.asarray(vectors[:, ::-1])
 
 
 def choose_heads(
-    first: Float[np.ndarray, "N layers H K"],
-    second: Float[np.ndarray, "N layers H K"],
+    first: Float[np.ndarray, "N P A K"],
+    second: Float[np.ndarray, "N P A K"],
     *,
+    num_components: int,
     ridge: float,
-) -> tuple[tuple[int, int], ...]:
-    """The (layer, head) whose attention agrees between halves by more than chance, best first.
+) -> tuple[int, ...]:
+    """The heads whose attention agrees between halves by more than chance, best first.
 
     Each head's first direction is fitted on every other user; on the users left, its two halves
     must correlate by more than 3 / sqrt(N). If none does, the best one is kept.
 
     Args:
         first, second: attention of the two halves, paired by position.
+        num_components: of each head's attention, that the direction is sought in.
         ridge: as in `fit_projection`.
+
+    Returns:
+        Which of the A.
     """
     fitted, judged = slice(0, None, 2), slice(1, None, 2)
     agreement = {}
-    for layer, head in np.ndindex(*first.shape[1:3]):
-        one, other = first[:, layer, head], second[:, layer, head]
-        projection = fit_projection(one[fitted], other[fitted], dimension=1, ridge=ridge)
-        direction = projection.matrix[:, 0] / projection.scale
-        agreement[layer, head] = _correlation(one[judged] @ direction, other[judged] @ direction)
-    ranked = sorted(agreement, key=lambda place: -agreement[place])
+    for head in range(first.shape[2]):
+        one, other = (each[:, :, head].reshape(len(each), -1) for each in (first, second))
+        basis = principal_components(one[fitted], other[fitted], num_components)
+        fit = fit_projection(one[fitted], other[fitted], dimension=1, ridge=ridge, basis=basis)
+        direction = fit.matrix[:, 0]
+        agreement[head] = _correlation(one[judged] @ direction, other[judged] @ direction)
+    ranked = sorted(agreement, key=lambda head: -agreement[head])
     least = _NOISE / np.sqrt(len(first[judged]))
-    return tuple(place for place in ranked if agreement[place] > least) or tuple(ranked[:1])
+    return tuple(head for head in ranked if agreement[head] > least) or tuple(ranked[:1])
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -148,24 +194,69 @@ def fit_signatures(
         seed=seed,
     )
     check_enough(len(first))
-    one, other = (
+    read = partial(
+        _read_halves, scorer, features=features, probes=probes, recipe=recipe, console=console
+    )
+    heads: tuple[Head, ...] = ()
+    if scorer.config.num_preference_tokens:
+        some = [half[:HEADS_FROM] for half in (first, second)]
+        every = list(product(range(scorer.backbone.num_layers), range(scorer.backbone.num_heads)))
+        early = read(*some, heads=every)
+        chosen = choose_heads(
+            *(each.attention for each in early),
+            num_components=recipe.num_components,
+            ridge=recipe.ridge,
+        )
+        heads = tuple(every[place] for place in chosen[: recipe.most_heads])
+    return project_readings(*read(first, second, heads=heads), heads=heads, recipe=recipe)
+
+
+def project_readings(
+    first: Readings, second: Readings, *, heads: tuple[Head, ...], recipe: SignatureRecipe
+) -> dict[Readout, Projection]:
+    """Fit a projection for each readout.
+
+    Args:
+        first, second: of both halves of N users, paired by position.
+        heads: the A heads of their attention; none: only scores get a projection.
+        recipe: dimension, ridge and components.
+    """
+    fit = partial(fit_projection, dimension=recipe.dimension, ridge=recipe.ridge)
+    projections: dict[Readout, Projection] = {"scores": fit(first.scores, second.scores)}
+    if heads:
+        one, other = (each.attention.reshape(len(each.attention), -1) for each in (first, second))
+        basis = principal_components(one, other, recipe.num_components)
+        beside_scores = scipy.linalg.block_diag(np.eye(first.scores.shape[1]), basis)
+        both = np.hstack([first.scores, one]), np.hstack([second.scores, other])
+        projections["attention"] = replace(fit(one, other, basis=basis), heads=heads)
+        projections["both"] = replace(fit(*both, basis=beside_scores), heads=heads)
+    return projections
+
+
+def _read_halves(
+    scorer: PreferenceScorer,
+    first: Half,
+    second: Half,
+    *,
+    heads: Sequence[Head],
+    features: Features,
+    probes: Probes,
+    recipe: SignatureRecipe,
+    console: Console,
+) -> list[Readings]:
+    """Readings of both halves by these heads."""
+    return [
         read_all(
             scorer,
             half,
             features,
             probes,
+            heads=heads,
             num_orders=recipe.num_orders,
-            progress=_bar(console, what),
+            progress=_bar(console, f"reading {len(half)} {name} halves"),
         )
-        for half, what in ((first, "reading first halves"), (second, "reading second halves"))
-    )
-    fit = partial(fit_projection, dimension=recipe.dimension, ridge=recipe.ridge)
-    projections: dict[Readout, Projection] = {"scores": fit(one.scores, other.scores)}
-    if scorer.config.num_preference_tokens:
-        heads = choose_heads(one.attention, other.attention, ridge=recipe.ridge)
-        flat = [attention_reading(each.attention, heads) for each in (one, other)]
-        projections["attention"] = replace(fit(*flat), heads=heads)
-    return projections
+        for name, half in (("first", first), ("second", second))
+    ]
 
 
 def check_enough(num_users: int) -> None:
@@ -204,35 +295,34 @@ def read_all(
     features: Features,
     probes: Probes,
     *,
+    heads: Sequence[Head] = (),
     num_orders: int = 1,
-    normalisation: Normalisation = "log_ratio",
     progress: Callable[[Sequence[Half]], Sequence[Half]] = lambda chunks: chunks,
 ) -> Readings:
     """Readings of many users, some at a time.
 
     Args:
         scorer: frozen.
-        users: each one's references.
+        users: each one's references, at least one user.
         features: image tokens of their rows.
         probes: everybody's.
+        heads: A heads whose attention is kept.
         num_orders: re-orderings that are averaged; the first is as given.
-        normalisation: of attention.
         progress: passes the chunks on, to show progress.
     """
-    has_tokens = scorer.config.num_preference_tokens > 0
+    layers, places = [layer for layer, _ in heads], [head for _, head in heads]
     scores, attention = [], []
     chunks = [users[start : start + AT_ONCE] for start in range(0, len(users), AT_ONCE)]
     for chunk in progress(chunks):
         rows = in_orders(chunk, num_orders)
         prompts = [[pair.prompt for pair in order] for order in rows]
         tokens = features([row for order in rows for p in order for row in (p.liked, p.disliked)])
-        read = probe_scores(scorer, prompts, tokens, probes)
-        scores.append(mean_over_orders(read, num_orders))
-        if has_tokens:
-            weights = probe_attention(scorer, prompts, tokens, probes, normalisation=normalisation)
-            attention.append(mean_over_orders(weights, num_orders))
-    empty = np.zeros((len(users), 0, 0, 0))
-    return Readings(np.concatenate(scores), np.concatenate(attention) if attention else empty)
+        with torch.no_grad():
+            read = read_probes(scorer, prompts, tokens, probes)
+        kept = read.attention[:, :, layers, places]
+        scores.append(mean_over_orders(read.scores.double().cpu().numpy(), num_orders))
+        attention.append(mean_over_orders(kept.cpu().numpy(), num_orders))
+    return Readings(np.concatenate(scores), np.concatenate(attention))
 
 
 def _bar(console: Console, what: str) -> Callable[[Sequence[Half]], Sequence[Half]]:

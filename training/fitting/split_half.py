@@ -10,13 +10,13 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys.history import Pair, select
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.probes import Probes, mean_attention
+from recsys.signatures.probes import Probes, read_probes
 from training.data.encoding import At, Encode
 from training.data.samples import Sample
 from training.predictors.predictor import CandidateRow
@@ -46,25 +46,35 @@ def split_half_loss(
 
 
 class SplitHalf(nn.Module):
-    """The head of the objective: attention as it comes -> a signature; left behind afterwards.
+    """The head of the objective: attention of drawn probes -> a signature; left behind afterwards.
 
     Args:
-        width: numbers of an attention reading, layers x heads x K.
+        num_probes: that are drawn from.
+        width: numbers of one probe's attention, layers x heads x K.
         dimension: E.
     """
 
-    def __init__(self, width: int, dimension: int) -> None:
+    def __init__(self, num_probes: int, width: int, dimension: int) -> None:
         super().__init__()
-        self.head = nn.Linear(width, dimension, bias=False)
+        bound = width**-0.5
+        self.head = nn.Parameter(torch.empty(num_probes, width, dimension).uniform_(-bound, bound))
         self.log_scale = nn.Parameter(torch.tensor(1.0))
 
     def forward(
-        self, first: Float[Tensor, "B F"], second: Float[Tensor, "B F"]
+        self,
+        first: Float[Tensor, "B p F"],
+        second: Float[Tensor, "B p F"],
+        drawn: Int[Tensor, " p"],
     ) -> Float[Tensor, ""]:
-        """The loss of a batch of attention readings, standardised over its 2B rows."""
+        """The loss of a batch of readings, each number standardised over its 2B rows.
+
+        Args:
+            first, second: attention of the drawn probes, behind each half.
+            drawn: which probes they are.
+        """
         rows = torch.cat([first, second]).float()
         standard = (rows - rows.mean(dim=0)) / (rows.std(dim=0) + 1e-6)
-        one, other = self.head(standard).chunk(2)
+        one, other = torch.einsum("bpf,pfe->be", standard, self.head[drawn]).chunk(2)
         return split_half_loss(one, other, self.log_scale.exp())
 
 
@@ -108,24 +118,22 @@ class Finding:
         if len(long) < 2:
             return self.scorer.preference_tokens.sum() * 0
         rng = np.random.default_rng([self.seed, 32, *at])
-        chosen = rng.permutation(len(self.probes))[: self.probes_a_step]
-        probes = [self.probes[int(index)] for index in chosen]
+        drawn = torch.from_numpy(rng.permutation(len(self.probes))[: self.probes_a_step])
+        probes = [self.probes[place] for place in drawn.tolist()]
         read = Probes(
             tuple(probe.prompt for probe in probes), encode([probe.row for probe in probes])
         )
         first = self._attention([a for a, _ in long], seen, read)
         second = self._attention([b for _, b in long], seen, read)
-        return cast(Tensor, self.weight * self.objective(first, second))
+        return cast(Tensor, self.weight * self.objective(first, second, drawn))
 
     def _attention(
         self, users: Sequence[Sequence[Pair]], seen: Mapping[int, Tensor], probes: Probes
-    ) -> Float[Tensor, "B F"]:
+    ) -> Float[Tensor, "B p F"]:
         shown = [seen[row] for pairs in users for p in pairs for row in (p.liked, p.disliked)]
         prompts = [[pair.prompt for pair in pairs] for pairs in users]
-        attention = mean_attention(
-            self.scorer, prompts, torch.stack(shown), probes, normalisation="log_ratio"
-        )
-        return attention.flatten(1)
+        read = read_probes(self.scorer, prompts, torch.stack(shown), probes)
+        return read.attention.flatten(2)
 
 
 def _as_references(sample: Sample, num_references: int) -> tuple[Pair, ...]:

@@ -314,15 +314,15 @@ class Training:
         recipe, config = self.recipe.signature, scorer.config
         if not recipe.weight:
             return None
+        probes = readable_probes(self.recipe, without_rows(parts.train, encoder.bad), encoder)
         num_heads = scorer.backbone.num_layers * scorer.backbone.num_heads
+        width = num_heads * config.num_preference_tokens
         seed = self.recipe.second.plan.seed
         torch.manual_seed(seed)
         return Finding(
             scorer,
-            SplitHalf(num_heads * config.num_preference_tokens, recipe.dimension).to(
-                scorer.backbone.device
-            ),
-            readable_probes(self.recipe, without_rows(parts.train, encoder.bad), encoder),
+            SplitHalf(len(probes), width, recipe.dimension).to(scorer.backbone.device),
+            probes,
             probes_a_step=recipe.probes_a_step,
             weight=recipe.weight,
             seed=seed,

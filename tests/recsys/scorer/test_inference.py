@@ -22,7 +22,7 @@ from recsys.scorer.idefics2 import ADAPTER_TARGETS, VISION_TOWER, Idefics2Backbo
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from recsys.signatures.files import load_signature_reader
-from recsys.signatures.probes import encode_probes, probe_attention
+from recsys.signatures.probes import encode_probes, read_probes
 from training.fitting.assembly import first_parameters
 from training.fitting.pretraining.tiny_base import TinyShape, build_model
 
@@ -100,11 +100,12 @@ def margins(scorer: PreferenceScorer) -> Tensor:
 
 @torch.no_grad()
 def attention(scorer: PreferenceScorer) -> Tensor:
-    """As signatures read it."""
+    """Where signatures read it, as Eq. 6."""
     probes = encode_probes(scorer, CANDIDATES[:4])
     shown = [image for each in REFERENCES for image in (each.liked, each.disliked)]
     prompts = [[each.prompt for each in REFERENCES]]
-    return torch.from_numpy(probe_attention(scorer, prompts, scorer.image_features(shown), probes))
+    read = read_probes(scorer, prompts, scorer.image_features(shown), probes)
+    return read.attention.softmax(dim=-1)
 
 
 def types(scorer: PreferenceScorer) -> set[torch.dtype]:

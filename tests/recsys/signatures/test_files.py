@@ -16,8 +16,14 @@ from recsys.errors import CheckpointRefused
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import load_scorer, save_scorer
 from recsys.scorer.digests import files_digest, model_version
-from recsys.signatures.definition import Projection
-from recsys.signatures.files import Probe, has_signature, load_signature_reader, write_signature
+from recsys.signatures.definition import Projection, signature_version
+from recsys.signatures.files import (
+    Probe,
+    has_signature,
+    load_signature_reader,
+    load_signature_readers,
+    write_signature,
+)
 from recsys.signatures.reader import SignatureReader
 
 HEADS = ((1, 2), (0, 3))
@@ -37,9 +43,10 @@ def png(image) -> bytes:
 
 @pytest.fixture
 def projections(projection) -> dict[str, Projection]:
-    """Of both readouts, with numbers that float32 holds."""
-    both = {"scores": projection(5), "attention": projection(6, HEADS)}
-    return {name: in_float32(made) for name, made in both.items()}
+    """Of all readouts, with numbers that float32 holds."""
+    widths = {"scores": projection(5), "attention": projection(30, HEADS)}
+    every = widths | {"both": projection(35, HEADS)}
+    return {name: in_float32(made) for name, made in every.items()}
 
 
 def in_float32(made: Projection) -> Projection:
@@ -60,10 +67,10 @@ def base(model, tokenizer, tmp_path) -> Path:
 def save(scorer, base, tokenizer, tmp_path):
     """Write the scorer with a signature part, or without one; return the folder."""
 
-    def written(name, probes=None, projections=None, num_orders=2) -> Path:
+    def written(name, probes=None, projections=None, **more) -> Path:
         def write_more(folder: Path) -> None:
             if probes is not None:
-                write_signature(folder, probes, projections, num_orders=num_orders)
+                write_signature(folder, probes, projections, **{"num_orders": 2, **more})
 
         folder = tmp_path / name
         save_scorer(
@@ -100,35 +107,48 @@ def change_json(folder: Path, **values) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-@pytest.mark.parametrize("readout", ["scores", "attention"])
+@pytest.mark.parametrize("readout", ["scores", "attention", "both"])
 def test_signatures_after_reload_are_those_before_to_the_bit(
     checkpoint, probes, projections, scorer, person, readout
 ) -> None:
     before = SignatureReader(scorer, probes, projections[readout], readout=readout, num_orders=2)
-    loaded = load_scorer(checkpoint)
-    after = load_signature_reader(checkpoint, loaded, readout=readout)
+    after = load_signature_readers(checkpoint, load_scorer(checkpoint)).by_readout[readout]
     assert after.num_orders == 2
     for count in (1, 4, 6):
         references = person(count, count)
         np.testing.assert_array_equal(after.read(references), before.read(references))
 
 
-def test_the_shipped_readout_is_the_default_and_carries_the_model_version(checkpoint) -> None:
-    loaded = load_scorer(checkpoint)
-    reader = load_signature_reader(checkpoint, loaded)
-    assert reader.readout == "scores"
-    assert reader.model_version == loaded.model_version == version_of(checkpoint)
-    other = load_signature_reader(checkpoint, loaded, readout="attention")
-    assert other.model_version not in ("", loaded.model_version)
+@pytest.mark.parametrize("served", [None, "attention", "both"])
+def test_a_checkpoint_says_which_readout_is_served(save, stored, projections, served) -> None:
+    folder = save("checkpoint", stored, projections, served=served)
+    reader = load_signature_reader(folder, load_scorer(folder))
+    assert reader.readout == (served or "scores")
+    assert reader.model_version == signature_version(version_of(folder), reader.readout)
+
+
+def test_of_the_first_version_scores_are_read_alone(checkpoint, scorer, projection) -> None:
+    """It said neither what is served nor where attention was read."""
+    path = checkpoint / "signature/signature.json"
+    written = json.loads(path.read_text())
+    heads = {"heads": [list(head) for head in HEADS], "normalisation": "log_ratio"}
+    written["readouts"] = {"scores": {**heads, "heads": []}, "attention": heads}
+    del written["served"]
+    path.write_text(json.dumps(written))
+    sign_again(checkpoint)
+    readers = load_signature_readers(checkpoint, load_scorer(checkpoint))
+    assert readers.served == "scores"
+    assert list(readers.by_readout) == ["scores"]
+    assert readers.by_readout["scores"].model_version == version_of(checkpoint)
 
 
 @pytest.mark.parametrize(
-    "part", ["image", "prompt", "order", "mean", "scale", "matrix", "heads", "normalisation"]
+    "part", ["image", "prompt", "order", "mean", "scale", "matrix", "heads", "served"]
 )
 def test_the_model_version_covers_all_that_decides_a_signature(
     checkpoint, save, stored, projections, part
 ) -> None:
-    num_orders = 3 if part == "order" else 2
+    more = {"order": {"num_orders": 3}, "served": {"served": "both"}}.get(part, {})
     if part == "image":
         stored[4] = replace(stored[4], image=stored[3].image)
     elif part == "prompt":
@@ -138,9 +158,7 @@ def test_the_model_version_covers_all_that_decides_a_signature(
         projections["scores"] = replace(old, **{part: getattr(old, part) + 1e-3})
     elif part == "heads":
         projections["attention"] = replace(projections["attention"], heads=HEADS[::-1])
-    elif part == "normalisation":
-        projections["attention"] = replace(projections["attention"], normalisation="full")
-    assert version_of(save("other", stored, projections, num_orders)) != version_of(checkpoint)
+    assert version_of(save("other", stored, projections, **more)) != version_of(checkpoint)
 
 
 def test_the_same_parts_have_the_same_version_wherever_they_lie(
@@ -183,17 +201,11 @@ def test_asking_a_checkpoint_without_one_says_how_to_get_one(save, checkpoint, s
         load_signature_reader(save("bare"), scorer)
 
 
-def test_a_readout_that_was_not_fitted_is_refused(save, stored, projections, scorer) -> None:
-    folder = save("scores", stored, {"scores": projections["scores"]})
-    with pytest.raises(CheckpointRefused, match="for the readout 'attention', has scores"):
-        load_signature_reader(folder, scorer, readout="attention")
-
-
-def refused(checkpoint, scorer, readout) -> None:
+def refused(checkpoint, scorer) -> None:
     """Even when it is signed: in one sentence that names the folder."""
     sign_again(checkpoint)
     with pytest.raises(CheckpointRefused) as caught:
-        load_signature_reader(checkpoint, scorer, readout=readout)
+        load_signature_reader(checkpoint, scorer)
     message = str(caught.value)
     assert message.startswith(f"{checkpoint / 'signature'} is damaged: ")
     assert "\n" not in message
@@ -206,13 +218,13 @@ def test_a_damaged_file_is_refused(checkpoint, scorer, name, damage) -> None:
     whole = path.read_bytes()
     noise = np.random.default_rng(0).bytes(len(whole))
     path.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "noise": noise}[damage])
-    refused(checkpoint, scorer, "scores")
+    refused(checkpoint, scorer)
 
 
 @pytest.mark.parametrize("name", ["projections.safetensors", "02.image"])
 def test_a_missing_file_is_refused(checkpoint, scorer, name) -> None:
     (checkpoint / "signature" / name).unlink()
-    refused(checkpoint, scorer, "scores")
+    refused(checkpoint, scorer)
 
 
 @pytest.mark.parametrize(
@@ -222,24 +234,25 @@ def test_a_missing_file_is_refused(checkpoint, scorer, name) -> None:
         {"num_orders": "two"},
         {"prompts": ["a prompt"]},
         {"prompts": None},
-        {"readouts": {"attention": {}}},
-        {"readouts": {"attention": {"heads": [[0, 1]], "normalisation": "log_ratio"}}},
-        {"readouts": {"attention": {"heads": [[0, 1], [2, 0]], "normalisation": "full"}}},
-        {"readouts": {"attention": {"heads": [[0, 1], [-1, 0]], "normalisation": "full"}}},
-        {"readouts": {"attention": {"heads": [[0, 1], [0, 2]], "normalisation": "wrong"}}},
-        {"readouts": {"attention": {"heads": "0123", "normalisation": "full"}}},
+        {"served": "neither"},
+        {"readouts": {"scores": {}}},
+        {"readouts": {"attention": {"heads": [[1, 2], [0, 3]]}}},
+        {"readouts": {"scores": {"heads": []}, "attention": {"heads": [[0, 1]]}}},
+        {"readouts": {"scores": {"heads": []}, "attention": {"heads": [[0, 1], [2, 0]]}}},
+        {"readouts": {"scores": {"heads": []}, "attention": {"heads": [[0, 1], [-1, 0]]}}},
+        {"readouts": {"scores": {"heads": []}, "attention": {"heads": "0123"}}},
     ],
     ids=str,
 )
 def test_a_file_that_says_nonsense_is_refused(checkpoint, scorer, values) -> None:
     change_json(checkpoint, **values)
-    refused(checkpoint, scorer, "attention" if "readouts" in values else "scores")
+    refused(checkpoint, scorer)
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '"x"', "{}", "1"])
 def test_json_of_another_shape_is_refused(checkpoint, scorer, text) -> None:
     (checkpoint / "signature/signature.json").write_text(text)
-    refused(checkpoint, scorer, "scores")
+    refused(checkpoint, scorer)
 
 
 @pytest.mark.parametrize(
@@ -261,4 +274,4 @@ def test_arrays_that_cannot_be_a_projection_are_refused(checkpoint, scorer, name
     arrays = load_file(path)
     del arrays[f"scores.{name}"]
     save_file(arrays if array is None else {**arrays, f"scores.{name}": array}, path)
-    refused(checkpoint, scorer, "scores")
+    refused(checkpoint, scorer)

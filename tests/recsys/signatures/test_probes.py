@@ -1,19 +1,17 @@
 """Probes behind references: one packed pass of many against a pass of each by itself."""
 
-import numpy as np
 import pytest
 import torch
 
 from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.packing import pack
 from recsys.signatures.probes import (
+    ProbeReadings,
     Probes,
     encode_probes,
-    mean_attention,
     mean_over_probes,
     packed_probes,
-    probe_attention,
-    probe_scores,
+    read_probes,
 )
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -40,42 +38,38 @@ def single_pass(scorer, user, candidate):
     return packed, scorer.image_features([*images, candidate.image])
 
 
-def score_alone(scorer, user, candidate) -> float:
-    liked, disliked = scorer.logits(*single_pass(scorer, user, candidate))[0, 0]
-    return float(liked - disliked)
+@torch.no_grad()
+def read(scorer, users, probes) -> ProbeReadings:
+    return read_probes(scorer, *asked(scorer, users), probes)
 
 
-def attention_alone(scorer, user, candidates, normalisation):
-    """The mean over the tokens of all candidates, each read in a pass of its own."""
-    rows = []
+@torch.no_grad()
+def read_alone(scorer, user, candidate) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score and attention of one candidate behind one user, in a pass of its own."""
+    packed, features = single_pass(scorer, user, candidate)
     count = scorer.config.num_preference_tokens
-    for candidate in candidates:
-        packed, features = single_pass(scorer, user, candidate)
-        with record_preference_attention(count, normalisation=normalisation) as record:
-            scorer.logits(packed, features)
-        rows.append(record.stacked()[:, 0, :, count:][:, :, packed.segments[0] == 1])
-    return torch.cat(rows, dim=2).mean(dim=2).numpy()
+    with record_preference_attention(count, normalisation="log_ratio") as record:
+        liked, disliked = scorer.logits(packed, features)[0, 0]
+    return liked - disliked, record.stacked()[:, 0, :, -1]
 
 
-def test_packed_scores_are_those_of_single_passes(scorer, users, candidates, probes) -> None:
-    scores = probe_scores(scorer, *asked(scorer, users), probes)
+def test_packed_readings_are_those_of_single_passes(scorer, users, candidates, probes) -> None:
+    found = read(scorer, users, probes)
+    alone = [[read_alone(scorer, user, each) for each in candidates] for user in users]
+    scores = torch.tensor([[score for score, _ in row] for row in alone])
+    attention = torch.stack([torch.stack([weights for _, weights in row]) for row in alone])
+    assert found.scores.shape == (3, 5)
+    assert found.attention.shape == (3, 5, 2, 4, 3)
+    torch.testing.assert_close(found.scores, scores, **CLOSE)
+    torch.testing.assert_close(found.attention, attention, **CLOSE)
+    for each in (found.scores, found.attention[:, :, 1:]):
+        assert each.std(dim=0).min() > 1e-6, "who reads must matter"
+
+
+def test_scores_are_those_of_an_ordinary_pass_to_the_bit(scorer, users, probes) -> None:
     with torch.no_grad():
-        expected = [[score_alone(scorer, user, each) for each in candidates] for user in users]
-    assert scores.shape == (3, 5)
-    assert scores.dtype == np.float64
-    np.testing.assert_allclose(scores, expected, **CLOSE)
-    assert scores.std(axis=0).min() > 1e-4, "who reads must matter"
-
-
-@pytest.mark.parametrize("normalisation", ["preference", "full", "log_ratio"])
-def test_packed_attention_is_the_mean_over_the_tokens_of_single_passes(
-    scorer, users, candidates, probes, normalisation
-) -> None:
-    attention = probe_attention(scorer, *asked(scorer, users), probes, normalisation=normalisation)
-    with torch.no_grad():
-        expected = [attention_alone(scorer, user, candidates, normalisation) for user in users]
-    assert attention.shape == (3, 2, 4, 3)
-    np.testing.assert_allclose(attention, expected, **CLOSE)
+        logits = scorer.logits(*packed_probes(scorer, *asked(scorer, users), probes))
+    assert torch.equal(read(scorer, users, probes).scores, logits[..., 0] - logits[..., 1])
 
 
 def test_a_mean_over_probes_is_over_each_of_their_tokens_and_no_other(
@@ -88,27 +82,27 @@ def test_a_mean_over_probes_is_over_each_of_their_tokens_and_no_other(
     found = mean_over_probes(weights, packed)
     for row, segments in enumerate(packed.segments):
         expected = weights[row][:, segments > 0].mean(dim=1)
-        np.testing.assert_allclose(found[row], expected, **CLOSE)
+        torch.testing.assert_close(found[row], expected, **CLOSE)
 
 
 def test_each_user_reads_as_if_alone_whatever_the_order(scorer, users, probes) -> None:
-    backwards = users[::-1]
-    scores = probe_scores(scorer, *asked(scorer, backwards), probes)[::-1]
-    attention = probe_attention(scorer, *asked(scorer, backwards), probes)[::-1]
-    for place, user in enumerate(users):
-        alone = asked(scorer, [user])
-        np.testing.assert_allclose(scores[place], probe_scores(scorer, *alone, probes)[0], **CLOSE)
-        np.testing.assert_allclose(
-            attention[place], probe_attention(scorer, *alone, probes)[0], **CLOSE
-        )
+    together = read(scorer, users[::-1], probes)
+    for place, user in enumerate(users[::-1]):
+        alone = read(scorer, [user], probes)
+        torch.testing.assert_close(together.scores[place], alone.scores[0], **CLOSE)
+        torch.testing.assert_close(together.attention[place], alone.attention[0], **CLOSE)
 
 
-def test_eq_6_sums_to_one_and_its_log_ratio_to_nothing(scorer, users, probes) -> None:
-    given = asked(scorer, users)
-    np.testing.assert_allclose(probe_attention(scorer, *given, probes).sum(axis=-1), 1, rtol=1e-5)
-    ratios = probe_attention(scorer, *given, probes, normalisation="log_ratio")
-    np.testing.assert_allclose(ratios.sum(axis=-1), 0, atol=1e-5)
-    assert np.abs(ratios).max() > 1e-3
+def test_a_centred_log_ratio_sums_to_nothing_and_is_that_of_eq_6(scorer, users, probes) -> None:
+    ratios = read(scorer, users, probes).attention
+    torch.testing.assert_close(ratios.sum(dim=-1), torch.zeros(3, 5, 2, 4), rtol=0, atol=1e-5)
+    packed, tokens = packed_probes(scorer, *asked(scorer, users), probes)
+    with record_preference_attention(3) as record, torch.no_grad():
+        scorer.logits(packed, tokens)
+    every = record.stacked()[:, :, :, 3:]
+    rows = torch.arange(3)[:, None]
+    weights = torch.stack([layer.transpose(1, 2)[rows, packed.readouts] for layer in every], dim=2)
+    torch.testing.assert_close(ratios.softmax(dim=-1), weights, **CLOSE)
 
 
 def test_the_first_layer_shows_no_more_of_a_reader_than_where_the_probes_stand(
@@ -117,26 +111,22 @@ def test_the_first_layer_shows_no_more_of_a_reader_than_where_the_probes_stand(
     """Its queries come from the probes alone; what was read enters with the second layer."""
     one, other = person(1, 3), person(4, 3)  # the same prompts with other images
     assert [each.prompt for each in one] == [each.prompt for each in other]
-    attention = probe_attention(scorer, *asked(scorer, [one, other]), probes)
-    np.testing.assert_allclose(attention[0, 0], attention[1, 0], atol=1e-6)
-    assert np.abs(attention[0, 1] - attention[1, 1]).max() > 1e-4
+    first, second = read(scorer, [one, other], probes).attention.unbind(dim=2)
+    torch.testing.assert_close(first[0], first[1], rtol=0, atol=1e-6)
+    assert (second[0] - second[1]).abs().max() > 1e-4
 
 
-def test_a_probe_more_changes_no_other_probes_score(scorer, users, probes) -> None:
-    fewer = Probes(probes.prompts[:2], probes.features[:2])
-    given = asked(scorer, users)
-    np.testing.assert_allclose(
-        probe_scores(scorer, *given, fewer), probe_scores(scorer, *given, probes)[:, :2], **CLOSE
-    )
+def test_a_probe_more_changes_no_other_probes_reading(scorer, users, probes) -> None:
+    fewer = read(scorer, users, Probes(probes.prompts[:2], probes.features[:2]))
+    every = read(scorer, users, probes)
+    torch.testing.assert_close(fewer.scores, every.scores[:, :2], **CLOSE)
+    torch.testing.assert_close(fewer.attention, every.attention[:, :2], **CLOSE)
 
 
 def test_gradients_reach_the_preference_tokens(scorer, users, probes) -> None:
     scorer.preference_tokens.requires_grad_(True)
-    attention = mean_attention(scorer, *asked(scorer, users), probes, normalisation="log_ratio")
-    attention.square().sum().backward()
-    assert scorer.preference_tokens.grad.abs().sum() > 0
-    read = probe_attention(scorer, *asked(scorer, users), probes, normalisation="log_ratio")
-    np.testing.assert_array_equal(read, attention.detach().double().numpy())
+    read_probes(scorer, *asked(scorer, users), probes).attention.square().sum().backward()
+    assert (scorer.preference_tokens.grad.abs().sum(dim=1) > 0).all()
 
 
 def test_probes_are_encoded_as_any_image(scorer, candidates) -> None:
@@ -149,6 +139,6 @@ def test_probes_are_encoded_as_any_image(scorer, candidates) -> None:
 def test_without_preference_tokens_there_are_scores_but_no_attention(scorer, users, probes) -> None:
     object.__setattr__(scorer.config, "num_preference_tokens", 0)
     scorer.preference_tokens = torch.nn.Parameter(torch.zeros(0, 32), requires_grad=False)
-    assert probe_scores(scorer, *asked(scorer, users), probes).shape == (3, 5)
-    with pytest.raises(ValueError, match="must be preference tokens"):
-        probe_attention(scorer, *asked(scorer, users), probes)
+    found = read(scorer, users, probes)
+    assert found.scores.shape == (3, 5)
+    assert found.attention.shape == (3, 5, 0, 0, 0)

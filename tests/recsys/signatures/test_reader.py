@@ -1,7 +1,5 @@
 """Signatures: unit vectors of a person alone, whatever the length of the history."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -9,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.history import SIGNATURE_REFERENCES
-from recsys.signatures.definition import Projection, attention_reading, parts, signature_version
+from recsys.signatures.definition import (
+    READOUTS,
+    Projection,
+    parts,
+    reading_of,
+    signature_version,
+    width_of,
+)
 from recsys.signatures.orders import reorderings
-from recsys.signatures.probes import probe_attention, probe_scores
+from recsys.signatures.probes import read_probes
 from recsys.signatures.reader import SignatureReader
 
 HEADS = ((1, 2), (0, 3))
@@ -24,8 +29,14 @@ def reader(scorer, probes, projection) -> SignatureReader:
 
 @pytest.fixture
 def attentive(scorer, probes, projection) -> SignatureReader:
-    made = projection(len(HEADS) * 3, HEADS)
+    made = projection(5 * len(HEADS) * 3, HEADS)
     return SignatureReader(scorer, probes, made, readout="attention", num_orders=2)
+
+
+@pytest.fixture
+def both(scorer, probes, projection) -> SignatureReader:
+    made = projection(5 + 5 * len(HEADS) * 3, HEADS)
+    return SignatureReader(scorer, probes, made, readout="both", num_orders=2)
 
 
 def tokens(scorer, references):
@@ -62,7 +73,7 @@ def test_all_that_is_projected_is_of_length_one(rows) -> None:
         np.testing.assert_allclose(project(np.array(row)), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("readout", ["reader", "attentive"])
+@pytest.mark.parametrize("readout", ["reader", "attentive", "both"])
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
 def test_a_signature_is_a_unit_vector(request, readout, person, count) -> None:
     read = request.getfixturevalue(readout)
@@ -72,8 +83,8 @@ def test_a_signature_is_a_unit_vector(request, readout, person, count) -> None:
     assert np.linalg.norm(signature) == pytest.approx(1, abs=1e-6)
 
 
-def test_people_differ_and_a_second_reading_does_not(reader, attentive, person) -> None:
-    for read in (reader, attentive):
+def test_people_differ_and_a_second_reading_does_not(reader, attentive, both, person) -> None:
+    for read in (reader, attentive, both):
         first, other, again = (read.read(person(seed, 4)) for seed in (1, 2, 1))
         np.testing.assert_array_equal(first, again)
         assert np.abs(first - other).max() > 1e-4
@@ -87,7 +98,7 @@ def test_scores_are_averaged_over_reorderings_of_single_passes(
     rows = []
     for order in reorderings(4, num_orders=2, seed=0):
         turned = tokens(scorer, [references[place] for place in order])
-        rows.append(probe_scores(scorer, [turned[0]], turned[1], probes)[0])
+        rows.append(read_probes(scorer, [turned[0]], turned[1], probes).scores[0].numpy())
     assert np.abs(rows[0] - rows[1]).max() > 1e-5, "order must matter to the passes"
     expected = np.mean(rows, axis=0)
     np.testing.assert_allclose(reader.reading(prompts, features), expected, rtol=1e-4, atol=1e-5)
@@ -95,17 +106,20 @@ def test_scores_are_averaged_over_reorderings_of_single_passes(
     np.testing.assert_array_equal(reader.read(references), reader.read_tokens(prompts, features))
 
 
-@pytest.mark.parametrize("normalisation", ["preference", "full", "log_ratio"])
-def test_attention_is_read_from_the_projections_heads_as_it_says(
-    scorer, probes, projection, person, normalisation
+def test_attention_is_read_from_the_projections_heads_at_each_probe(
+    attentive, scorer, probes, projection, person
 ) -> None:
-    made = replace(projection(6, HEADS), normalisation=normalisation)
-    read = SignatureReader(scorer, probes, made, readout="attention")
+    once = SignatureReader(scorer, probes, attentive.projection, readout="attention")
     prompts, features = tokens(scorer, person(5, 3))
-    seen = probe_attention(scorer, [prompts], features, probes, normalisation=normalisation)[0]
-    np.testing.assert_allclose(
-        read.reading(prompts, features), [*seen[1, 2], *seen[0, 3]], rtol=1e-6
-    )
+    (seen,) = read_probes(scorer, [prompts], features, probes).attention.numpy()
+    expected = [number for probe in seen for at in HEADS for number in probe[at]]
+    np.testing.assert_allclose(once.reading(prompts, features), expected, rtol=1e-6)
+
+
+def test_scores_stand_before_attention(reader, attentive, both, scorer, person) -> None:
+    given = tokens(scorer, person(5, 6))
+    parts_of = [reader.reading(*given), attentive.reading(*given)]
+    np.testing.assert_array_equal(both.reading(*given), np.concatenate(parts_of))
 
 
 def test_a_long_history_is_the_mean_of_its_parts(reader, scorer, person) -> None:
@@ -136,24 +150,29 @@ def test_no_references_is_a_callers_slip(reader, attentive) -> None:
 def test_what_does_not_fit_is_refused(scorer, probes, projection) -> None:
     with pytest.raises(ValueError, match="scores must read 5 numbers, got one of 6"):
         SignatureReader(scorer, probes, projection(6))
-    with pytest.raises(ValueError, match="attention must read 6 numbers, got one of 5"):
+    with pytest.raises(ValueError, match="attention must read 30 numbers, got one of 5"):
         SignatureReader(scorer, probes, projection(5, HEADS), readout="attention")
     with pytest.raises(ValueError, match="num_orders must be at least 1, got 0"):
         SignatureReader(scorer, probes, projection(5), num_orders=0)
 
 
-def test_vectors_of_two_readouts_never_meet(scorer, reader, attentive) -> None:
+def test_vectors_of_two_readouts_never_meet(scorer, reader, attentive, both) -> None:
     assert reader.model_version == scorer.model_version
     assert attentive.model_version == signature_version(scorer.model_version, "attention")
-    versions = {signature_version(v, r) for v in ("a", "b") for r in ("scores", "attention")}
-    assert len(versions) == 4
+    assert both.model_version == signature_version(scorer.model_version, "both")
+    assert len({signature_version(v, r) for v in ("a", "b") for r in READOUTS}) == 6
 
 
-def test_heads_stand_side_by_side_in_the_order_given() -> None:
-    attention = np.arange(2 * 2 * 3 * 4.0).reshape(2, 2, 3, 4)  # (N, layers, H, K)
-    reading = attention_reading(attention, [(1, 0), (0, 2)])
-    np.testing.assert_array_equal(reading[1], [*attention[1, 1, 0], *attention[1, 0, 2]])
-    np.testing.assert_array_equal(attention_reading(attention[1], [(1, 0), (0, 2)]), reading[1])
+def test_a_reading_stands_probe_by_probe_and_head_by_head_in_the_order_given() -> None:
+    attention = np.arange(2 * 5 * 2 * 3 * 4.0).reshape(2, 5, 2, 3, 4)  # (N, P, layers, H, K)
+    scores = -np.arange(2 * 5.0).reshape(2, 5)
+    heads = [(1, 0), (0, 2)]
+    expected = [n for probe in attention[1] for at in heads for n in probe[at]]
+    np.testing.assert_array_equal(reading_of(scores, attention, "attention", heads)[1], expected)
+    both = reading_of(scores, attention, "both", heads)
+    np.testing.assert_array_equal(both[1], [*scores[1], *expected])
+    assert both.shape[1] == width_of("both", num_probes=5, num_heads=2, num_tokens=4)
+    np.testing.assert_array_equal(reading_of(scores, attention, "scores", ()), scores)
 
 
 @given(num_references=st.integers(1, 100), size=st.integers(1, 40))
@@ -168,7 +187,7 @@ def test_parts_cover_the_newest_once_and_evenly(num_references, size) -> None:
     assert len(sizes) == -(-count // size)
 
 
-@pytest.mark.parametrize("readout", ["reader", "attentive"])
+@pytest.mark.parametrize("readout", ["reader", "attentive", "both"])
 def test_people_read_in_one_pass_are_those_read_one_by_one(
     request, readout, person, scorer, monkeypatch
 ) -> None:

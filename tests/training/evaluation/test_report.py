@@ -55,6 +55,7 @@ SIGNATURES = Signatures(
     num_users=7,
     num_references=8,
     num_whole=24,
+    served="both",
     num_probes=32,
     num_orders=2,
     dimension=16,
@@ -67,6 +68,7 @@ SIGNATURES = Signatures(
         "shipped_whole": Rival(taste=figure(0.6)),
     },
     shipped_minus=Rival(taste=figure(0.078), mrr=figure(0.02)),
+    minus_scores={"both": Rival(taste=figure(0.1))},
     communities=Agreement(12, shipped=0.21, shipped_whole=0.32, true_taste=0.93),
 )
 COLD_START = ColdStartFigures(

@@ -9,11 +9,11 @@ import torch
 from click.testing import CliRunner
 
 from recsys.history import Pair
-from recsys.scorer.attention import Normalisation
+from recsys.scorer.attention import Normalisation, record_preference_attention
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from recsys.signatures.definition import Projection
-from recsys.signatures.files import Probe, load_signature_reader, write_signature
-from recsys.signatures.probes import Probes, encode_probes, probe_attention, probe_scores
+from recsys.signatures.files import Probe, load_signature_readers, write_signature
+from recsys.signatures.probes import Probes, encode_probes, packed_probes, read_probes
 from recsys.signatures.reader import SignatureReader
 from training.cli.evaluate import evaluate as command
 from training.data.features import ImageFeatures
@@ -23,7 +23,7 @@ from training.evaluation.metrics import Figure
 from training.evaluation.results import plain
 from training.evaluation.signature_judge import DRIFT_COUNTS, SignatureJudge
 from training.evaluation.signature_rivals import raw_rivals, show
-from training.evaluation.signature_world import agreement
+from training.evaluation.signature_world import agreement, labelled_by_strangers
 from training.evaluation.tables.signatures import (
     FEWEST_USERS,
     Agreement,
@@ -107,8 +107,10 @@ def projection(width: int, *, heads: tuple[tuple[int, int], ...] = ()) -> Projec
 @pytest.fixture
 def folder(tmp_path):
     """A checkpoint's folder with the signature part alone."""
-    kinds = {"scores": projection(3), "attention": projection(8, heads=((0, 1), (1, 0)))}
-    write_signature(tmp_path, told_probes(), kinds, num_orders=2)
+    heads = ((0, 1), (1, 0))
+    kinds = {"scores": projection(3), "attention": projection(24, heads=heads)}
+    kinds["both"] = projection(27, heads=heads)
+    write_signature(tmp_path, told_probes(), kinds, num_orders=2, served="both")
     return tmp_path
 
 
@@ -118,16 +120,28 @@ def references(num_users: int) -> list[tuple[Pair, ...]]:
     return [pairs[: 1 + n % R] for n, pairs in enumerate(kept)]
 
 
+@torch.no_grad()
+def mean_attention(scorer, prompts, tokens, probes, kind) -> torch.Tensor:
+    """Eq. 6 of one user: the mean over all tokens of the probes."""
+    count = scorer.config.num_preference_tokens
+    packed, shown = packed_probes(scorer, prompts, tokens, probes)
+    with record_preference_attention(count, normalisation=kind) as record:
+        scorer.logits(packed, shown)
+    of_probes = record.stacked()[:, 0, :, count:][:, :, packed.segments[0] > 0]
+    return of_probes.mean(dim=2)
+
+
 def test_one_pass_shows_what_passes_of_their_own_do(scorer, features, probes) -> None:
     users = references(11)
     shown = show(scorer, users, features, probes)
     for row, pairs in enumerate(users):
         prompts = [[pair.prompt for pair in pairs]]
         tokens = features([image for pair in pairs for image in (pair.liked, pair.disliked)])
-        expected = probe_scores(scorer, prompts, tokens, probes)[0]
+        with torch.no_grad():
+            expected = read_probes(scorer, prompts, tokens, probes).scores[0]
         np.testing.assert_allclose(shown.scores[row], expected, atol=1e-5)
         for kind in KINDS:
-            expected = probe_attention(scorer, prompts, tokens, probes, normalisation=kind)[0]
+            expected = mean_attention(scorer, prompts, tokens, probes, kind)
             np.testing.assert_allclose(shown.attention[kind][row], expected, atol=1e-5)
         difference = (tokens[0::2] - tokens[1::2]).mean(dim=0).flatten()
         np.testing.assert_allclose(shown.image_difference[row], difference.numpy(), atol=1e-5)
@@ -167,8 +181,9 @@ def test_signatures_are_those_that_are_served(scorer, features, folder) -> None:
     """Of 9 references and a model that reads 3 at once: three parts, as the reader cuts them."""
     table = drawn_histories()
     cuts = cut_histories(table, list(table.pairs), num_references=R, seed=4)
-    reader = load_signature_reader(folder, scorer)
-    judge = SignatureJudge(scorer, {"scores": reader}, features, cuts)
+    readers = load_signature_readers(folder, scorer)
+    reader = readers.by_readout["both"]
+    judge = SignatureJudge(scorer, readers, features, cuts)
     first, second = judge.table()["shipped"]
     whole = judge.whole()
     for row, cut in enumerate(cuts.values()):
@@ -184,6 +199,34 @@ def test_signatures_are_those_that_are_served(scorer, features, folder) -> None:
                 ]
             )
             np.testing.assert_allclose(vectors[row], served, atol=1e-5)
+
+
+def test_one_reading_is_every_readouts(scorer, features, folder) -> None:
+    readers = load_signature_readers(folder, scorer)
+    asked = ["a fish", ""], features([3, 4, 5, 6])
+    found = readers.read_tokens(*asked)
+    assert list(found) == ["scores", "attention", "both"]
+    for readout, reader in readers.by_readout.items():
+        np.testing.assert_allclose(found[readout], reader.read_tokens(*asked), atol=1e-5)
+
+
+def test_strangers_choose_among_the_same_images_by_their_own_taste() -> None:
+    histories = drawn_histories()
+    cuts = cut_histories(histories, list(histories.pairs), num_references=R, seed=4)
+    truth = truth_of(histories)
+    strong = replace(truth, tastes=1000 * truth.tastes)  # nothing is left to chance
+    chosen = labelled_by_strangers(cuts, histories, strong, seed=0)
+    agree = {"own": 0, "one": 0}
+    utilities = truth.attributes @ truth.tastes.T
+    for user, (cut, pairs) in enumerate(zip(cuts.values(), chosen, strict=True)):
+        assert [{p.liked, p.disliked} for p in pairs] == [{p.liked, p.disliked} for p in cut.first]
+        assert [p.prompt for p in pairs] == [p.prompt for p in cut.first]
+        prefers = np.array([utilities[p.liked] > utilities[p.disliked] for p in pairs]).all(axis=0)
+        agree["own"] += prefers[user]
+        agree["one"] += np.delete(prefers, user).any()
+    assert agree["one"] == len(cuts), "somebody else prefers what was chosen"
+    assert agree["own"] < len(cuts) / 2
+    assert labelled_by_strangers(cuts, histories, strong, seed=0) == chosen
 
 
 def test_a_history_is_cut_as_projections_are_fitted(scorer) -> None:
@@ -214,8 +257,8 @@ def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -
         truth=truth_of(histories),
         progress=messages.append,
     )
-    names = "shipped attention attention_eq6 attention_full attention_log_ratio probe_scores"
-    names += " image_difference last_hidden posterior shipped_whole"
+    names = "shipped scores attention attention_eq6 attention_full attention_log_ratio probe_scores"
+    names += " image_difference last_hidden posterior strangers shipped_whole"
     assert set(result.rivals) == set(names.split())
     for name, row in result.rivals.items():
         kinds = {"taste"} if name == "shipped_whole" else {"taste", "of_ceiling", "mrr"}
@@ -225,6 +268,10 @@ def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -
     tastes = {name: row.taste.value for name, row in result.rivals.items()}
     less = result.shipped_minus.taste.value
     assert less == pytest.approx(tastes["shipped"] - tastes["image_difference"])
+    for readout, row in result.minus_scores.items():
+        gained = tastes.get(readout, tastes["shipped"]) - tastes["scores"]
+        assert row.taste.value == pytest.approx(gained), readout
+    assert set(result.minus_scores) == {"attention", "both"}
     assert set(result.drift) == {str(n) for n in DRIFT_COUNTS if n < 9}
     assert result.drift["8"].value > result.drift["2"].value
     assert 0.5 < result.stability.value < 1.0
@@ -280,6 +327,7 @@ def test_people_read_the_table_or_why_there_is_none() -> None:
         num_users=7,
         num_references=8,
         num_whole=24,
+        served="both",
         num_probes=32,
         num_orders=2,
         dimension=16,

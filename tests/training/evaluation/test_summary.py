@@ -36,6 +36,7 @@ SIGNATURES = Signatures(
     num_users=7,
     num_references=8,
     num_whole=24,
+    served="both",
     num_probes=32,
     num_orders=2,
     dimension=16,

@@ -91,7 +91,7 @@ def make(make_scorer, request) -> Callable[[bool], PreferenceScorer]:
 def all_objectives(scorer: PreferenceScorer) -> tuple[Tensor, SplitHalf]:
     """L_all and the split-half objective of three users, as a step of training has them."""
     torch.manual_seed(3)
-    objective = SplitHalf(NUM_READINGS, 4)
+    objective = SplitHalf(len(PROBES), NUM_READINGS, 4)
     finding = Finding(scorer, objective, PROBES, probes_a_step=2, weight=1.0, seed=5)
     loss, figures = step_loss(scorer, DRAWN, Pictures(scorer), finding=finding)(0, 0)
     assert figures["split_half"] > 0

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.definition import Projection, attention_reading
+from recsys.signatures.definition import Projection
 from recsys.signatures.probes import Probes
 from recsys.signatures.reader import SignatureReader
 from training.data.features import ImageFeatures
@@ -20,6 +20,7 @@ from training.fitting.signatures import (
     draw_halves,
     fit_projection,
     fit_signatures,
+    principal_components,
     read_all,
 )
 
@@ -145,42 +146,74 @@ def test_too_few_halves_are_refused(shapes) -> None:
         fit_projection(*(np.ones(shape) for shape in shapes), dimension=1, ridge=0.0)
 
 
+def test_a_basis_of_all_axes_changes_nothing() -> None:
+    rng = np.random.default_rng(6)
+    first, second = halves_of(rng, rng.normal(size=(50, 4)) + 3.0, noise=0.5)
+    plain, turned = (
+        fit_projection(first, second, dimension=2, ridge=0.1, basis=basis)
+        for basis in (None, np.eye(4)[:, [2, 0, 3, 1]])
+    )
+    signs = np.sign((plain(first) * turned(first)).sum(axis=0))
+    np.testing.assert_allclose(turned(first) * signs, plain(first), atol=1e-5)
+
+
+def test_components_are_those_of_a_singular_value_decomposition() -> None:
+    rng = np.random.default_rng(7)
+    first, second = 5.0 + rng.normal(size=(2, 40, 6)) * np.array([1, 9, 2, 5, 1, 1])
+    found = principal_components(first, second, 3)
+    both = np.concatenate([first, second])
+    expected = np.linalg.svd(both - both.mean(axis=0))[2][:3].T
+    np.testing.assert_allclose(np.abs((found * expected).sum(axis=0)), 1, rtol=1e-9)
+    assert principal_components(first, second, 99).shape == (6, 6)
+
+
+def test_people_in_a_few_directions_of_many_numbers_are_found_through_components() -> None:
+    """With fewer people than numbers all of these cannot be weighed against each other."""
+    rng = np.random.default_rng(8)
+    axes = np.linalg.qr(rng.normal(size=(400, 8)))[0].T
+    people = 4.0 * rng.normal(size=(200, 8)) @ axes
+    first, second = halves_of(rng, people, noise=0.5)
+    fitted, own = slice(0, 100), np.arange(100)
+    basis = principal_components(first[fitted], second[fitted], 8)
+    project = fit_projection(first[fitted], second[fitted], dimension=8, ridge=0.03, basis=basis)
+    one, other = project(first[100:]), project(second[100:])
+    assert ((one @ other.T).argmax(axis=1) == own).mean() > 0.9
+
+
 def planted_heads(rng, num_users=400, num_tokens=3):
-    """Log-ratios of 2 layers x 4 heads: (1, 2) holds people well, (0, 1) a little, others none."""
-    halves = rng.normal(size=(2, num_users, 2, 4, num_tokens))
-    person = rng.normal(size=(num_users, num_tokens))
-    halves[:, :, 1, 2] += 3.0 * person
-    halves[:, :, 0, 1] += 1.0 * person
+    """Log-ratios of two probes, 8 heads: 6 holds people well, 1 a little, others do not."""
+    halves = rng.normal(size=(2, num_users, 2, 8, num_tokens))
+    person = rng.normal(size=(num_users, 2, num_tokens))
+    halves[:, :, :, 6] += 3.0 * person
+    halves[:, :, :, 1] += 1.0 * person
     return tuple(halves - halves.mean(axis=-1, keepdims=True))
 
 
+def chosen_of(first, second) -> tuple[int, ...]:
+    return choose_heads(first, second, num_components=6, ridge=0.03)
+
+
 def test_the_planted_heads_are_chosen_best_first() -> None:
-    assert choose_heads(*planted_heads(np.random.default_rng(0)), ridge=0.03)[:2] == (
-        (1, 2),
-        (0, 1),
-    )
+    assert chosen_of(*planted_heads(np.random.default_rng(0)))[:2] == (6, 1)
 
 
 def test_heads_of_chance_are_seldom_chosen() -> None:
     """3 / sqrt(N) is three standard deviations of a correlation of nothing: 1 in 740 by chance."""
-    chosen = [
-        len(choose_heads(*planted_heads(np.random.default_rng(seed)), ridge=0.03))
-        for seed in range(10)
-    ]
+    chosen = [len(chosen_of(*planted_heads(np.random.default_rng(seed)))) for seed in range(10)]
     assert sum(chosen) <= 2 * 10 + 1
 
 
 def test_where_no_head_agrees_the_best_one_is_kept() -> None:
     for seed in range(10):
-        halves = np.random.default_rng(seed).normal(size=(2, 12, 2, 2, 3))
+        halves = np.random.default_rng(seed).normal(size=(2, 12, 2, 4, 3))
         halves -= halves.mean(axis=-1, keepdims=True)
-        assert len(choose_heads(*halves, ridge=0.03)) >= 1
+        assert len(chosen_of(*halves)) >= 1
 
 
 def test_heads_that_show_nothing_at_all_are_no_warning() -> None:
     """One preference token: every log-ratio is 0."""
-    nothing = np.zeros((8, 2, 2, 1))
-    assert choose_heads(nothing, nothing, ridge=0.03) == ((0, 0),)
+    nothing = np.zeros((8, 2, 4, 1))
+    assert chosen_of(nothing, nothing) == (0,)
 
 
 @pytest.fixture(scope="module")
@@ -215,11 +248,13 @@ HISTORIES = PairTable({f"u{n}": history(n, 6 if n else 3) for n in range(7)}, ()
 def test_what_is_fitted_on_is_what_is_served(scorer, features, probes, num_orders) -> None:
     """Many users at once, of different lengths, against each user's own pass."""
     users = [pairs[: 1 + n % 3] for n, pairs in enumerate(HISTORIES.pairs.values())] * 2
-    signatures = read_all(scorer, users, features, probes, num_orders=num_orders)
-    heads = [(0, 1), (1, 0)]
+    heads = ((0, 1), (1, 0))
+    read = read_all(scorer, users, features, probes, heads=heads, num_orders=num_orders)
+    attention = read.attention.reshape(len(users), -1)
     kinds = {
-        "scores": signatures.scores,
-        "attention": attention_reading(signatures.attention, heads),
+        "scores": read.scores,
+        "attention": attention,
+        "both": np.hstack([read.scores, attention]),
     }
     for readout, readings in kinds.items():
         width = readings.shape[1]
@@ -227,7 +262,7 @@ def test_what_is_fitted_on_is_what_is_served(scorer, features, probes, num_order
             np.zeros(width),
             np.ones(width),
             np.eye(width)[:, :2],
-            heads=tuple(heads) if readout == "attention" else (),
+            heads=heads if readout != "scores" else (),
         )
         reader = SignatureReader(
             scorer, probes, any_projection, readout=readout, num_orders=num_orders
@@ -261,8 +296,8 @@ def fit(scorer, histories, features, probes) -> dict[str, Projection]:
 
 def test_each_readout_gets_a_projection_that_a_reader_takes(scorer, features, probes) -> None:
     part = fit(scorer, HISTORIES, features, probes)
-    assert list(part) == ["scores", "attention"]
-    assert part["attention"].normalisation == "log_ratio"
+    assert list(part) == ["scores", "attention", "both"]
+    assert part["attention"].heads == part["both"].heads
     for readout, made in part.items():
         reader = SignatureReader(scorer, probes, made, readout=readout)
         assert reader.dimension == 2

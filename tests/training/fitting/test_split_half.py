@@ -90,20 +90,22 @@ def test_nobody_else_to_be_told_from_is_refused(num_users) -> None:
 
 def test_the_head_does_not_mind_units_and_learns() -> None:
     torch.manual_seed(0)
-    head = SplitHalf(6, 4)
-    people = torch.randn(8, 6)
-    first, second = (people + 0.3 * torch.randn(8, 6) for _ in range(2))
-    shift, units = torch.randn(6), torch.rand(6) + 0.5
-    loss = head(first, second)
-    torch.testing.assert_close(head(first * units + shift, second * units + shift), loss)
+    head, drawn = SplitHalf(3, 6, 4), torch.tensor([2, 0])
+    people = torch.randn(8, 2, 6)
+    first, second = (people + 0.3 * torch.randn(8, 2, 6) for _ in range(2))
+    shift, units = torch.randn(2, 6), torch.rand(2, 6) + 0.5
+    loss = head(first, second, drawn)
+    torch.testing.assert_close(head(first * units + shift, second * units + shift, drawn), loss)
     loss.backward()
-    assert all(p.grad.abs().sum() > 0 for p in head.parameters())
+    learns = head.head.grad.abs().sum(dim=(1, 2)) > 0
+    assert learns.tolist() == [True, False, True], "the weights of the probes that were drawn"
+    assert head.log_scale.grad.abs() > 0
 
 
 def test_readings_that_never_change_are_finite() -> None:
-    head = SplitHalf(3, 2)
-    readings = torch.ones(4, 3, requires_grad=True)
-    loss = head(readings, readings)
+    head = SplitHalf(1, 3, 2)
+    readings = torch.ones(4, 1, 3, requires_grad=True)
+    loss = head(readings, readings, torch.tensor([0]))
     loss.backward()
     assert loss.item() == pytest.approx(math.log(4))
     assert torch.isfinite(readings.grad).all()
@@ -138,7 +140,7 @@ PROBES = [CandidateRow(90, "a fish"), CandidateRow(91, ""), CandidateRow(92, "tw
 @pytest.fixture
 def finding(scorer) -> Finding:
     torch.manual_seed(3)
-    objective = SplitHalf(NUM_READINGS, 4)
+    objective = SplitHalf(len(PROBES), NUM_READINGS, 4)
     return Finding(scorer, objective, PROBES, probes_a_step=2, weight=1.0, seed=5)
 
 

@@ -4,13 +4,14 @@ Taste needs a world whose truth is known; finding the other half of a history ne
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.files import has_signature
+from recsys.signatures.definition import Readout
+from recsys.signatures.files import has_signature, load_signature_readers
 from training.data.features import Features
 from training.data.samples import PairTable, Sample
 from training.evaluation.bounds import of_this_world
@@ -36,9 +37,15 @@ from training.evaluation.section import (
     percent,
     with_interval,
 )
-from training.evaluation.signature_judge import Both, SignatureJudge, open_judge
+from training.evaluation.signature_judge import Both, SignatureJudge
 from training.evaluation.signature_rivals import SHIPPED, RivalVectors
-from training.evaluation.signature_world import CEILING, agreement, posterior_tastes
+from training.evaluation.signature_world import (
+    CEILING,
+    STRANGERS,
+    agreement,
+    labelled_by_strangers,
+    posterior_tastes,
+)
 from training.evaluation.tables.table import ReportTable
 from training.world.truth import WorldTruth
 
@@ -48,15 +55,17 @@ WHOLE = "shipped_whole"
 TRUE = "true_taste"
 
 NAMES = {
-    "shipped": "shipped: the probes' scores, projected",
     "shipped_whole": "shipped, of what the service reads",
-    "attention": "attention signature: log-ratios, projected",
+    "scores": "the probes' scores, projected",
+    "attention": "attention where scores are read, projected",
+    "both": "scores and attention together, projected",
     "attention_eq6": "attention as in Eq. 6",
     "attention_full": "attention sliced from the full softmax",
     "attention_log_ratio": "attention as log-ratios",
     "probe_scores": "scores of the probes",
     "image_difference": "mean liked less mean disliked image tokens",
     "last_hidden": "last hidden state of the references",
+    "strangers": "shipped, the same images chosen among by strangers: the control",
     "posterior": "mean taste given the references: the ceiling",
     "true_taste": "true tastes: the ceiling",
 }
@@ -102,18 +111,21 @@ class Signatures:
         num_users: judged.
         num_references: of each half, at most.
         num_whole: read by the service, at most.
+        served: what the shipped signature is read from.
         num_probes, num_orders, dimension: of the shipped signature.
         chance_mrr: mean reciprocal rank of a guess.
         stability: mean cosine to the same references in other orders.
         drift: mean cosine of the oldest 2, 4... references to all, as text.
         rivals: by name.
         shipped_minus: shipped less the difference of image tokens, paired by user.
+        minus_scores: other readouts less scores, likewise.
         communities: where a world's truth is known.
     """
 
     num_users: int
     num_references: int
     num_whole: int
+    served: Readout
     num_probes: int
     num_orders: int
     dimension: int
@@ -122,6 +134,7 @@ class Signatures:
     drift: Mapping[str, Figure]
     rivals: Mapping[str, Rival]
     shipped_minus: Rival
+    minus_scores: Mapping[Readout, Rival] = field(default_factory=dict)
     communities: Agreement | None = None
 
 
@@ -180,13 +193,16 @@ def judge_signatures(
             f"at least {FEWEST_USERS} users never learned from must have four choices that"
             f" pass something over, got {len(cuts)}"
         )
-    judge = open_judge(scorer, folder, features, cuts, progress)
+    readers = load_signature_readers(folder, scorer)
+    judge = SignatureJudge(scorer, readers, features, cuts, progress)
     vectors = judge.table()
     is_known = truth is not None and of_this_world(_samples(cuts), table, truth)
     if truth is None or not is_known:
         return _other_halves(judge, vectors, seed=seed)
     progress("signatures: the best possible")
     vectors[CEILING] = posterior_tastes(cuts, table, truth, seed=seed)
+    strangers = labelled_by_strangers(cuts, table, truth, seed=seed)
+    vectors[STRANGERS] = judge.signatures(strangers, "chosen by strangers"), vectors[SHIPPED][1]
     one = {name: first for name, (first, _) in vectors.items()} | {WHOLE: judge.whole()}
     return _with_tastes(_other_halves(judge, vectors, seed=seed), one, cuts, truth, seed=seed)
 
@@ -195,7 +211,7 @@ def section(result: Signatures | NotMeasured) -> Section:
     """The rivals as a plot and a grid, and how settled the shipped ones are."""
     if isinstance(result, NotMeasured):
         return Section("Signatures", [f"Not measured: {result.why}."])
-    rows = known((NAMES[name], row.taste) for name, row in result.rivals.items())
+    rows = known((_name(result, key), row.taste) for key, row in result.rivals.items())
     caption = (
         "Mean cosine of true taste to the 10 nearest neighbours. "
         "Dots are means, bars 95 % intervals, the dotted line is random users."
@@ -205,6 +221,15 @@ def section(result: Signatures | NotMeasured) -> Section:
     return Section(
         "Signatures", [_protocol(result), *plots, _rivals(result), _settled(result), *agreements]
     )
+
+
+def _key(readout: Readout, served: Readout) -> str:
+    """Under which name a readout is among the rivals."""
+    return SHIPPED if readout == served else readout
+
+
+def _name(result: Signatures, rival: str) -> str:
+    return f"shipped: {NAMES[result.served]}" if rival == SHIPPED else NAMES[rival]
 
 
 def _protocol(result: Signatures) -> str:
@@ -221,12 +246,15 @@ def _protocol(result: Signatures) -> str:
 
 def _rivals(result: Signatures) -> Grid:
     rows: list[tuple[Cell, ...]] = [
-        (NAMES[name], _thousandths(row.taste), _share(row.of_ceiling), _thousandths(row.mrr))
-        for name, row in result.rivals.items()
+        (_name(result, key), _thousandths(row.taste), _share(row.of_ceiling), _thousandths(row.mrr))
+        for key, row in result.rivals.items()
     ]
-    less = result.shipped_minus
-    name = "shipped less image difference, paired by user"
-    rows.append((name, _thousandths(less.taste), NOTHING, _thousandths(less.mrr)))
+    paired = {"shipped less image difference": result.shipped_minus}
+    paired |= {f"{readout} less scores": less for readout, less in result.minus_scores.items()}
+    rows += [
+        (f"{name}, paired by user", _thousandths(less.taste), NOTHING, _thousandths(less.mrr))
+        for name, less in paired.items()
+    ]
     caption = (
         "Taste: mean cosine of true taste to the 10 nearest neighbours, 0 for random users and 1"
         " for the true nearest. Other half: mean reciprocal rank of a user's second half among"
@@ -271,6 +299,7 @@ def _share(figure: Figure | None) -> str:
 def _other_halves(judge: SignatureJudge, vectors: Mapping[str, Both], *, seed: int) -> Signatures:
     """What was read, how settled signatures are, and each rival's ranks of the other half."""
     cuts, reader = judge.cuts.values(), judge.shipped
+    scores = _key("scores", reader.readout)
     n_pairs = _num_pairs(judge.cuts)
     ranks = {name: reciprocal_ranks(*both) for name, both in vectors.items()}
 
@@ -281,6 +310,7 @@ def _other_halves(judge: SignatureJudge, vectors: Mapping[str, Both], *, seed: i
         num_users=len(cuts),
         num_references=max(len(cut.first) for cut in cuts),
         num_whole=max(len(cut.whole) for cut in cuts),
+        served=reader.readout,
         num_probes=len(reader.probes.prompts),
         num_orders=reader.num_orders,
         dimension=reader.dimension,
@@ -289,6 +319,11 @@ def _other_halves(judge: SignatureJudge, vectors: Mapping[str, Both], *, seed: i
         drift=judge.drift(),
         rivals={name: mrr(own) for name, own in ranks.items()},
         shipped_minus=mrr(ranks[SHIPPED] - ranks[BASELINE]),
+        minus_scores={
+            readout: mrr(ranks[_key(readout, reader.readout)] - ranks[scores])
+            for readout in judge.readers.by_readout
+            if readout != "scores"
+        },
     )
 
 
@@ -312,6 +347,7 @@ def _with_tastes(
     tastes = np.stack([truth.taste(user) for user in cuts])
     scale, n_pairs = taste_scale(tastes), _num_pairs(cuts)
     span = scale.best - scale.random
+    served, scores = result.served, _key("scores", result.served)
     gains = {name: scale.shared(rows) - scale.random for name, rows in vectors.items()}
 
     def ratio(above: np.ndarray, below: np.ndarray) -> Figure:
@@ -338,6 +374,10 @@ def _with_tastes(
         shipped_minus=replace(
             result.shipped_minus, taste=ratio(gains[SHIPPED] - gains[BASELINE], span)
         ),
+        minus_scores={
+            readout: replace(less, taste=ratio(gains[_key(readout, served)] - gains[scores], span))
+            for readout, less in result.minus_scores.items()
+        },
         communities=Agreement(num_clusters, **agreements),
     )
 

@@ -98,6 +98,9 @@ class SignatureRecipe:
         probes_a_step: probes read in each step of that objective.
         ridge: added to the covariance within users, relative to a reading's variance.
         most_users: training users that projections are fitted on, at most.
+        num_components: of attention that a projection is fitted in: the directions in which it
+            varies most.
+        most_heads: heads whose attention is read, at most: those that agree best between halves.
     """
 
     num_probes: int = 32
@@ -107,6 +110,8 @@ class SignatureRecipe:
     probes_a_step: int = 8
     ridge: float = 0.03
     most_users: int = 2000
+    num_components: int = 40
+    most_heads: int = 8
 
 
 @dataclass(frozen=True)
