@@ -74,6 +74,11 @@ class MissingSignatures:
     num_skipped: int
     num_failed: int
 
+    @property
+    def num_users(self) -> int:
+        """All of them."""
+        return self.num_due + self.num_skipped + self.num_failed
+
 
 class BackfillLedger:
     """The newest entry of each user and model version.
@@ -214,17 +219,17 @@ def _remove_unreadable(session: Session, entries: Sequence[LedgerEntry]) -> None
 
 
 def _stale(query: Select[*tuple[Any, ...]], model_version: str) -> Select[*tuple[Any, ...]]:
-    is_theirs = and_(
-        SignatureRow.user_id == UserRow.user_id, SignatureRow.model_version == model_version
-    )
-    return (
-        query.select_from(UserRow)
-        .outerjoin(SignatureRow, is_theirs)
+    is_fresh = (
+        select(SignatureRow.user_id)
         .where(
-            *MAY_BE_SIGNED,
-            or_(SignatureRow.user_id.is_(None), SignatureRow.revision < UserRow.revision),
+            SignatureRow.user_id == UserRow.user_id,
+            SignatureRow.model_version == model_version,
+            SignatureRow.revision >= UserRow.revision,
         )
+        .exists()
     )
+    # SQLite asks in this order: few users are left of whom it must look for choices.
+    return query.select_from(UserRow).where(~is_fresh, *MAY_BE_SIGNED)
 
 
 def _is_current(model_version: str) -> Any:

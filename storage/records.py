@@ -296,11 +296,9 @@ class VersionSummary:
     Attributes:
         model_version: digest of all that decided the vectors.
         num_signatures: users with one.
-        num_stale: users who need one, and have none or one that does not know their newest choice.
         newest_at: when the last one was put, UTC.
     """
 
     model_version: str
     num_signatures: int
-    num_stale: int
     newest_at: datetime | None

@@ -192,26 +192,13 @@ class SignatureStore:
     def summaries(self) -> list[VersionSummary]:
         """Summarise what is stored by model version, the newest first."""
         row = SignatureRow
-        is_fresh = and_(row.user_id == UserRow.user_id, row.revision >= UserRow.revision)
         query = (
-            select(
-                row.model_version,
-                func.count(),
-                func.max(row.created_at),
-                func.count(UserRow.user_id),
-            )
-            .select_from(row)
-            .outerjoin(UserRow, is_fresh)
+            select(row.model_version, func.count(), func.max(row.created_at))
             .group_by(row.model_version)
             .order_by(func.max(row.created_at).desc(), row.model_version)
         )
         with self.database.session() as session:
-            users = select(func.count()).select_from(UserRow).where(*MAY_BE_SIGNED)
-            num_users = session.scalar(users) or 0
-            return [
-                VersionSummary(version, number, num_users - num_fresh, newest_at)
-                for version, number, newest_at, num_fresh in session.execute(query)
-            ]
+            return [VersionSummary(*row) for row in session.execute(query)]
 
 
 def _still_true(

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from recsys.analyst import empty, filters, navigation, sources
+from recsys.analyst import empty, filters, navigation, opening, sources
 from recsys.analyst.image_clicks import heed_clicks
 from recsys.analyst.navigation import ViewName
 from recsys.analyst.page import Page
@@ -17,7 +17,7 @@ def draw() -> None:
     st.set_page_config(page_title="recsys · analyst", page_icon=ICON, layout="wide")
     st.html(STYLE)
     try:
-        runtime = sources.open_runtime()
+        runtime = opening.open_runtime()
         num_users = 0 if runtime is None else sources.num_users(runtime, _url(runtime))
         if runtime is None or not num_users:
             st.html("<div class='rs-brand'>recsys<i>Analyst</i></div>")

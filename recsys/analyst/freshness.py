@@ -15,6 +15,7 @@ from recsys.analyst.page import Page
 from recsys.analyst.theme import PALETTE
 from recsys.counts import counted
 from recsys.signatures.missing import missing_told, reason_told
+from storage.backfill_ledger import MissingSignatures
 from storage.browsing import ListedUser, step_for
 
 NUM_SHOWN = 12
@@ -34,9 +35,8 @@ def draw_freshness(page: Page) -> None:
     if summary is None:
         no_signatures()
         return
-    missing = sources.missing(page.runtime, page.runtime.settings.database_url, page.version)
-    num_missing = missing.num_due + missing.num_skipped + missing.num_failed
-    fresh = max(0, page.num_users - num_missing)
+    missing = _missing(page, page.version)
+    fresh = max(0, page.num_users - missing.num_users)
     st.html(
         markup.tiles(
             [
@@ -45,7 +45,7 @@ def draw_freshness(page: Page) -> None:
                     share(fresh, page.num_users),
                     f"{fresh:,} of {counted(page.num_users, 'user')}",
                 ),
-                ("No current signature", f"{num_missing:,}", f"model {short(page.version)}"),
+                ("No current signature", f"{missing.num_users:,}", f"model {short(page.version)}"),
                 (
                     "Newest signature",
                     ago(summary.newest_at) or "–",
@@ -110,15 +110,19 @@ def _draw_versions(page: Page) -> None:
         return
     st.html(markup.section("By model version", below="Stored users with a fresh signature."))
     total = max(page.num_users, 1)
-    rows = [
-        (
-            short(each.model_version),
-            1 - each.num_stale / total,
-            f"{total - each.num_stale:,} of {total:,}",
-        )
+    fresh = {
+        each.model_version: total - _missing(page, each.model_version).num_users
         for each in page.versions
+    }
+    rows = [
+        (short(version), number / total, f"{number:,} of {total:,}")
+        for version, number in fresh.items()
     ]
     st.html(markup.bars(rows))
+
+
+def _missing(page: Page, model_version: str) -> MissingSignatures:
+    return sources.missing(page.runtime, page.runtime.settings.database_url, model_version)
 
 
 def _draw_stale(page: Page) -> None:

@@ -31,7 +31,7 @@ def page_command(address: str, *, opens_browser: bool = False) -> list[str]:
         "server.headless": "false" if opens_browser else "true",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(SCRIPT), *flags]
+    return [sys.executable, "-m", "recsys.analyst.serving", "run", str(SCRIPT), *flags]
 
 
 def page_environment(flags: Mapping[str, object]) -> dict[str, str]:

@@ -1,10 +1,9 @@
-"""What the views read: storage, opened for reading, and short-lived caches of it.
+"""What the views read of storage, and short-lived caches of it.
 
 An erased user must disappear from the page at once: only counts and thumbnails are cached, and
 users are read from SQL whenever they are shown.
 """
 
-import threading
 from collections.abc import Iterable, Sequence
 
 import streamlit as st
@@ -12,7 +11,7 @@ import streamlit as st
 from recsys.analyst.markup import Opinion, ShownImage, cluster_title
 from recsys.analyst.thumbnails import thumbnail
 from recsys.runtime import Runtime
-from recsys.settings import Settings, load_settings
+from recsys.settings import load_settings
 from recsys.signatures.missing import reason_told
 from storage.backfill_ledger import MissingSignatures
 from storage.browsing import ListedUser
@@ -24,32 +23,6 @@ from storage.records import VersionSummary
 COUNTS_FOR_S = 20
 THUMBNAILS_FOR_S = 600
 """No page asks for one of an image that was taken down, but memory may hold it for so long."""
-
-_opening = threading.Lock()
-
-
-def open_runtime() -> Runtime | None:
-    """Open storage as the settings name it, for reading; None while nothing was ever stored.
-
-    Raises:
-        SettingsRefused: if a setting is invalid.
-        NotADatabase: if the file of an embedded database is no database.
-        SchemaMismatch: if its schema is older than the code, or newer and no longer serves it.
-        StorageUnavailable: if it is locked.
-    """
-    with _opening:
-        runtime = _runtime(load_settings().settings)
-        if runtime.is_new:
-            return None
-        # Visitors have a thread each, and none of these may be opened twice.
-        _ = (runtime.store, runtime.signatures, runtime.clusters)
-        _ = (runtime.browser, runtime.ledger, runtime.consents)
-        return runtime
-
-
-@st.cache_resource(show_spinner=False, hash_funcs={Settings: lambda given: given.model_dump_json()})
-def _runtime(settings: Settings) -> Runtime:
-    return Runtime(settings, read_only=True)
 
 
 @st.cache_data(ttl=COUNTS_FOR_S, show_spinner=False)

@@ -151,7 +151,7 @@ def _missing(page: Page) -> tuple[str, str]:
     cannot = missing.num_skipped + missing.num_failed
     parts = [f"{missing.num_due:,} to backfill"] if missing.num_due else []
     parts += [f"{cannot:,} cannot have one"] if cannot else []
-    return f"{missing.num_due + cannot:,}", ", ".join(parts) or "all are fresh"
+    return f"{missing.num_users:,}", ", ".join(parts) or "all are fresh"
 
 
 def _open(user_id: str) -> None:

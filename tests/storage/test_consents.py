@@ -87,7 +87,7 @@ def test_nothing_new_is_read_from_them(store, consents, signatures, choose) -> N
     ledger = BackfillLedger(store.database)
     assert signatures.stale(VERSION) == [("bob", 2)]
     assert ledger.num_due(VERSION) == 1
-    assert signatures.summaries()[0].num_stale == 1
+    assert ledger.missing(VERSION).num_users == 1
     with pytest.raises(PersonalizationOff, match="'ann' is not personalised"):
         signatures.put(Signature("ann", VERSION, 1, VECTOR))
     late = [Signature(user, VERSION, 2, VECTOR) for user in ("ann", "bob")]
@@ -105,7 +105,7 @@ def test_who_has_never_chosen_needs_no_signature(store, consents, signatures) ->
     consents.update("dan", personalize=True)
     assert signatures.stale(VERSION) == []
     assert BackfillLedger(store.database).num_due(VERSION) == 0
-    assert signatures.summaries()[0].num_stale == 0
+    assert BackfillLedger(store.database).missing(VERSION).num_users == 0
 
 
 def test_allowed_again_they_are_due(consents, signatures) -> None:

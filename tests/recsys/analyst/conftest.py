@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import os
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,6 +63,13 @@ def place(
     for name, value in environment(tmp_path, small_checkpoint).items():
         monkeypatch.setenv(name, value)
     return monkeypatch
+
+
+@pytest.fixture
+def storage(tmp_path: Path, filled: Path) -> Path:
+    """A copy of the filled storage, where the settings look for one."""
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
+    return tmp_path
 
 
 def environment(folder: Path, checkpoint: Path) -> dict[str, str]:

@@ -37,6 +37,7 @@ def test_it_becomes_streamlit_with_the_settings_of_the_call(started):
     assert result.exit_code == 0, result.output
     ((program, arguments, environment),) = started
     assert program == arguments[0] == sys.executable
+    assert arguments[1:4] == ["-m", "recsys.analyst.serving", "run"]
     assert f"--server.port={port}" in arguments
     assert "--browser.gatherUsageStats=false" in arguments
     assert environment["RECSYS_CHECKPOINT"] == "tiny"

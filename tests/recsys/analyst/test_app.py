@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from recsys.analyst import attention, sources
+from recsys.analyst import attention, opening
 from recsys.analyst import launch as analyst
 from recsys.cli.invocation import read_settings
 from recsys.clusters.build import build_clusters
@@ -38,13 +38,6 @@ def page(place):
         return app
 
     return draw
-
-
-@pytest.fixture
-def storage(tmp_path, filled):
-    """A copy of the filled storage, where the settings look for one."""
-    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 def _html(app: AppTest) -> str:
@@ -237,6 +230,8 @@ def test_another_model_version_can_be_taken(page, storage):
     assert app.selectbox(key="version").value == "older"
     assert "model older" in _html(app)
     assert "By model version" in _html(app)
+    assert "22 of 24" in _html(app)
+    assert "4 of 24" in _html(app), "user-00 has chosen since"
 
 
 def test_an_erased_user_is_gone_at_once(page, storage):
@@ -298,7 +293,7 @@ def test_reading_leaves_storage_as_it_was(page, storage):
 
 
 def test_storage_is_opened_for_reading(place, storage):
-    runtime = sources.open_runtime()
+    runtime = opening.open_runtime()
 
     with pytest.raises(StorageUnavailable) as refused:
         runtime.store.erase("user-01")
@@ -317,7 +312,7 @@ def test_two_first_visits_open_storage_once(place, storage, monkeypatch):
     open_database = Database.__init__
     monkeypatch.setattr(Database, "__init__", slow)
     with ThreadPoolExecutor(2) as visitors:
-        visits = [visitors.submit(lambda: sources.open_runtime().store) for _ in range(2)]
+        visits = [visitors.submit(lambda: opening.open_runtime().store) for _ in range(2)]
         assert visits[0].result() is visits[1].result()
     assert len(opened) == 1
 
