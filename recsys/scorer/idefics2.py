@@ -336,7 +336,7 @@ def build_config(values: Mapping[str, Any]) -> Idefics2Config:
 def build_on_meta(values: Mapping[str, Any]) -> Idefics2ForConditionalGeneration:
     """An Idefics2 of any size without its weights: shapes to count with, and no memory."""
     with torch.device("meta"):
-        return Idefics2ForConditionalGeneration(build_config(values))
+        return observe_attention(Idefics2ForConditionalGeneration(build_config(values)))
 
 
 def _dimensions(values: Mapping[str, Any]) -> Dimensions:

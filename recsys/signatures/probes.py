@@ -57,7 +57,13 @@ def read_probes(
         features: of all users' reference images, user by user, liked before disliked.
         probes: the candidates.
     """
-    packed, tokens = packed_probes(scorer, prompts, features, probes)
+    return read_packed(scorer, *packed_probes(scorer, prompts, features, probes))
+
+
+def read_packed(
+    scorer: PreferenceScorer, packed: Packed, tokens: Float[Tensor, "M T D"]
+) -> ProbeReadings:
+    """The same of what `packed_probes` returns."""
     count = scorer.config.num_preference_tokens
     if count:
         queries = packed.readouts + count

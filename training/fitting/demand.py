@@ -9,9 +9,9 @@ from typing import Any
 from recsys.counts import counted
 from recsys.scorer.registry import FAMILIES
 from training.data.rates import DataRate
-from training.fitting.dry_run import row_tokens
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.rehearsal import rehearse
+from training.fitting.row_tokens import row_tokens
 
 PEAK_FLOPS = 989e12
 """A second, of an H100 SXM with dense bfloat16: NVIDIA H100 Tensor Core GPU, data sheet."""

@@ -24,18 +24,13 @@ from training.fitting.missing import missing
 from training.fitting.optimizer import PREFERENCE_TOKENS, moment_bytes
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.rehearsal import rehearse
+from training.fitting.row_tokens import row_tokens
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256
 """Of a parameter in NF4: 4 bits, 8 per block of 64, 32 per 256 blocks (QLoRA, section 3)."""
 
 TRAINED_BYTES = 4 + 4
 """Of a trained parameter beside what the optimizer keeps: float32 weight and gradient."""
-
-PROMPT_TOKENS = 20
-"""Assumed length of a prompt; at most the template's limit."""
-
-WORDS_TOKENS = 12
-"""Assumed for the template's fixed words and label beside one image."""
 
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "auto": 2}
 
@@ -190,19 +185,6 @@ def count_parameters(recipe: Recipe, base: BaseShapes) -> dict[str, tuple[int, i
         "adapter": (adapter, adapter),
         "preference tokens": (tokens, tokens),
     }
-
-
-def row_tokens(recipe: Recipe, sizes: Dimensions, num_pairs: int) -> int:
-    """L of a packed row: P_v, start of text, references with labels, candidates without.
-
-    Args:
-        recipe: number of references and preference tokens, limit of a prompt.
-        sizes: of the base.
-        num_pairs: pairs to be told apart.
-    """
-    each = sizes.image_places + WORDS_TOKENS + min(PROMPT_TOKENS, recipe.template.max_prompt_tokens)
-    references = 2 * recipe.scorer.num_references * each
-    return int(recipe.scorer.num_preference_tokens + 1 + references + 2 * num_pairs * (each - 1))
 
 
 def show(run: DryRun, console: Console) -> None:

@@ -18,14 +18,17 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from recsys.scorer.adapter import add_adapter
-from recsys.scorer.backbone import Backbone
+from recsys.scorer.backbone import Backbone, Dimensions
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
+from recsys.signatures.probes import read_packed
 from training.fitting.assembly import first_parameters, second_parameters, train_only
 from training.fitting.pretraining.tiny_base import train_tokenizer
-from training.fitting.recipes.recipe import Precision, Recipe, Stage
+from training.fitting.recipes.recipe import Precision, Recipe
+from training.fitting.row_tokens import probe_row_tokens
+from training.fitting.split_half import SplitHalf
 
 Values = Mapping[str, Any]
 """Of a base's configuration, `model_type` among them."""
@@ -38,19 +41,23 @@ class Rehearsal:
     Attributes:
         flops: forward and backward, multiplications and additions both counted.
         encoding_bytes: most memory of activations while images are encoded.
+        finding_bytes: most while halves of histories find each other, forward and backward; 0 where
+            the stage has no such objective.
         decoding_bytes: most while the decoder runs, forward and backward.
         returning_bytes: most while gradients go through what encodes images.
     """
 
     flops: int = 0
     encoding_bytes: int = 0
+    finding_bytes: int = 0
     decoding_bytes: int = 0
     returning_bytes: int = 0
 
     @property
     def activation_bytes(self) -> int:
         """Most memory of activations, without gradients of weights."""
-        return max(self.encoding_bytes, self.decoding_bytes, self.returning_bytes)
+        _, *most = astuple(self)
+        return int(max(most))
 
 
 def rehearse(recipe: Recipe, values: Values, *, num_tokens: int, is_first: bool) -> Rehearsal:
@@ -89,7 +96,7 @@ def rehearse(recipe: Recipe, values: Values, *, num_tokens: int, is_first: bool)
 def measure(recipe: Recipe, values: Values, *, num_tokens: int, is_first: bool) -> Rehearsal:
     """Rehearse all layers; arguments as of `rehearse`.
 
-    The objective on signatures is not among them, nor what the optimizer needs.
+    What the optimizer needs is not among them.
     """
     family = FAMILIES[values["model_type"]]
     base = family.build_on_meta(values)
@@ -103,21 +110,21 @@ def measure(recipe: Recipe, values: Values, *, num_tokens: int, is_first: bool) 
             return Rehearsal()
         train_only(scorer, trained)
         scorer.train()
-        return _run(recipe, scorer, trained, _side_px(recipe, values), num_tokens, is_first)
+        return _run(recipe, scorer, trained, family.dimensions(values), num_tokens, is_first)
 
 
 def _run(
     recipe: Recipe,
     scorer: PreferenceScorer,
     trained: Mapping[str, nn.Parameter],
-    side_px: int,
+    sizes: Dimensions,
     num_tokens: int,
     is_first: bool,
 ) -> Rehearsal:
     stage = recipe.first if is_first else recipe.second
     num_images = stage.num_users * 2 * (recipe.scorer.num_references + stage.num_pairs)
-    packed = _packed(stage.num_users, num_tokens - recipe.scorer.num_preference_tokens, stage)
-    images = torch.zeros(num_images, 3, side_px, side_px)
+    packed = _packed(scorer, stage.num_users, num_tokens, 2 * stage.num_pairs)
+    images = _images(recipe, sizes, num_images)
     meter = Meter([*scorer.parameters(), *scorer.buffers()])
     for parameter in trained.values():
         parameter.register_post_accumulate_grad_hook(lambda p: meter.ignore(cast(Tensor, p.grad)))
@@ -127,9 +134,15 @@ def _run(
         decoding = [0]
         if features.requires_grad:
             features.register_hook(lambda _: decoding.append(meter.take_most()))
-        scorer.logits(packed, features).sum().backward()
+        logits = scorer.logits(packed, features)
+        finding = 0
+        if not is_first and recipe.signature.weight and stage.num_users > 1:
+            # Of a sum of losses, too, gradients of what was computed last are computed first.
+            _split_half(recipe, scorer, sizes, features).backward()
+            finding = meter.take_most()
+        logits.sum().backward()
     returning = meter.take_most()
-    return Rehearsal(meter.flops, encoding, decoding[-1] or returning, returning)
+    return Rehearsal(meter.flops, encoding, finding, decoding[-1] or returning, returning)
 
 
 def _features(recipe: Recipe, scorer: PreferenceScorer, images: Tensor) -> Tensor:
@@ -140,14 +153,37 @@ def _features(recipe: Recipe, scorer: PreferenceScorer, images: Tensor) -> Tenso
     return backbone.image_tokens(images)
 
 
-def _packed(num_rows: int, num_tokens: int, stage: Stage) -> Packed:
-    shape = (num_rows, num_tokens)
+def _split_half(
+    recipe: Recipe, scorer: PreferenceScorer, sizes: Dimensions, features: Tensor
+) -> Tensor:
+    """The objective of stage 2 at its most: each user has both halves, and all references."""
+    num_users, num_references = recipe.second.num_users, scorer.config.num_references
+    num_probes = recipe.signature.probes_a_step
+    num_tokens = probe_row_tokens(recipe, sizes)
+    packed = _packed(scorer, num_users, num_tokens, num_probes)
+    with torch.no_grad():
+        probes = _features(recipe, scorer, _images(recipe, sizes, num_probes))
+
+    def attention() -> Tensor:
+        shown = torch.cat([features[: 2 * num_references * num_users], *[probes] * num_users])
+        return read_packed(scorer, packed, shown).attention.flatten(2)
+
+    first, second = attention(), attention()
+    objective = SplitHalf(recipe.signature.num_probes, first.shape[2], recipe.signature.dimension)
+    return cast(Tensor, objective(first, second, torch.arange(num_probes)))
+
+
+def _packed(
+    scorer: PreferenceScorer, num_rows: int, num_tokens: int, num_candidates: int
+) -> Packed:
+    """Rows of L tokens; P_v, which are among these, are not in them."""
+    shape = (num_rows, num_tokens - scorer.config.num_preference_tokens)
     return Packed(
         ids=torch.zeros(shape, dtype=torch.long),
         is_image=torch.zeros(shape, dtype=torch.bool),
         segments=torch.full(shape, SHARED),
         positions=torch.zeros(shape, dtype=torch.long),
-        readouts=torch.zeros(num_rows, 2 * stage.num_pairs, dtype=torch.long),
+        readouts=torch.zeros(num_rows, num_candidates, dtype=torch.long),
     )
 
 
@@ -182,10 +218,10 @@ def _dtype(held: Precision) -> torch.dtype:
     return cast(torch.dtype, getattr(torch, "bfloat16" if held.dtype == "auto" else held.dtype))
 
 
-def _side_px(recipe: Recipe, values: Values) -> int:
-    patch_px = FAMILIES[values["model_type"]].dimensions(values).patch_px
+def _images(recipe: Recipe, sizes: Dimensions, number: int) -> Tensor:
     geometry = recipe.base.geometry
-    return (geometry.square_px or geometry.longest_px) // patch_px * patch_px
+    side_px = (geometry.square_px or geometry.longest_px) // sizes.patch_px * sizes.patch_px
+    return torch.zeros(number, 3, side_px, side_px)
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:

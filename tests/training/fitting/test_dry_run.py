@@ -11,7 +11,7 @@ from recsys.scorer.checkpoint import find_checkpoint
 from recsys.scorer.idefics2 import image_markup
 from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
-from training.fitting.dry_run import DryRun, dry_run, row_tokens, show, values_of
+from training.fitting.dry_run import DryRun, dry_run, show, values_of
 from training.fitting.pretraining.tiny_base import TINY, train_tokenizer
 from training.fitting.recipes.idefics2_8b import (
     idefics2_8b,
@@ -21,6 +21,7 @@ from training.fitting.recipes.idefics2_8b import (
 from training.fitting.recipes.overrides import override
 from training.fitting.recipes.registry import RECIPES
 from training.fitting.recipes.tiny import tiny
+from training.fitting.row_tokens import row_tokens
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,25 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from recsys.history import Pair
 from recsys.images.preprocess import ImageGeometry
+from recsys.scorer.adapter import add_adapter
+from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.registry import FAMILIES
+from training.data.batches import batches
+from training.data.encoding import Encoded
+from training.data.samples import PairTable
 from training.fitting import rehearsal
+from training.fitting.assembly import second_parameters, train_only
+from training.fitting.objective import step_loss
 from training.fitting.recipes.idefics2_8b import idefics2_8b, idefics2_8b_shape
 from training.fitting.recipes.recipe import Recipe
-from training.fitting.rehearsal import Rehearsal, measure, rehearse
+from training.fitting.recipes.tiny import tiny
+from training.fitting.rehearsal import Meter, Rehearsal, measure, rehearse
+from training.fitting.row_tokens import PROMPT_TOKENS, WORDS_TOKENS, row_tokens
+from training.fitting.split_half import Finding, SplitHalf
+from training.fitting.trainer import StepLoss
+from training.predictors.predictor import CandidateRow
 
 FAMILY = FAMILIES["idefics2"]
 NUM_TOKENS, NUM_PATCHES, NUM_IMAGES, NUM_ROWS = 1773, 36 * 36, 36, 2
@@ -93,6 +106,20 @@ def test_a_small_shape_agrees_with_all_its_layers(is_first: bool, checkpointing:
     compare(recipe, values, num_tokens=300, is_first=is_first)
 
 
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_the_objective_of_a_small_shape_agrees_with_all_its_layers(checkpointing: bool) -> None:
+    recipe, values = small()
+    recipe = replace(
+        recipe,
+        base=replace(recipe.base, checkpointing=checkpointing),
+        second=replace(recipe.second, num_pairs=8),
+        signature=replace(recipe.signature, weight=1.0),
+        encodes_once=True,
+    )
+    num_tokens = row_tokens(recipe, FAMILY.dimensions(values), 8)
+    compare(recipe, values, num_tokens=num_tokens, is_first=False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_first", [True, False])
 def test_the_full_shape_agrees_with_all_its_layers(is_first: bool) -> None:
@@ -147,3 +174,76 @@ def test_memory_is_that_of_real_tensors(monkeypatch) -> None:
     assert counted.activation_bytes == pytest.approx(measured.activation_bytes, rel=0.1)
     activations = sum(size for at, size in kept.items() if at not in weights)
     assert counted.activation_bytes == pytest.approx(activations, rel=0.1)
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_the_objective_of_stage_2_is_counted_as_it_is_done(make_scorer, checkpointing) -> None:
+    """A step of the trainer's own loss on real tensors, under the same meter."""
+    whole = tiny()
+    scorer = make_scorer(
+        num_references=4,
+        num_preference_tokens=3,
+        adapt=lambda model: add_adapter(model, whole.lora),
+    )
+    recipe = replace(
+        whole,
+        base=replace(whole.base, geometry=scorer.geometry, checkpointing=checkpointing),
+        scorer=scorer.config,
+        second=replace(whole.second, num_users=3, num_pairs=4),
+    )
+    values = scorer.backbone.model.config.to_dict()
+    sizes = FAMILY.dimensions(values)
+    counted = measure(recipe, values, num_tokens=row_tokens(recipe, sizes, 4), is_first=False)
+    if checkpointing:
+        scorer.backbone.keep_no_activations()
+    train_only(scorer, second_parameters(scorer))
+    scorer.train()
+    loss = stage_2_loss(scorer, recipe)
+    meter = Meter([*scorer.parameters(), *scorer.buffers()])
+    with meter:
+        loss(0, 0)[0].backward()
+    assert counted.flops == pytest.approx(meter.flops, rel=0.02)
+    assert counted.activation_bytes == pytest.approx(meter.take_most(), rel=0.1)
+
+
+def stage_2_loss(scorer: PreferenceScorer, recipe: Recipe) -> StepLoss:
+    """Of users with as many references as pairs, and prompts as long as a count assumes."""
+    of_one = FAMILY.dimensions(scorer.backbone.model.config.to_dict()).image_places
+    length = of_one + WORDS_TOKENS + PROMPT_TOKENS - 1
+    prompt = " ".join(["a"] * (length - len(scorer.template.candidate(""))))
+    assert len(scorer.template.candidate(prompt)) == length
+    stage, num_pairs = recipe.second, recipe.scorer.num_references + recipe.second.num_pairs
+    pairs = {
+        f"u{user}": tuple(
+            Pair(2 * row, 2 * row + 1, prompt, choice=row)
+            for row in range(user * num_pairs, (user + 1) * num_pairs)
+        )
+        for user in range(stage.num_users)
+    }
+    num_images = 2 * num_pairs * stage.num_users
+    table = PairTable(pairs, tuple(map(str, range(num_images))))
+    drawn = batches(
+        table,
+        num_users=stage.num_users,
+        num_pairs=stage.num_pairs,
+        num_references=recipe.scorer.num_references,
+        fewer_references=0.0,
+        seed=0,
+    )
+    width = (scorer.backbone.num_image_tokens, scorer.backbone.hidden_size)
+    num_heads = scorer.backbone.num_layers * scorer.backbone.num_heads
+    finding = Finding(
+        scorer,
+        SplitHalf(
+            recipe.signature.num_probes,
+            num_heads * scorer.config.num_preference_tokens,
+            recipe.signature.dimension,
+        ),
+        [CandidateRow(row, prompt) for row in range(recipe.signature.num_probes)],
+        probes_a_step=recipe.signature.probes_a_step,
+        weight=recipe.signature.weight,
+        seed=0,
+    )
+    place = {row: row for row in range(num_images)}
+    encoded = Encoded(torch.rand(num_images, *width), place, torch.device("cpu"))
+    return step_loss(scorer, drawn, encoded, finding=finding)
