@@ -10,6 +10,7 @@ from recsys.history import Pair
 from training.data.samples import PairTable, Sample
 from training.evaluation.metrics import Figure, Statistic, accuracy, interval_over_users, over_users
 from training.evaluation.questions import Samples, with_references
+from training.world.communities import any_communities
 from training.world.tastes import posterior
 from training.world.truth import WorldTruth
 
@@ -22,10 +23,11 @@ ByUser = Mapping[str, float]
 def world_accuracies(
     samples: Samples, table: PairTable, truth: WorldTruth, *, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """How many of each user's pairs three oracles rank correctly.
+    """How many of each user's pairs four oracles rank correctly.
 
     `known_taste` knows each taste, `best_possible` the communities and the same references
-    (posterior over users), `average_taste` the communities alone.
+    (posterior over users), `best_unadapted` the same references and how communities are drawn but
+    not which there are, `average_taste` the communities alone.
 
     Args:
         samples: of users of this world.
@@ -36,17 +38,24 @@ def world_accuracies(
     rights: dict[str, dict[str, float]] = {
         "known_taste": {},
         "best_possible": {},
+        "best_unadapted": {},
         "average_taste": {},
     }
     for user, sample in samples.items():
         pairs = _attributes(table, truth, sample)
-        rng = np.random.default_rng([seed, 6, *user.encode()])
-        known = posterior(
-            *pairs.references, truth.communities, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng
+        known, unadapted = (
+            posterior(
+                *pairs.references,
+                communities,
+                num_samples=NUM_POSTERIOR_SAMPLES,
+                rng=np.random.default_rng([seed, 6, *user.encode()]),
+            )
+            for communities in (truth.communities, any_communities())
         )
         tastes = {
             "known_taste": truth.taste(user),
             "best_possible": known.mean_taste,
+            "best_unadapted": unadapted.mean_taste,
             "average_taste": truth.communities.average_taste,
         }
         liked, disliked = pairs.asked

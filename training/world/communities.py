@@ -4,6 +4,7 @@ Axis letters: P people, K communities, A attributes.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,6 +20,8 @@ INDIVIDUAL_SPREAD = 0.35
 TEMPERATURE = 0.5
 
 _COMMUNITY_STREAM = 11
+_SEEDS_OF_ANY = 1 << 32
+"""Beyond those that anybody gives by hand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,17 @@ def draw_communities(num_communities: int = NUM_COMMUNITIES, *, seed: int = 0) -
         agrees = np.where(rng.random(NUM_STRONG) < SHARED_SIGN, 1.0, -1.0)
         row[strong] = STRONG_WEIGHT * popular[strong] * agrees
     return Communities(centers)
+
+
+@cache
+def any_communities(num_sets: int = 2000) -> Communities:
+    """What is known of people whose communities are not: those of many sets, all as likely.
+
+    Args:
+        num_sets: drawn, at least 1, from seeds of their own.
+    """
+    drawn = [draw_communities(seed=_SEEDS_OF_ANY + number).centers for number in range(num_sets)]
+    return Communities(np.concatenate(drawn))
 
 
 def draw_tastes(

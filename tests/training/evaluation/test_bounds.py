@@ -54,6 +54,8 @@ def test_who_knows_more_gets_more_right(world) -> None:
         figures[name].value for name in ("known_taste", "best_possible", "average_taste")
     )
     assert known > best > average > 0.5
+    unadapted = figures["best_unadapted"].value
+    assert best > unadapted > 0.5
     assert figures["gap_closed"].value == pytest.approx((0.6 - average) / (best - average))
 
 

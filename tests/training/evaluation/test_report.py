@@ -105,7 +105,7 @@ WHOLE = replace(
         controls=Controls(*map(figure, (0.51, 0.19, 0.34, 0.36, 0.67, 0.69))),
         of_four=OneOfFourResult(OneOfFourFigures(figure(0.4), figure(0.6), figure(0.8))),
         seen=Seen(figure(0.71), figure(0.01)),
-        bounds=Bounds(figure(0.85), figure(0.73), figure(0.57), figure(0.78)),
+        bounds=Bounds(*map(figure, (0.85, 0.73, 0.68, 0.57, 0.78))),
         by_references=ByReferences(
             {"0": figure(0.55), "8": figure(0.7)}, {"0": figure(0.56), "8": figure(0.71)}
         ),

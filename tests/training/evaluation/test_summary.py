@@ -31,7 +31,7 @@ BASELINES = Baselines(
     }
 )
 CONTROLS = Controls(*map(figure, (0.5, 0.2, 0.3, 0.3, 0.68)))
-BOUNDS = Bounds(figure(0.85), figure(0.73), figure(0.57), figure(0.8))
+BOUNDS = Bounds(*map(figure, (0.85, 0.73, 0.68, 0.57, 0.8)))
 SIGNATURES = Signatures(
     num_users=7,
     num_references=8,

@@ -16,7 +16,7 @@ from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer, Reference
 from recsys.scorer.token_version import token_version
 from recsys.scorer.trained_on import read_trained_on
-from recsys.signatures.files import has_signature, load_signature_reader
+from recsys.signatures.files import has_signature, load_signature_readers
 from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
@@ -177,11 +177,13 @@ def test_a_temperature_was_fitted_on_validation_users(road) -> None:
     assert final.config.temperature != 1.0
 
 
-@pytest.mark.parametrize("readout", ["scores", "attention"])
+@pytest.mark.parametrize("readout", ["scores", "attention", "both"])
 def test_the_final_checkpoint_reads_signatures(road, readout) -> None:
     assert not has_signature(road / "run/stage1")
     final = road / "run/final"
-    reader = load_signature_reader(final, load_scorer(final), readout=readout)
+    readers = load_signature_readers(final, load_scorer(final))
+    assert readers.served == "scores"
+    reader = readers.by_readout[readout]
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     signature = reader.read([Reference(*images, "a fish")])
     assert signature.shape == (reader.dimension,)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from training.evaluation.metrics import accuracy
-from training.world.communities import NUM_STRONG, Communities, draw_communities, draw_tastes
+from training.world.communities import (
+    NUM_STRONG,
+    Communities,
+    any_communities,
+    draw_communities,
+    draw_tastes,
+)
 from training.world.scenes import ATTRIBUTES, attributes, sample_prompt, sample_scene
 from training.world.tastes import choose, posterior
 
@@ -32,6 +38,14 @@ def test_communities_depend_on_their_seed_alone():
     )
     assert np.array_equal(first.centers, again.centers)
     assert not np.array_equal(first.centers, other.centers)
+
+
+def test_of_unknown_communities_every_taste_is_as_likely_as_its_opposite():
+    centers = any_communities(300).centers
+    assert len(centers) == 300 * len(draw_communities().centers)
+    assert np.abs(centers.mean(axis=0)).max() < 0.1
+    assert (np.abs(centers).sum(axis=1) == NUM_STRONG).all()
+    np.testing.assert_allclose(np.abs(centers).mean(axis=0), NUM_STRONG / NUM, atol=0.01)
 
 
 @pytest.mark.parametrize("num_communities", [1, 4, 12])
