@@ -102,6 +102,7 @@ def verdict(asked: Demand, rate: DataRate) -> str:
         if rate.source == "decoding":
             return f"The data side does not keep up: {told}; it needs {_workers(longer)}."
         return f"The data side does not keep up: {told}; it needs a faster disk or more memory."
+    have += ", not counting what receiving them from workers takes the process that trains"
     if longer <= 1:
         return f"The data side keeps up: {have}."
     needed = _workers(longer * rate.num_workers)

@@ -65,3 +65,10 @@ def test_of_a_small_model_no_verdict_is_given() -> None:
 )
 def test_the_verdict_says_what_is_needed(rate, text) -> None:
     assert re.search(text, verdict(ASKED, rate))
+
+
+@pytest.mark.parametrize(("num_workers", "is_told"), [(0, False), (1, True), (4, True)])
+def test_the_verdict_says_that_receiving_from_workers_is_not_counted(num_workers, is_told) -> None:
+    for images_per_s in (1.0, 1e6):
+        said = verdict(ASKED, DataRate("decoding", num_workers, 99, images_per_s))
+        assert ("not counting what receiving them from workers takes" in said) == is_told
