@@ -127,7 +127,7 @@ def _draw_card(page: Page, run: ClusterRun, cluster: Cluster) -> None:
 
 def _draw_one(page: Page, run: ClusterRun, cluster: Cluster) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="which"):
-        st.html(markup.title(_title(cluster), over=f"Run {run.name}"))
+        st.html(markup.title(_title(cluster), below=f"Run {run.name}"))
         link("All clusters", ViewName.CLUSTERS, key="to all clusters", run=run.name)
         with st.popover("Name", icon=":material/edit:"):
             _ask_name(cluster)

@@ -22,7 +22,7 @@ _spec.loader.exec_module(browsing)
 WIDTH, HEIGHT = 1280, 1000
 PHONE, PHONE_HEIGHT = 390, 844
 PHONE_VIEWS = ("user", "map", "cluster")
-NUM_COLOURS = 128
+NUM_COLOURS = 256
 WAITS_MS = 120_000
 DRAWS_MS = 1500
 

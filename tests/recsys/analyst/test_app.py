@@ -192,6 +192,11 @@ def test_a_run_by_another_method_says_so(page, storage):
     assert info.value.startswith("by density was grouped by hdbscan, run-1 by kmeans")
 
 
+def test_a_cluster_tells_its_run_as_it_was_named(page, storage):
+    # The small line over a heading is set in capitals.
+    assert "<p class='rs-lead'>Run run-1</p>" in _html(page(view="clusters", cluster="1"))
+
+
 def test_who_cannot_have_a_signature_is_told_why_and_not_of_backfill(page, storage):
     assert "run <code>recsys backfill</code>" in _html(page(user="user-23"))
     with Runtime(read_settings()) as runtime:
