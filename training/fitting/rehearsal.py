@@ -19,7 +19,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 from recsys.scorer.adapter import add_adapter
 from recsys.scorer.backbone import Backbone, Dimensions
-from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.model import ENCODED_AT_ONCE, PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
@@ -124,12 +124,11 @@ def _run(
     stage = recipe.first if is_first else recipe.second
     num_images = stage.num_users * 2 * (recipe.scorer.num_references + stage.num_pairs)
     packed = _packed(scorer, stage.num_users, num_tokens, 2 * stage.num_pairs)
-    images = _images(recipe, sizes, num_images)
     meter = Meter([*scorer.parameters(), *scorer.buffers()])
     for parameter in trained.values():
         parameter.register_post_accumulate_grad_hook(lambda p: meter.ignore(cast(Tensor, p.grad)))
     with meter:
-        features = _features(recipe, scorer, images)
+        features = _features(recipe, scorer, sizes, num_images)
         encoding = meter.take_most()
         decoding = [0]
         if features.requires_grad:
@@ -145,12 +144,19 @@ def _run(
     return Rehearsal(meter.flops, encoding, finding, decoding[-1] or returning, returning)
 
 
-def _features(recipe: Recipe, scorer: PreferenceScorer, images: Tensor) -> Tensor:
+def _features(
+    recipe: Recipe, scorer: PreferenceScorer, sizes: Dimensions, num_images: int
+) -> Tensor:
+    """Image tokens, made in as many passes as the scorer makes them."""
     backbone = scorer.backbone
     if recipe.encodes_once:  # before the first step: a step looks them up
-        shape = (len(images), backbone.num_image_tokens, backbone.hidden_size)
+        shape = (num_images, backbone.num_image_tokens, backbone.hidden_size)
         return torch.zeros(shape, dtype=backbone.dtype)
-    return backbone.image_tokens(images)
+    modules = backbone.image_modules
+    is_trained = any(each.requires_grad for part in modules for each in part.parameters())
+    at_once = num_images if is_trained else ENCODED_AT_ONCE
+    passes = (min(at_once, num_images - begin) for begin in range(0, num_images, at_once))
+    return torch.cat([backbone.image_tokens(_images(recipe, sizes, number)) for number in passes])
 
 
 def _split_half(
@@ -162,7 +168,7 @@ def _split_half(
     num_tokens = probe_row_tokens(recipe, sizes)
     packed = _packed(scorer, num_users, num_tokens, num_probes)
     with torch.no_grad():
-        probes = _features(recipe, scorer, _images(recipe, sizes, num_probes))
+        probes = _features(recipe, scorer, sizes, num_probes)
 
     def attention() -> Tensor:
         shown = torch.cat([features[: 2 * num_references * num_users], *[probes] * num_users])

@@ -98,6 +98,14 @@ def test_stage_2_keeps_nothing_of_the_images(first) -> None:
     assert second.decoding_bytes < 0.3 * first.decoding_bytes
 
 
+def test_what_nothing_is_learned_from_is_encoded_a_few_images_at_once() -> None:
+    recipe, values = small()
+    more = replace(recipe, second=replace(recipe.second, num_users=2 * recipe.second.num_users))
+    once, twice = (measure(r, values, num_tokens=300, is_first=False) for r in (recipe, more))
+    assert twice.encoding_bytes < 1.2 * once.encoding_bytes
+    assert twice.flops == pytest.approx(2 * once.flops, rel=0.01)
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_a_small_shape_agrees_with_all_its_layers(is_first: bool, checkpointing: bool) -> None:
