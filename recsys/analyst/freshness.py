@@ -36,7 +36,7 @@ def draw_freshness(page: Page) -> None:
         no_signatures()
         return
     missing = _missing(page, page.version)
-    fresh = max(0, page.num_users - missing.num_users)
+    fresh = _num_fresh(page, page.version)
     st.html(
         markup.tiles(
             [
@@ -110,15 +110,17 @@ def _draw_versions(page: Page) -> None:
         return
     st.html(markup.section("By model version", below="Stored users with a fresh signature."))
     total = max(page.num_users, 1)
-    fresh = {
-        each.model_version: total - _missing(page, each.model_version).num_users
-        for each in page.versions
-    }
+    fresh = {each.model_version: _num_fresh(page, each.model_version) for each in page.versions}
     rows = [
         (short(version), number / total, f"{number:,} of {total:,}")
         for version, number in fresh.items()
     ]
     st.html(markup.bars(rows))
+
+
+def _num_fresh(page: Page, model_version: str) -> int:
+    """Both counts are kept for seconds, and not from the same moment."""
+    return max(0, page.num_users - _missing(page, model_version).num_users)
 
 
 def _missing(page: Page, model_version: str) -> MissingSignatures:

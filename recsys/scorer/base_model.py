@@ -145,7 +145,8 @@ def _why_not(error: Exception) -> str:
     if isinstance(error, RepositoryNotFoundError):
         return "the hub has none of that name, or shows it only to those who are logged in"
     if isinstance(error, IncompleteSnapshotError):
-        return "the hub's cache has a part of it alone: download it again, with HF_HUB_OFFLINE=0"
+        again = "with HF_HUB_OFFLINE=0" if constants.HF_HUB_OFFLINE else "where the hub answers"
+        return f"the hub's cache has a part of it alone: download it again, {again}"
     if constants.HF_HUB_OFFLINE:
         return "the hub could not be asked (HF_HUB_OFFLINE is set)"
     first = (str(error).splitlines() or [type(error).__name__])[0]

@@ -23,6 +23,9 @@ from recsys.history import SIGNATURE_REFERENCES
 Readout = Literal["scores", "attention", "both"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
 
+Head = tuple[int, int]
+"""Of attention: its layer, and which one of that layer, from 0."""
+
 
 @runtime_checkable
 class SignatureModel(Protocol):
@@ -56,7 +59,7 @@ class Projection:
     mean: Float[np.ndarray, " F"]
     scale: Float[np.ndarray, " F"]
     matrix: Float[np.ndarray, "F E"]
-    heads: tuple[tuple[int, int], ...] = ()
+    heads: tuple[Head, ...] = ()
 
     def __post_init__(self) -> None:
         width = self.mean.shape
@@ -89,25 +92,18 @@ class Projection:
 
 
 def reading_of(
-    scores: Float[np.ndarray, "N P"],
-    attention: Float[np.ndarray, "N P layers H K"],
-    readout: Readout,
-    heads: Sequence[tuple[int, int]],
+    scores: Float[np.ndarray, "N P"], attention: Float[np.ndarray, "N P A K"], readout: Readout
 ) -> Float[np.ndarray, "N F"]:
     """Of what N users' probes showed, the numbers that a readout has, side by side.
 
     Args:
         scores, attention: as in `recsys.signatures.probes.ProbeReadings`.
-        readout: F = P for scores, P x heads x K for attention, and the sum for both.
-        heads: the (layer, head) whose attention is read.
+        readout: F = P for scores, P A K for attention, and the sum for both.
     """
-    parts = []
-    if readout != "attention":
-        parts.append(scores)
-    if readout != "scores":
-        layers, places = [layer for layer, _ in heads], [head for _, head in heads]
-        parts.append(attention[:, :, layers, places].reshape(len(attention), -1))
-    return np.concatenate(parts, axis=1)
+    columns = {"scores": scores, "attention": attention.reshape(len(attention), -1)}
+    if readout != "both":
+        return columns[readout]
+    return np.concatenate(list(columns.values()), axis=1)
 
 
 def width_of(readout: Readout, *, num_probes: int, num_heads: int, num_tokens: int) -> int:

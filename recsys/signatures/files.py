@@ -30,7 +30,7 @@ from recsys.signatures.reader import SignatureReader
 
 _PARTS = ("mean", "scale", "matrix")
 _FIRST_SERVED: Readout = "scores"
-"""What version 0.1 served, and did not say."""
+"""Of a part that does not say it, as the shipped `tiny`'s."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,12 @@ def write_signature(
         projections: by readout, at least one.
         num_orders: re-orderings that are averaged, at least 1.
         served: which of them becomes signatures; None: the first.
+
+    Raises:
+        ValueError: if `served` is not among them, or they read other heads.
     """
+    chosen: Readout = next(iter(projections)) if served is None else served
+    _check_together(chosen, projections)
     folder = checkpoint / FOLDER
     folder.mkdir()
     for number, probe in enumerate(probes):
@@ -76,7 +81,7 @@ def write_signature(
     description = {
         "num_orders": num_orders,
         "prompts": [probe.prompt for probe in probes],
-        "served": served or next(iter(projections)),
+        "served": chosen,
         "readouts": {
             readout: {"heads": projection.heads} for readout, projection in projections.items()
         },
@@ -112,9 +117,9 @@ class SignatureReaders:
                 for readout, reader in self.by_readout.items()
             }
         reading, num_probes = widest.reading(prompts, features), len(widest.probes.prompts)
-        parts = {"scores": reading[:num_probes], "attention": reading[num_probes:]}
+        columns = {"scores": reading[:num_probes], "attention": reading[num_probes:]}
         return {
-            readout: reader.projection(parts.get(readout, reading))
+            readout: reader.projection(columns.get(readout, reading))
             for readout, reader in self.by_readout.items()
         }
 
@@ -141,8 +146,8 @@ def load_signature_readers(
 ) -> SignatureReaders:
     """As `load_signature_reader`, with what is not served, to compare.
 
-    Of a checkpoint of version 0.1 scores alone are read: its attention was averaged over all tokens
-    of the probes.
+    Of a part that does not say what is served, scores alone are read: its attention was averaged
+    over all tokens of the probes.
     """
     folder = checkpoint / FOLDER
     if not has_signature(checkpoint):
@@ -173,13 +178,19 @@ def load_signature_readers(
             for readout in READOUTS
             if readout in readouts
         }
-        if served not in readers:
-            raise ValueError(f"{served!r} is served and not among its readouts")
-        if len({each.projection.heads for each in readers.values() if each.projection.heads}) > 1:
-            raise ValueError("its readouts must read the same heads")
+        _check_together(served, {name: each.projection for name, each in readers.items()})
         return SignatureReaders(served, readers)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, ImageRefused) as error:
         raise CheckpointRefused(f"{folder} is damaged: {error!r}") from error
+
+
+def _check_together(served: Readout, projections: Mapping[Readout, Projection]) -> None:
+    if served not in projections:
+        raise ValueError(
+            f"what is served must be among {', '.join(projections)}, got {served}: fit it too"
+        )
+    if len({each.heads for each in projections.values() if each.heads}) > 1:
+        raise ValueError("all readouts must read the same heads, got others: fit them together")
 
 
 def _projection(

@@ -1,11 +1,12 @@
 """What the same probe images show behind each user's references: scores, and attention to P_v.
 
 Axes: B users, R references, P probes, T tokens of an image, D hidden width, K preference tokens,
-H heads, L tokens of a row.
+A heads of some layers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.model import CandidateImage, PreferenceScorer
-from recsys.scorer.packing import SHARED, Packed, pack
+from recsys.scorer.packing import Packed, pack
+from recsys.signatures.definition import Head
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +36,13 @@ class ProbeReadings:
     """What one packed pass shows of each probe, where its score is read: behind its last token.
 
     Attributes:
-        scores: M+ - M-, shape (B, P).
-        attention: Eq. 6 of that place's query as a centred log-ratio over the K preference tokens,
-            shape (B, P, layers, H, K); no layers for a scorer without preference tokens.
+        scores: M+ - M- of P probes, shape (B, P).
+        attention: of A heads, shape (B, P, A, K): Eq. 6 of that place's query as a centred
+            log-ratio over the K preference tokens.
     """
 
     scores: Float[Tensor, "B P"]
-    attention: Float[Tensor, "B P layers H K"]
+    attention: Float[Tensor, "B P A K"]
 
 
 def read_probes(
@@ -48,6 +50,8 @@ def read_probes(
     prompts: Sequence[Sequence[str]],
     features: Float[Tensor, "N T D"],
     probes: Probes,
+    *,
+    heads: Sequence[Head] = (),
 ) -> ProbeReadings:
     """Read every probe behind each of B users' references; differentiable down to P_v.
 
@@ -56,26 +60,39 @@ def read_probes(
         prompts: of each user's references, at most as many as the model was trained with.
         features: of all users' reference images, user by user, liked before disliked.
         probes: the candidates.
+        heads: whose attention is read, in this order; the scorer must have preference tokens then.
     """
-    return read_packed(scorer, *packed_probes(scorer, prompts, features, probes))
+    packed, tokens = packed_probes(scorer, prompts, features, probes)
+    return read_packed(scorer, packed, tokens, heads=heads)
 
 
 def read_packed(
-    scorer: PreferenceScorer, packed: Packed, tokens: Float[Tensor, "M T D"]
+    scorer: PreferenceScorer,
+    packed: Packed,
+    tokens: Float[Tensor, "M T D"],
+    *,
+    heads: Sequence[Head] = (),
 ) -> ProbeReadings:
     """The same of what `packed_probes` returns."""
     count = scorer.config.num_preference_tokens
-    if count:
+    if heads:
         queries = packed.readouts + count
         with record_preference_attention(
             count, normalisation="log_ratio", queries=queries
         ) as record:
             logits = scorer.logits(packed, tokens)
-        attention = record.stacked().permute(1, 3, 0, 2, 4)
+        attention = torch.stack([record.layers[layer][:, head] for layer, head in heads], dim=2)
     else:
         logits = scorer.logits(packed, tokens)
-        attention = logits.new_zeros(*packed.readouts.shape, 0, 0, 0)
+        attention = logits.new_zeros(*packed.readouts.shape, 0, count)
     return ProbeReadings(logits[..., 0] - logits[..., 1], attention)
+
+
+def all_heads(scorer: PreferenceScorer) -> tuple[Head, ...]:
+    """Every head that attends to preference tokens, layer by layer; none where there are none."""
+    if not scorer.config.num_preference_tokens:
+        return ()
+    return tuple(product(range(scorer.backbone.num_layers), range(scorer.backbone.num_heads)))
 
 
 def packed_probes(
@@ -101,18 +118,6 @@ def packed_probes(
     )
     users = features.split([2 * len(each) for each in prompts])
     return packed, torch.cat([part for user in users for part in (user, probes.features)])
-
-
-def mean_over_probes(weights: Float[Tensor, "B H L K"], packed: Packed) -> Float[Tensor, "B H K"]:
-    """Average one layer's attention over the tokens of all probes of a row (Eq. 6).
-
-    Args:
-        weights: of each token on each preference token, any real number.
-        packed: the rows, of `packed_probes`.
-    """
-    is_probe = (packed.segments > SHARED).to(weights)
-    share = is_probe / is_probe.sum(dim=1, keepdim=True)  # (B, L)
-    return torch.einsum("bhqk,bq->bhk", weights, share)
 
 
 def encode_probes(scorer: PreferenceScorer, candidates: Sequence[CandidateImage]) -> Probes:

@@ -166,10 +166,11 @@ class SignatureReader:
     def _read_rows(
         self, prompts: Sequence[Sequence[str]], features: Tensor
     ) -> Float[np.ndarray, "N F"]:
+        heads = () if self.readout == "scores" else self.projection.heads
         with torch.no_grad():
-            read = read_probes(self._scorer, prompts, features, self.probes)
+            read = read_probes(self._scorer, prompts, features, self.probes, heads=heads)
         scores, attention = (each.double().cpu().numpy() for each in (read.scores, read.attention))
-        return reading_of(scores, attention, self.readout, self.projection.heads)
+        return reading_of(scores, attention, self.readout)
 
 
 def _rows_of(places: Iterable[int]) -> list[int]:

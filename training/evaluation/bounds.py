@@ -21,43 +21,44 @@ ByUser = Mapping[str, float]
 
 
 def world_accuracies(
-    samples: Samples, table: PairTable, truth: WorldTruth, *, seed: int = 0
+    samples: Samples,
+    table: PairTable,
+    truth: WorldTruth,
+    *,
+    seed: int = 0,
+    asks_unadapted: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """How many of each user's pairs four oracles rank correctly.
+    """How many of each user's pairs oracles rank correctly.
 
     `known_taste` knows each taste, `best_possible` the communities and the same references
-    (posterior over users), `best_unadapted` the same references and how communities are drawn but
-    not which there are, `average_taste` the communities alone.
+    (posterior over users), `average_taste` the communities alone. `best_unadapted`, which takes
+    longest, knows the same references, and how communities are drawn but not which there are.
 
     Args:
         samples: of users of this world.
         table: what the samples' rows stand for.
         truth: their tastes and the images' attributes.
         seed: of the posterior's samples.
+        asks_unadapted: whether `best_unadapted` is asked too.
     """
+    priors = {"best_possible": truth.communities}
+    if asks_unadapted:
+        priors["best_unadapted"] = any_communities()
     rights: dict[str, dict[str, float]] = {
-        "known_taste": {},
-        "best_possible": {},
-        "best_unadapted": {},
-        "average_taste": {},
+        name: {} for name in ("known_taste", *priors, "average_taste")
     }
     for user, sample in samples.items():
         pairs = _attributes(table, truth, sample)
-        known, unadapted = (
-            posterior(
-                *pairs.references,
-                communities,
-                num_samples=NUM_POSTERIOR_SAMPLES,
-                rng=np.random.default_rng([seed, 6, *user.encode()]),
-            )
-            for communities in (truth.communities, any_communities())
-        )
         tastes = {
             "known_taste": truth.taste(user),
-            "best_possible": known.mean_taste,
-            "best_unadapted": unadapted.mean_taste,
             "average_taste": truth.communities.average_taste,
         }
+        for name, communities in priors.items():
+            rng = np.random.default_rng([seed, 6, *user.encode()])
+            known = posterior(
+                *pairs.references, communities, num_samples=NUM_POSTERIOR_SAMPLES, rng=rng
+            )
+            tastes[name] = known.mean_taste
         liked, disliked = pairs.asked
         for name, taste in tastes.items():
             rights[name][user] = accuracy(((liked - disliked) @ taste).astype(np.float64))
@@ -75,7 +76,7 @@ def world_figures(
         own: the judged scorer's accuracy by user.
         samples, table, truth, seed: as in `world_accuracies`.
     """
-    rights = world_accuracies(samples, table, truth, seed=seed)
+    rights = world_accuracies(samples, table, truth, seed=seed, asks_unadapted=True)
     n_pairs = sum(len(sample.pairs) for sample in samples.values())
     figures = {
         name: over_users(list(values.values()), n_pairs=n_pairs) for name, values in rights.items()

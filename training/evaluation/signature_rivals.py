@@ -19,7 +19,7 @@ from recsys.scorer.attention import AttentionHook, Normalisation, attention_hook
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed
 from recsys.signatures.orders import in_orders, mean_over_orders
-from recsys.signatures.probes import Probes, mean_over_probes, packed_probes
+from recsys.signatures.probes import Probes, packed_probes
 from training.data.features import Features
 
 AT_ONCE = 8
@@ -192,6 +192,18 @@ def _recorded(scorer: PreferenceScorer, packed: Packed) -> Iterator[_Pass]:
             yield record
     finally:
         handle.remove()
+
+
+def mean_over_probes(weights: Float[Tensor, "B H L K"], packed: Packed) -> Float[Tensor, "B H K"]:
+    """Average one layer's attention over the tokens of all probes of a row (Eq. 6).
+
+    Args:
+        weights: of each token on each preference token, any real number.
+        packed: the rows, of `packed_probes`.
+    """
+    is_probe = (packed.segments > SHARED).to(weights)
+    share = is_probe / is_probe.sum(dim=1, keepdim=True)  # (B, L)
+    return torch.einsum("bhqk,bq->bhk", weights, share)
 
 
 def _first_weights(query: Tensor, key: Tensor, mask: Tensor, scale: float, count: int) -> Tensor:

@@ -23,7 +23,7 @@ from recsys.scorer.model import ENCODED_AT_ONCE, PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
-from recsys.signatures.probes import read_packed
+from recsys.signatures.probes import all_heads, read_packed
 from training.fitting.assembly import first_parameters, second_parameters, train_only
 from training.fitting.pretraining.tiny_base import train_tokenizer
 from training.fitting.recipes.recipe import Precision, Recipe
@@ -164,7 +164,7 @@ def _split_half(
 ) -> Tensor:
     """The objective of stage 2 at its most: each user has both halves, and all references."""
     num_users, num_references = recipe.second.num_users, scorer.config.num_references
-    num_probes = recipe.signature.probes_a_step
+    num_probes = recipe.signature.num_drawn
     num_tokens = probe_row_tokens(recipe, sizes)
     packed = _packed(scorer, num_users, num_tokens, num_probes)
     with torch.no_grad():
@@ -172,7 +172,8 @@ def _split_half(
 
     def attention() -> Tensor:
         shown = torch.cat([features[: 2 * num_references * num_users], *[probes] * num_users])
-        return read_packed(scorer, packed, shown).attention.flatten(2)
+        read = read_packed(scorer, packed, shown, heads=all_heads(scorer))
+        return read.attention.flatten(2)
 
     first, second = attention(), attention()
     objective = SplitHalf(recipe.signature.num_probes, first.shape[2], recipe.signature.dimension)

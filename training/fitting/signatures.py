@@ -9,7 +9,6 @@ far it can be believed.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 
 import numpy as np
 import scipy.linalg
@@ -20,9 +19,9 @@ from rich.progress import track
 
 from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.definition import Projection, Readout
+from recsys.signatures.definition import Head, Projection, Readout
 from recsys.signatures.orders import in_orders, mean_over_orders
-from recsys.signatures.probes import Probes, read_probes
+from recsys.signatures.probes import Probes, all_heads, read_probes
 from training.data.features import Features
 from training.data.samples import PairTable, halves, user_rng
 from training.fitting.recipes.recipe import SignatureRecipe
@@ -36,10 +35,6 @@ _NOISE = 3.0
 
 Reading = Float[np.ndarray, "N F"]
 Half = Sequence[Sequence[Pair]]
-
-
-Head = tuple[int, int]
-"""Layer and head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,10 +192,10 @@ def fit_signatures(
     read = partial(
         _read_halves, scorer, features=features, probes=probes, recipe=recipe, console=console
     )
+    every = all_heads(scorer)
     heads: tuple[Head, ...] = ()
-    if scorer.config.num_preference_tokens:
+    if every:
         some = [half[:HEADS_FROM] for half in (first, second)]
-        every = list(product(range(scorer.backbone.num_layers), range(scorer.backbone.num_heads)))
         early = read(*some, heads=every)
         chosen = choose_heads(
             *(each.attention for each in early),
@@ -310,7 +305,6 @@ def read_all(
         num_orders: re-orderings that are averaged; the first is as given.
         progress: passes the chunks on, to show progress.
     """
-    layers, places = [layer for layer, _ in heads], [head for _, head in heads]
     scores, attention = [], []
     chunks = [users[start : start + AT_ONCE] for start in range(0, len(users), AT_ONCE)]
     for chunk in progress(chunks):
@@ -318,10 +312,9 @@ def read_all(
         prompts = [[pair.prompt for pair in order] for order in rows]
         tokens = features([row for order in rows for p in order for row in (p.liked, p.disliked)])
         with torch.no_grad():
-            read = read_probes(scorer, prompts, tokens, probes)
-        kept = read.attention[:, :, layers, places]
+            read = read_probes(scorer, prompts, tokens, probes, heads=heads)
         scores.append(mean_over_orders(read.scores.double().cpu().numpy(), num_orders))
-        attention.append(mean_over_orders(kept.cpu().numpy(), num_orders))
+        attention.append(mean_over_orders(read.attention.double().cpu().numpy(), num_orders))
     return Readings(np.concatenate(scores), np.concatenate(attention))
 
 

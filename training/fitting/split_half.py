@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from recsys.history import Pair, select
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.probes import Probes, read_probes
+from recsys.signatures.probes import Probes, all_heads, read_probes
 from training.data.encoding import At, Encode
 from training.data.samples import Sample
 from training.predictors.predictor import CandidateRow
@@ -132,7 +132,9 @@ class Finding:
     ) -> Float[Tensor, "B p F"]:
         shown = [seen[row] for pairs in users for p in pairs for row in (p.liked, p.disliked)]
         prompts = [[pair.prompt for pair in pairs] for pairs in users]
-        read = read_probes(self.scorer, prompts, torch.stack(shown), probes)
+        read = read_probes(
+            self.scorer, prompts, torch.stack(shown), probes, heads=all_heads(self.scorer)
+        )
         return read.attention.flatten(2)
 
 

@@ -98,8 +98,8 @@ def fit(
 
     Raises:
         LossNotFinite: if a loss or its gradient is NaN or infinite, with loss scaling at a scale
-            of 1; `<name>.bad_batch.json` names the batch where the run can identify it. Where the
-            run began with a weight that is not finite, at any scale, and the message names it.
+            of 1; `<name>.bad_batch.json` names the batch where the run can identify it. Also, at
+            any scale, if the run began with a weight that is not finite: the message names it.
         RunNotSaved: if the disk is full; the last state is kept.
         ValueError: if the saved state or best weights are damaged or belong to another plan
             or other parameters, or the parts do not divide among the processes.

@@ -127,8 +127,25 @@ def test_a_checkpoint_says_which_readout_is_served(save, stored, projections, se
     assert reader.model_version == signature_version(version_of(folder), reader.readout)
 
 
-def test_of_the_first_version_scores_are_read_alone(checkpoint, scorer, projection) -> None:
-    """It said neither what is served nor where attention was read."""
+@pytest.mark.parametrize("slip", ["served", "heads"])
+def test_readouts_that_do_not_belong_together_are_not_written(
+    tmp_path, stored, projections, slip
+) -> None:
+    served = "both" if slip == "served" else None
+    if slip == "served":
+        del projections["both"]
+    else:
+        projections["both"] = replace(projections["both"], heads=HEADS[::-1])
+    message = "must be among scores, attention, got both" if served else "read the same heads"
+    with pytest.raises(ValueError, match=message):
+        write_signature(tmp_path, stored, projections, num_orders=2, served=served)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_part_that_does_not_say_what_is_served_scores_are_read_alone(
+    checkpoint, scorer, projection
+) -> None:
+    """Its attention was averaged over all tokens of the probes."""
     path = checkpoint / "signature/signature.json"
     written = json.loads(path.read_text())
     heads = {"heads": [list(head) for head in HEADS], "normalisation": "log_ratio"}
@@ -157,7 +174,8 @@ def test_the_model_version_covers_all_that_decides_a_signature(
         old = projections["scores"]
         projections["scores"] = replace(old, **{part: getattr(old, part) + 1e-3})
     elif part == "heads":
-        projections["attention"] = replace(projections["attention"], heads=HEADS[::-1])
+        for name in ("attention", "both"):
+            projections[name] = replace(projections[name], heads=HEADS[::-1])
     assert version_of(save("other", stored, projections, **more)) != version_of(checkpoint)
 
 

@@ -111,9 +111,8 @@ def test_attention_is_read_from_the_projections_heads_at_each_probe(
 ) -> None:
     once = SignatureReader(scorer, probes, attentive.projection, readout="attention")
     prompts, features = tokens(scorer, person(5, 3))
-    (seen,) = read_probes(scorer, [prompts], features, probes).attention.numpy()
-    expected = [number for probe in seen for at in HEADS for number in probe[at]]
-    np.testing.assert_allclose(once.reading(prompts, features), expected, rtol=1e-6)
+    (seen,) = read_probes(scorer, [prompts], features, probes, heads=HEADS).attention.numpy()
+    np.testing.assert_allclose(once.reading(prompts, features), seen.flatten(), rtol=1e-6)
 
 
 def test_scores_stand_before_attention(reader, attentive, both, scorer, person) -> None:
@@ -163,16 +162,15 @@ def test_vectors_of_two_readouts_never_meet(scorer, reader, attentive, both) -> 
     assert len({signature_version(v, r) for v in ("a", "b") for r in READOUTS}) == 6
 
 
-def test_a_reading_stands_probe_by_probe_and_head_by_head_in_the_order_given() -> None:
-    attention = np.arange(2 * 5 * 2 * 3 * 4.0).reshape(2, 5, 2, 3, 4)  # (N, P, layers, H, K)
+def test_a_reading_stands_probe_by_probe_and_head_by_head() -> None:
+    attention = np.arange(2 * 5 * 3 * 4.0).reshape(2, 5, 3, 4)  # (N, P, A, K)
     scores = -np.arange(2 * 5.0).reshape(2, 5)
-    heads = [(1, 0), (0, 2)]
-    expected = [n for probe in attention[1] for at in heads for n in probe[at]]
-    np.testing.assert_array_equal(reading_of(scores, attention, "attention", heads)[1], expected)
-    both = reading_of(scores, attention, "both", heads)
+    expected = [number for probe in attention[1] for head in probe for number in head]
+    np.testing.assert_array_equal(reading_of(scores, attention, "attention")[1], expected)
+    both = reading_of(scores, attention, "both")
     np.testing.assert_array_equal(both[1], [*scores[1], *expected])
-    assert both.shape[1] == width_of("both", num_probes=5, num_heads=2, num_tokens=4)
-    np.testing.assert_array_equal(reading_of(scores, attention, "scores", ()), scores)
+    assert both.shape[1] == width_of("both", num_probes=5, num_heads=3, num_tokens=4)
+    np.testing.assert_array_equal(reading_of(scores, attention, "scores"), scores)
 
 
 @given(num_references=st.integers(1, 100), size=st.integers(1, 40))

@@ -62,7 +62,7 @@ NAMES = {
     "attention_eq6": "attention as in Eq. 6",
     "attention_full": "attention sliced from the full softmax",
     "attention_log_ratio": "attention as log-ratios",
-    "probe_scores": "scores of the probes",
+    "probe_scores": "scores of the probes as they come",
     "image_difference": "mean liked less mean disliked image tokens",
     "last_hidden": "last hidden state of the references",
     "strangers": "shipped, the same images chosen among by strangers: the control",
@@ -235,9 +235,10 @@ def _name(result: Signatures, rival: str) -> str:
 def _protocol(result: Signatures) -> str:
     return (
         f"{result.num_users} users never learned from. Each history gives two random halves of at"
-        f" most {result.num_references} references, and every row but one reads the same first"
-        " half; the whole history is what the service reads of it, at most"
-        f" {result.num_whole} references. Readings are of"
+        f" most {result.num_references} references, and every row but two reads the same first"
+        " half; the control reads its images as a stranger would have chosen among them, and the"
+        f" whole history is what the service reads of it, at most {result.num_whole} references."
+        " Readings are of"
         f" {result.num_probes} probes, averaged over {result.num_orders} orders; what is not"
         " projected is centred on the mean of these users. Intervals are by bootstrap over users;"
         " neighbours stay the same."

@@ -113,6 +113,16 @@ class SignatureRecipe:
     num_components: int = 40
     most_heads: int = 8
 
+    def __post_init__(self) -> None:
+        for name in ("num_probes", "dimension", "num_orders", "num_components", "most_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"signature.{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def num_drawn(self) -> int:
+        """Probes that a step of the split-half objective reads."""
+        return min(self.probes_a_step, self.num_probes)
+
 
 @dataclass(frozen=True)
 class Recipe:
