@@ -22,7 +22,7 @@ from recsys.scorer.idefics2 import ADAPTER_TARGETS, VISION_TOWER, Idefics2Backbo
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, ScorerConfig
 from recsys.scorer.template import Template, TemplateConfig
 from recsys.signatures.files import load_signature_reader
-from recsys.signatures.probes import encode_probes, read_probes
+from recsys.signatures.probes import all_heads, encode_probes, read_probes
 from training.fitting.assembly import first_parameters
 from training.fitting.pretraining.tiny_base import TinyShape, build_model
 
@@ -104,7 +104,8 @@ def attention(scorer: PreferenceScorer) -> Tensor:
     probes = encode_probes(scorer, CANDIDATES[:4])
     shown = [image for each in REFERENCES for image in (each.liked, each.disliked)]
     prompts = [[each.prompt for each in REFERENCES]]
-    read = read_probes(scorer, prompts, scorer.image_features(shown), probes)
+    features = scorer.image_features(shown)
+    read = read_probes(scorer, prompts, features, probes, heads=all_heads(scorer))
     return read.attention.softmax(dim=-1)
 
 
