@@ -71,7 +71,7 @@ def signature_plot(rows: Sequence[tuple[str, Figure]]) -> str:
     colours = [BLUE, *[GREY] * (len(rows) - 1)]
     _dots(axes, rows, colours, [f"{figure.value:.2f}" for _, figure in rows])
     axes.axvline(0.0, color=GREY, linestyle=":", linewidth=1)
-    axes.set_xlabel("taste of the 10 nearest neighbours: 0 random users, 1 the true nearest")
+    axes.set_xlabel("taste shared with the 10 nearest")
     return _svg(canvas)
 
 

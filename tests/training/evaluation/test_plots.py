@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from training.evaluation import plots
 from training.evaluation.calibration import Bin
 from training.evaluation.metrics import Figure
 from training.evaluation.plots import (
@@ -16,6 +17,7 @@ from training.evaluation.plots import (
     reliability_plot,
     signature_plot,
 )
+from training.evaluation.tables.signatures import NAMES
 
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
@@ -105,3 +107,17 @@ def test_attention_that_is_unknown_is_left_blank() -> None:
 
 def test_users_stand_in_one_scale_of_attention() -> None:
     assert {"ann", "<bob>", "preference token", "75%"} <= set(texts(PLOTS["attention"]()))
+
+
+def test_no_word_of_the_signature_plot_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(plots, "_svg", lambda canvas: drawn.append(canvas) or "")
+    longest = sorted(NAMES.values(), key=len)[-1]
+    signature_plot([(f"shipped: {NAMES['both']}", figure(0.45)), (longest, figure(0.0))])
+    (canvas,) = drawn
+    canvas.draw_without_rendering()
+    (axes,) = canvas.axes
+    for text in (axes.xaxis.label, *axes.get_yticklabels(), *axes.texts):
+        shown = text.get_window_extent()
+        assert canvas.bbox.x0 <= shown.x0, text
+        assert shown.x1 <= canvas.bbox.x1, text

@@ -65,7 +65,7 @@ NAMES = {
     "probe_scores": "scores of the probes as they come",
     "image_difference": "mean liked less mean disliked image tokens",
     "last_hidden": "last hidden state of the references",
-    "strangers": "shipped, the same images chosen among by strangers: the control",
+    "strangers": "shipped, choices made by strangers: the control",
     "posterior": "mean taste given the references: the ceiling",
     "true_taste": "true tastes: the ceiling",
 }
@@ -214,7 +214,8 @@ def section(result: Signatures | NotMeasured) -> Section:
     rows = known((_name(result, key), row.taste) for key, row in result.rivals.items())
     caption = (
         "Mean cosine of true taste to the 10 nearest neighbours. "
-        "Dots are means, bars 95 % intervals, the dotted line is random users."
+        "Dots are means, bars 95 % intervals, the dotted line is random users, and 1 would be the"
+        " true nearest."
     )
     plots = [Plot(lambda: signature_plot(rows), caption)] if rows else []
     agreements = [_agreement(result.communities)] if result.communities else []
