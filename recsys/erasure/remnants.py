@@ -71,7 +71,8 @@ def in_checkpoints(
         folders = [folder, *(folder / name for name in _CHECKPOINTS)]
         may_hold = before is None or training.trained_at >= before.created_at
         yield from _in_weights(named, folders, user_id, keys, may_hold=may_hold)
-        yield from _in_probes(folder / "final", images)
+        for each in (folder, folder / "final"):  # a checkpoint that was adapted is the folder
+            yield from _in_probes(each, images)
     if (served / "scorer.json").is_file() and not _is_among(trainings, served):
         named = f"the served checkpoint in {served}"
         yield from _in_weights(named, [served], user_id, keys, may_hold=True)
@@ -90,13 +91,14 @@ def _in_weights(
         except (OSError, ValueError) as error:
             doubts.append(str(error))
             continue
-        if record is not None and record.can_tell:
-            records.append(record)
-        elif record is not None:
-            doubts.append(
-                f"it tells whom it learned from under the identity key {record.key_id}, which is"
-                " not given"
-            )
+        for layer in () if record is None else record.layers:
+            if layer.can_tell:
+                records.append(layer)
+            else:
+                doubts.append(
+                    f"it tells whom it learned from under the identity key {layer.key_id}, which"
+                    " is not given"
+                )
     if any(record.holds(user_id) for record in records):
         yield f"{named}: it learned from the user, or its weights were chosen by what they liked"
     elif may_hold and (doubts or not records):

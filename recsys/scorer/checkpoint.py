@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ from recsys.scorer.template import Template, TemplateConfig
 
 FORMAT = 1
 DEFAULT_CHECKPOINT = "tiny"
+_SHARED = ("tokenizer", "adapter", "base")
+"""What a checkpoint that was adapted has of its parent."""
 _SHIPPED = Path(__file__).parents[1] / "checkpoints"
 
 
@@ -136,9 +139,7 @@ def save_scorer(
             "a scorer must have its adapter to be saved, and this one was loaded for inference:"
             " load it with merges_adapter=False"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with _beside(folder) as work:
         if base_files is not None:
             (work / "base").mkdir()
             for path in (
@@ -149,15 +150,76 @@ def save_scorer(
         write_more(work)
         version = _write(scorer, work, base, tokenizer)
         (work / "MODEL_CARD.md").write_text(card)
-        work.chmod(0o755)
         for path in work.rglob("*.safetensors"):
             path.chmod(0o644)  # the library writes for the owner alone; a server may be another
+    scorer.model_version = version
+    return version
+
+
+def save_adapted(
+    scorer: PreferenceScorer,
+    folder: Path,
+    *,
+    parent: Path,
+    card: str = "",
+    write_more: Callable[[Path], None] = lambda folder: None,
+) -> str:
+    """Write a checkpoint that differs from its parent in P_v, temperature and signature part alone.
+
+    Base, adapter and tokenizer are the parent's own files, under a second name where the file
+    system can; else they are copied.
+
+    Args:
+        scorer: loaded from the parent, its preference tokens trained further.
+        folder: replaced if it is there.
+        parent: folder of the checkpoint that it was loaded from.
+        card: text of MODEL_CARD.md.
+        write_more: adds what else the model version is to cover, e.g. signature/.
+
+    Returns:
+        The model version.
+
+    Raises:
+        CheckpointRefused: if the parent's config is damaged.
+    """
+    config = {**_read_config(parent), "scorer": scorer.config.to_json()}
+    with _beside(folder) as work:
+        write_more(work)
+        for path in work.rglob("*.safetensors"):
+            path.chmod(0o644)  # before others' files are there: a mode has no second name
+        for part in _SHARED:
+            _share(parent / part, work / part)
+        _write_tokens(scorer, work)
+        version = _sign(work, config)
+        (work / "MODEL_CARD.md").write_text(card)
+    scorer.model_version = version
+    return version
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of `folder` at the end, unless the block raises."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield work
+        work.chmod(0o755)
         _replace(work, folder)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    scorer.model_version = version
-    return version
+
+
+def _share(folder: Path, to: Path) -> None:
+    """Give each file of a folder, if it is there, a second name; copy where that cannot be."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            other = to / path.relative_to(folder)
+            other.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path.resolve(), other)
+            except OSError:
+                shutil.copy(path, other)
 
 
 def find_checkpoint(checkpoint: str | Path) -> Path:
@@ -180,10 +242,7 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
 def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any) -> str:
     from recsys.scorer.adapter import adapter_of, save_adapter
 
-    save_file(
-        {"preference_tokens": scorer.preference_tokens.detach().float().cpu().contiguous()},
-        work / "preference_tokens.safetensors",
-    )
+    _write_tokens(scorer, work)
     tokenizer.save_pretrained(work / "tokenizer")
     adapted = adapter_of(scorer)
     if adapted is not None:
@@ -198,6 +257,13 @@ def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any
         "scorer": scorer.config.to_json(),
     }
     return _sign(work, config)
+
+
+def _write_tokens(scorer: PreferenceScorer, work: Path) -> None:
+    path = work / "preference_tokens.safetensors"
+    tokens = scorer.preference_tokens.detach().float().cpu().contiguous()
+    save_file({"preference_tokens": tokens}, path)
+    path.chmod(0o644)
 
 
 def _sign(folder: Path, config: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ digests, which everybody can check.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from storage.identity_keys import NO_KEYS, IdentityKey, IdentityKeys
 
 FILE = "trained_on.json"
 FORMAT = 2
+FORMAT_WITH_EARLIER = 3
+"""Of a record that has earlier ones, which an older version would not see."""
 _DIGEST_CHARACTERS = 16
 _USER, _PROMPT = "trained on: user", "trained on: prompt"
 
@@ -38,6 +40,7 @@ class TrainedOn:
         parts: SHA-256 of each part of the split, by name.
         key_id: of the key of all other digests; None for plain ones.
         key: the key, where it is at hand.
+        earlier: records of the checkpoints that this one was adapted from, under keys of their own.
     """
 
     newest: Mapping[str, float]
@@ -46,19 +49,36 @@ class TrainedOn:
     parts: Mapping[str, str] = field(default_factory=dict)
     key_id: str | None = None
     key: IdentityKey | None = None
+    earlier: "tuple[TrainedOn, ...]" = ()
+
+    @property
+    def layers(self) -> "tuple[TrainedOn, ...]":
+        """This record without earlier ones, then each of these, newest first."""
+        return (replace(self, earlier=()), *self.earlier)
 
     @property
     def can_tell(self) -> bool:
-        """Whether the key is at hand, or none is needed; all else here needs it."""
-        return self.key_id is None or self.key is not None
+        """Whether all keys are at hand, or none is needed; all else here needs them."""
+        return self.missing_key_id is None
+
+    @property
+    def missing_key_id(self) -> str | None:
+        """Id of the first key that is needed and not at hand; None where all are."""
+        for each in (self, *self.earlier):
+            if each.key_id is not None and each.key is None:
+                return each.key_id
+        return None
 
     def until(self, user_id: str) -> float | None:
         """Newest choice of a user that was learned from; None for an unseen user."""
-        return self.newest.get(self._digest(_USER, user_id))
+        found = [each.newest.get(each._digest(_USER, user_id)) for each in (self, *self.earlier)]
+        return max((at for at in found if at is not None), default=None)
 
     def chose_by(self, user_id: str) -> bool:
         """Whether a user was in the validation part."""
-        return self._digest(_USER, user_id) in self.validation
+        return any(
+            each._digest(_USER, user_id) in each.validation for each in (self, *self.earlier)
+        )
 
     def holds(self, user_id: str) -> bool:
         """Whether the weights owe anything to a user: learned from, or chosen by.
@@ -74,13 +94,16 @@ class TrainedOn:
 
     def learned(self, user_id: str, pair: Pair) -> bool:
         """Whether a pair was learned from."""
-        newest = self.until(user_id)
+        return any(each._learned(user_id, pair) for each in (self, *self.earlier))
+
+    def _learned(self, user_id: str, pair: Pair) -> bool:
+        newest = self.newest.get(self._digest(_USER, user_id))
         if newest is None or pair.chosen_at > newest:
             return False
         return not self.prompts or self._digest(_PROMPT, pair.prompt) in self.prompts
 
     def _digest(self, purpose: str, text: str) -> str:
-        if not self.can_tell:
+        if self.key_id is not None and self.key is None:
             raise IdentityKeyMissing(
                 f"a checkpoint tells whom it learned from under the identity key {self.key_id},"
                 " which is not among those given: name it in identity_key"
@@ -100,7 +123,16 @@ def prompt_digest(key: IdentityKey | None, prompt: str) -> str:
 
 def write_trained_on(record: TrainedOn, folder: Path) -> None:
     """Put the record into a folder; it replaces an old one once it is complete."""
-    values: dict[str, Any] = {
+    values = _to_json(record)
+    if record.earlier:
+        earlier = [_to_json(each) for each in record.earlier]
+        values |= {"format": FORMAT_WITH_EARLIER, "earlier": earlier}
+    with replace_file(folder / FILE) as path:
+        path.write_text(json.dumps(values, indent=1) + "\n")
+
+
+def _to_json(record: TrainedOn) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "key_id": record.key_id,
         "newest": dict(record.newest),
@@ -108,8 +140,6 @@ def write_trained_on(record: TrainedOn, folder: Path) -> None:
         "validation": sorted(record.validation),
         "parts": dict(record.parts),
     }
-    with replace_file(folder / FILE) as path:
-        path.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def read_trained_on(folder: Path, keys: IdentityKeys = NO_KEYS) -> TrainedOn | None:
@@ -127,22 +157,29 @@ def read_trained_on(folder: Path, keys: IdentityKeys = NO_KEYS) -> TrainedOn | N
         return None
     try:
         values = json.loads(path.read_text())
-        if values.get("format", FORMAT) != FORMAT:
-            raise ValueError(f"format must be {FORMAT}, got {values['format']}")
-        key_id = values.get("key_id")  # the first format has neither
-        return TrainedOn(
-            dict(values["newest"]),
-            frozenset(values["prompts"]),
-            frozenset(values["validation"]),
-            dict(values["parts"]),
-            key_id,
-            None if key_id is None else keys.with_id(key_id),
-        )
+        if values.get("format", FORMAT) not in (FORMAT, FORMAT_WITH_EARLIER):
+            raise ValueError(
+                f"format must be at most {FORMAT_WITH_EARLIER}, got {values['format']}"
+            )
+        earlier = tuple(_from_json(each, keys) for each in values.get("earlier", ()))
+        return replace(_from_json(values, keys), earlier=earlier)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"{path} is damaged, or of a later version: copy the checkpoint again, or update recsys"
             f" ({error!r})"
         ) from error
+
+
+def _from_json(values: Mapping[str, Any], keys: IdentityKeys) -> TrainedOn:
+    key_id = values.get("key_id")  # the first format has neither
+    return TrainedOn(
+        dict(values["newest"]),
+        frozenset(values["prompts"]),
+        frozenset(values["validation"]),
+        dict(values["parts"]),
+        key_id,
+        None if key_id is None else keys.with_id(key_id),
+    )
 
 
 def _digest(key: IdentityKey | None, purpose: str, text: str) -> str:

@@ -94,6 +94,23 @@ def has_signature(checkpoint: Path) -> bool:
     return (checkpoint / FOLDER / "signature.json").is_file()
 
 
+def stored_probes(checkpoint: Path) -> list[Probe]:
+    """The probes of a checkpoint as they are stored, to be written again.
+
+    Raises:
+        CheckpointRefused: if there is no such part, or a file of it is damaged.
+    """
+    folder = checkpoint / FOLDER
+    try:
+        prompts = json.loads((folder / "signature.json").read_text())["prompts"]
+        return [
+            Probe((folder / probe_name(number)).read_bytes(), prompt)
+            for number, prompt in enumerate(prompts)
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointRefused(f"{folder} is damaged: {error!r}") from error
+
+
 @dataclass(frozen=True)
 class SignatureReaders:
     """All readings of a checkpoint that can become signatures.

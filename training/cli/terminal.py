@@ -29,6 +29,9 @@ BATCH_USERS = click.option(
     help="Users whose histories are read in one pass: one on the CPU, and on a GPU as many as fit "
     "its free memory, by default.",
 )
+ONLY = click.option(
+    "--only", metavar="PATTERN", help="Pattern of the ids of users to train on, e.g. 's1-*'."
+)
 THREADS = click.option(
     "--threads",
     type=click.IntRange(1),
@@ -60,6 +63,24 @@ def truth_beside(runtime: "Runtime") -> Path:
 
     path = runtime.database.path
     return (path.parent if path else data_folder()) / "truth.npz"
+
+
+def users_like(runtime: "Runtime", pattern: str | None) -> list[str] | None:
+    """Return the ids of users who may be learned from and fit a pattern; None: no pattern is given.
+
+    Raises:
+        click.UsageError: if nobody fits.
+    """
+    from fnmatch import fnmatchcase
+
+    from training.data.samples import learnable_user_ids
+
+    if pattern is None:
+        return None
+    users = [user for user in learnable_user_ids(runtime.store) if fnmatchcase(user, pattern)]
+    if not users:
+        raise click.UsageError(f"--only {pattern!r} fits no user in storage")
+    return users
 
 
 def open_console(threads: int | None) -> "Console":

@@ -14,7 +14,14 @@ from recsys.cli.invocation import read_settings
 from recsys.cli.options import JSON
 from recsys.cli.output import show_json
 from recsys.runtime import Runtime
-from training.cli.terminal import FOLDER, THREADS, failing_in_a_sentence, open_console
+from training.cli.terminal import (
+    FOLDER,
+    ONLY,
+    THREADS,
+    failing_in_a_sentence,
+    open_console,
+    users_like,
+)
 
 if TYPE_CHECKING:
     from recsys.scorer.model import PreferenceScorer
@@ -30,9 +37,7 @@ if TYPE_CHECKING:
     help="Base model: a folder, or an id of the Hugging Face hub; the recipe's by default.",
 )
 @click.option("--out", type=FOLDER, help="Folder for training states, logs and checkpoints.")
-@click.option(
-    "--only", metavar="PATTERN", help="Pattern of the ids of users to train on, e.g. 's1-*'."
-)
+@ONLY
 @click.option(
     "--set",
     "changes",
@@ -179,25 +184,12 @@ def _training(
         device=processes.device,
         processes=processes,
         num_workers=default_workers(device) if workers is None else workers,
-        users=_users(runtime, only),
+        users=users_like(runtime, only),
         limits=runtime.image_limits,
         image_tokens=runtime.image_tokens_of,
         stage1=stage1,
         is_synthetic=is_synthetic,
     )
-
-
-def _users(runtime: Runtime, only: str | None) -> list[str] | None:
-    from fnmatch import fnmatchcase
-
-    from training.data.samples import learnable_user_ids
-
-    if only is None:
-        return None
-    users = [user for user in learnable_user_ids(runtime.store) if fnmatchcase(user, only)]
-    if not users:
-        raise click.UsageError(f"--only {only!r} fits no user in storage")
-    return users
 
 
 def _profile(runtime: Runtime, training: "Training", num_steps: int, *, is_json: bool) -> None:

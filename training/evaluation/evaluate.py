@@ -126,9 +126,9 @@ def evaluate(
 def _notes(asked: Asked, record: TrainedOn | None) -> Iterator[str]:
     if record is not None and not record.can_tell:
         yield (
-            f"The checkpoint says whom it learned from under the identity key {record.key_id}, "
-            "which is not among those given (identity_key): everybody is counted as unseen, which "
-            "flatters it if some were learned from."
+            "The checkpoint says whom it learned from under the identity key "
+            f"{record.missing_key_id}, which is not among those given (identity_key): everybody is "
+            "counted as unseen, which flatters it if some were learned from."
         )
     elif not asked.is_certain:
         yield (

@@ -84,6 +84,22 @@ def test_a_training_that_does_not_tell_is_named_as_doubtful(
     assert "is damaged" in told[2]
 
 
+def test_an_adapted_checkpoint_is_told_by_its_own_record_and_its_parents(
+    eraser: Eraser, signed: HistoryStore, keys: IdentityKeys, tmp_path: Path
+) -> None:
+    parents = TrainedOn({user_digest(None, "ann"): 1.0})
+    foreign = TrainedOn({}, key_id="0123456789abcdef")
+    for name, earlier in (("of ann", (parents,)), ("of nobody known", (foreign,))):
+        write(tmp_path / name, keys.current, ["bob"], earlier=earlier)
+        TrainingStore(signed.database).record(str(tmp_path / name), "a model version")
+    told = erase(eraser)
+    assert len(told) == 2
+    assert f"the training in {tmp_path / 'of ann'} of" in told[0]
+    assert "it learned from the user" in told[0]
+    assert told[1].startswith("perhaps the training")
+    assert "identity key 0123456789abcdef, which is not given" in told[1]
+
+
 def test_a_training_from_before_the_user_came_is_no_doubt(
     eraser: Eraser, trained: Callable[..., Path], choose: Callable[..., str]
 ) -> None:
@@ -128,10 +144,12 @@ def test_a_served_checkpoint_of_a_known_training_is_named_once(
     assert len(erase(eraser)) == 1
 
 
+@pytest.mark.parametrize("place", ["final", "."])
 def test_probe_images_that_were_the_users_alone_are_told(
-    eraser: Eraser, trained: Callable[..., Path], choose: Callable[..., str]
+    eraser: Eraser, trained: Callable[..., Path], choose: Callable[..., str], place: str
 ) -> None:
-    folder = trained("run", ["bob"]) / "final"
+    """A training's checkpoint is in its folder, and one that was adapted is the folder."""
+    folder = trained("run", ["bob"]) / place
     shared = b"an image of both"
     for user in ("ann", "bob"):
         choose(user, shared)

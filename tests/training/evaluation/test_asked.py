@@ -219,9 +219,26 @@ def test_a_record_of_the_first_version_is_read() -> None:
     assert record.holds("s1-u00000") != record.holds("s2-u00000")
 
 
+def test_a_record_with_earlier_ones_tells_of_all(tmp_path: Path) -> None:
+    own, table = learned(8, "u0"), histories()
+    first = trained_on(replace(table, pairs={"u1": table.pairs["u1"]}), parts={}, key=None)
+    write_trained_on(replace(own, earlier=(first,)), tmp_path)
+    record = read_trained_on(tmp_path, KEYS)
+    assert record.layers == (own, first)
+    assert record.holds("u0")
+    assert record.holds("u1")
+    assert not record.holds("u2")
+    last = histories().pairs["u1"][-1]
+    assert record.used("u1", last)
+    assert record.until("u1") == last.chosen_at
+    without = read_trained_on(tmp_path)
+    assert not without.can_tell
+    assert without.missing_key_id == own.key_id
+
+
 def test_a_record_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "trained_on.json").write_text('{"format": 3}')
-    with pytest.raises(ValueError, match=r"later version.*got 3"):
+    (tmp_path / "trained_on.json").write_text('{"format": 4}')
+    with pytest.raises(ValueError, match=r"later version.*got 4"):
         read_trained_on(tmp_path)
 
 

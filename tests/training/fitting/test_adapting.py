@@ -1,0 +1,422 @@
+"""A checkpoint adapted to the people in storage, as `recsys adapt` does it, at toy size."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from recsys.cli.main import cli
+from recsys.history import Pair
+from recsys.scorer.base_model import BaseModel
+from recsys.scorer.checkpoint import load_scorer, save_adapted, save_scorer
+from recsys.scorer.model import Reference
+from recsys.scorer.trained_on import read_trained_on, write_trained_on
+from recsys.signatures.definition import Projection
+from recsys.signatures.files import (
+    Probe,
+    load_signature_reader,
+    stored_probes,
+    write_signature,
+)
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+from storage.identity_keys import IdentityKeys
+from storage.trainings import TrainingStore
+from training.data.batches import batches
+from training.data.samples import PairTable, images_of, read_pair_table
+from training.data.trained_on import trained_on
+from training.evaluation.comparison import compare
+from training.fitting.adapting.adaptation import Adaptation
+from training.fitting.adapting.dealing import deal
+from training.fitting.adapting.tuning import Tuning
+from training.fitting.adapting.writing import Adapted
+from training.fitting.pretraining.tiny_base import train_tokenizer
+from training.world.creation import create_world
+
+KEYS = IdentityKeys.of(["a key for the tests"])
+OTHERS_KEYS = IdentityKeys.of(["the key of another storage"])
+TUNING = Tuning(num_steps=4, seed=3)
+SHARED = ("adapter", "base", "tokenizer")
+
+
+def open_store(folder: Path, keys: IdentityKeys = KEYS) -> HistoryStore:
+    database = Database(f"sqlite:///{folder / 'recsys.db'}")
+    upgrade(database)
+    return HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"), keys)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with people in storage, who share images; ten more among images of their own."""
+    folder = tmp_path_factory.mktemp("world")
+    store = open_store(folder)
+    for seed, num_users in ((5, 110), (6, 10)):
+        create_world(
+            store,
+            num_users=num_users,
+            seed=seed,
+            truth_path=folder / "truth.npz",
+            num_choices=8,
+            num_prompts=40,
+            images_per_prompt=4,
+            size_px=32,
+        )
+    store.database.dispose()
+    return folder
+
+
+@pytest.fixture
+def store(world: Path):
+    store = open_store(world)
+    yield store
+    store.database.dispose()
+
+
+@pytest.fixture(scope="module")
+def parent(world: Path, make_scorer) -> Path:
+    """A checkpoint with its base in it, probes, and a record under the key of another storage."""
+    folder = world / "parent"
+    scorer = make_scorer(num_references=2, num_preference_tokens=3)
+    base = world / "base"
+    scorer.backbone.model.save_pretrained(base)
+    store = open_store(world)
+    table = read_pair_table(store)
+    probes = [Probe(store.image(name), f"prompt {n}") for n, name in enumerate(table.images[:4])]
+    projection = Projection(np.zeros(4), np.ones(4), np.eye(4)[:, :2])
+    save_scorer(
+        scorer,
+        folder,
+        base=BaseModel("base"),
+        tokenizer=train_tokenizer(["a fish", "two fish"], vocabulary=400),
+        base_files=base,
+        write_more=lambda work: write_signature(work, probes, {"scores": projection}, num_orders=1),
+    )
+    pairs = {user: own for user, own in table.pairs.items() if user.startswith("s6-")}
+    known = PairTable(pairs, table.images)
+    key = OTHERS_KEYS.current
+    write_trained_on(trained_on(known, parts={}, key=key), folder)
+    store.database.dispose()
+    return folder
+
+
+def adapt(store: HistoryStore, parent: Path, folder: Path, **changes):
+    both = IdentityKeys((*KEYS.keys, *OTHERS_KEYS.keys))
+    seeing = HistoryStore(store.database, store.blobs, both)
+    asked = {"tuning": TUNING, "writes_anyway": True, **changes}
+    return Adaptation(parent, seeing, folder, Console(quiet=True), **asked).run()
+
+
+@pytest.fixture(scope="module")
+def parents_files(parent: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and mode of each file of the parent, before anything is adapted."""
+    return {n: (path.read_bytes(), path.stat().st_mode) for n, path in files_of(parent).items()}
+
+
+@pytest.fixture(scope="module")
+def adapted(world: Path, parent: Path, parents_files: object) -> Adapted:
+    """What came of one adaptation, in `adapted` beside its parent."""
+    store = open_store(world)
+    done = adapt(store, parent, world / "adapted")
+    store.database.dispose()
+    return done
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_preference_tokens_move_and_nothing_else_does(parent, adapted, parents_files) -> None:
+    now = {n: (path.read_bytes(), path.stat().st_mode) for n, path in files_of(parent).items()}
+    assert now == parents_files
+    old, new = load_scorer(parent), load_scorer(adapted.folder)
+    was, now = dict(old.named_parameters()), dict(new.named_parameters())
+    assert {name for name in was if not torch.equal(was[name], now[name])} == {"preference_tokens"}
+    assert old.model_version != new.model_version
+    for name, path in files_of(parent).items():
+        if name.split("/")[0] in SHARED:
+            assert os.path.samefile(path, adapted.folder / name)
+
+
+def test_where_there_are_no_hard_links_files_are_copied(
+    parent, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_, **__):
+        raise OSError("no second names here")
+
+    monkeypatch.setattr(os, "link", link)
+    save_adapted(load_scorer(parent), tmp_path / "out", parent=parent)
+    for name, path in files_of(parent).items():
+        if name.split("/")[0] in SHARED:
+            assert (tmp_path / "out" / name).read_bytes() == path.read_bytes()
+            assert not os.path.samefile(path, tmp_path / "out" / name)
+
+
+def test_what_is_adapted_scores_and_reads_signatures(parent, adapted) -> None:
+    scorer = load_scorer(adapted.folder)
+    assert scorer.model_version == adapted.model_version
+    reader = load_signature_reader(adapted.folder, scorer)
+    pixels = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8)
+    )
+    signature = reader.read([Reference(pixels, pixels.flip(1), "a fish")])
+    assert np.linalg.norm(signature) == pytest.approx(1, abs=1e-4)
+    probes, own = stored_probes(parent), stored_probes(adapted.folder)
+    assert own == probes
+    fitted = load_signature_reader(parent, load_scorer(parent)).projection
+    assert not np.array_equal(fitted.matrix, reader.projection.matrix)
+
+
+def test_figures_are_told_and_kept_beside_the_weights(adapted) -> None:
+    kept = json.loads((adapted.folder / "adapted.json").read_text())
+    assert kept["comparison"] == adapted.to_json()["comparison"]
+    assert list(kept["comparison"]["by_references"]) == ["0", "1", "2"]
+    assert kept["num_people"]["comparison"] >= 8
+    assert "| references |" in (adapted.folder / "MODEL_CARD.md").read_text()
+
+
+def test_the_same_twice_is_the_same_checkpoint(store, parent, adapted, tmp_path) -> None:
+    adapt(store, parent, tmp_path / "again")
+    again = files_of(tmp_path / "again")
+    assert again.keys() == files_of(adapted.folder).keys()
+    for name, path in files_of(adapted.folder).items():
+        assert path.read_bytes() == again[name].read_bytes(), name
+
+
+KILLED = """
+import importlib.util, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("t", sys.argv[1])
+t = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(t)
+t.slow_steps()
+t.adapt(t.open_store(Path(sys.argv[2])), Path(sys.argv[2]) / "parent", Path(sys.argv[3]))
+"""
+
+
+def slow_steps() -> None:
+    """In a process of its own: each state is saved, and then there is time to be killed."""
+    from training.fitting import run_state
+    from training.fitting.adapting import tuning
+
+    plan, save = tuning.Plan, run_state.StateFile.save
+
+    def saved(*arguments, **options):
+        save(*arguments, **options)
+        time.sleep(2)
+
+    tuning.Plan = lambda *values, **named: plan(*values, **{**named, "save_every_s": 0.0})
+    run_state.StateFile.save = saved
+
+
+def test_a_run_that_was_killed_ends_like_one_that_was_not(
+    world, store, parent, adapted, tmp_path
+) -> None:
+    state = tmp_path / "killed.run" / "adapt.state.safetensors"
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), __file__, str(world), str(tmp_path / "killed")]
+    process = subprocess.Popen(command)
+    until = time.monotonic() + 120
+    while not state.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert state.exists()
+    assert not (tmp_path / "killed").exists()
+    adapt(store, parent, tmp_path / "killed")
+    for name in ("preference_tokens.safetensors", "scorer.json", "adapted.json"):
+        assert (adapted.folder / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+
+
+def test_what_does_not_help_is_not_written(store, parent, tmp_path) -> None:
+    adapted = adapt(store, parent, tmp_path / "out", writes_anyway=False)
+    assert not adapted.comparison.is_better
+    assert not adapted.is_written
+    assert not (tmp_path / "out").exists()
+    assert adapt(store, parent, tmp_path / "out").is_written, "the run's state was kept"
+    assert not (tmp_path / "out.run").exists()
+
+
+def test_a_gain_counts_with_its_interval() -> None:
+    right, wrong = np.ones(4), -np.ones(4)
+    people = [f"u{n}" for n in range(40)]
+    before = dict.fromkeys((0, 8), dict.fromkeys(people, wrong))
+    some = {user: right if n % 2 else wrong for n, user in enumerate(people)}
+    few = {user: right if n == 0 else wrong for n, user in enumerate(people)}
+    better, hardly = (compare(before, {0: each, 8: each}) for each in (some, few))
+    assert better.is_better
+    assert better.mean.value == pytest.approx(0.5)
+    assert better.by_references[8].after.value == pytest.approx(0.5)
+    assert hardly.mean.value > 0
+    assert not hardly.is_better
+
+
+def test_the_parents_people_do_not_judge() -> None:
+    table = people_apart(160)
+    before = deal(table, parent=None, num_references=2)
+    judges, chose = list(before.comparison)[:5], list(before.validation)[:4]
+    learned = replace(table, pairs={user: table.pairs[user] for user in judges})
+    record = trained_on(learned, validation=chose, parts={}, key=None)
+    dealt = deal(table, parent=record, num_references=2)
+    assert set(dealt.comparison) == set(before.comparison) - set(judges)
+    assert set(dealt.validation) == set(before.validation) - set(chose)
+    assert {*judges, *chose} <= set(dealt.learned.pairs)
+
+
+def test_images_that_the_parent_learned_from_are_not_asked() -> None:
+    table = people_apart(160)
+    (judge, *_) = deal(table, parent=None, num_references=2).comparison
+    shown = table.pairs[judge][-1]
+    stranger = {"a stranger": (shown, *table.pairs["u0"][:2])}
+    wider = replace(table, pairs={**table.pairs, **stranger})
+    record = trained_on(replace(table, pairs=stranger), parts={}, key=None)
+    dealt = deal(wider, parent=record, num_references=2)
+    assert shown not in dealt.comparison[judge].pairs
+    assert shown in deal(table, parent=None, num_references=2).comparison[judge].pairs
+
+
+def test_parts_share_neither_people_nor_asked_images(store) -> None:
+    dealt = deal(read_pair_table(store), parent=None, num_references=2)
+    assert dealt.holds_prompts
+    people = [set(dealt.learned.pairs), set(dealt.validation), set(dealt.comparison)]
+    assert sum(map(len, people)) == len(set().union(*people))
+    learned = set().union(*map(images_of, dealt.learned.pairs.values()))
+    validated, judged = (
+        set().union(*(images_of(sample.pairs) for sample in part.values()))
+        for part in (dealt.validation, dealt.comparison)
+    )
+    assert not learned & validated
+    assert not (learned | validated) & judged
+
+
+def people_apart(num_users: int) -> PairTable:
+    """Everybody chose six times among images that nobody else saw."""
+    pairs = {
+        f"u{user}": tuple(
+            Pair(12 * user + 2 * n, 12 * user + 2 * n + 1, f"p{n}", float(n), n, 0)
+            for n in range(6)
+        )
+        for user in range(num_users)
+    }
+    return PairTable(pairs, tuple(f"{row:064x}" for row in range(12 * num_users)))
+
+
+def test_where_nobody_shares_images_all_prompts_are_learned_from() -> None:
+    dealt = deal(people_apart(120), parent=None, num_references=2)
+    assert not dealt.holds_prompts
+    assert all(len(pairs) == 6 for pairs in dealt.learned.pairs.values())
+    fewer = deal(people_apart(100), parent=None, num_references=2)
+    assert set(fewer.comparison) <= set(dealt.comparison), "people keep their part"
+
+
+def test_too_few_people_are_refused_before_anything_is_trained(store, parent, tmp_path) -> None:
+    few = list(read_pair_table(store).pairs)[:30]
+    with pytest.raises(ValueError, match=r"at least 8 people .* got \d for .* import more choices"):
+        adapt(store, parent, tmp_path / "out", users=few)
+    assert not (tmp_path / "out.run" / "adapt.log.jsonl").exists()
+
+
+def test_each_part_must_have_enough_people() -> None:
+    table = people_apart(120)
+    dealt = deal(table, parent=None, num_references=2)
+    kept = {*list(dealt.learned.pairs)[:7], *dealt.validation, *dealt.comparison}
+    few = replace(table, pairs={user: table.pairs[user] for user in kept})
+    with pytest.raises(ValueError, match="got 7 for learning"):
+        deal(few, parent=None, num_references=2)
+
+
+def test_a_parent_that_cannot_tell_is_refused(store, parent, tmp_path) -> None:
+    adaptation = Adaptation(parent, store, tmp_path / "out", Console(quiet=True), tuning=TUNING)
+    with pytest.raises(ValueError, match=f"identity key {OTHERS_KEYS.current.key_id}, which is"):
+        adaptation.run()
+
+
+def test_a_folder_that_is_there_is_refused(store, parent, tmp_path) -> None:
+    with pytest.raises(ValueError, match="must not be there yet"):
+        adapt(store, parent, tmp_path)
+
+
+def test_the_record_tells_of_both_and_the_database_where_it_is(store, parent, adapted) -> None:
+    keys = IdentityKeys((*KEYS.keys, *OTHERS_KEYS.keys))
+    record = read_trained_on(adapted.folder, keys)
+    dealt = deal(read_pair_table(store), parent=read_trained_on(parent, keys), num_references=2)
+    assert all(record.holds(user) for user in (*dealt.learned.pairs, *dealt.validation))
+    assert not any(record.holds(user) for user in dealt.comparison)
+    mine, parents = record.layers
+    assert mine.key_id == KEYS.current.key_id
+    assert parents == read_trained_on(parent, keys)
+    half = read_trained_on(adapted.folder, KEYS)
+    assert not half.can_tell
+    assert half.missing_key_id == OTHERS_KEYS.current.key_id
+    folders = {run.folder: run.model_version for run in TrainingStore(store.database).all()}
+    assert folders[str(adapted.folder)] == load_scorer(adapted.folder).model_version
+    assert str(adapted.folder) + ".run" not in folders
+
+
+def test_each_number_of_references_is_learned_from_as_often() -> None:
+    most = 4
+    drawn = batches(
+        people_apart(12),
+        num_users=12,
+        num_pairs=1,
+        num_references=most,
+        fewer_references=most / (most + 1),
+        seed=0,
+    )
+    counts = np.zeros(most + 1)
+    for step in range(250):
+        for sample in drawn.draw(step, 0):
+            counts[len(sample.references)] += 1
+    assert counts / counts.sum() == pytest.approx(np.full(most + 1, 1 / (most + 1)), abs=0.03)
+
+
+@pytest.fixture
+def run(world: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{world / 'recsys.db'}")
+    monkeypatch.setenv("RECSYS_BLOB_URL", f"file://{world / 'blobs'}")
+    monkeypatch.setenv("RECSYS_IDENTITY_KEY", "a key for the tests,the key of another storage")
+    return lambda *arguments: CliRunner().invoke(cli, ["adapt", *arguments])
+
+
+def test_the_command_tells_what_was_gained_and_writes_nothing_for_it(run, parent, tmp_path) -> None:
+    asked = (str(parent), "--out", str(tmp_path / "out"), "--steps", "4", "--seed", "3")
+    refused = run(*asked, "--json")
+    assert refused.exit_code == 1, refused.output
+    told = json.loads(refused.stdout)
+    assert told["folder"] is None
+    assert told["comparison"]["mean"]["low"] <= 0
+    assert "must do better than its parent on people held out" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    forced = run(*asked, "--force")
+    assert forced.exit_code == 0, forced.output
+    assert "references   before   after" in forced.stdout
+    assert f"checkpoint: {tmp_path / 'out'}" in forced.stdout
+    assert load_scorer(tmp_path / "out").model_version
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--only", "nobody-*"], 2, "--only 'nobody-*' fits no user in storage"),
+        (["--only", "s6-*"], 1, "needs at least 8 people for each of learning, validation and"),
+        (["--steps", "0"], 2, "Invalid value for '--steps'"),
+        (["--learning-rate", "0"], 2, "Invalid value for '--learning-rate'"),
+    ],
+)
+def test_the_command_refuses_in_a_sentence(
+    run, parent, tmp_path, arguments: list[str], code: int, message: str
+) -> None:
+    result = run(str(parent), "--out", str(tmp_path / "out"), *arguments)
+    assert result.exit_code == code
+    assert message in " ".join(result.output.split())

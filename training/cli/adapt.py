@@ -1,0 +1,120 @@
+"""`recsys adapt`: a checkpoint adapted to the people in storage."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from recsys.cli.failures import Failure
+from recsys.cli.invocation import read_settings
+from recsys.cli.options import DEVICE, JSON
+from recsys.cli.output import show_json, show_table
+from recsys.runtime import Runtime
+from training.cli.terminal import (
+    FOLDER,
+    ONLY,
+    SEED,
+    THREADS,
+    failing_in_a_sentence,
+    open_console,
+    users_like,
+)
+
+if TYPE_CHECKING:
+    from training.fitting.adapting.writing import Adapted
+
+
+@click.command()
+@click.argument("checkpoint", default="tiny")
+@click.option(
+    "--out",
+    type=FOLDER,
+    required=True,
+    help="Folder for the adapted checkpoint, not there yet; the run's state is beside it, in"
+    " OUT.run, until it is written.",
+)
+@ONLY
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Training steps.",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=3e-2,
+    show_default=True,
+    help="Peak learning rate of the optimizer.",
+)
+@DEVICE
+@click.option("--force", is_flag=True, help="Write the checkpoint even if it does not help.")
+@SEED
+@JSON
+@THREADS
+def adapt(
+    checkpoint: str,
+    out: Path,
+    only: str | None,
+    steps: int,
+    learning_rate: float,
+    device: str | None,
+    force: bool,
+    seed: int,
+    is_json: bool,
+    threads: int | None,
+) -> None:
+    """Adapt CHECKPOINT to the people in storage by its preference tokens alone.
+
+    Of the people 70 % are learned from, 15 % choose the best weights, and 15 % are asked before and
+    after, behind 0 to 8 of their own references. What does not help them, with its 95 % interval,
+    is not written. To resume, run the same command again.
+    """
+    from training.fitting.adapting.adaptation import Adaptation
+    from training.fitting.adapting.tuning import Tuning
+
+    with Runtime(read_settings(device=device)) as runtime, failing_in_a_sentence():
+        adapted = Adaptation(
+            checkpoint,
+            runtime.store,
+            out,
+            open_console(threads),
+            tuning=Tuning(num_steps=steps, learning_rate=learning_rate, seed=seed),
+            users=users_like(runtime, only),
+            limits=runtime.image_limits,
+            image_tokens=runtime.image_tokens_of,
+            load=runtime.load_scorer,
+            writes_anyway=force,
+        ).run()
+    if is_json:
+        show_json(adapted.to_json())
+    else:
+        _tell(adapted)
+    if not adapted.is_written:
+        raise Failure(
+            "the adapted checkpoint must do better than its parent on people held out, and gains"
+            f" {_gained(adapted)}: nothing is written; import more choices, or pass --force"
+        )
+
+
+def _tell(adapted: "Adapted") -> None:
+    grid = adapted.comparison.grid()
+    show_table(grid.heads, grid.rows)
+    people = adapted.num_people
+    click.echo(
+        f"{people['comparison']} people judged, {people['learned']} were learned from and"
+        f" {people['validation']} validated on; {adapted.seconds:.0f} s"
+    )
+    if not adapted.is_certain:
+        click.echo(
+            f"{adapted.parent} does not say whom it learned from: everybody is counted as unseen"
+        )
+    if adapted.is_written:
+        click.echo(f"checkpoint: {adapted.folder}")
+
+
+def _gained(adapted: "Adapted") -> str:
+    from training.evaluation.section import points, with_interval
+
+    return f"{with_interval(adapted.comparison.mean, points)} points"

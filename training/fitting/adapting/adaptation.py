@@ -1,0 +1,231 @@
+"""Adapt a checkpoint to the people in storage: P_v alone are trained, all else stays its parent's.
+
+The run's state is kept in a folder beside the checkpoint that is written, until that stands.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
+from recsys.scorer.checkpoint import find_checkpoint, load_scorer
+from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.trained_on import TrainedOn, read_trained_on, write_trained_on
+from storage.histories import HistoryStore
+from storage.trainings import TrainingStore
+from training.data.batches import batches, without_rows
+from training.data.encoding import Encoded, encode_all
+from training.data.features import OpenTokens
+from training.data.samples import read_pair_table
+from training.data.trained_on import histories_digest, trained_on
+from training.evaluation.comparison import (
+    answers_by_references,
+    compare,
+    mean_top1,
+)
+from training.fitting.adapting.dealing import Dealt, deal
+from training.fitting.adapting.tuning import Tuning
+from training.fitting.adapting.writing import Adapted, check_signature, write_adapted
+from training.fitting.assembly import inference, second_parameters, train_only
+from training.fitting.objective import step_loss
+from training.fitting.precision import needs_loss_scaling
+from training.fitting.sole_run import sole_run
+from training.fitting.trainer import Run, fit
+from training.fitting.validation import calibrate
+
+NUM_USERS, NUM_PAIRS = 12, 8
+"""People of a step, and pairs to be told apart of each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptation:
+    """One run.
+
+    Attributes:
+        checkpoint: folder, or the name of a shipped one.
+        store: the people's choices.
+        folder: of the checkpoint that is written; it must not be there yet.
+        console: where progress is shown.
+        tuning: how P_v are trained.
+        users: of these alone; everybody by default.
+        limits: of each image, bytes and pixels.
+        image_tokens: opens where those of the checkpoint are kept; None: they are made anew.
+        load: reads the checkpoint, e.g. with its base from another place.
+        writes_anyway: write it even if it does not help.
+    """
+
+    checkpoint: str | Path
+    store: HistoryStore
+    folder: Path
+    console: Console
+    tuning: Tuning = field(default_factory=Tuning)
+    users: Sequence[str] | None = None
+    limits: ImageLimits = DEFAULT_LIMITS
+    image_tokens: OpenTokens | None = None
+    load: Callable[[str | Path], PreferenceScorer] = load_scorer
+    writes_anyway: bool = False
+
+    @property
+    def run_folder(self) -> Path:
+        """Where state and logs are until the checkpoint stands."""
+        return self.folder.with_name(f"{self.folder.name}.run")
+
+    def run(self) -> Adapted:
+        """Train, judge, and write the checkpoint if it helps; a run that was stopped goes on.
+
+        Raises:
+            CheckpointRefused, NotFound: if the checkpoint cannot be loaded.
+            ValueError: if the folder is there, another run is using it, there are too few people,
+                the checkpoint has no P_v, or does not tell whom it learned from.
+            IdentityKeyMissing: if there is no key for trained_on.json.
+            LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `encode_all`.
+        """
+        if self.folder.exists():
+            raise ValueError(
+                f"{self.folder} must not be there yet: give another folder or remove it"
+            )
+        with sole_run(self.run_folder):
+            adapted = self._run()
+        if adapted.is_written:
+            self._forget_run()
+        return adapted
+
+    def _run(self) -> Adapted:
+        began = time.monotonic()
+        parent = find_checkpoint(self.checkpoint)
+        earlier = self._known(parent)
+        table = read_pair_table(self.store, self.users)
+        scorer = self.load(self.checkpoint)
+        _check_tokens(scorer)
+        num_references = scorer.config.num_references
+        dealt = deal(table, parent=earlier, num_references=num_references)  # before images are read
+        check_signature(parent, dealt, num_references=num_references)
+        encoded = self._encode(scorer, table.images, dealt)
+        if encoded.bad:
+            table = without_rows(table, encoded.bad)
+            dealt = deal(table, parent=earlier, num_references=num_references)
+        learned = self._record(dealt, earlier)
+        answers = answers_by_references(scorer, encoded.rows, dealt.comparison)
+        self._fit(scorer, dealt, encoded)
+        comparison = compare(answers, answers_by_references(scorer, encoded.rows, dealt.comparison))
+        calibrate(scorer, encoded, dealt.validation)
+        adapted = Adapted(
+            self.folder,
+            parent=parent.resolve().name,
+            parent_version=scorer.model_version,
+            tuning=self.tuning,
+            num_people=dealt.num_people,
+            comparison=comparison,
+            seconds=time.monotonic() - began,
+            is_certain=earlier is not None,
+        )
+        return self._written(adapted, scorer, parent, dealt, encoded, learned)
+
+    def _known(self, parent: Path) -> TrainedOn | None:
+        record = read_trained_on(parent, self.store.keys.known())
+        if record is not None and not record.can_tell:
+            raise ValueError(
+                "nobody whom the checkpoint learned from may judge it, and it tells them under the"
+                f" identity key {record.missing_key_id}, which is not given: name it in"
+                " identity_key"
+            )
+        return record
+
+    def _encode(self, scorer: PreferenceScorer, images: Sequence[str], dealt: Dealt) -> Encoded:
+        return encode_all(
+            scorer,
+            self.store,
+            images,
+            dealt.rows,
+            limits=self.limits,
+            console=self.console,
+            tokens=None if self.image_tokens is None else self.image_tokens(scorer),
+        )
+
+    def _record(self, dealt: Dealt, earlier: TrainedOn | None) -> TrainedOn:
+        """Tell whom the run learns from before its first state holds something of them."""
+        learned = trained_on(
+            dealt.learned,
+            validation=list(dealt.validation),
+            parts={"train": histories_digest(dealt.learned)},
+            key=self.store.keys.needed().current,
+        )
+        learned = replace(learned, earlier=() if earlier is None else earlier.layers)
+        write_trained_on(learned, self.run_folder)
+        TrainingStore(self.store.database).record(str(self.run_folder.resolve()))
+        return learned
+
+    def _fit(self, scorer: PreferenceScorer, dealt: Dealt, encoded: Encoded) -> None:
+        trained = second_parameters(scorer)
+        train_only(scorer, trained)
+        scorer.train()
+        most = scorer.config.num_references
+        drawn = batches(
+            dealt.learned,
+            num_users=NUM_USERS,
+            num_pairs=NUM_PAIRS,
+            num_references=most,
+            fewer_references=most / (most + 1),  # so each number from 0 is drawn as often
+            seed=self.tuning.seed,
+        )
+        asked = dealt.validation
+
+        def figure() -> float:
+            with inference(scorer):
+                return mean_top1(answers_by_references(scorer, encoded.rows, asked))
+
+        validated = replace(dealt.learned, pairs={user: asked[user].pairs for user in asked})
+        digests = (histories_digest(dealt.learned), histories_digest(validated))
+        run = Run(
+            self.run_folder,
+            self.console,
+            " ".join((scorer.model_version, *digests)),
+            validate=figure,
+            identify=drawn.names,
+            model=scorer,
+        )
+        loss = step_loss(scorer, drawn, encoded)
+        fit(loss, trained, self.tuning.plan, run=run, scales_loss=needs_loss_scaling(scorer))
+        train_only(scorer, {})
+        scorer.eval()
+
+    def _written(
+        self,
+        adapted: Adapted,
+        scorer: PreferenceScorer,
+        parent: Path,
+        dealt: Dealt,
+        encoded: Encoded,
+        learned: TrainedOn,
+    ) -> Adapted:
+        if not (adapted.comparison.is_better or self.writes_anyway):
+            return adapted
+        write_adapted(
+            adapted,
+            scorer,
+            parent=parent,
+            dealt=dealt,
+            encoded=encoded,
+            learned=learned,
+            console=self.console,
+        )
+        folder = str(self.folder.resolve())
+        TrainingStore(self.store.database).record(folder, scorer.model_version)
+        return replace(adapted, model_version=scorer.model_version)
+
+    def _forget_run(self) -> None:
+        """The checkpoint says all that the run's folder said."""
+        shutil.rmtree(self.run_folder)
+        TrainingStore(self.store.database).forget(str(self.run_folder.resolve()))
+
+
+def _check_tokens(scorer: PreferenceScorer) -> None:
+    if not second_parameters(scorer):
+        raise ValueError(
+            "a checkpoint must have preference tokens to be adapted, got one with none: give one"
+            " that was trained with scorer.num_preference_tokens above 0"
+        )

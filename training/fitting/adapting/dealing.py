@@ -1,0 +1,165 @@
+"""Who is learned from, who says when to stop, and who judges an adaptation.
+
+People are dealt by a digest of their id alone, so that they keep their part when data grow and
+whatever the seed. Whoever the checkpoint learned from, or was validated on, is only learned from.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from recsys.counts import counted
+from recsys.history import Pair
+from recsys.scorer.trained_on import TrainedOn
+from training.data.samples import PairTable, images_of
+from training.data.splits import SplitRule, eligible
+from training.evaluation.questions import Samples, newest_samples
+
+FEWEST = 8
+"""People that each part must have."""
+
+NUM_PAIRS = 8
+"""Pairs that each person held out is asked about, at most."""
+
+_JUDGES = SplitRule(validation_users=0.15, held_prompts=0.25)
+_HELD_OUT = SplitRule(validation_users=0.3, held_prompts=0.4)
+"""Those who judge, and with them those who are validated on; prompts where people share images."""
+
+_MOST_LOST = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Dealt:
+    """The three parts; no person is in two of them, and no image that is asked in another.
+
+    Attributes:
+        learned: pairs that are learned from.
+        validation: asked to choose the best weights.
+        comparison: asked once, at the end.
+        holds_prompts: whether prompts were dealt like people, because people share images.
+    """
+
+    learned: PairTable
+    validation: Samples
+    comparison: Samples
+    holds_prompts: bool
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows of all images that are read."""
+        asked = [*self.validation.values(), *self.comparison.values()]
+        pairs = [*self.learned.pairs.values()]
+        pairs += [(*sample.references, *sample.pairs) for sample in asked]
+        return sorted({row for own in pairs for row in images_of(own)})
+
+    @property
+    def num_people(self) -> dict[str, int]:
+        """People of each part."""
+        parts = {"validation": self.validation, "comparison": self.comparison}
+        return {"learned": len(self.learned.pairs)} | {n: len(own) for n, own in parts.items()}
+
+
+def deal(table: PairTable, *, parent: TrainedOn | None, num_references: int) -> Dealt:
+    """Deal people into learned from (70 %), validation and comparison (15 % each).
+
+    Where most pairs of those who judge show images that are learned from, prompts are dealt too:
+    60 % are learned from, and 15 and 25 % are asked.
+
+    Args:
+        table: all pairs.
+        parent: whom the checkpoint learned from; it must tell. None: nobody.
+        num_references: read for each person who is asked.
+
+    Raises:
+        ValueError: if a part has fewer than `FEWEST` people.
+    """
+    enough = eligible(table, 2)
+    known = {user for user in enough.pairs if parent is not None and parent.holds(user)}
+    sides = {user: "learned" if user in known else _side(user) for user in enough.pairs}
+    used = _used(enough, known, parent)
+    dealt = _dealt(enough, sides, used, num_references, holds_prompts=_share_images(enough, sides))
+    _check(dealt, len(table.pairs), len(known), num_references)
+    return dealt
+
+
+def _dealt(
+    table: PairTable,
+    sides: Mapping[str, str],
+    used: set[int],
+    num_references: int,
+    *,
+    holds_prompts: bool,
+) -> Dealt:
+    """Learned pairs first, then what is asked, each apart from the images of those before."""
+
+    def may(side: str, prompt: str) -> bool:
+        return not holds_prompts or _prompt_side(prompt) == side
+
+    own = {
+        side: {
+            user: tuple(pair for pair in pairs if may(side, pair.prompt))
+            for user, pairs in table.pairs.items()
+            if sides[user] == side
+        }
+        for side in ("learned", "validation", "comparison")
+    }
+    learned = eligible(replace(table, pairs=own["learned"]), 2)
+    shown = used | _images(learned.pairs.values())
+    validation = _asked(table, own["validation"], shown, num_references)
+    shown = shown | _images(sample.pairs for sample in validation.values())
+    comparison = _asked(table, own["comparison"], shown, num_references)
+    return Dealt(learned, validation, comparison, holds_prompts)
+
+
+def _asked(
+    table: PairTable,
+    pairs: Mapping[str, Sequence[Pair]],
+    shown: set[int],
+    num_references: int,
+) -> Samples:
+    apart = {user: [p for p in own if not images_of([p]) & shown] for user, own in pairs.items()}
+    return newest_samples(table, apart, seed=0, num_references=num_references, num_pairs=NUM_PAIRS)
+
+
+def _share_images(table: PairTable, sides: Mapping[str, str]) -> bool:
+    """Whether most pairs of those who judge show an image that others would be learned from."""
+    learned = _images(pairs for user, pairs in table.pairs.items() if sides[user] == "learned")
+    judged = [p for u, own in table.pairs.items() if sides[u] == "comparison" for p in own]
+    return sum(bool(images_of([p]) & learned) for p in judged) > _MOST_LOST * len(judged)
+
+
+def _used(table: PairTable, known: Collection[str], parent: TrainedOn | None) -> set[int]:
+    """Rows of images that the checkpoint was trained or validated on."""
+    if parent is None:
+        return set()
+    return _images([p for p in table.pairs[user] if parent.used(user, p)] for user in known)
+
+
+def _images(pairs: Iterable[Sequence[Pair]]) -> set[int]:
+    return {row for own in pairs for row in images_of(own)}
+
+
+def _side(user_id: str) -> str:
+    if _JUDGES.holds_user(user_id):
+        return "comparison"
+    return "validation" if _HELD_OUT.holds_user(user_id) else "learned"
+
+
+def _prompt_side(prompt: str) -> str:
+    if _JUDGES.holds_prompt(prompt):
+        return "comparison"
+    return "validation" if _HELD_OUT.holds_prompt(prompt) else "learned"
+
+
+def _check(dealt: Dealt, num_users: int, num_known: int, num_references: int) -> None:
+    for part, number in dealt.num_people.items():
+        if number < FEWEST:
+            raise ValueError(
+                f"an adaptation needs at least {FEWEST} people for each of learning, validation"
+                f" and comparison, got {number} for {_NOUN[part]} among"
+                f" {counted(num_users, 'person', 'people')}, {num_known} of whom the checkpoint"
+                f" knows already (people are asked who have {num_references} references and a pair"
+                " of images that nothing is learned from): import more choices"
+            )
+
+
+_NOUN = {"learned": "learning", "validation": "validation", "comparison": "comparison"}

@@ -1,0 +1,179 @@
+"""What an adaptation leaves: a checkpoint that shares files with its parent, and its figures."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from recsys.scorer.checkpoint import save_adapted
+from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.trained_on import TrainedOn, write_trained_on
+from recsys.signatures.files import (
+    has_signature,
+    load_signature_readers,
+    stored_probes,
+    write_signature,
+)
+from training.data.encoding import Encoded
+from training.evaluation.comparison import Comparison
+from training.evaluation.results import plain
+from training.fitting.adapting.dealing import Dealt
+from training.fitting.adapting.tuning import Tuning
+from training.fitting.assembly import inference
+from training.fitting.recipes.recipe import SignatureRecipe
+from training.fitting.signatures import FEWEST_USERS, check_enough, draw_halves, fit_signatures
+
+FILE = "adapted.json"
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What came of an adaptation.
+
+    Attributes:
+        folder: of the checkpoint, whether it is written or not.
+        parent: name of the folder of the checkpoint that was adapted.
+        parent_version: its model version.
+        tuning: how P_v were trained.
+        num_people: of each part.
+        comparison: the adapted checkpoint against its parent, on people held out.
+        seconds: that reading, encoding, training and judging took, in this call.
+        is_certain: whether the parent told whom it learned from.
+        model_version: of what was written; empty where it was not.
+    """
+
+    folder: Path
+    parent: str
+    parent_version: str
+    tuning: Tuning
+    num_people: Mapping[str, int]
+    comparison: Comparison
+    seconds: float
+    is_certain: bool
+    model_version: str = ""
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the checkpoint stands."""
+        return bool(self.model_version)
+
+    def lasting(self) -> dict[str, Any]:
+        """What adapted.json has: the same whenever the same is run."""
+        return {
+            "parent": {"checkpoint": self.parent, "model_version": self.parent_version},
+            "tuning": asdict(self.tuning),
+            "num_people": dict(self.num_people),
+            "is_certain": self.is_certain,
+            "comparison": plain(self.comparison),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The same, with what is of this call."""
+        written = {"folder": str(self.folder) if self.is_written else None}
+        version = {"model_version": self.model_version or None}
+        return {**written, **version, "seconds": round(self.seconds, 1), **self.lasting()}
+
+
+def check_signature(parent: Path, dealt: Dealt, *, num_references: int) -> None:
+    """Refuse before training what would be refused when signatures are fitted.
+
+    Raises:
+        ValueError: if too few people who are learned from have two halves.
+    """
+    if not has_signature(parent):
+        return
+    first, _ = draw_halves(
+        dealt.learned,
+        num_references=num_references,
+        most_users=FEWEST_USERS,
+        seed=_SPLIT_SEED,
+    )
+    check_enough(len(first))
+
+
+def write_adapted(
+    adapted: Adapted,
+    scorer: PreferenceScorer,
+    *,
+    parent: Path,
+    dealt: Dealt,
+    encoded: Encoded,
+    learned: TrainedOn,
+    console: Console,
+) -> None:
+    """Write the checkpoint, whole or not at all; the scorer has its model version afterwards.
+
+    Args:
+        adapted: what it is; its folder is not there yet.
+        scorer: with the tokens that were trained.
+        parent: folder of the checkpoint that was adapted.
+        dealt: whom signatures are fitted on.
+        encoded: their image tokens.
+        learned: whom it and its parent learned from.
+        console: where progress is shown.
+    """
+    signature = _signature(scorer, parent, dealt, encoded, console)
+
+    def write_more(folder: Path) -> None:
+        signature(folder)
+        write_trained_on(learned, folder)
+        (folder / FILE).write_text(json.dumps(adapted.lasting(), indent=1) + "\n")
+
+    save_adapted(scorer, adapted.folder, parent=parent, card=card(adapted), write_more=write_more)
+
+
+def _signature(
+    scorer: PreferenceScorer, parent: Path, dealt: Dealt, encoded: Encoded, console: Console
+) -> Callable[[Path], None]:
+    """Fit projections to what the parent's probes show now; what is returned writes both."""
+    if not has_signature(parent):
+        return lambda folder: None
+    readers = load_signature_readers(parent, scorer)
+    served = readers.by_readout[readers.served]
+    probes = stored_probes(parent)
+    recipe = SignatureRecipe(
+        num_probes=len(probes), dimension=served.dimension, num_orders=served.num_orders
+    )
+    with inference(scorer):
+        projections = fit_signatures(
+            scorer,
+            dealt.learned,
+            encoded.rows,
+            served.probes,
+            recipe,
+            seed=_SPLIT_SEED,
+            console=console,
+        )
+    return partial(
+        write_signature,
+        probes=probes,
+        projections=projections,
+        num_orders=recipe.num_orders,
+        served=readers.served if readers.served in projections else None,
+    )
+
+
+def card(adapted: Adapted) -> str:
+    """The text of MODEL_CARD.md."""
+    grid = adapted.comparison.grid()
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (grid.heads, *grid.rows)]
+    lines.insert(1, "|---" * len(grid.heads) + "|")
+    people, tuning = adapted.num_people, adapted.tuning
+    return f"""# A preference scorer adapted to its users
+
+Its preference tokens were trained further, and the projections of its signatures fitted anew; all
+else is that of the checkpoint `{adapted.parent}`.
+
+- Parent: model version `{adapted.parent_version}`
+- Learned from {people["learned"]} people in {tuning.num_steps} steps at a rate of
+  {tuning.learning_rate:g}, seed {tuning.seed}; the best weights and the temperature were chosen by
+  {people["validation"]} others
+- Compared on {people["comparison"]} people who had no part in that: top-1 of the same pairs
+
+{chr(10).join(lines)}
+"""
