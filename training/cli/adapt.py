@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Training steps.",
+    help="Number of training steps.",
 )
 @click.option(
     "--learning-rate",

@@ -43,7 +43,7 @@ NUM_USERS, NUM_PAIRS = 12, 8
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """One run.
+    """One run that adapts a checkpoint.
 
     Attributes:
         checkpoint: folder, or the name of a shipped one.
