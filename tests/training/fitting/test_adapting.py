@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from recsys.cli.main import cli
-from recsys.history import Pair
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import load_scorer, save_adapted, save_scorer
 from recsys.scorer.model import Reference
@@ -33,7 +31,6 @@ from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.identity_keys import IdentityKeys
 from storage.trainings import TrainingStore
-from training.data.batches import batches
 from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.trained_on import trained_on
 from training.evaluation.comparison import compare
@@ -262,30 +259,6 @@ def test_a_gain_counts_with_its_interval() -> None:
     assert not hardly.is_better
 
 
-def test_the_parents_people_do_not_judge() -> None:
-    table = people_apart(160)
-    before = deal(table, parent=None, num_references=2)
-    judges, chose = list(before.comparison)[:5], list(before.validation)[:4]
-    learned = replace(table, pairs={user: table.pairs[user] for user in judges})
-    record = trained_on(learned, validation=chose, parts={}, key=None)
-    dealt = deal(table, parent=record, num_references=2)
-    assert set(dealt.comparison) == set(before.comparison) - set(judges)
-    assert set(dealt.validation) == set(before.validation) - set(chose)
-    assert {*judges, *chose} <= set(dealt.learned.pairs)
-
-
-def test_images_that_the_parent_learned_from_are_not_asked() -> None:
-    table = people_apart(160)
-    (judge, *_) = deal(table, parent=None, num_references=2).comparison
-    shown = table.pairs[judge][-1]
-    stranger = {"a stranger": (shown, *table.pairs["u0"][:2])}
-    wider = replace(table, pairs={**table.pairs, **stranger})
-    record = trained_on(replace(table, pairs=stranger), parts={}, key=None)
-    dealt = deal(wider, parent=record, num_references=2)
-    assert shown not in dealt.comparison[judge].pairs
-    assert shown in deal(table, parent=None, num_references=2).comparison[judge].pairs
-
-
 def test_parts_share_neither_people_nor_asked_images(store) -> None:
     dealt = deal(read_pair_table(store), parent=None, num_references=2)
     assert dealt.holds_prompts
@@ -300,40 +273,11 @@ def test_parts_share_neither_people_nor_asked_images(store) -> None:
     assert not (learned | validated) & judged
 
 
-def people_apart(num_users: int) -> PairTable:
-    """Everybody chose six times among images that nobody else saw."""
-    pairs = {
-        f"u{user}": tuple(
-            Pair(12 * user + 2 * n, 12 * user + 2 * n + 1, f"p{n}", float(n), n, 0)
-            for n in range(6)
-        )
-        for user in range(num_users)
-    }
-    return PairTable(pairs, tuple(f"{row:064x}" for row in range(12 * num_users)))
-
-
-def test_where_nobody_shares_images_all_prompts_are_learned_from() -> None:
-    dealt = deal(people_apart(120), parent=None, num_references=2)
-    assert not dealt.holds_prompts
-    assert all(len(pairs) == 6 for pairs in dealt.learned.pairs.values())
-    fewer = deal(people_apart(100), parent=None, num_references=2)
-    assert set(fewer.comparison) <= set(dealt.comparison), "people keep their part"
-
-
 def test_too_few_people_are_refused_before_anything_is_trained(store, parent, tmp_path) -> None:
     few = list(read_pair_table(store).pairs)[:30]
     with pytest.raises(ValueError, match=r"at least 8 people .* got \d for .* import more choices"):
         adapt(store, parent, tmp_path / "out", users=few)
     assert not (tmp_path / "out.run" / "adapt.log.jsonl").exists()
-
-
-def test_each_part_must_have_enough_people() -> None:
-    table = people_apart(120)
-    dealt = deal(table, parent=None, num_references=2)
-    kept = {*list(dealt.learned.pairs)[:7], *dealt.validation, *dealt.comparison}
-    few = replace(table, pairs={user: table.pairs[user] for user in kept})
-    with pytest.raises(ValueError, match="got 7 for learning"):
-        deal(few, parent=None, num_references=2)
 
 
 def test_a_parent_that_cannot_tell_is_refused(store, parent, tmp_path) -> None:
@@ -362,23 +306,6 @@ def test_the_record_tells_of_both_and_the_database_where_it_is(store, parent, ad
     folders = {run.folder: run.model_version for run in TrainingStore(store.database).all()}
     assert folders[str(adapted.folder)] == load_scorer(adapted.folder).model_version
     assert str(adapted.folder) + ".run" not in folders
-
-
-def test_each_number_of_references_is_learned_from_as_often() -> None:
-    most = 4
-    drawn = batches(
-        people_apart(12),
-        num_users=12,
-        num_pairs=1,
-        num_references=most,
-        fewer_references=most / (most + 1),
-        seed=0,
-    )
-    counts = np.zeros(most + 1)
-    for step in range(250):
-        for sample in drawn.draw(step, 0):
-            counts[len(sample.references)] += 1
-    assert counts / counts.sum() == pytest.approx(np.full(most + 1, 1 / (most + 1)), abs=0.03)
 
 
 @pytest.fixture
