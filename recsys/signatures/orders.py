@@ -4,7 +4,7 @@ Axes: N users, O orders of each.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -42,5 +42,5 @@ def mean_over_orders(
         readings: of N O lists, in their order.
         num_orders: O, at least 1.
     """
-    rows: Any = readings.reshape(-1, num_orders, *readings.shape[1:])
+    rows = readings.reshape(len(readings) // num_orders, num_orders, *readings.shape[1:])
     return np.asarray(rows.mean(axis=1))

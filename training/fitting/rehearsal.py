@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -23,6 +24,7 @@ from recsys.scorer.model import ENCODED_AT_ONCE, PreferenceScorer
 from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
+from recsys.signatures.definition import Projection
 from recsys.signatures.probes import all_heads, read_packed
 from training.fitting.assembly import first_parameters, second_parameters, train_only
 from training.fitting.pretraining.tiny_base import train_tokenizer
@@ -164,20 +166,28 @@ def _split_half(
 ) -> Tensor:
     """The objective of stage 2 at its most: each user has both halves, and all references."""
     num_users, num_references = recipe.second.num_users, scorer.config.num_references
-    num_probes = recipe.signature.num_drawn
+    num_probes = len(recipe.signature.probe_parts[0])
     num_tokens = probe_row_tokens(recipe, sizes)
     packed = _packed(scorer, num_users, num_tokens, num_probes)
     with torch.no_grad():
         probes = _features(recipe, scorer, sizes, num_probes)
 
+    objective = SplitHalf([_projection(recipe, scorer)])
+
     def attention() -> Tensor:
         shown = torch.cat([features[: 2 * num_references * num_users], *[probes] * num_users])
-        read = read_packed(scorer, packed, shown, heads=all_heads(scorer))
-        return read.attention.flatten(2)
+        return read_packed(scorer, packed, shown, heads=objective.heads).attention.flatten(1)
 
-    first, second = attention(), attention()
-    objective = SplitHalf(recipe.signature.num_probes, first.shape[2], recipe.signature.dimension)
-    return cast(Tensor, objective(first, second, torch.arange(num_probes)))
+    return cast(Tensor, objective(attention(), attention(), 0))
+
+
+def _projection(recipe: Recipe, scorer: PreferenceScorer) -> Projection:
+    """Any, of as many heads as may be, and the last ones: gradients go through all layers."""
+    heads = all_heads(scorer)[-recipe.signature.most_heads :]
+    num_probes = len(recipe.signature.probe_parts[0])
+    width = num_probes * len(heads) * scorer.config.num_preference_tokens
+    matrix = np.zeros((width, recipe.signature.dimension))
+    return Projection(np.zeros(width), np.ones(width), matrix, heads)
 
 
 def _packed(

@@ -27,7 +27,7 @@ def probe_row_tokens(recipe: Recipe, sizes: Dimensions) -> int:
     Args:
         recipe, sizes: as of `row_tokens`.
     """
-    return _row_tokens(recipe, sizes, recipe.signature.num_drawn)
+    return _row_tokens(recipe, sizes, len(recipe.signature.probe_parts[0]))
 
 
 def _row_tokens(recipe: Recipe, sizes: Dimensions, num_candidates: int) -> int:

@@ -1,8 +1,9 @@
 """A trained scorer's signature part: probes chosen, projections fitted, both written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -16,8 +17,18 @@ from training.data.samples import PairTable, images_of
 from training.fitting.assembly import inference
 from training.fitting.probe_choice import choose_probes
 from training.fitting.recipes.recipe import Recipe
-from training.fitting.signatures import FEWEST_USERS, check_enough, draw_halves, fit_signatures
+from training.fitting.signatures import (
+    FEWEST_USERS,
+    HEADS_FROM,
+    check_enough,
+    draw_halves,
+    fit_parts,
+    fit_signatures,
+)
+from training.fitting.split_half import Finding, SplitHalf
 from training.predictors.predictor import CandidateRow
+
+_Fitted = TypeVar("_Fitted")
 
 
 @dataclass(frozen=True)
@@ -70,26 +81,60 @@ class SignatureFit:
         Raises:
             ValueError: if there are too few users to fit on.
         """
+        probes, projections = self._fit(fit_signatures, scorer, encoder, console)
+        images = [self.store.image(self.learned.images[each.row]) for each in probes]
+        prompts = [each.prompt for each in probes]
+        stored = [Probe(*each) for each in zip(images, prompts, strict=True)]
+        return lambda folder: write_signature(
+            folder, stored, projections, num_orders=self.recipe.signature.num_orders
+        )
+
+    def objective(self, scorer: PreferenceScorer, encoder: Encoder, console: Console) -> Finding:
+        """The objective of stage 2: the probes, and projections fitted on a few users now.
+
+        Args:
+            scorer, encoder, console: as `writer` takes them.
+
+        Raises:
+            ValueError: if there are too few users to fit on.
+        """
         recipe = self.recipe.signature
+        few = replace(recipe, most_users=min(recipe.most_users, HEADS_FROM))
+        chosen, projections = replace(self, recipe=replace(self.recipe, signature=few))._fit(
+            fit_parts, scorer, encoder, console
+        )
+        return Finding(
+            scorer,
+            SplitHalf(projections).to(scorer.backbone.device),
+            [[chosen[place] for place in part] for part in recipe.probe_parts],
+            weight=recipe.weight,
+            seed=self.recipe.second.plan.seed,
+        )
+
+    def _fit(
+        self,
+        fit: Callable[..., _Fitted],
+        scorer: PreferenceScorer,
+        encoder: Encoder,
+        console: Console,
+    ) -> tuple[tuple[CandidateRow, ...], _Fitted]:
+        """The probes, and what is fitted to readings of them, all of which can be read."""
         learned = readable(self.learned, encoder, self._drawn)
-        candidates = probes_of(self.recipe, learned)
-        images = [self.store.image(learned.images[each.row]) for each in candidates]
-        prompts = tuple(each.prompt for each in candidates)
+        chosen = probes_of(self.recipe, learned)
         with inference(scorer):
-            probes = Probes(prompts, encoder.rows([each.row for each in candidates]))
-            projections = fit_signatures(
+            probes = Probes(
+                tuple(each.prompt for each in chosen), encoder.rows([each.row for each in chosen])
+            )
+            fitted = fit(
                 scorer,
                 learned,
                 encoder.rows,
                 probes,
-                recipe,
+                self.recipe.signature,
                 seed=self.recipe.split.seed,
                 console=console,
             )
-        stored = [Probe(*each) for each in zip(images, prompts, strict=True)]
-        return lambda folder: write_signature(
-            folder, stored, projections, num_orders=recipe.num_orders
-        )
+        return chosen, fitted
 
     def _drawn(self, learned: PairTable) -> set[int]:
         """Rows of all images that `writer` reads."""
@@ -110,14 +155,6 @@ def probes_of(recipe: Recipe, learned: PairTable) -> tuple[CandidateRow, ...]:
         ValueError: if there is no image to choose from.
     """
     return choose_probes(learned, num_probes=recipe.signature.num_probes, seed=recipe.split.seed)
-
-
-def readable_probes(
-    recipe: Recipe, learned: PairTable, encoder: Encoder
-) -> tuple[CandidateRow, ...]:
-    """The same, chosen anew until all of them can be read."""
-    left = readable(learned, encoder, lambda left: {p.row for p in probes_of(recipe, left)})
-    return probes_of(recipe, left)
 
 
 def readable(

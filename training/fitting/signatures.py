@@ -27,7 +27,7 @@ from training.data.samples import PairTable, halves, user_rng
 from training.fitting.recipes.recipe import SignatureRecipe
 
 AT_ONCE = 8
-HEADS_FROM = 256
+HEADS_FROM = 512
 """Users whose readings choose the heads: of everybody, all of a large model's fill the memory."""
 
 FEWEST_USERS = 4
@@ -192,18 +192,83 @@ def fit_signatures(
     read = partial(
         _read_halves, scorer, features=features, probes=probes, recipe=recipe, console=console
     )
-    every = all_heads(scorer)
     heads: tuple[Head, ...] = ()
-    if every:
-        some = [half[:HEADS_FROM] for half in (first, second)]
-        early = read(*some, heads=every)
-        chosen = choose_heads(
-            *(each.attention for each in early),
-            num_components=recipe.num_components,
-            ridge=recipe.ridge,
+    if all_heads(scorer):
+        heads, _ = _chosen_heads(
+            scorer, *(half[:HEADS_FROM] for half in (first, second)), read=read, recipe=recipe
         )
-        heads = tuple(every[place] for place in chosen[: recipe.most_heads])
     return project_readings(*read(first, second, heads=heads), heads=heads, recipe=recipe)
+
+
+def fit_parts(
+    scorer: PreferenceScorer,
+    table: PairTable,
+    features: Features,
+    probes: Probes,
+    recipe: SignatureRecipe,
+    *,
+    seed: int,
+    console: Console,
+) -> list[Projection]:
+    """Fit a projection of attention for each part of the probes, on training users.
+
+    Each is fitted to its own probes alone: of a projection of all of them, the columns of some do
+    not take away what all probes have in common.
+
+    Args:
+        scorer, table, features, probes, recipe, seed, console: as in `fit_signatures`; there must
+            be preference tokens.
+
+    Returns:
+        One for each of `recipe.probe_parts`.
+
+    Raises:
+        ValueError: if fewer than four users have two halves.
+    """
+    first, second = draw_halves(
+        table,
+        num_references=scorer.config.num_references,
+        most_users=recipe.most_users,
+        seed=seed,
+    )
+    check_enough(len(first))
+    read = partial(
+        _read_halves, scorer, features=features, probes=probes, recipe=recipe, console=console
+    )
+    heads, both = _chosen_heads(scorer, first, second, read=read, recipe=recipe)
+    return [
+        _fit_attention(*(each[:, part] for each in both), heads=heads, recipe=recipe)
+        for part in recipe.probe_parts
+    ]
+
+
+def _chosen_heads(
+    scorer: PreferenceScorer,
+    first: Half,
+    second: Half,
+    *,
+    read: Callable[..., list[Readings]],
+    recipe: SignatureRecipe,
+) -> tuple[tuple[Head, ...], list[Float[np.ndarray, "N P A K"]]]:
+    """The heads that agree best between these halves, and their attention in both."""
+    every = all_heads(scorer)
+    both = [each.attention for each in read(first, second, heads=every)]
+    chosen = choose_heads(*both, num_components=recipe.num_components, ridge=recipe.ridge)
+    places = list(chosen[: recipe.most_heads])
+    return tuple(every[place] for place in places), [each[:, :, places] for each in both]
+
+
+def _fit_attention(
+    first: Float[np.ndarray, "N P A K"],
+    second: Float[np.ndarray, "N P A K"],
+    *,
+    heads: tuple[Head, ...],
+    recipe: SignatureRecipe,
+) -> Projection:
+    one, other = (each.reshape(len(each), -1) for each in (first, second))
+    basis = principal_components(one, other, recipe.num_components)
+    fitted = fit_projection(one, other, dimension=recipe.dimension, ridge=recipe.ridge, basis=basis)
+    return replace(fitted, heads=heads)
 
 
 def project_readings(

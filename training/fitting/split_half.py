@@ -1,7 +1,8 @@
 """An objective for the preference tokens: the two halves of one history find each other.
 
 Without labels: whoever reads two halves of a person's choices should attend to P_v alike, and
-otherwise than for other people. Only P_v learns from it, beside the paper's own loss.
+otherwise than for other people. What is compared are signatures, by projections that were fitted
+before the first step and stay. Only P_v learns from it, beside the paper's own loss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,16 +11,20 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys.history import Pair, select
 from recsys.scorer.model import PreferenceScorer
-from recsys.signatures.probes import Probes, all_heads, read_probes
+from recsys.signatures.definition import Projection
+from recsys.signatures.probes import Probes, read_probes
 from training.data.encoding import At, Encode
 from training.data.samples import Sample
 from training.predictors.predictor import CandidateRow
+
+_LOG_SCALE = 0.7
+"""Of the scale of cosines, at first."""
 
 
 def split_half_loss(
@@ -46,36 +51,37 @@ def split_half_loss(
 
 
 class SplitHalf(nn.Module):
-    """The head of the objective: attention of drawn probes -> a signature; left behind afterwards.
+    """The head of the objective: attention of some probes -> a signature; left behind afterwards.
 
     Args:
-        num_probes: that are drawn from.
-        width: numbers of one probe's attention, layers x heads x K.
-        dimension: E.
+        projections: of attention at each part of the probes, of the same heads. They are not
+            learned: a head that begins at random gets nowhere in hundreds of steps.
     """
 
-    def __init__(self, num_probes: int, width: int, dimension: int) -> None:
+    def __init__(self, projections: Sequence[Projection]) -> None:
         super().__init__()
-        bound = width**-0.5
-        self.head = nn.Parameter(torch.empty(num_probes, width, dimension).uniform_(-bound, bound))
-        self.log_scale = nn.Parameter(torch.tensor(1.0))
+        self.heads = projections[0].heads
+        self.weights = nn.ParameterList(
+            nn.Parameter(_weights(each), requires_grad=False) for each in projections
+        )
+        self.log_scale = nn.Parameter(torch.tensor(_LOG_SCALE))
 
     def forward(
-        self,
-        first: Float[Tensor, "B p F"],
-        second: Float[Tensor, "B p F"],
-        drawn: Int[Tensor, " p"],
+        self, first: Float[Tensor, "B F"], second: Float[Tensor, "B F"], part: int
     ) -> Float[Tensor, ""]:
-        """The loss of a batch of readings, each number standardised over its 2B rows.
+        """The loss of a batch of readings, less what its 2B rows have in common.
 
         Args:
-            first, second: attention of the drawn probes, behind each half.
-            drawn: which probes they are.
+            first, second: attention of a part's probes, behind each half.
+            part: which one it is.
         """
         rows = torch.cat([first, second]).float()
-        standard = (rows - rows.mean(dim=0)) / (rows.std(dim=0) + 1e-6)
-        one, other = torch.einsum("bpf,pfe->be", standard, self.head[drawn]).chunk(2)
+        one, other = ((rows - rows.mean(dim=0)) @ self.weights[part]).chunk(2)
         return split_half_loss(one, other, self.log_scale.exp())
+
+
+def _weights(projection: Projection) -> Float[Tensor, "F E"]:
+    return torch.from_numpy(projection.matrix / projection.scale[:, None]).float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +91,14 @@ class Finding:
     Attributes:
         scorer: whose P_v is trained.
         objective: its head.
-        probes: rows of the image table and prompts.
-        probes_a_step: so many of them are read in each step.
+        probes: rows of the image table and prompts, by part: each step reads one.
         weight: of the objective beside the paper's loss.
-        seed: decides which probes.
+        seed: decides which part.
     """
 
     scorer: PreferenceScorer
     objective: SplitHalf
-    probes: Sequence[CandidateRow]
-    probes_a_step: int
+    probes: Sequence[Sequence[CandidateRow]]
     weight: float
     seed: int
 
@@ -118,24 +122,24 @@ class Finding:
         if len(long) < 2:
             return self.scorer.preference_tokens.sum() * 0
         rng = np.random.default_rng([self.seed, 32, *at])
-        drawn = torch.from_numpy(rng.permutation(len(self.probes))[: self.probes_a_step])
-        probes = [self.probes[place] for place in drawn.tolist()]
+        part = int(rng.integers(len(self.probes)))
+        probes = self.probes[part]
         read = Probes(
             tuple(probe.prompt for probe in probes), encode([probe.row for probe in probes])
         )
         first = self._attention([a for a, _ in long], seen, read)
         second = self._attention([b for _, b in long], seen, read)
-        return cast(Tensor, self.weight * self.objective(first, second, drawn))
+        return cast(Tensor, self.weight * self.objective(first, second, part))
 
     def _attention(
         self, users: Sequence[Sequence[Pair]], seen: Mapping[int, Tensor], probes: Probes
-    ) -> Float[Tensor, "B p F"]:
+    ) -> Float[Tensor, "B F"]:
         shown = [seen[row] for pairs in users for p in pairs for row in (p.liked, p.disliked)]
         prompts = [[pair.prompt for pair in pairs] for pairs in users]
         read = read_probes(
-            self.scorer, prompts, torch.stack(shown), probes, heads=all_heads(self.scorer)
+            self.scorer, prompts, torch.stack(shown), probes, heads=self.objective.heads
         )
-        return read.attention.flatten(2)
+        return read.attention.flatten(1)
 
 
 def _as_references(sample: Sample, num_references: int) -> tuple[Pair, ...]:

@@ -38,9 +38,8 @@ from training.fitting.parallel import Processes
 from training.fitting.precision import needs_loss_scaling, on_device
 from training.fitting.recipes.recipe import Recipe, Stage
 from training.fitting.run_record import run_identity, write_run
-from training.fitting.signature_part import SignatureFit, readable_probes
+from training.fitting.signature_part import SignatureFit
 from training.fitting.sole_run import sole_run
-from training.fitting.split_half import Finding, SplitHalf
 from training.fitting.step_clock import ENCODING, OFF, StepClock
 from training.fitting.trainer import ONE, Run, fit
 from training.fitting.validation import calibrate, draw_validation, validation_top1
@@ -243,11 +242,13 @@ class Training:
             clock=self.clock,
             model=scorer,
         )
-        finding = None if is_first else self._finding(scorer, parts, encoder)
-        if finding is not None:
+        finding = None
+        if not is_first and self.recipe.signature.weight:
+            part = SignatureFit(self.recipe, self.store, drawn.table)
+            finding = part.objective(scorer, encoder, self.console)
             trained = {
                 **trained,
-                **{f"split_half.{n}": p for n, p in finding.objective.named_parameters()},
+                "split_half.log_scale": finding.objective.log_scale,
             }
         parts_here = self.processes.share(stage.plan.num_parts)
         encoder.prepare(Upcoming(drawn, stage.plan.num_steps, parts_here, self.num_workers))
@@ -308,25 +309,6 @@ class Training:
         with torch.no_grad():
             changed.preference_tokens.copy_(tokens)
         return changed
-
-    def _finding(self, scorer: PreferenceScorer, parts: Split, encoder: Encoder) -> Finding | None:
-        """The objective of stage 2, where the recipe has one."""
-        recipe, config = self.recipe.signature, scorer.config
-        if not recipe.weight:
-            return None
-        probes = readable_probes(self.recipe, without_rows(parts.train, encoder.bad), encoder)
-        num_heads = scorer.backbone.num_layers * scorer.backbone.num_heads
-        width = num_heads * config.num_preference_tokens
-        seed = self.recipe.second.plan.seed
-        torch.manual_seed(seed)
-        return Finding(
-            scorer,
-            SplitHalf(len(probes), width, recipe.dimension).to(scorer.backbone.device),
-            probes,
-            probes_a_step=recipe.probes_a_step,
-            weight=recipe.weight,
-            seed=seed,
-        )
 
     def _save(
         self,

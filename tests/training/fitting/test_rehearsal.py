@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import (
@@ -18,6 +19,8 @@ from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.adapter import add_adapter
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.registry import FAMILIES
+from recsys.signatures.definition import Projection
+from recsys.signatures.probes import all_heads
 from training.data.batches import batches
 from training.data.encoding import Encoded
 from training.data.samples import PairTable
@@ -239,16 +242,15 @@ def stage_2_loss(scorer: PreferenceScorer, recipe: Recipe) -> StepLoss:
         seed=0,
     )
     width = (scorer.backbone.num_image_tokens, scorer.backbone.hidden_size)
-    num_heads = scorer.backbone.num_layers * scorer.backbone.num_heads
+    heads = all_heads(scorer)[-recipe.signature.most_heads :]
+    parts = recipe.signature.probe_parts
+    num_readings = len(parts[0]) * len(heads) * scorer.config.num_preference_tokens
+    matrix = np.random.default_rng(0).normal(size=(num_readings, recipe.signature.dimension))
+    fitted = Projection(np.zeros(num_readings), np.ones(num_readings), matrix, heads)
     finding = Finding(
         scorer,
-        SplitHalf(
-            recipe.signature.num_probes,
-            num_heads * scorer.config.num_preference_tokens,
-            recipe.signature.dimension,
-        ),
-        [CandidateRow(row, prompt) for row in range(recipe.signature.num_probes)],
-        probes_a_step=recipe.signature.probes_a_step,
+        SplitHalf([fitted] * len(parts)),
+        [[CandidateRow(row, prompt) for row in part] for part in parts],
         weight=recipe.signature.weight,
         seed=0,
     )

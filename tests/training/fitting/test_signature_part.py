@@ -8,8 +8,7 @@ from recsys.history import Pair
 from training.data.samples import PairTable
 from training.fitting.recipes.recipe import SignatureRecipe
 from training.fitting.recipes.tiny import tiny
-from training.fitting.signature_part import probes_of, readable, readable_probes
-from training.predictors.predictor import CandidateRow
+from training.fitting.signature_part import probes_of, readable
 
 HISTORIES = PairTable(
     {
@@ -40,23 +39,26 @@ class Reading:
     def of(self, scorer): ...
 
 
-def test_probes_that_can_be_read_stay_as_they_are() -> None:
-    assert readable_probes(RECIPE, HISTORIES, Reading([])) == probes_of(RECIPE, HISTORIES)
+def probes(left: PairTable) -> set[int]:
+    return {probe.row for probe in probes_of(RECIPE, left)}
+
+
+def test_where_all_probes_can_be_read_nothing_is_left_out() -> None:
+    assert readable(HISTORIES, Reading([]), probes) == HISTORIES
 
 
 def test_probes_are_chosen_anew_until_all_can_be_read() -> None:
-    unreadable = [probe.row for probe in probes_of(RECIPE, HISTORIES)]
+    unreadable = probes(HISTORIES)
     encoder = Reading(unreadable)
-    readable = readable_probes(RECIPE, HISTORIES, encoder)
-    assert len(readable) == 6
-    assert all(isinstance(probe, CandidateRow) for probe in readable)
-    assert not {probe.row for probe in readable} & set(unreadable)
+    chosen = probes(readable(HISTORIES, encoder, probes))
+    assert len(chosen) == 6
+    assert not chosen & unreadable
     assert len(encoder.asked) >= 2
 
 
 def test_where_nothing_can_be_read_it_says_so() -> None:
     with pytest.raises(ValueError, match="chosen among training images, got none"):
-        readable_probes(RECIPE, HISTORIES, Reading(range(40)))
+        readable(HISTORIES, Reading(range(40)), probes)
 
 
 def disliked_of_u0(left: PairTable) -> set[int]:

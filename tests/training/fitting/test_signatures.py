@@ -18,6 +18,7 @@ from training.fitting.recipes.recipe import SignatureRecipe
 from training.fitting.signatures import (
     choose_heads,
     draw_halves,
+    fit_parts,
     fit_projection,
     fit_signatures,
     principal_components,
@@ -303,6 +304,32 @@ def test_each_readout_gets_a_projection_that_a_reader_takes(scorer, features, pr
         assert reader.dimension == 2
         vector = reader.read_tokens(["a fish"], features([3, 4]))
         assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+
+
+def test_without_preference_tokens_scores_alone_get_one(make_scorer) -> None:
+    bare = make_scorer(seed=1, num_references=3, num_preference_tokens=0)
+    features = ImageFeatures(bare, picture)
+    probes = Probes(("a fish", "two fish", ""), features([90, 91, 92]))
+    assert list(fit(bare, HISTORIES, features, probes)) == ["scores"]
+
+
+def test_each_part_of_the_probes_gets_a_projection_of_its_own_attention(
+    scorer, features, probes
+) -> None:
+    recipe = SignatureRecipe(num_probes=3, probes_a_step=2, dimension=2, num_orders=1)
+    asked = {"seed": 0, "console": Console(quiet=True)}
+    first, last = fit_parts(scorer, HISTORIES, features, probes, recipe, **asked)
+    assert first.heads == last.heads
+    assert [len(first.mean), len(last.mean)] == [n * len(first.heads) * 4 for n in (2, 1)]
+    halves = draw_halves(HISTORIES, num_references=3, most_users=100, seed=0)
+    one, other = (
+        read_all(scorer, half, features, probes, heads=first.heads).attention[:, 2].reshape(6, -1)
+        for half in halves
+    )
+    basis = principal_components(one, other, recipe.num_components)
+    alone = fit_projection(one, other, dimension=2, ridge=recipe.ridge, basis=basis)
+    np.testing.assert_allclose(last.mean, alone.mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(last(one) @ last(other).T, alone(one) @ alone(other).T, atol=1e-3)
 
 
 def test_fewer_than_four_users_with_two_halves_are_refused(scorer, features, probes) -> None:

@@ -1,6 +1,7 @@
 """Two halves of one history that find each other: the loss, its gradients, and whom they reach."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from recsys.history import Pair
 from recsys.scorer.adapter import LoraShape, add_adapter
 from recsys.scorer.idefics2 import DECODER_TARGETS
 from recsys.scorer.model import PreferenceScorer
+from recsys.signatures.definition import Projection
 from training.data.features import ImageFeatures
 from training.data.samples import Sample
 from training.fitting.assembly import second_parameters, train_only
@@ -20,7 +22,15 @@ from training.predictors.predictor import CandidateRow
 
 LORA = LoraShape(rank=2, alpha=4, dropout=0.0, targets=DECODER_TARGETS)
 ONE = torch.tensor(1.0)
-NUM_READINGS = 2 * 4 * 3  # layers, heads and preference tokens of the scorer
+HEADS = ((1, 2), (0, 3))  # two of the scorer's 2 x 4
+NUM_READINGS = len(HEADS) * 3  # each attends to three preference tokens
+
+
+def projection(width: int, dimension: int, heads=()) -> Projection:
+    """As fitted, of numbers of many sizes."""
+    rng = np.random.default_rng(3)
+    scale = rng.uniform(0.5, 2, size=width)
+    return Projection(rng.normal(size=width), scale, rng.normal(size=(width, dimension)), heads)
 
 
 @given(num_users=st.integers(2, 9), scale=st.floats(0.125, 64.0, width=32))
@@ -88,24 +98,32 @@ def test_nobody_else_to_be_told_from_is_refused(num_users) -> None:
         split_half_loss(rows, rows, ONE)
 
 
-def test_the_head_does_not_mind_units_and_learns() -> None:
-    torch.manual_seed(0)
-    head, drawn = SplitHalf(3, 6, 4), torch.tensor([2, 0])
-    people = torch.randn(8, 2, 6)
-    first, second = (people + 0.3 * torch.randn(8, 2, 6) for _ in range(2))
-    shift, units = torch.randn(2, 6), torch.rand(2, 6) + 0.5
-    loss = head(first, second, drawn)
-    torch.testing.assert_close(head(first * units + shift, second * units + shift, drawn), loss)
-    loss.backward()
-    learns = head.head.grad.abs().sum(dim=(1, 2)) > 0
-    assert learns.tolist() == [True, False, True], "the weights of the probes that were drawn"
+def test_the_head_is_the_projection_whatever_all_readings_have_in_common() -> None:
+    """Cosines are those of signatures, were the projection's mean that of the batch."""
+    fitted = projection(6, 4)
+    first, second = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    both = torch.cat([first, second]).numpy()
+    signatures = replace(fitted, mean=both.mean(axis=0))(both)
+    one, other = torch.from_numpy(signatures).chunk(2)
+    head = SplitHalf([projection(3, 4), fitted])
+    loss = head(first, second, 1)
+    torch.testing.assert_close(loss, split_half_loss(one, other, head.log_scale.exp()))
+    shift = torch.randn(6)
+    torch.testing.assert_close(head(first + shift, second + shift, 1), loss)
+
+
+def test_of_the_head_the_scale_alone_is_learned() -> None:
+    head = SplitHalf([projection(6, 4)])
+    first, second = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    head(first, second, 0).backward()
+    assert [n for n, p in head.named_parameters() if p.requires_grad] == ["log_scale"]
     assert head.log_scale.grad.abs() > 0
 
 
 def test_readings_that_never_change_are_finite() -> None:
-    head = SplitHalf(1, 3, 2)
-    readings = torch.ones(4, 1, 3, requires_grad=True)
-    loss = head(readings, readings, torch.tensor([0]))
+    head = SplitHalf([projection(3, 2)])
+    readings = torch.ones(4, 3, requires_grad=True)
+    loss = head(readings, readings, 0)
     loss.backward()
     assert loss.item() == pytest.approx(math.log(4))
     assert torch.isfinite(readings.grad).all()
@@ -134,14 +152,16 @@ def encode(scorer) -> ImageFeatures:
     return ImageFeatures(scorer, picture)
 
 
-PROBES = [CandidateRow(90, "a fish"), CandidateRow(91, ""), CandidateRow(92, "two fish")]
+PROBES = [
+    [CandidateRow(90, "a fish"), CandidateRow(91, "")],
+    [CandidateRow(92, "two fish")],
+]
 
 
 @pytest.fixture
 def finding(scorer) -> Finding:
-    torch.manual_seed(3)
-    objective = SplitHalf(len(PROBES), NUM_READINGS, 4)
-    return Finding(scorer, objective, PROBES, probes_a_step=2, weight=1.0, seed=5)
+    projections = [projection(len(part) * NUM_READINGS, 4, HEADS) for part in PROBES]
+    return Finding(scorer, SplitHalf(projections), PROBES, weight=1.0, seed=5)
 
 
 def sample(user: int, references: int, targets: int) -> Sample:
@@ -167,14 +187,14 @@ def test_gradients_reach_the_preference_tokens_and_nothing_else(scorer, finding,
     reached = {n for n, p in scorer.named_parameters() if p.grad is not None}
     assert reached == {"preference_tokens"}
     assert (scorer.preference_tokens.grad.abs().sum(dim=1) > 0).all(), "every token learns"
-    assert all(p.grad.abs().sum() > 0 for p in finding.objective.parameters())
+    assert finding.objective.log_scale.grad.abs() > 0
 
 
 def test_the_gradient_of_the_preference_tokens_is_that_of_finite_differences(
     scorer, finding, encode
 ) -> None:
     seen = {row: tokens.double() for row, tokens in seen_of(SAMPLES, encode).items()}
-    probes = {probe.row: encode([probe.row])[0].double() for probe in PROBES}
+    probes = {probe.row: encode([probe.row])[0].double() for part in PROBES for probe in part}
     scorer.double()
 
     def encoded(rows) -> torch.Tensor:
@@ -229,24 +249,22 @@ def test_the_weight_scales_and_the_place_decides_the_probes(scorer, finding, enc
     assert asked[0] == asked[1]
     for step in range(1, 12):
         finding.loss(SAMPLES, seen, told, (step, 0))
-    assert all(len(set(rows)) == 2 for rows in asked)
-    assert {row for rows in asked for row in rows} == {90, 91, 92}
-    half = Finding(scorer, finding.objective, PROBES, probes_a_step=2, weight=0.5, seed=5)
+    assert {tuple(rows) for rows in asked} == {(90, 91), (92,)}, "one part a step, in time both"
+    half = replace(finding, weight=0.5)
     assert half.loss(SAMPLES, seen, told, (0, 0)).item() == pytest.approx(losses[0] / 2)
 
 
 def test_a_few_steps_on_the_preference_tokens_alone_bring_the_halves_together(
     scorer, finding, encode
 ) -> None:
-    """Two halves that show the same images, which the head at random does not tell apart."""
+    """Two halves that show the same images, which any projection does not tell apart."""
     samples = [Sample(s.references, s.references) for s in (sample(n, 4, 0) for n in range(4))]
     seen = seen_of(samples, encode)
-    every = Finding(scorer, finding.objective, PROBES, probes_a_step=3, weight=1.0, seed=0)
     optimizer = torch.optim.Adam([scorer.preference_tokens], lr=3e-2)
     losses = []
     for _ in range(8):
         optimizer.zero_grad()
-        loss = every.loss(samples, seen, encode, (0, 0))
+        loss = finding.loss(samples, seen, encode, (0, 0))
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

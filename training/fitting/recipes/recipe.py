@@ -95,7 +95,7 @@ class SignatureRecipe:
         dimension: E.
         num_orders: re-orderings of the references whose readings are averaged.
         weight: of the split-half objective in stage 2, beside L_all; 0: none.
-        probes_a_step: probes read in each step of that objective.
+        probes_a_step: probes read in each step of that objective, at least 1.
         ridge: added to the covariance within users, relative to a reading's variance.
         most_users: training users that projections are fitted on, at most.
         num_components: of attention that a projection is fitted in: the directions in which it
@@ -114,14 +114,20 @@ class SignatureRecipe:
     most_heads: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("num_probes", "dimension", "num_orders", "num_components", "most_heads"):
+        for name in (
+            *("num_probes", "probes_a_step", "dimension"),
+            *("num_orders", "num_components", "most_heads"),
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"signature.{name} must be at least 1, got {getattr(self, name)}")
 
     @property
-    def num_drawn(self) -> int:
-        """Probes that a step of the split-half objective reads."""
-        return min(self.probes_a_step, self.num_probes)
+    def probe_parts(self) -> list[range]:
+        """Which probes the steps of the split-half objective read: each step one part of them."""
+        return [
+            range(begin, min(begin + self.probes_a_step, self.num_probes))
+            for begin in range(0, self.num_probes, self.probes_a_step)
+        ]
 
 
 @dataclass(frozen=True)
