@@ -15,7 +15,6 @@ from training.fitting.dry_run import DryRun, dry_run, show, values_of
 from training.fitting.pretraining.tiny_base import TINY, train_tokenizer
 from training.fitting.recipes.idefics2_8b import (
     idefics2_8b,
-    idefics2_8b_recommended,
     idefics2_8b_shape,
 )
 from training.fitting.recipes.overrides import override
@@ -168,13 +167,6 @@ def test_recipes_know_no_module_of_their_base() -> None:
         assert [part for part in FAMILIES["idefics2"].parts.values() if part in text] == []
     assert tiny().lora.targets == FAMILIES["idefics2"].decoder_targets
     assert idefics2_8b().lora.whole == (FAMILIES["idefics2"].vision_tower,)
-
-
-def test_a_history_finds_its_half_among_those_of_four_users_in_a_step_of_the_same_size() -> None:
-    first, second = idefics2_8b_recommended().first, idefics2_8b_recommended().second
-    assert second.num_users == 4
-    samples = [stage.num_users * stage.plan.num_parts for stage in (first, second)]
-    assert samples == [64, 64]
 
 
 @pytest.mark.parametrize("name", RECIPES)

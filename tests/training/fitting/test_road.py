@@ -78,6 +78,7 @@ def toy_recipe() -> Recipe:
         first=first,
         second=second,
         scorer=replace(whole.scorer, num_references=2, num_preference_tokens=3),
+        signature=replace(whole.signature, weight=1.0),
     )
 
 

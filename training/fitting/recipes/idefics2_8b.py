@@ -63,8 +63,7 @@ def idefics2_8b(*, trains_vision: bool = True) -> Recipe:
             whole=(FAMILY.vision_tower,) if trains_vision else (),  # paper, Fig. 2
         ),
         first=_stage("stage1", num_steps=5_000, validate_every=500, seed=1),  # steps: paper
-        # Not in the paper. To switch it on: --set signature.weight=1.0 --set second.num_pairs=8.
-        signature=SignatureRecipe(weight=0.0),
+        signature=SignatureRecipe(weight=0.0),  # the split-half objective is not in the paper
         second=_stage("stage2", num_steps=16_000, validate_every=1_000, seed=2),  # steps: paper
         contrastive_weight=1.0,  # paper, Eq. 5: unweighted
         fewer_references=0.0,  # paper: always 8
@@ -93,24 +92,7 @@ def idefics2_8b_recommended() -> Recipe:
         fewer_references=0.25,
         # Four pairs behind one prefix are a third more tokens than one pair.
         first=replace(paper.first, plan=_recommended(paper.first.plan), num_pairs=4),
-        # The objective on preference tokens (halves of a history find each other), for signatures;
-        # it needs half of a history apart from the references.
-        signature=replace(paper.signature, weight=1.0),
-        second=_among_more(
-            replace(paper.second, plan=_recommended(paper.second.plan), num_pairs=8)
-        ),
-    )
-
-
-def _among_more(stage: Stage, times: int = 2) -> Stage:
-    """As many samples a step in fewer parts: a history finds its half among those of its part.
-
-    Of two users it carries at most log 2, and nothing where either has too few choices. Four need
-    less memory than stage 1 by the dry run, eight more.
-    """
-    num_parts = stage.plan.num_parts // times
-    return replace(
-        stage, plan=replace(stage.plan, num_parts=num_parts), num_users=times * stage.num_users
+        second=replace(paper.second, plan=_recommended(paper.second.plan), num_pairs=8),
     )
 
 

@@ -106,7 +106,7 @@ class SignatureRecipe:
     num_probes: int = 32
     dimension: int = 16
     num_orders: int = 2
-    weight: float = 1.0
+    weight: float = 0.0
     probes_a_step: int = 8
     ridge: float = 0.03
     most_users: int = 2000
