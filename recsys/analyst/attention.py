@@ -14,13 +14,11 @@ from recsys.images.decode import decode
 from recsys.images.reader import ImageReader
 from recsys.ranking.ranker import history_number
 from recsys.runtime import Runtime
+from recsys.scorer.checkpoint import find_checkpoint
 from recsys.scorer.model import CandidateImage, PreferenceScorer
 from recsys.scorer.references import read_references
-from recsys.signatures.attention_maps import NUM_ORDERS, attention_maps
-from recsys.signatures.definition import READOUTS, signature_version
-
-NUM_OTHERS = 16
-"""Number of users whose mean is the average user."""
+from recsys.signatures.attention_maps import MapReading, attention_maps, heads_of_maps
+from recsys.signatures.definition import READOUTS, Head, signature_version
 
 _NUM_DECODERS = 4
 Maps = npt.NDArray[np.float32]
@@ -46,10 +44,21 @@ def has_made(scorer: PreferenceScorer, version: str) -> bool:
     return version in (scorer.model_version, *made)
 
 
+def heads_shown(runtime: Runtime) -> tuple[Head, ...]:
+    """Return whose attention the maps show, as `heads_of_maps`; raises as `scorer_of`."""
+    return heads_of_maps(runtime.scorer, find_checkpoint(runtime.settings.checkpoint))
+
+
 def maps_of(
-    runtime: Runtime, user_id: str, candidate: str, prompt: str, *, num_orders: int = NUM_ORDERS
+    runtime: Runtime,
+    user_id: str,
+    candidate: str,
+    prompt: str,
+    *,
+    reading: MapReading = "log_ratio",
+    of_choices: bool = True,
 ) -> Maps:
-    """Return a user's attention maps on a stored image, shape (O, K).
+    """Return a user's attention maps on a stored image, shape (O, A, K); A is 1 as printed.
 
     Cached until the history changes, also if it is another one of the same revision, of a user who
     was erased and restored.
@@ -62,25 +71,24 @@ def maps_of(
     history = runtime.store.read(user_id, limit=1)
     newest_choice_id = history.choices[-1].choice_id if history.choices else 0
     number = history_number(newest_choice_id, history.revision)
-    return _maps(runtime, user_id, number, candidate, prompt, num_orders)
-
-
-def average_map(runtime: Runtime, version: str, candidate: str, prompt: str) -> Maps:
-    """Return the mean of other users' attention on a stored image, shape (K,)."""
-    others = runtime.browser.newest(model_version=version, limit=NUM_OTHERS)
-    maps = [maps_of(runtime, each.user_id, candidate, prompt, num_orders=1)[0] for each in others]
-    return cast(Maps, np.mean(maps, axis=0, dtype=np.float32))
+    return _maps(runtime, user_id, number, candidate, prompt, reading, of_choices)
 
 
 def cosine(mine: Maps, theirs: Maps) -> float:
-    """Return the cosine of two maps, -1 to 1; 0 if either is all zeros."""
+    """Return the cosine of two maps of one shape, -1 to 1; 0 if either is all zeros."""
     length = float(np.linalg.norm(mine) * np.linalg.norm(theirs))
-    return float(mine @ theirs) / length if length else 0.0
+    return float(np.vdot(mine, theirs)) / length if length else 0.0
 
 
 @st.cache_data(max_entries=4000, show_spinner=False)
 def _maps(
-    _runtime: Runtime, user_id: str, number: int, candidate: str, prompt: str, num_orders: int
+    _runtime: Runtime,
+    user_id: str,
+    number: int,
+    candidate: str,
+    prompt: str,
+    reading: MapReading,
+    of_choices: bool,
 ) -> Maps:
     scorer = _runtime.scorer
     assert scorer.config.num_preference_tokens, "callers ask `scorer_of` first"
@@ -93,9 +101,23 @@ def _maps(
         references = read_references(pairs, reader, threads)
     pixels = decode(_runtime.store.image(candidate), limits)
     image = CandidateImage(pixels, prompt)
-    return cast(Maps, attention_maps(scorer, references, image, num_orders=num_orders))
+    maps = attention_maps(
+        scorer,
+        references,
+        image,
+        heads=heads_shown(_runtime),
+        reading=reading,
+        of_choices=of_choices,
+    )
+    return cast(Maps, maps)
 
 
-def labels(num_tokens: int) -> Sequence[str]:
-    """Return the names of preference tokens, counted from 1."""
-    return [f"P{token + 1}" for token in range(num_tokens)]
+def labels(heads: Sequence[Head], num_tokens: int) -> list[tuple[str, str]]:
+    """Return the names of a map's columns: head and preference token, all counted from 1.
+
+    Args:
+        heads: whose attention the map shows; none for a mean over all of them.
+        num_tokens: K.
+    """
+    named = [f"layer {layer + 1}, head {head + 1}" for layer, head in heads]
+    return [(each, f"P{token + 1}") for each in named or [""] for token in range(num_tokens)]

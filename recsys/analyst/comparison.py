@@ -1,7 +1,8 @@
 """The view of two users: their attention maps on one candidate, as in Fig. 3 of the paper."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -15,8 +16,20 @@ from recsys.analyst.theme import INK, PALETTE
 from recsys.errors import CheckpointRefused, NotFound
 from storage.errors import PersonalizationOff, UnknownImage
 
+if TYPE_CHECKING:
+    from recsys.signatures.attention_maps import MapReading
+
 NUM_CANDIDATES = 4
-_AS_IS, _AGAINST = "Attention", "Relative to the average user"
+_CHOICES, _AS_IS, _PRINTED = "What the choices change", "Attention", "As in the paper"
+_WHAT_IT_IS = {
+    _CHOICES: "Attention to each preference token where the image's score is read, as a log-ratio,"
+    " less the same with likes and dislikes exchanged. A similarity of 1 says that both users'"
+    " choices change it alike, 0 that they have nothing in common, below 0 that they are opposed.",
+    _AS_IS: "Attention to each preference token where the image's score is read, as a log-ratio."
+    " Much of it is how long the prompts of the references are: the similarity counts that, too.",
+    _PRINTED: "Attention of all tokens of the image, averaged over heads and layers (Eq. 6 of the"
+    " paper). Hardly anything of the user is left in it: any two users are similar.",
+}
 
 
 def draw_comparison(page: Page) -> None:
@@ -25,7 +38,8 @@ def draw_comparison(page: Page) -> None:
         markup.title(
             "Compare two users",
             below="The same image follows each user's references. The bars show its attention to"
-            " each preference token, the dots the same for five orders of the references.",
+            " the preference tokens, head by head, the dots the same for five orders of the"
+            " references.",
         )
     )
     first, second = _ask(page)
@@ -139,29 +153,29 @@ def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) 
     if scorer is None:
         st.info("This model has no preference tokens: there is nothing to attend to.")
         return
-    maps = [attention.maps_of(page.runtime, user_id, candidate, prompt) for user_id in users]
-    how = st.segmented_control(
-        "Show",
-        [_AS_IS, _AGAINST],
-        default=_AGAINST,
-        required=True,
-        key="how",
-        label_visibility="collapsed",
-    )
-    average = None
-    if how == _AGAINST and page.version:
-        average = attention.average_map(page.runtime, page.version, candidate, prompt)
-    means = [each.mean(axis=0) for each in maps]
-    level = 0.0 if average is None else average
-    alike = attention.cosine(means[0] - level, means[1] - level)
-    st.html(markup.tiles(_facts(page, users, alike, is_against=average is not None)))
-    shifted = [each if average is None else each / average - 1 for each in maps]
-    top = max(float(abs(each).max()) for each in shifted) * 1.08 or 1.0
+    how = _ask_how()
+    reading: MapReading = "printed" if how == _PRINTED else "log_ratio"
+    of_choices = how == _CHOICES
+    maps = [
+        attention.maps_of(
+            page.runtime, user_id, candidate, prompt, reading=reading, of_choices=of_choices
+        )
+        for user_id in users
+    ]
+    alike = attention.cosine(*(each.mean(axis=0) for each in maps))
+    st.html(markup.tiles(_facts(page, users, alike)))
+    heads = () if reading == "printed" else attention.heads_shown(page.runtime)
+    columns = attention.labels(heads, maps[0].shape[2])
+    top = max(float(abs(each).max()) for each in maps) * 1.08 or 1.0
     for place, (column, user_id) in enumerate(zip(st.columns(2), users, strict=True)):
         with column, st.container(border=True, key=f"card map {place}"):
             st.html(markup.title_line(user_id, "AB"[place]))
             figure = attention_figure(
-                shifted[place], colour=PALETTE[place], top=top, is_against=average is not None
+                maps[place].reshape(len(maps[place]), -1),
+                columns,
+                colour=PALETTE[place],
+                top=top,
+                is_share=reading == "printed",
             )
             st.plotly_chart(
                 figure, key=f"attention {place}", theme=None, config={"displayModeBar": False}
@@ -172,11 +186,30 @@ def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) 
             f"Attention is of model {scorer.model_version[:10]}, signatures are of model"
             f" {page.version[:10]}."
         )
+    _offer(users, maps, columns)
+
+
+def _ask_how() -> str:
+    """Ask for one of `_WHAT_IT_IS`, and tell what it is."""
+    how: str = st.segmented_control(
+        "Show",
+        list(_WHAT_IT_IS),
+        default=_CHOICES,
+        required=True,
+        key="how",
+        label_visibility="collapsed",
+    )
+    st.caption(_WHAT_IT_IS[how])
+    return how
+
+
+def _offer(users: tuple[str, str], maps: Sequence[Any], columns: Sequence[tuple[str, str]]) -> None:
+    """Offer both users' maps, as they are shown, as a file."""
     download(
         f"attention of {users[0]} and {users[1]}",
-        ["user_id", "order", *attention.labels(maps[0].shape[1])],
+        ["user_id", "order", *(" ".join(filter(None, each)) for each in columns)],
         lambda: [
-            [user_id, order, *(float(weight) for weight in row)]
+            [user_id, order, *(float(weight) for weight in row.ravel())]
             for user_id, rows in zip(users, maps, strict=True)
             for order, row in enumerate(rows)
         ],
@@ -184,11 +217,8 @@ def _draw_maps(page: Page, users: tuple[str, str], candidate: str, prompt: str) 
     )
 
 
-def _facts(
-    page: Page, users: tuple[str, str], alike: float, *, is_against: bool
-) -> list[tuple[str, str, str]]:
-    note = "cosine of the differences from the average" if is_against else "cosine of the two means"
-    facts = [("Similarity of maps", f"{alike:.2f}", note)]
+def _facts(page: Page, users: tuple[str, str], alike: float) -> list[tuple[str, str, str]]:
+    facts = [("Similarity of maps", f"{alike:.2f}", "cosine of the means over orders")]
     first, second = (page.runtime.signatures.get(user_id, page.version) for user_id in users)
     if first is not None and second is not None:
         similarity = float(first.vector @ second.vector)
@@ -196,35 +226,39 @@ def _facts(
     return facts
 
 
-def attention_figure(maps: Any, *, colour: str, top: float, is_against: bool) -> dict[str, Any]:
-    """Return a figure: a bar for each preference token, the mean of the orders, and their dots.
+def attention_figure(
+    maps: Any, columns: Sequence[tuple[str, str]], *, colour: str, top: float, is_share: bool
+) -> dict[str, Any]:
+    """Return a figure: a bar for each token of each head, the mean of the orders, and their dots.
 
     Args:
-        maps: shape (O, K).
+        maps: shape (O, F).
+        columns: of the F columns, head and preference token; a head without a name is not shown.
         colour: of the bars.
         top: end of the vertical axis, the same for all that are compared.
-        is_against: values are relative to the average user, and may be negative.
+        is_share: values are shares of the attention, from 0; else they may be negative.
     """
-    names = [f"P{token + 1}" for token in range(maps.shape[1])]
+    heads, tokens = ([each[place] for each in columns] for place in (0, 1))
+    names = [heads, tokens] if any(heads) else tokens
     bars = {
         "type": "bar",
         "x": names,
         "y": maps.mean(axis=0).tolist(),
         "opacity": 0.85,
         "marker": {"color": colour},
-        "hovertemplate": "%{x}: %{y:.1%}<extra></extra>",
+        "hovertemplate": f"%{{x}}: %{{y:{'.1%' if is_share else '+.2f'}}}<extra></extra>",
     }
     dots = {
         "type": "scatter",
         "mode": "markers",
-        "x": names * len(maps),
+        "x": [each * len(maps) for each in names] if any(heads) else tokens * len(maps),
         "y": maps.ravel().tolist(),
         "marker": {"color": INK, "size": 4, "opacity": 0.6},
         "hoverinfo": "skip",
     }
     axis = {
-        "range": [-top if is_against else 0, top],
-        "tickformat": "+.0%" if is_against else ".0%",
+        "range": [0 if is_share else -top, top],
+        "tickformat": ".0%" if is_share else "+.1f",
         "gridcolor": "#efede8",
         "zerolinecolor": "#c9c5bd",
         "fixedrange": True,
@@ -233,7 +267,7 @@ def attention_figure(maps: Any, *, colour: str, top: float, is_against: bool) ->
         "data": [bars, dots],
         "layout": {
             "height": 260,
-            "margin": {"l": 44, "r": 6, "t": 10, "b": 26},
+            "margin": {"l": 44, "r": 6, "t": 10, "b": 44},
             "showlegend": False,
             "paper_bgcolor": "#ffffff",
             "plot_bgcolor": "#ffffff",

@@ -23,7 +23,7 @@ from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import DEFAULT_LIMITS
 from recsys.images.reader import image_of
 from recsys.scorer.model import CandidateImage, PreferenceScorer
-from recsys.signatures.definition import READOUTS, Projection, Readout
+from recsys.signatures.definition import READOUTS, Head, Projection, Readout
 from recsys.signatures.folder import FOLDER, probe_name
 from recsys.signatures.probes import encode_probes
 from recsys.signatures.reader import SignatureReader
@@ -109,6 +109,21 @@ def stored_probes(checkpoint: Path) -> list[Probe]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointRefused(f"{folder} is damaged: {error!r}") from error
+
+
+def named_heads(checkpoint: Path) -> tuple[Head, ...]:
+    """The heads whose attention a checkpoint's projections read; empty where none does.
+
+    Raises:
+        CheckpointRefused: if the signature part is damaged.
+    """
+    if not has_signature(checkpoint):
+        return ()
+    try:
+        readouts = json.loads((checkpoint / FOLDER / "signature.json").read_text())["readouts"]
+        return next(filter(None, map(_heads, readouts.values())), ())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointRefused(f"{checkpoint / FOLDER} is damaged: {error!r}") from error
 
 
 @dataclass(frozen=True)
@@ -214,5 +229,8 @@ def _projection(
     description: Mapping[str, Any], arrays: Mapping[str, np.ndarray], readout: Readout
 ) -> Projection:
     mean, scale, matrix = (arrays[f"{readout}.{part}"].astype(np.float64) for part in _PARTS)
-    heads = tuple((int(layer), int(head)) for layer, head in description["heads"])
-    return Projection(mean, scale, matrix, heads=heads)
+    return Projection(mean, scale, matrix, heads=_heads(description))
+
+
+def _heads(description: Mapping[str, Any]) -> tuple[Head, ...]:
+    return tuple((int(layer), int(head)) for layer, head in description["heads"])

@@ -5,6 +5,8 @@ Colours are Okabe and Ito's, told apart by the colour-blind; each series has its
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -122,19 +124,46 @@ def reliability_plot(bins: Sequence[Bin], scaled: Sequence[Bin] = ()) -> str:
     return _svg(canvas)
 
 
-def attention_plot(maps: Float[np.ndarray, "N K"], names: Sequence[str]) -> str:
-    """Users down, preference tokens across; the brighter, the more attention (paper, Fig. 3).
+@dataclass(frozen=True, eq=False)
+class MapRow:
+    """A person's maps, as they stand in a picture.
+
+    Attributes:
+        name: whose.
+        group: whom the person stands with: people of one group come one after the other.
+        maps: by panel, shape (orders, columns) each.
+    """
+
+    name: str
+    group: str
+    maps: Mapping[str, Float[np.ndarray, "O _"]]
+
+
+def attention_plot(people: Sequence[MapRow], heads: Mapping[str, Sequence[str]]) -> str:
+    """People down, group by group, preference tokens across (paper, Fig. 3).
+
+    One colour scale, 0 in its middle, for all people and panels; NaN stays blank.
 
     Args:
-        maps: share of each token, a row a user; NaN stays blank.
-        names: of the rows.
+        people: at least one; all with the same panels and as many orders.
+        heads: of each panel the names of its heads, whose tokens stand side by side; at least one.
     """
-    canvas, axes = _canvas(0.32 * len(maps) + 0.9)
-    image = axes.imshow(maps, cmap="viridis", vmin=0.0, aspect="auto")
-    axes.set_xlabel("preference token")
-    axes.set_xticks(range(maps.shape[1]), [str(token + 1) for token in range(maps.shape[1])])
-    axes.set_yticks(range(len(maps)), list(names))
-    canvas.colorbar(image, ax=axes, format=PercentFormatter(1.0, decimals=0))
+    num_orders = len(people[0].maps[next(iter(heads))])
+    panels = {name: np.concatenate([each.maps[name] for each in people]) for name in heads}
+    widths = [max(rows.shape[1], 12) for rows in panels.values()]
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(WIDTH_IN, 0.34 * len(people) + 1.6), layout="constrained")
+        grid = canvas.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0]
+        for axes, (name, rows) in zip(grid, panels.items(), strict=True):
+            image = axes.imshow(rows, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
+            axes.set_title(name, fontsize=9)
+            _name_heads(axes, heads[name], rows.shape[1] // len(heads[name]))
+            _name_people(axes, people, num_orders)
+        for axes in grid[1:]:
+            axes.set_yticks([])
+        _name_groups(grid[-1], people, num_orders)
+        scale = canvas.colorbar(image, ax=list(grid), aspect=40, pad=0.02, ticks=[-2, 0, 2])
+        scale.set_label("less ← attention → more")
     return _svg(canvas)
 
 
@@ -142,6 +171,37 @@ def _canvas(height_in: float) -> tuple[Canvas, Axes]:
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(WIDTH_IN, height_in), layout="constrained")
         return canvas, canvas.add_subplot()
+
+
+def _name_heads(axes: Axes, heads: Sequence[str], num_tokens: int) -> None:
+    """Each head's name below its tokens, and a line between two heads."""
+    for number in range(1, len(heads)):
+        axes.axvline(number * num_tokens - 0.5, color=GREY, linewidth=0.8)
+    middles = [(number + 0.5) * num_tokens - 0.5 for number in range(len(heads))]
+    axes.set_xticks(middles, list(heads), rotation=90 if len(heads) > 6 else 0)
+    axes.tick_params(axis="both", length=0)
+    axes.set_xlabel(f"tokens 1 to {num_tokens}{' of each' if len(heads) > 1 else ''}")
+
+
+def _name_people(axes: Axes, people: Sequence[MapRow], num_orders: int) -> None:
+    """Each person's name beside their rows, a white line between two, a wide one between groups."""
+    for number, (one, other) in enumerate(pairwise(people), start=1):
+        width = 1 if one.group == other.group else 6
+        axes.axhline(number * num_orders - 0.5, color="white", linewidth=width)
+    middles = [(number + 0.5) * num_orders - 0.5 for number in range(len(people))]
+    axes.set_yticks(middles, [each.name for each in people])
+
+
+def _name_groups(axes: Axes, people: Sequence[MapRow], num_orders: int) -> None:
+    """Each group's name on the right, at the middle of its people."""
+    places: dict[str, list[int]] = {}
+    for number, each in enumerate(people):
+        places.setdefault(each.group, []).append(number)
+    middles = [(np.mean(numbers) + 0.5) * num_orders - 0.5 for numbers in places.values()]
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(middles, list(places), rotation=90, va="center")
+    right.tick_params(length=0, pad=6)
+    right.spines["right"].set_visible(False)
 
 
 def _dots(

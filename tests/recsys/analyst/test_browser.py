@@ -135,14 +135,20 @@ def test_two_users_are_compared_on_one_target(visit):
 
     window.locator(".js-plotly-plot").nth(1).locator(".scatterlayer .point").last.wait_for()
     assert window.locator(".js-plotly-plot").count() == 2
-    # Three bars, and five dots for each of three tokens: five orders of the references.
-    assert window.locator(".js-plotly-plot").first.locator(".bars .point").count() == 3
-    assert window.locator(".js-plotly-plot").first.locator(".scatterlayer .point").count() == 15
+    # Three tokens of four heads, and five dots for each: five orders of the references.
+    bars = window.locator(".js-plotly-plot").first.locator(".bars .point").count()
+    assert bars == 3 * 4
+    assert window.locator(".js-plotly-plot").first.locator(".scatterlayer .point").count() == (
+        5 * bars
+    )
+    window.get_by_text("with likes and dislikes exchanged").wait_for()
     rows = _downloaded(window, "Maps as CSV")
     assert [row["order"] for row in rows] == [*"01234"] * 2
+    window.get_by_role("radio", name="As in the paper").click()
+    window.get_by_text("averaged over heads and layers").wait_for()
+    window.wait_for_function(browsing.READY)
+    rows = _downloaded(window, "Maps as CSV")
     assert sum(float(rows[0][token]) for token in ("P1", "P2", "P3")) == pytest.approx(1, abs=1e-4)
-    window.get_by_role("radio", name="Attention").click()
-    window.get_by_text("cosine of the two means").wait_for()
 
 
 def test_freshness_counts_the_stale_and_names_them(visit):

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from recsys.analyst.attention import cosine
+from recsys.analyst.attention import cosine, labels
 from recsys.analyst.comparison import attention_figure
 from recsys.analyst.downloads import csv_of, paged
 from recsys.analyst.filters import described, window_of
@@ -149,6 +149,7 @@ def test_the_likeness_of_two_maps():
     assert cosine(mine, mine) == pytest.approx(1)
     assert cosine(mine, mine[::-1]) == pytest.approx(0.16 / 0.36)
     assert cosine(mine, np.zeros(4, np.float32)) == 0
+    assert cosine(mine.reshape(2, 2), -mine.reshape(2, 2)) == pytest.approx(-1)
 
 
 def test_the_map_names_the_largest_clusters_and_greys_the_rest():
@@ -173,11 +174,26 @@ def test_the_map_names_the_largest_clusters_and_greys_the_rest():
 def test_attention_is_drawn_as_means_with_a_dot_for_each_order():
     maps = np.array([[0.2, 0.8], [0.4, 0.6]], np.float32)
 
-    bars, dots = attention_figure(maps, colour="red", top=1.0, is_against=False)["data"]
+    drawn = attention_figure(maps, labels((), 2), colour="red", top=1.0, is_share=True)
+    bars, dots = drawn["data"]
 
     assert bars["y"] == pytest.approx([0.3, 0.7])
     assert dots["x"] == ["P1", "P2", "P1", "P2"]
     assert dots["y"] == pytest.approx([0.2, 0.8, 0.4, 0.6])
+    assert drawn["layout"]["yaxis"]["range"] == [0, 1.0]
+
+
+def test_heads_are_drawn_side_by_side_and_may_be_negative():
+    maps = np.array([[0.2, -0.2, 0.5, -0.5]], np.float32)
+
+    drawn = attention_figure(
+        maps, labels(((2, 0), (2, 1)), 2), colour="red", top=1.0, is_share=False
+    )
+    bars, dots = drawn["data"]
+
+    named = [["layer 3, head 1"] * 2 + ["layer 3, head 2"] * 2, ["P1", "P2"] * 2]
+    assert bars["x"] == dots["x"] == named
+    assert drawn["layout"]["yaxis"]["range"] == [-1.0, 1.0]
 
 
 @pytest.mark.parametrize(

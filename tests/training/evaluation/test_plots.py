@@ -10,6 +10,7 @@ from training.evaluation import plots
 from training.evaluation.calibration import Bin
 from training.evaluation.metrics import Figure
 from training.evaluation.plots import (
+    MapRow,
     accuracy_plot,
     attention_plot,
     difference_plot,
@@ -33,7 +34,15 @@ def texts(svg: str) -> list[str]:
     ]
 
 
-MAPS = np.array([[0.1, 0.9], [0.2, 0.8]])
+MAPS = np.array([[0.1, 0.9, -0.5, -0.1], [0.2, 0.8, -0.4, 0.0]])
+HEADS = {"log-ratios": ["layer 3, head 1", "layer 3, head 2"], "Eq. <6>": ["all"]}
+
+
+def people(maps: np.ndarray = MAPS) -> list[MapRow]:
+    named = [("ann", "community 1"), ("<bob>", "community 1"), ("eve", "community 7")]
+    return [MapRow(*each, {"log-ratios": maps, "Eq. <6>": -maps[:, :2]}) for each in named]
+
+
 PLOTS = {
     "accuracy": lambda: accuracy_plot([("ours & theirs", figure(0.7)), ("<other>", figure(0.5))]),
     "difference": lambda: difference_plot(
@@ -43,7 +52,7 @@ PLOTS = {
     "references": lambda: reference_plot({"0": figure(0.5), "8": figure(0.7)}),
     "bounded": lambda: reference_plot({"0": figure(0.5)}, {"0": figure(0.6)}),
     "reliability": lambda: reliability_plot([Bin(0.5, 0.4, 3)]),
-    "attention": lambda: attention_plot(MAPS, ["ann", "<bob>"]),
+    "attention": lambda: attention_plot(people(), HEADS),
 }
 
 
@@ -100,13 +109,26 @@ def test_both_temperatures_are_named() -> None:
 
 
 def test_attention_that_is_unknown_is_left_blank() -> None:
-    holed = attention_plot(np.array([[np.nan, 0.9], [0.2, 0.8]]), ["ann", "bob"])
+    holed = attention_plot(people(np.where(MAPS == 0.9, np.nan, MAPS)), HEADS)
     assert ElementTree.fromstring(holed).tag == f"{SVG}svg"
-    assert holed != attention_plot(MAPS, ["ann", "bob"])
+    assert holed != PLOTS["attention"]()
 
 
-def test_users_stand_in_one_scale_of_attention() -> None:
-    assert {"ann", "<bob>", "preference token", "75%"} <= set(texts(PLOTS["attention"]()))
+def test_people_groups_and_heads_of_attention_are_named_once() -> None:
+    labels = texts(PLOTS["attention"]())
+    named = ["ann", "<bob>", "eve", "community 1", "community 7", *HEADS, *HEADS["log-ratios"]]
+    assert [labels.count(each) for each in named] == [1] * len(named)
+    assert {"less ← attention → more", "tokens 1 to 2 of each", "tokens 1 to 2"} <= set(labels)
+
+
+def test_one_scale_of_attention_has_its_middle_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(plots, "_svg", lambda canvas: drawn.append(canvas) or "")
+    attention_plot(people(), HEADS)
+    *panels, _ = drawn[0].axes
+    images = [image for axes in panels for image in axes.images]
+    assert [image.get_clim() for image in images] == [(-2, 2)] * 2
+    assert [image.get_array().shape for image in images] == [(6, 4), (6, 2)]
 
 
 def test_no_word_of_the_signature_plot_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

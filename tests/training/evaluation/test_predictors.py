@@ -2,7 +2,6 @@
 
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +14,6 @@ from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from training.data.features import ImageFeatures
 from training.data.samples import PairTable, Sample
 from training.evaluation.asked import Asked
-from training.evaluation.interpretation import NUM_ORDERS, attention_maps
-from training.evaluation.judge import Judge
-from training.evaluation.tables import attention
 from training.predictors.predictor import (
     BatchPredictor,
     CandidateRow,
@@ -27,7 +23,6 @@ from training.predictors.predictor import (
     at_most,
 )
 from training.predictors.scorer import MOST_BATCH_USERS, Averaged, ScorerPredictor, batch_size
-from training.world.render import encode_jpeg
 
 REFERENCES = (Pair(0, 1, "a fish"), Pair(2, 3, "two fish"), Pair(4, 5, ""))
 ASKED = [CandidateRow(6, "a fish"), CandidateRow(7, "a fish"), CandidateRow(8, "")]
@@ -154,33 +149,6 @@ def test_an_image_that_cannot_be_read_is_told(scorer) -> None:
 
     with pytest.raises(ImageRefused, match="row 5 is damaged"):
         ImageFeatures(scorer, read)([5])
-
-
-def test_attention_maps_have_a_row_an_order_that_sums_to_one(scorer, features) -> None:
-    samples = {"a": Sample(REFERENCES, (Pair(6, 7, ""),)), "b": Sample((), (Pair(6, 7, ""),))}
-    maps = attention_maps(scorer, features, samples, ASKED[0], num_orders=3)
-    assert maps["a"].shape == (3, 4)
-    np.testing.assert_allclose(maps["a"].sum(axis=1), 1.0, rtol=1e-5)
-    # Without references there is no order to change.
-    np.testing.assert_array_equal(maps["b"][0], maps["b"][2])
-    assert not np.allclose(maps["a"][0], maps["b"][0])
-
-
-def test_the_attention_table_shows_the_first_users_first_image(scorer, features) -> None:
-    samples = {"a": Sample(REFERENCES, (Pair(6, 7, ""),)), "b": Sample((), (Pair(8, 7, ""),))}
-    asked: list[int] = []
-
-    def stored(row: int) -> bytes:
-        asked.append(row)
-        return encode_jpeg(np.zeros((4, 4, 3), dtype=np.uint8))
-
-    judge = Judge(asked_of(samples), scorer, Path(), lambda _: features, picture, stored)
-    people = attention.measure(judge)
-    assert [each.user for each in people] == ["a", "b"]
-    assert asked == [6]
-    assert people[0].image.startswith("data:image/jpeg;base64,")
-    assert np.shape(people[0].maps) == (NUM_ORDERS, 4)
-    np.testing.assert_allclose(np.sum(people[1].maps, axis=1), 1.0, rtol=1e-5)
 
 
 def asked_of(unseen: dict[str, Sample]) -> Asked:

@@ -13,11 +13,12 @@ import pytest
 from training.evaluation import report
 from training.evaluation.answers import AsPaper, Compared
 from training.evaluation.calibration import Bin, Calibration
+from training.evaluation.map_likeness import Likeness
 from training.evaluation.metrics import Figure
 from training.evaluation.report import render, with_own_ids, write_report
 from training.evaluation.results import Results, as_json
 from training.evaluation.tables.ablations import Variant
-from training.evaluation.tables.attention import Attention
+from training.evaluation.tables.attention import Attention, ShownPerson
 from training.evaluation.tables.baselines import Baselines, Missing
 from training.evaluation.tables.bounds import Bounds
 from training.evaluation.tables.by_references import ByReferences
@@ -97,6 +98,32 @@ AS_PAPER = AsPaper(
     of_four={f"top{n}": figure(share) for n, share in ((1, 0.41), (2, 0.61), (3, 0.81))},
     by_references={"0": figure(0.54), "8": figure(0.66)},
 )
+LIKENESS = Likeness(
+    *map(figure, (0.18, -0.02, 0.2, 0.01)), other_orders=figure(0.99), other_choices=figure(0.24)
+)
+ATTENTION = Attention(
+    communities="the world's communities",
+    num_communities=2,
+    num_people=7,
+    num_references=8,
+    num_targets=3,
+    num_orders=2,
+    heads=((2, 0), (2, 1)),
+    likeness={
+        reading: {"of_choices": {"all": LIKENESS}, "as_it_is": {"all": LIKENESS}}
+        for reading in ("log_ratio", "printed")
+    },
+    image="data:image/png;base64,QUJD",
+    people=tuple(
+        ShownPerson(
+            user,
+            community,
+            user == "bob",
+            {"log_ratio": ((0.5, -0.5, 1.0, 0.0),) * 2, "printed": ((-1.0, 1.0),) * 2},
+        )
+        for community, user in enumerate(("<script>x</script>", "bob"))
+    ),
+)
 ORDERED = Compared(figure(0.69), figure(0.01))
 WHOLE = replace(
     results(
@@ -123,10 +150,7 @@ WHOLE = replace(
             bins=(Bin(0.2, 0.3, 9), Bin(0.8, 0.7, 4)),
             bins_scaled=(Bin(0.3, 0.3, 13),),
         ),
-        attention=(
-            Attention("<script>x</script>", "data:image/png;base64,QUJD", ((0.5, 0.5),) * 5),
-            Attention("bob", "data:image/png;base64,QUJD", ((0.9, 0.1),) * 5),
-        ),
+        attention=ATTENTION,
         signatures=SIGNATURES,
         cold_start=COLD_START,
         first_questions=FIRST_QUESTIONS,
@@ -175,6 +199,7 @@ def test_every_table_is_on_the_page() -> None:
         "948 pairs of 20 other people",
         "65.0 (55.0 to 75.0)",
         "62.6 (52.6 to 72.6)",
+        "0.18 within and -0.02 between communities, a difference of +0.200 (+0.100 to +0.300)",
     ):
         assert text in page, text
     assert page.count("<svg") == 7
@@ -250,23 +275,22 @@ def test_figures_without_a_number_cost_no_page(turns: tuple[bool, bool], odd: fl
 
 def test_numbers_that_are_unknown_are_dashes_and_blanks() -> None:
     calibration = replace(WHOLE.by_table["calibration"], temperature=float("nan"))
-    maps = ((float("nan"), 0.5),) * 5
-    attention = tuple(replace(each, maps=maps) for each in WHOLE.by_table["attention"])
+    attention = replace(
+        ATTENTION,
+        people=tuple(
+            replace(each, maps={**each.maps, "printed": ((float("nan"), 0.5),) * 2})
+            for each in ATTENTION.people
+        ),
+    )
     page = render(results(calibration=calibration, attention=attention))
     assert "temperature –" in page
-    assert "Attention" not in page
+    assert "nan" not in page
 
 
-def test_attention_that_is_alike_for_all_users_is_not_shown() -> None:
-    alike = [
-        Attention(name, "data:image/png;base64,QUJD", ((share, 1 - share),) * 2)
-        for name, share in (("a", 0.5), ("b", 0.55))
-    ]
-    assert "Attention" not in render(results(attention=tuple(alike)))
-    apart = (alike[0], replace(alike[1], maps=((0.7, 0.3),) * 2))
-    page = render(results(attention=apart))
-    assert "From one user to another 0.20 of the attention" in page
-    assert "to another 0.00" in page
+def test_the_picture_of_attention_tells_who_was_learned_from() -> None:
+    page = render(results(attention=ATTENTION))
+    assert "bob (seen)" in page
+    assert "&lt;script&gt;x&lt;/script&gt; (unseen)" in page
     assert page.count("<svg") == 1
 
 
