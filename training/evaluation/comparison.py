@@ -48,13 +48,13 @@ class Comparison:
         """Whether the mean gain is above zero with its interval."""
         return self.mean.low > 0
 
-    def grid(self) -> Grid:
-        """All of it as a table."""
+    def grid(self, *, before: str = "before", after: str = "after") -> Grid:
+        """All of it as a table, either scorer under its heading."""
         rows = [
             (str(count), percent(each.before.value), percent(each.after.value), _gain(each.gained))
             for count, each in self.by_references.items()
         ]
-        heads = ("references", "before", "after", "gained, points (95 % interval)")
+        heads = ("references", before, after, "gained, points (95 % interval)")
         return Grid(heads, [*rows, ("mean", "", "", _gain(self.mean))])
 
 

@@ -1,0 +1,102 @@
+"""`recsys model`: the checkpoints there are, and one against another."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from recsys.cli.main import cli
+from recsys.scorer.checkpoint import load_scorer
+from recsys.scorer.trained_on import write_trained_on
+from storage.blobs import BlobStore
+from storage.database import Database, upgrade
+from storage.histories import HistoryStore
+from storage.trainings import TrainingStore
+from training.data.samples import read_pair_table
+from training.data.trained_on import trained_on
+from training.evaluation.checkpoints import compare_checkpoints
+from training.world.creation import create_world
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{tmp_path / 'recsys.db'}")
+    monkeypatch.setenv("RECSYS_BLOB_URL", f"file://{tmp_path / 'blobs'}")
+    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
+    upgrade(database)
+    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
+    for seed in (1, 2, 3):
+        create_world(
+            store,
+            num_users=4,
+            seed=seed,
+            truth_path=tmp_path / "truth.npz",
+            num_choices=6,
+            num_prompts=8,
+            images_per_prompt=4,
+            size_px=16,
+        )
+    yield store
+    database.dispose()
+
+
+def knowing(store: HistoryStore, folder: Path, world: str) -> Path:
+    """A checkpoint that learned from the people of a world."""
+    table = read_pair_table(store)
+    pairs = {user: own for user, own in table.pairs.items() if user.startswith(world)}
+    record = trained_on(type(table)(pairs, table.images), parts={}, key=None)
+    write_trained_on(record, folder)
+    return folder
+
+
+def test_people_whom_either_knows_are_not_asked(store, save_small) -> None:
+    first = knowing(store, save_small("first"), "s1-")
+    second = knowing(store, save_small("second", seed=1), "s2-")
+    compared = compare_checkpoints(first, second, store)
+    assert compared.is_certain
+    assert compared.first == load_scorer(first).model_version
+    assert {gain.gained.n_users for gain in compared.comparison.by_references.values()} == {4}
+    assert list(compared.comparison.by_references) == [0, 1, 2]
+
+
+def test_a_checkpoint_against_itself_gains_nothing_and_a_silent_one_is_told(
+    store, save_small
+) -> None:
+    small = str(save_small("small"))
+    result = CliRunner().invoke(cli, ["model", "compare", small, small])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("+0.0 (+0.0 to +0.0)") == 4
+    assert "not both checkpoints tell whom they learned from" in result.stdout
+    told = json.loads(CliRunner().invoke(cli, ["model", "compare", small, small, "--json"]).stdout)
+    assert told["comparison"]["mean"]["n_users"] == 12
+    assert told["is_certain"] is False
+
+
+def test_where_everybody_is_known_it_says_so(store, save_small) -> None:
+    small = knowing(store, save_small("small"), "s")
+    result = CliRunner().invoke(cli, ["model", "compare", str(small), str(small)])
+    assert result.exit_code == 1
+    assert "import more choices" in result.output
+
+
+def test_the_list_has_what_is_served_and_what_came_of_trainings(
+    store, save_small, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = save_small("small")
+    shutil.copytree(small, tmp_path / "run" / "final")
+    gained = {"value": 0.05, "low": 0.01, "high": 0.09, "n_users": 8, "n_pairs": 64}
+    figures = {"parent": {"model_version": "f" * 64}, "comparison": {"mean": gained}}
+    (small / "adapted.json").write_text(json.dumps(figures))
+    for folder in (small, tmp_path / "run", tmp_path / "gone"):
+        TrainingStore(store.database).record(str(folder))
+    found = json.loads(CliRunner().invoke(cli, ["model", "list", "--json"]).stdout)
+    places = [each["checkpoint"] for each in found]
+    assert places == ["tiny", str(small), str(tmp_path / "run" / "final")]
+    assert [each["parent"] for each in found] == [None, "f" * 64, None]
+    table = CliRunner().invoke(cli, ["model", "list"]).stdout
+    assert "+5.0 (+1.0 to +9.0)" in table
+    monkeypatch.setenv("RECSYS_CHECKPOINT", str(small))
+    served = json.loads(CliRunner().invoke(cli, ["model", "list", "--json"]).stdout)
+    assert [each["is_served"] for each in served] == [True, False]
