@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -238,27 +239,28 @@ def attention_figure(
         top: end of the vertical axis, the same for all that are compared.
         is_share: values are shares of the attention, from 0; else they may be negative.
     """
-    heads, tokens = ([each[place] for each in columns] for place in (0, 1))
-    names = [heads, tokens] if any(heads) else tokens
+    places = list(range(len(columns)))
     bars = {
         "type": "bar",
-        "x": names,
+        "x": places,
         "y": maps.mean(axis=0).tolist(),
         "opacity": 0.85,
         "marker": {"color": colour},
-        "hovertemplate": f"%{{x}}: %{{y:{'.1%' if is_share else '+.2f'}}}<extra></extra>",
+        "text": [" ".join(filter(None, each)) for each in columns],
+        "textposition": "none",
+        "hovertemplate": f"%{{text}}: %{{y:{'.1%' if is_share else '+.2f'}}}<extra></extra>",
     }
     dots = {
         "type": "scatter",
         "mode": "markers",
-        "x": [each * len(maps) for each in names] if any(heads) else tokens * len(maps),
+        "x": places * len(maps),
         "y": maps.ravel().tolist(),
         "marker": {"color": INK, "size": 4, "opacity": 0.6},
         "hoverinfo": "skip",
     }
     axis = {
         "range": [0 if is_share else -top, top],
-        "tickformat": ".0%" if is_share else "+.1f",
+        "tickformat": ".0%" if is_share else "+.3~g",
         "gridcolor": "#efede8",
         "zerolinecolor": "#c9c5bd",
         "fixedrange": True,
@@ -272,11 +274,31 @@ def attention_figure(
             "paper_bgcolor": "#ffffff",
             "plot_bgcolor": "#ffffff",
             "bargap": 0.35,
+            "shapes": _lines_between_heads(columns),
             "font": {"color": INK, "size": 12, "family": "Source Sans, sans-serif"},
             "yaxis": axis,
-            "xaxis": {"fixedrange": True},
+            "xaxis": {"fixedrange": True, "showgrid": False, **_named_below(columns)},
         },
     }
+
+
+def _lines_between_heads(columns: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """A line where one head's tokens end and the next one's begin."""
+    ends = [place for place, (one, other) in enumerate(pairwise(columns)) if one[0] != other[0]]
+    line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1}
+    look = {"line": {"color": "#c9c5bd", "width": 1}}
+    return [{**line, "x0": end + 0.5, "x1": end + 0.5, **look} for end in ends]
+
+
+def _named_below(columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Ticks of the columns: a head's name in the middle of its tokens, else each token's."""
+    heads = list(dict.fromkeys(head for head, _ in columns if head))
+    if not heads:
+        tokens = [token for _, token in columns]
+        return {"tickvals": list(range(len(tokens))), "ticktext": tokens}
+    width = len(columns) / len(heads)
+    middles = [(number + 0.5) * width - 0.5 for number in range(len(heads))]
+    return {"tickvals": middles, "ticktext": [head.replace(", ", "<br>") for head in heads]}
 
 
 def _draw_references(page: Page, user_id: str) -> None:

@@ -178,7 +178,8 @@ def test_attention_is_drawn_as_means_with_a_dot_for_each_order():
     bars, dots = drawn["data"]
 
     assert bars["y"] == pytest.approx([0.3, 0.7])
-    assert dots["x"] == ["P1", "P2", "P1", "P2"]
+    assert dots["x"] == [0, 1, 0, 1]
+    assert drawn["layout"]["xaxis"]["ticktext"] == ["P1", "P2"]
     assert dots["y"] == pytest.approx([0.2, 0.8, 0.4, 0.6])
     assert drawn["layout"]["yaxis"]["range"] == [0, 1.0]
 
@@ -191,8 +192,12 @@ def test_heads_are_drawn_side_by_side_and_may_be_negative():
     )
     bars, dots = drawn["data"]
 
-    named = [["layer 3, head 1"] * 2 + ["layer 3, head 2"] * 2, ["P1", "P2"] * 2]
-    assert bars["x"] == dots["x"] == named
+    assert bars["x"] == dots["x"] == [0, 1, 2, 3]
+    assert bars["text"] == [f"layer 3, head {h} P{t}" for h in (1, 2) for t in (1, 2)]
+    axis = drawn["layout"]["xaxis"]
+    assert axis["ticktext"] == ["layer 3<br>head 1", "layer 3<br>head 2"]
+    assert axis["tickvals"] == [0.5, 2.5]
+    assert [each["x0"] for each in drawn["layout"]["shapes"]] == [1.5]
     assert drawn["layout"]["yaxis"]["range"] == [-1.0, 1.0]
 
 
