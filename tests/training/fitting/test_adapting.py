@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,15 @@ def test_what_does_not_help_is_not_written(store, parent, tmp_path) -> None:
     assert not (tmp_path / "out").exists()
     assert adapt(store, parent, tmp_path / "out").is_written, "the run's state was kept"
     assert not (tmp_path / "out.run").exists()
+
+
+def test_other_values_begin_anew_in_the_same_folder(store, parent, adapted, tmp_path) -> None:
+    other = replace(TUNING, seed=4)
+    adapt(store, parent, tmp_path / "out", writes_anyway=False, tuning=other)
+    assert (tmp_path / "out.run" / "adapt.state.safetensors").exists()
+    adapt(store, parent, tmp_path / "out")
+    name = "preference_tokens.safetensors"
+    assert (tmp_path / "out" / name).read_bytes() == (adapted.folder / name).read_bytes()
 
 
 def test_a_gain_counts_with_its_interval() -> None:

@@ -3,10 +3,11 @@
 The run's state is kept in a folder beside the checkpoint that is written, until that stands.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.trained_on import TrainedOn, read_trained_on, write_trained_on
+from storage.files import replace_file
 from storage.histories import HistoryStore
 from storage.trainings import TrainingStore
 from training.data.batches import batches, without_rows
@@ -180,10 +182,12 @@ class Adaptation:
 
         validated = replace(dealt.learned, pairs={user: asked[user].pairs for user in asked})
         digests = (histories_digest(dealt.learned), histories_digest(validated))
+        bound_to = " ".join((scorer.model_version, *digests))
+        self._drop_another(bound_to)
         run = Run(
             self.run_folder,
             self.console,
-            " ".join((scorer.model_version, *digests)),
+            bound_to,
             validate=figure,
             identify=drawn.names,
             model=scorer,
@@ -192,6 +196,17 @@ class Adaptation:
         fit(loss, trained, self.tuning.plan, run=run, scales_loss=needs_loss_scaling(scorer))
         train_only(scorer, {})
         scorer.eval()
+
+    def _drop_another(self, bound_to: str) -> None:
+        """Remove what a run of other choices or values left: a run is short, and begins anew."""
+        path = self.run_folder / "run.json"
+        values = {"bound_to": bound_to, "tuning": asdict(self.tuning)}
+        if path.exists() and json.loads(path.read_text()) != values:
+            self.console.print("choices or options are others than before: training begins anew")
+            for left in self.run_folder.glob(f"{self.tuning.plan.name}.*"):
+                left.unlink()
+        with replace_file(path) as temporary:
+            temporary.write_text(json.dumps(values, indent=1) + "\n")
 
     def _written(
         self,
