@@ -44,6 +44,22 @@ def is_taken(address: str) -> bool:
     return any(_is_in_use(family, where) for family, *_, where in resolved)
 
 
+def is_of_this_machine(address: str) -> bool:
+    """Whether something could listen at an address here, were its port free.
+
+    Raises:
+        ValueError: as `host_and_port`.
+    """
+    host, _ = host_and_port(address)
+    try:
+        resolved = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        for family, *_, where in resolved:
+            socket.create_server(where[:2], family=family).close()
+    except OSError:
+        return False
+    return True
+
+
 def require_free(address: str, *, setting: str) -> None:
     """Pass only where nothing listens at an address yet.
 

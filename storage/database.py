@@ -188,13 +188,18 @@ class SchemaStatus:
 
 
 def check(database: Database) -> SchemaStatus:
-    """Compare the schema revisions of database and code; raises NotADatabase as `is_new`."""
+    """Compare the schema revisions of database and code.
+
+    Raises:
+        NotADatabase: as `is_new`.
+        StorageUnavailable: if the database does not answer or is busy.
+    """
     script = ScriptDirectory.from_config(_config())
     known = {revision.revision for revision in script.walk_revisions()}
     expected = str(script.get_current_head())
     if is_new(database.path):
         return SchemaStatus(None, expected, is_newer=False)
-    with database.engine.connect() as connection:
+    with _translated_errors(), database.engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
         is_newer = current is not None and current not in known
         # Revisions form a line: who knows the oldest one that is served is at it or past it.

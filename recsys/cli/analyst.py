@@ -2,7 +2,7 @@
 
 import click
 
-from recsys.addresses import is_taken
+from recsys.addresses import is_of_this_machine, is_taken
 from recsys.cli.failures import ExitCode, Failure
 from recsys.cli.invocation import read_settings
 from recsys.cli.options import CHECKPOINT, DEVICE, DTYPE
@@ -50,6 +50,11 @@ def command(
         page_command(address)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--address") from error
+    if not is_of_this_machine(address):
+        raise click.BadParameter(
+            f"must be of this machine, got {address!r}: pass 0.0.0.0:PORT for all its networks",
+            param_hint="--address",
+        )
     if is_taken(address):  # Streamlit would tell of it only in passing
         raise Failure(f"{address} is already in use: pass another --address", ExitCode.UNAVAILABLE)
     click.echo(f"The page is at http://{address}; press Ctrl-C to stop it")

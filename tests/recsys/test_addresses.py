@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from recsys.addresses import host_and_port, is_taken, require_free
+from recsys.addresses import host_and_port, is_of_this_machine, is_taken, require_free
 from recsys.errors import SettingsRefused
 
 
@@ -58,3 +58,13 @@ def test_an_address_is_free_right_after_a_server_with_callers_has_ended() -> Non
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "no-such-host.invalid:80", "192.0.2.1:80"])
 def test_an_address_of_which_nothing_can_be_told_is_not_taken(address: str) -> None:
     assert not is_taken(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:80", "0.0.0.0:1", "localhost:0"])
+def test_an_address_is_of_this_machine_whoever_listens_at_its_port(address: str) -> None:
+    assert is_of_this_machine(address)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1:80", "no-such-host.invalid:80"])
+def test_an_address_of_another_machine_or_of_none_is_not(address: str) -> None:
+    assert not is_of_this_machine(address)

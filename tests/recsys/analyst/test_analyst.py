@@ -69,6 +69,14 @@ def test_a_taken_port_is_told_before_anything_starts(started):
     assert started == []
 
 
+def test_an_address_of_another_machine_is_refused_before_the_page_is_announced(started):
+    result = CliRunner().invoke(command, ["--address", "192.0.2.1:8501"], obj={})
+
+    assert result.exit_code == 2
+    assert "must be of this machine, got '192.0.2.1:8501'" in result.output
+    assert started == []
+
+
 def test_without_streamlit_it_tells_what_to_install(started, monkeypatch):
     monkeypatch.setattr(analyst, "find_spec", lambda name: None)
 

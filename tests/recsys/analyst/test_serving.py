@@ -9,8 +9,9 @@ import threading
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
+from streamlit.web import cli
 
-from recsys.analyst import serving
+from recsys.analyst import opening, serving
 from recsys.analyst.launch import SCRIPT
 from storage.database import Database
 
@@ -73,11 +74,45 @@ def test_what_cannot_be_opened_is_told_by_the_page(place, tmp_path, no_caches):
     assert "must be a SQLite database" in error.value
 
 
+def test_a_database_at_an_address_where_none_listens_is_told_in_a_sentence(
+    place, no_caches, monkeypatch
+):
+    monkeypatch.setenv("RECSYS_DATABASE_URL", "postgresql://u:p@127.0.0.1:1/x")
+
+    serving.load_first_view()
+
+    (error,) = AppTest.from_file(str(SCRIPT)).run(timeout=60).error
+    assert error.value == "the database does not answer or is busy: try again later"
+
+
+def test_whoever_waits_behind_another_visitor_is_told_early(place, storage, no_caches, monkeypatch):
+    monkeypatch.setattr(opening, "_WAITS_AT_MOST_S", 0.01)
+
+    with opening._opening:
+        (error,) = AppTest.from_file(str(SCRIPT)).run(timeout=60).error
+
+    assert error.value == "the database does not answer yet: reload the page in a while"
+
+
+def test_ctrl_c_while_it_loads_is_a_quiet_stop(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serving.threading.Thread, "join", interrupted)
+    monkeypatch.setattr(serving, "load_first_view", lambda: None)
+
+    with pytest.raises(SystemExit) as stopped:
+        serving.main()
+
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "Stopped by Ctrl-C\n"
+
+
 def test_a_database_that_does_not_answer_does_not_keep_the_page_from_answering(monkeypatch):
     answers, served = threading.Event(), []
     monkeypatch.setattr(serving, "load_first_view", answers.wait)
     monkeypatch.setattr(serving, "_WAITS_AT_MOST_S", 0.01)
-    monkeypatch.setattr(serving.cli, "main", lambda **named: served.append(named))
+    monkeypatch.setattr(cli, "main", lambda **named: served.append(named))
 
     serving.main()
 
@@ -88,7 +123,7 @@ def test_a_database_that_does_not_answer_does_not_keep_the_page_from_answering(m
 def test_the_page_answers_once_the_first_view_is_loaded(monkeypatch):
     order = []
     monkeypatch.setattr(serving, "load_first_view", lambda: order.append("loaded"))
-    monkeypatch.setattr(serving.cli, "main", lambda **_: order.append("answers"))
+    monkeypatch.setattr(cli, "main", lambda **_: order.append("answers"))
 
     serving.main()
 
