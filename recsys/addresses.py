@@ -53,11 +53,9 @@ def is_of_this_machine(address: str) -> bool:
     host, _ = host_and_port(address)
     try:
         resolved = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-        for family, *_, where in resolved:
-            socket.create_server(where[:2], family=family).close()
     except OSError:
         return False
-    return True
+    return any(_can_listen(family, where) for family, *_, where in resolved)
 
 
 def require_free(address: str, *, setting: str) -> None:
@@ -80,6 +78,14 @@ def not_free(address: str, *, setting: str) -> SettingsRefused:
         f"{setting} must be one that is free on this machine, got {address}:"
         " stop what listens there, or choose another port (0 takes a free one)"
     )
+
+
+def _can_listen(family: int, where: tuple[object, ...]) -> bool:
+    try:
+        with socket.create_server(where[:2], family=family):
+            return True
+    except OSError:
+        return False
 
 
 def _is_in_use(family: int, where: tuple[object, ...]) -> bool:

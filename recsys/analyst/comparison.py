@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 NUM_CANDIDATES = 4
 _CHOICES, _AS_IS, _PRINTED = "What the choices change", "Attention", "As in the paper"
 _WHAT_IT_IS = {
-    _CHOICES: "Attention to each preference token where the image's score is read, as a log-ratio,"
-    " less the same with likes and dislikes exchanged. A similarity of 1 says that both users'"
-    " choices change it alike, 0 that they have nothing in common, below 0 that they are opposed.",
+    _CHOICES: "Attention to each preference token where the image's score is read, as a log-ratio"
+    " (above 0: more than the mean token), less the same with likes and dislikes exchanged. A"
+    " similarity of 1 says that both users' choices change it alike, 0 that they have nothing in"
+    " common, below 0 that they are opposed.",
     _AS_IS: "Attention to each preference token where the image's score is read, as a log-ratio."
     " Much of it is how long the prompts of the references are: the similarity counts that, too.",
     _PRINTED: "Attention of all tokens of the image, averaged over heads and layers (Eq. 6 of the"

@@ -68,3 +68,10 @@ def test_an_address_is_of_this_machine_whoever_listens_at_its_port(address: str)
 @pytest.mark.parametrize("address", ["192.0.2.1:80", "no-such-host.invalid:80"])
 def test_an_address_of_another_machine_or_of_none_is_not(address: str) -> None:
     assert not is_of_this_machine(address)
+
+
+def test_one_of_the_addresses_of_a_name_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `localhost` is where it has an address of IPv6 and the machine has none."""
+    found = [(socket.AF_INET, 0, 0, "", (host, 0)) for host in ("192.0.2.1", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert is_of_this_machine("localhost:80")

@@ -9,6 +9,7 @@ import click
 from recsys.cli.invocation import read_settings
 from recsys.cli.options import DEVICE, DTYPE, JSON
 from recsys.cli.output import printable, show_json, show_table
+from recsys.errors import RecsysError
 from recsys.runtime import Runtime
 from training.cli.terminal import SEED, THREADS, failing_in_a_sentence, open_console
 
@@ -42,7 +43,7 @@ def list_models(is_json: bool) -> None:
     rows = [
         (
             printable(each["checkpoint"]),
-            each["model_version"][:12],
+            "damaged" if each["damage"] else each["model_version"][:12],
             (each["parent"] or "-")[:12],
             _gained(each["gained"]),
             "yes" if each["is_served"] else "no",
@@ -50,6 +51,9 @@ def list_models(is_json: bool) -> None:
         for each in found
     ]
     show_table(["checkpoint", "model version", "parent", "gained, points", "served"], rows)
+    for each in found:
+        if each["damage"]:
+            click.echo(f"{printable(each['checkpoint'])}: {each['damage']}", err=True)
 
 
 @model.command("compare")
@@ -109,18 +113,19 @@ def compare(
 
 
 def _described(checkpoint: str, *, is_served: bool) -> dict[str, Any]:
-    """What the files of a checkpoint say of it, without loading it."""
+    """What the files of a checkpoint say of it, without loading it; `damage` where they are bad."""
     from recsys.scorer.checkpoint import checkpoint_version, find_checkpoint
 
-    figures = find_checkpoint(checkpoint) / "adapted.json"
-    adapted = json.loads(figures.read_text()) if figures.is_file() else {}
-    return {
-        "checkpoint": checkpoint,
-        "model_version": checkpoint_version(checkpoint),
-        "parent": adapted.get("parent", {}).get("model_version"),
-        "gained": adapted.get("comparison", {}).get("mean"),
-        "is_served": is_served,
-    }
+    found = dict.fromkeys(("model_version", "parent", "gained", "damage"))
+    try:
+        figures = find_checkpoint(checkpoint) / "adapted.json"
+        adapted = json.loads(figures.read_text()) if figures.is_file() else {}
+        found["parent"] = adapted.get("parent", {}).get("model_version")
+        found["gained"] = adapted.get("comparison", {}).get("mean")
+        found["model_version"] = checkpoint_version(checkpoint)
+    except (RecsysError, ValueError) as error:
+        found["damage"] = str(error)
+    return {"checkpoint": checkpoint, **found, "is_served": is_served}
 
 
 def _is_same(folder: Path, served: str) -> bool:

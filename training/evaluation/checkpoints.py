@@ -23,7 +23,7 @@ class ComparedCheckpoints:
     Attributes:
         first, second: their model versions.
         comparison: the second against the first.
-        is_certain: whether both say whom they learned from; else everybody is counted as unseen.
+        is_certain: whether both tell all whom they learned from; else some of these may be asked.
     """
 
     first: str
@@ -62,7 +62,9 @@ def compare_checkpoints(
     """
     folders = [find_checkpoint(each) for each in (first, second)]
     records = [read_trained_on(folder, store.keys.known()) for folder in folders]
-    told = [each for each in records if each is not None and each.can_tell]
+    layers = [layer for each in records if each is not None for layer in each.layers]
+    told = [each for each in layers if each.can_tell]
+    is_certain = None not in records and len(told) == len(layers)
     scorers = [load(folder) for folder in folders]
     table = read_pair_table(store)
     asked = ask(
@@ -73,10 +75,10 @@ def compare_checkpoints(
         num_pairs=MOST_PAIRS,
         most_users=most_users,
     )
-    if not asked.unseen:
+    if len(asked.unseen) < 2:
         raise ValueError(
-            "somebody in storage must be unknown to both checkpoints, got nobody with enough"
-            " choices: import more choices"
+            "at least two people in storage must be unknown to both checkpoints, got"
+            f" {len(asked.unseen)} with enough choices: import more choices"
         )
     tokens = features_of(store, table.images, limits=limits, tokens=image_tokens)
     answers = []
@@ -84,12 +86,12 @@ def compare_checkpoints(
         progress(f"{name} checkpoint")
         answers.append(answers_by_references(scorer, tokens(scorer), asked.unseen))
     one, other = (each.model_version for each in scorers)
-    return ComparedCheckpoints(one, other, compare(*answers), len(told) == len(records))
+    return ComparedCheckpoints(one, other, compare(*answers), is_certain)
 
 
-def _joined(records: list[TrainedOn]) -> TrainedOn | None:
+def _joined(layers: list[TrainedOn]) -> TrainedOn | None:
     """Whom any of them tells of."""
-    if not records:
+    if not layers:
         return None
-    head, *others = records
-    return replace(head, earlier=(*head.earlier, *(o for each in others for o in each.layers)))
+    head, *others = layers
+    return replace(head, earlier=tuple(others))

@@ -137,7 +137,7 @@ class SignatureFit:
         return chosen, fitted
 
     def _drawn(self, learned: PairTable) -> set[int]:
-        """Rows of all images that `writer` reads."""
+        """Rows of all images that `writer` and `objective` read."""
         halves = draw_halves(
             learned,
             num_references=self.recipe.scorer.num_references,

@@ -2,7 +2,8 @@
 
 Without labels: whoever reads two halves of a person's choices should attend to P_v alike, and
 otherwise than for other people. What is compared are signatures, by projections that were fitted
-before the first step and stay. Only P_v learns from it, beside the paper's own loss.
+before the first step and stay. Only P_v and the scale of cosines learn from it, beside the paper's
+own loss.
 """
 
 from collections.abc import Mapping, Sequence

@@ -100,3 +100,15 @@ def test_the_list_has_what_is_served_and_what_came_of_trainings(
     monkeypatch.setenv("RECSYS_CHECKPOINT", str(small))
     served = json.loads(CliRunner().invoke(cli, ["model", "list", "--json"]).stdout)
     assert [each["is_served"] for each in served] == [True, False]
+
+
+def test_what_cannot_be_read_is_told_beside_the_others(store, save_small) -> None:
+    small, other = save_small("small"), save_small("other", seed=1)
+    (small / "adapted.json").write_text("{")
+    for folder in (small, other):
+        TrainingStore(store.database).record(str(folder))
+    result = CliRunner().invoke(cli, ["model", "list"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("damaged") == 1
+    assert load_scorer(other).model_version[:12] in result.stdout
+    assert str(small) in result.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -299,6 +300,35 @@ def test_a_parent_that_cannot_tell_is_refused(store, parent, tmp_path) -> None:
 def test_a_folder_that_is_there_is_refused(store, parent, tmp_path) -> None:
     with pytest.raises(ValueError, match="must not be there yet"):
         adapt(store, parent, tmp_path)
+
+
+def test_a_run_folder_with_anything_else_in_it_is_refused_and_left_alone(
+    store, parent, tmp_path
+) -> None:
+    theirs = tmp_path / "out.run" / "trained_on.json"
+    theirs.parent.mkdir()
+    theirs.write_text("theirs")
+    with pytest.raises(ValueError, match=r"out\.run must be empty or of an earlier adaptation"):
+        adapt(store, parent, tmp_path / "out")
+    assert theirs.read_text() == "theirs"
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_others_are_asked(
+    world, parent, tmp_path
+) -> None:
+    shutil.copytree(world / "blobs", tmp_path / "blobs")
+    shutil.copy(world / "recsys.db", tmp_path)
+    store = open_store(tmp_path)
+    table = read_pair_table(store)
+    record = read_trained_on(parent, OTHERS_KEYS)
+    asked = deal(table, parent=record, num_references=2).comparison
+    bad = next(iter(asked.values())).pairs[0].liked
+    name = table.images[bad]
+    (tmp_path / "blobs" / name[:2] / name).write_bytes(b"no image")
+    adapted = adapt(store, parent, tmp_path / "out")
+    store.database.dispose()
+    assert adapted.is_written
+    assert adapted.num_people["comparison"] >= 8
 
 
 def test_the_record_tells_of_both_and_the_database_where_it_is(store, parent, adapted) -> None:

@@ -194,7 +194,7 @@ def test_the_final_checkpoint_reads_signatures(road, readout) -> None:
         assert np.abs(signature - other).max() > 1e-5, "likes and dislikes change places"
 
 
-def test_the_second_stage_descends_the_objective_too(road) -> None:
+def test_the_second_stage_has_the_objective_and_the_first_has_not(road) -> None:
     records = [
         json.loads(line) for line in (road / "run/stage2.log.jsonl").read_text().splitlines()
     ]

@@ -42,6 +42,8 @@ from training.fitting.validation import calibrate
 NUM_USERS, NUM_PAIRS = 12, 8
 """People of a step, and pairs to be told apart of each."""
 
+_RUN = "adaptation.json"
+
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
@@ -81,15 +83,14 @@ class Adaptation:
 
         Raises:
             CheckpointRefused, NotFound: if the checkpoint cannot be loaded.
-            ValueError: if the folder is there, another run is using it, there are too few people,
-                the checkpoint has no P_v, or does not tell whom it learned from.
+            ValueError: if the folder is there, another run is using its run folder or something
+                else lies there, there are too few people, the checkpoint has no P_v, or tells whom
+                it learned from under a key that is not given.
             IdentityKeyMissing: if there is no key for trained_on.json.
             LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `encode_all`.
         """
-        if self.folder.exists():
-            raise ValueError(
-                f"{self.folder} must not be there yet: give another folder or remove it"
-            )
+        self._check_folder()
+        self._check_run_folder()
         with sole_run(self.run_folder):
             adapted = self._run()
         if adapted.is_written:
@@ -107,12 +108,15 @@ class Adaptation:
         dealt = deal(table, parent=earlier, num_references=num_references)  # before images are read
         check_signature(parent, dealt, num_references=num_references)
         encoded = self._encode(scorer, table.images, dealt)
-        if encoded.bad:
+        while encoded.bad:  # other pairs are asked in their place, which are to be encoded, too
             table = without_rows(table, encoded.bad)
             dealt = deal(table, parent=earlier, num_references=num_references)
+            encoded = self._encode(scorer, table.images, dealt)
+        bound_to = _bound_to(scorer, dealt)
+        self._drop_another(bound_to)  # while its record still tells whom it learned from
         learned = self._record(dealt, earlier)
         answers = answers_by_references(scorer, encoded.rows, dealt.comparison)
-        self._fit(scorer, dealt, encoded)
+        self._fit(scorer, dealt, encoded, bound_to)
         comparison = compare(answers, answers_by_references(scorer, encoded.rows, dealt.comparison))
         calibrate(scorer, encoded, dealt.validation)
         adapted = Adapted(
@@ -126,6 +130,22 @@ class Adaptation:
             is_certain=earlier is not None,
         )
         return self._written(adapted, scorer, parent, dealt, encoded, learned)
+
+    def _check_folder(self) -> None:
+        if self.folder.exists():
+            raise ValueError(
+                f"{self.folder} must not be there yet: give another folder or remove it"
+            )
+
+    def _check_run_folder(self) -> None:
+        """It is removed in the end: nothing may be in it but what an adaptation has left."""
+        folder = self.run_folder
+        others = [path for path in folder.glob("*") if path.name != ".lock"]
+        if others and not (folder / _RUN).is_file():
+            raise ValueError(
+                f"{folder} must be empty or of an earlier adaptation, and has other files: move"
+                " them or give another folder"
+            )
 
     def _known(self, parent: Path) -> TrainedOn | None:
         record = read_trained_on(parent, self.store.keys.known())
@@ -161,7 +181,7 @@ class Adaptation:
         TrainingStore(self.store.database).record(str(self.run_folder.resolve()))
         return learned
 
-    def _fit(self, scorer: PreferenceScorer, dealt: Dealt, encoded: Encoded) -> None:
+    def _fit(self, scorer: PreferenceScorer, dealt: Dealt, encoded: Encoded, bound_to: str) -> None:
         trained = second_parameters(scorer)
         train_only(scorer, trained)
         scorer.train()
@@ -180,10 +200,6 @@ class Adaptation:
             with inference(scorer):
                 return mean_top1(answers_by_references(scorer, encoded.rows, asked))
 
-        validated = replace(dealt.learned, pairs={user: asked[user].pairs for user in asked})
-        digests = (histories_digest(dealt.learned), histories_digest(validated))
-        bound_to = " ".join((scorer.model_version, *digests))
-        self._drop_another(bound_to)
         run = Run(
             self.run_folder,
             self.console,
@@ -199,7 +215,7 @@ class Adaptation:
 
     def _drop_another(self, bound_to: str) -> None:
         """Remove what a run of other choices or values left: a run is short, and begins anew."""
-        path = self.run_folder / "run.json"
+        path = self.run_folder / _RUN
         values = {"bound_to": bound_to, "tuning": asdict(self.tuning)}
         if path.exists() and json.loads(path.read_text()) != values:
             self.console.print("choices or options are others than before: training begins anew")
@@ -219,6 +235,9 @@ class Adaptation:
     ) -> Adapted:
         if not (adapted.comparison.is_better or self.writes_anyway):
             return adapted
+        self._check_folder()
+        folder = str(self.folder.resolve())
+        TrainingStore(self.store.database).record(folder)  # before it holds something of anybody
         write_adapted(
             adapted,
             scorer,
@@ -228,7 +247,6 @@ class Adaptation:
             learned=learned,
             console=self.console,
         )
-        folder = str(self.folder.resolve())
         TrainingStore(self.store.database).record(folder, scorer.model_version)
         return replace(adapted, model_version=scorer.model_version)
 
@@ -236,6 +254,14 @@ class Adaptation:
         """The checkpoint says all that the run's folder said."""
         shutil.rmtree(self.run_folder)
         TrainingStore(self.store.database).forget(str(self.run_folder.resolve()))
+
+
+def _bound_to(scorer: PreferenceScorer, dealt: Dealt) -> str:
+    """What states of a run belong to: the checkpoint, and who is learned from and validated on."""
+    asked = dealt.validation
+    validated = replace(dealt.learned, pairs={user: asked[user].pairs for user in asked})
+    digests = (histories_digest(dealt.learned), histories_digest(validated))
+    return " ".join((scorer.model_version, *digests))
 
 
 def _check_tokens(scorer: PreferenceScorer) -> None:
