@@ -131,10 +131,11 @@ change_base := --set contrastive_weight=0 --set scorer.num_preference_tokens=0
 change_contrastive := --set scorer.num_preference_tokens=0
 change_tokens5 := --set scorer.num_preference_tokens=5
 change_tokens20 := --set scorer.num_preference_tokens=20
+change_all ?=
 
 ablations: $(STAMP) ## Train the variants of Tab. 5 and 6 on the base of `make tiny`, and compare them
 	@$(foreach variant,$(VARIANTS),$(in_world) train tiny --synthetic --only 's1-*' --base $(RUN)/base \
-		--out $(RUN)/ablations/$(variant) --set first.plan.num_steps=$(STEPS) --set second.plan.num_steps=50 $(change_$(variant)) --threads 1;)
+		--out $(RUN)/ablations/$(variant) --set first.plan.num_steps=$(STEPS) --set second.plan.num_steps=50 $(change_$(variant)) $(change_all) --threads 1;)
 	@$(in_world) evaluate $(RUN)/ablations/full/final --out $(RUN)/ablations/report --no-baselines \
 		$(foreach variant,$(filter-out full,$(VARIANTS)),--against $(variant)=$(RUN)/ablations/$(variant)/final)
 
