@@ -201,6 +201,7 @@ def test_the_objective_of_stage_2_is_counted_as_it_is_done(make_scorer, checkpoi
         base=replace(whole.base, geometry=scorer.geometry, checkpointing=checkpointing),
         scorer=scorer.config,
         second=replace(whole.second, num_users=3, num_pairs=4),
+        signature=replace(whole.signature, weight=1.0),
     )
     values = scorer.backbone.model.config.to_dict()
     sizes = FAMILY.dimensions(values)
