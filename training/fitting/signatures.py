@@ -182,13 +182,7 @@ def fit_signatures(
     Raises:
         ValueError: if fewer than four users have two halves.
     """
-    first, second = draw_halves(
-        table,
-        num_references=scorer.config.num_references,
-        most_users=recipe.most_users,
-        seed=seed,
-    )
-    check_enough(len(first))
+    first, second = _drawn_halves(scorer, table, recipe, seed=seed)
     read = partial(
         _read_halves, scorer, features=features, probes=probes, recipe=recipe, console=console
     )
@@ -225,13 +219,7 @@ def fit_parts(
     Raises:
         ValueError: if fewer than four users have two halves.
     """
-    first, second = draw_halves(
-        table,
-        num_references=scorer.config.num_references,
-        most_users=recipe.most_users,
-        seed=seed,
-    )
-    check_enough(len(first))
+    first, second = _drawn_halves(scorer, table, recipe, seed=seed)
     read = partial(
         _read_halves, scorer, features=features, probes=probes, recipe=recipe, console=console
     )
@@ -240,6 +228,20 @@ def fit_parts(
         _fit_attention(*(each[:, part] for each in both), heads=heads, recipe=recipe)
         for part in recipe.probe_parts
     ]
+
+
+def _drawn_halves(
+    scorer: PreferenceScorer, table: PairTable, recipe: SignatureRecipe, *, seed: int
+) -> tuple[Half, Half]:
+    """Halves of enough users, as long as the scorer reads."""
+    first, second = draw_halves(
+        table,
+        num_references=scorer.config.num_references,
+        most_users=recipe.most_users,
+        seed=seed,
+    )
+    check_enough(len(first))
+    return first, second
 
 
 def _chosen_heads(
