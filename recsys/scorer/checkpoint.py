@@ -76,17 +76,11 @@ def load_scorer(
     """
     require_device(device)
     folder = find_checkpoint(checkpoint)
-    config = _read_config(folder)
+    config = read_config(folder)
     recorded = BaseModel(**config["base"])
     dtype = dtype or recorded.dtype
     require_dtype(dtype, device)
-    version = config["model_version"]
-    digest = model_version(folder, config)
-    if digest != version:
-        raise CheckpointRefused(
-            f"{folder} must hold what scorer.json signs ({version[:12]}), got {digest[:12]}: "
-            "a file was changed or belongs to another checkpoint"
-        )
+    check_signed(folder, config)
     files = find_recorded(recorded, folder, elsewhere=base, verifies=verifies_base)
     family, adapter = family_of(files), folder / "adapter"
     load = partial(
@@ -182,7 +176,7 @@ def save_adapted(
     Raises:
         CheckpointRefused: if the parent's config is damaged.
     """
-    config = {**_read_config(parent), "scorer": scorer.config.to_json()}
+    config = {**read_config(parent), "scorer": scorer.config.to_json()}
     with _beside(folder) as work:
         write_more(work)
         for path in work.rglob("*.safetensors"):
@@ -295,6 +289,17 @@ def _assemble(folder: Path, backbone: Backbone, config: dict[str, Any]) -> Prefe
         config=ScorerConfig.from_json(config["scorer"]),
         model_version=config["model_version"],
     )
+    take_preference_tokens(scorer, folder)
+    return scorer
+
+
+def take_preference_tokens(scorer: PreferenceScorer, folder: Path) -> None:
+    """Give a scorer the P_v of a checkpoint.
+
+    Raises:
+        CheckpointRefused: if the file is missing or damaged, or they are of another shape or not
+            finite.
+    """
     path = folder / "preference_tokens.safetensors"
     tokens = read_preference_tokens(folder)
     expected = tuple(scorer.preference_tokens.shape)
@@ -302,9 +307,10 @@ def _assemble(folder: Path, backbone: Backbone, config: dict[str, Any]) -> Prefe
         raise CheckpointRefused(
             f"{path} must have shape {expected} for this base, got {tuple(tokens.shape)}"
         )
+    if not bool(torch.isfinite(tokens).all()):
+        raise CheckpointRefused(f"{path} must hold finite numbers, got NaN or infinity")
     with torch.no_grad():
         scorer.preference_tokens.copy_(tokens)
-    return scorer
 
 
 def checkpoint_version(checkpoint: str | Path) -> str:
@@ -313,7 +319,7 @@ def checkpoint_version(checkpoint: str | Path) -> str:
     Raises:
         CheckpointRefused: if there is none, or its config is damaged.
     """
-    return str(_read_config(find_checkpoint(checkpoint))["model_version"])
+    return str(read_config(find_checkpoint(checkpoint))["model_version"])
 
 
 def checkpoint_base(checkpoint: str | Path) -> BaseModel:
@@ -322,7 +328,7 @@ def checkpoint_base(checkpoint: str | Path) -> BaseModel:
     Raises:
         NotFound, CheckpointRefused: as `checkpoint_version`.
     """
-    return BaseModel(**_read_config(find_checkpoint(checkpoint))["base"])
+    return BaseModel(**read_config(find_checkpoint(checkpoint))["base"])
 
 
 def read_preference_tokens(folder: Path) -> torch.Tensor:
@@ -352,7 +358,23 @@ def _check_values(config: dict[str, Any]) -> None:
         raise ValueError(f"dtype must be {', '.join(DTYPES)}")
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def check_signed(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse files other than a checkpoint's config signs; raises CheckpointRefused."""
+    version, digest = config["model_version"], model_version(folder, config)
+    if digest != version:
+        raise CheckpointRefused(
+            f"{folder} must hold what scorer.json signs ({version[:12]}), got {digest[:12]}: "
+            "a file was changed or belongs to another checkpoint"
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What scorer.json says, in the format of this code.
+
+    Raises:
+        CheckpointRefused: if it is damaged or of another format, or a file that it needs is not
+            there or another one.
+    """
     path = folder / "scorer.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text())

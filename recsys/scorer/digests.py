@@ -27,16 +27,29 @@ def model_version(folder: Path, config: dict[str, Any]) -> str:
     was recorded without counts by id and revision.
     """
     digest = hashlib.sha256()
-    signed = {key: value for key, value in config.items() if key != "model_version"}
-    if config["base"].get("weights_sha256"):
-        base = {key: value for key, value in config["base"].items() if key not in _PLACE}
-        signed |= {"base": base}
-    digest.update(json.dumps(signed, sort_keys=True).encode())
+    digest.update(json.dumps(_signed(config), sort_keys=True).encode())
     for part in ("preference_tokens.safetensors", "adapter", "tokenizer", "base"):
         digest.update(f"{part}:{files_digest(folder / part)}".encode())
     if (folder / "signature").is_dir():
         digest.update(f"signature:{files_digest(folder / 'signature')}".encode())
     return digest.hexdigest()
+
+
+def inherited_parts(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint that was adapted has of its parent, by name: equal parts are the same."""
+    signed = _signed(config)
+    parts = ("base", "adapter", "tokenizer", "template", "geometry")
+    inherited = {part: (signed.get(part), files_digest(folder / part)) for part in parts}
+    return inherited | {"limit on what it reads": {**signed["scorer"], "temperature": None}}
+
+
+def _signed(config: dict[str, Any]) -> dict[str, Any]:
+    """What of scorer.json the model version covers."""
+    signed = {key: value for key, value in config.items() if key != "model_version"}
+    if config["base"].get("weights_sha256"):
+        base = {key: value for key, value in config["base"].items() if key not in _PLACE}
+        signed |= {"base": base}
+    return signed
 
 
 def files_digest(path: Path) -> str:

@@ -222,8 +222,10 @@ class PreferenceScorer(nn.Module):
         pieces = [self.template.prefix(u.prompts, liked_first=u.liked_first) for u in users]
         packed, features = self._packed(pieces), torch.cat([user.features for user in users])
         segments, positions = self._behind_preference(packed)
+        (own,) = self._preference(1)
+        each = [own if user.preference is None else user.preference.to(own) for user in users]
         key_values = self.backbone.decode_prefix(
-            torch.cat([self._preference(len(users)), self._embed(packed, features)], dim=1),
+            torch.cat([torch.stack(each), self._embed(packed, features)], dim=1),
             mask=attention_mask(segments, segments, dtype=self.backbone.dtype),
             positions=positions,
         )

@@ -1,6 +1,6 @@
 """A user as the scorer reads one: encoded references, and the prefix that is kept of them.
 
-Axes: R references, N images, T tokens of an image, D hidden width.
+Axes: R references, N images, T tokens of an image, K preference tokens, D hidden width.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,13 @@ class ReferenceTokens:
             N = 2R.
         liked_first: of each reference, whether its liked image stands first; None: of all, as
             served.
+        preference: preference tokens of the user's audience; None: the scorer's own.
     """
 
     prompts: Sequence[str]
     features: Float[Tensor, "N T D"]
     liked_first: Sequence[bool] | None = None
+    preference: Float[Tensor, "K D"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """A small scorer of random weights, in memory and on disk."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
 from recsys.scorer.base_model import BaseModel
-from recsys.scorer.checkpoint import save_scorer
+from recsys.scorer.checkpoint import load_scorer, save_adapted, save_scorer
 from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import PreferenceScorer
@@ -73,6 +74,26 @@ def small_checkpoint(
     folder = tmp_path_factory.mktemp("checkpoints") / "small"
     save_scorer(scorer, folder, base=BaseModel("base"), tokenizer=tokenizer, base_files=base)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_adaptations(
+    small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Checkpoints by name that were adapted from the small one: other P_v, another temperature."""
+    folder = tmp_path_factory.mktemp("adaptations")
+    for seed, name in enumerate(("north", "south")):
+        adapt_at_random(small_checkpoint, folder / name, seed=seed)
+    return {name: folder / name for name in ("north", "south")}
+
+
+def adapt_at_random(parent: Path, folder: Path, *, seed: int) -> None:
+    """Write what an adaptation does, without training."""
+    scorer = load_scorer(parent, merges_adapter=False)
+    generator = torch.Generator().manual_seed(seed)
+    scorer.preference_tokens.copy_(torch.randn(scorer.preference_tokens.shape, generator=generator))
+    scorer.config = replace(scorer.config, temperature=0.5 + seed)
+    save_adapted(scorer, folder, parent=parent)
 
 
 def build_small_model(tokenizer: PreTrainedTokenizerFast) -> Idefics2ForConditionalGeneration:
