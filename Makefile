@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations lock install clean
+.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations claims lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -138,6 +138,13 @@ ablations: $(STAMP) ## Train the variants of Tab. 5 and 6 on the base of `make t
 		--out $(RUN)/ablations/$(variant) --set first.plan.num_steps=$(STEPS) --set second.plan.num_steps=50 $(change_$(variant)) $(change_all) --threads 1;)
 	@$(in_world) evaluate $(RUN)/ablations/full/final --out $(RUN)/ablations/report --no-baselines \
 		$(foreach variant,$(filter-out full,$(VARIANTS)),--against $(variant)=$(RUN)/ablations/$(variant)/final)
+
+# What the paper claims, one factor at a time: many runs of minutes, each resumed where it was stopped. Some
+# cells: make claims CELLS="centre lora"; what there is and how long it takes: make claims ARGS=--list.
+CELLS ?=
+
+claims: $(STAMP) ## Test the paper's claims and write docs/results/claims.md: hours, in pieces
+	@OMP_NUM_THREADS=1 $(PY) -m training.claims --folder runs/claims --page docs/results/claims.md --threads 1 $(CELLS) $(ARGS)
 
 # A fresh environment, so that nothing installed by hand gets in. The lock names torch without its
 # build (+cpu, +cu130) and none of the CUDA packages, for those depend on the machine (see the lock's head).

@@ -155,17 +155,21 @@ def wrong_doors(path: str, source: str) -> list[str]:
 # Inside training: who may not import whom, so that these rooms form no cycle.
 ABOVE_DATA = (
     *("training.predictors", "training.baselines", "training.evaluation"),
-    *("training.fitting", "training.cli", "training.demo"),
+    *("training.fitting", "training.cli", "training.demo", "training.claims"),
 )
-ROOMS_IN_ORDER = "data, world <- predictors <- baselines <- evaluation <- fitting <- cli <- demo"
+ROOMS_IN_ORDER = (
+    "data, world <- predictors <- baselines <- evaluation <- fitting <- cli <- demo, claims"
+)
 ROOMS_ABOVE = {
     "training/data": (*ABOVE_DATA, "training.world"),
     "training/world": (*ABOVE_DATA, "training.data"),
-    "training/evaluation": ("training.fitting", "training.cli", "training.demo"),
+    "training/evaluation": ABOVE_DATA[3:],
     "training/predictors": (*ABOVE_DATA[1:], "training.world"),
     "training/baselines": (*ABOVE_DATA[2:], "training.world"),
-    "training/fitting": ("training.cli", "training.demo"),
-    "training/cli": ("training.demo",),
+    "training/fitting": ABOVE_DATA[4:],
+    "training/cli": ABOVE_DATA[5:],
+    "training/demo": ("training.claims",),
+    "training/claims": ("training.demo",),
 }
 
 
@@ -239,6 +243,7 @@ SLIPS = {
         ("training/baselines/linear.py", "from training.evaluation import metrics"),
         ("training/evaluation/history_cuts.py", "from training.fitting import probe_choice"),
         ("training/evaluation/tables/coldstart.py", "from ...fitting import stages"),
+        ("training/cli/train.py", "from training.claims.design import DESIGN"),
     ],
     upward_imports: [
         ("storage/blobs.py", "import recsys"),
@@ -279,6 +284,7 @@ HONEST = {
     ],
     rooms_above: [
         ("training/fitting/stages.py", "from training.evaluation.answers import top1"),
+        ("training/claims/work.py", "from training.fitting.stages import Training"),
         ("training/evaluation/bounds.py", "import training.world.truth, training.data.samples"),
         ("training/evaluation/evaluate.py", "from training.baselines.registry import WEIGHTED"),
         ("training/data/splits.py", "from training.data.samples import PairTable"),

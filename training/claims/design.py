@@ -1,0 +1,226 @@
+"""What is compared with what: people, cells and seeds, written down before anything was trained.
+
+A cell is the centre with one thing changed. It is trained once for each seed, from a base that all
+share, on a few hundred steps; whose weights are kept is decided by people held out for that. Each
+seed has learners of its own, so that whom one run learned from, the others never saw.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from training.data.splits import SplitRule
+from training.fitting.recipes.overrides import override
+from training.fitting.recipes.recipe import Recipe
+from training.fitting.recipes.registry import RECIPES
+
+SHIPPED, UNCONTRASTED = "shipped", "uncontrasted"
+"""Bases by name: of the checkpoint, and pretrained like it but without L+ and L-."""
+
+
+@dataclass(frozen=True)
+class PeopleWorld:
+    """People of one draw.
+
+    Attributes:
+        name: of the group that they form.
+        seed: of people, images and choices.
+        communities: seed of the communities that they belong to.
+        num_users: people.
+        num_choices: of each.
+        num_prompts: drawn; None: as many as `create_world` takes by default.
+    """
+
+    name: str
+    seed: int
+    communities: int
+    num_users: int
+    num_choices: int = 24
+    num_prompts: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainedCell:
+    """One way to train.
+
+    Attributes:
+        name: in lower case; names its files.
+        base: name of the base.
+        contrastive: whether stages have L+ and L- (Eq. 5).
+        trains: "all": the two stages, adapter and P_v, then P_v alone; "tokens": P_v alone;
+            "nothing": the base as it is.
+        num_tokens: K; without any, "all" is the adapter alone.
+        num_people: who are learned from.
+    """
+
+    name: str
+    base: str = SHIPPED
+    contrastive: bool = True
+    trains: Literal["all", "tokens", "nothing"] = "all"
+    num_tokens: int = 10
+    num_people: int = 1000
+
+
+@dataclass(frozen=True)
+class Design:
+    """All that decides the test, beside the bases.
+
+    Attributes:
+        cells: the centre first.
+        seeds: of the runs of each cell.
+        learners: where those learned from and validated on come from.
+        trained: judged people of the same communities, never learned from.
+        new: judged people of other communities, one world each.
+        most_learners: set apart for each seed, at least as many as any cell learns from.
+        num_validation: people whom weights are chosen by, the same for all cells.
+        validation_share: share of `learners` held for that.
+        num_pairs: asked of each judged person, at most.
+        num_known: first learners of each seed who are asked, too.
+        num_known_pairs: asked of each of them, at most, of prompts that nobody learns from.
+        reference_counts: references that are read of a judged person, the most last.
+        num_steps: of the stage that does the work, stage 1 unless P_v alone are trained.
+        num_last_steps: of stage 2 behind a stage 1.
+        users_a_step: people of a training step.
+        num_probes: of the signature, which nothing here looks at.
+    """
+
+    cells: tuple[TrainedCell, ...]
+    seeds: tuple[int, ...]
+    learners: PeopleWorld
+    trained: PeopleWorld
+    new: tuple[PeopleWorld, ...]
+    most_learners: int = 1000
+    num_validation: int = 100
+    validation_share: float = 0.04
+    num_pairs: int = 10
+    num_known: int = 300
+    num_known_pairs: int = 16
+    reference_counts: tuple[int, ...] = (0, 2, 8)
+    num_steps: int = 300
+    num_last_steps: int = 100
+    users_a_step: int = 16
+    num_probes: int = 8
+
+    @property
+    def rule(self) -> SplitRule:
+        """How people and prompts are dealt, for every cell alike.
+
+        Half of the prompts are learned from nobody: of them learners are asked.
+        """
+        return SplitRule(validation_users=self.validation_share, held_prompts=0.5, fewest_liked=2)
+
+    def groups_of(self, cell: TrainedCell) -> tuple[str, ...]:
+        """Names of the groups that a cell is asked about."""
+        judged = (self.trained.name, *(world.name for world in self.new))
+        return judged if cell.trains == "nothing" else (*judged, self.learners.name)
+
+    def cell(self, name: str) -> TrainedCell:
+        """The cell of a name.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        for each in self.cells:
+            if each.name == name:
+                return each
+        raise ValueError(f"a cell must be one of {', '.join(c.name for c in self.cells)}: {name}")
+
+    def recipe(self, cell: TrainedCell, seed: int, changes: tuple[str, ...] = ()) -> Recipe:
+        """The recipe of one run: that of the shipped checkpoint, with the cell's values.
+
+        P_v have a rate that moves them, as `recsys adapt` has it.
+
+        Args:
+            cell: what is changed.
+            seed: of all draws.
+            changes: of every cell, as `recsys train --set` takes them.
+
+        Raises:
+            ValueError: as `override`.
+        """
+        first, second = self._steps(cell)
+        values: dict[str, Any] = {
+            **{f"split.{name}": value for name, value in asdict(self.rule).items()},
+            "scorer.num_references": self.reference_counts[-1],
+            "scorer.num_preference_tokens": cell.num_tokens,
+            "contrastive_weight": float(cell.contrastive),
+            "signature.num_probes": self.num_probes,
+            "signature.probes_a_step": self.num_probes,
+            "signature.num_orders": 1,
+            "signature.most_users": 64,
+            "first.plan.learning_rate": 2e-3,
+            "second.plan.learning_rate": 3e-2,
+        }
+        for stage, steps in (("first", first), ("second", second)):
+            values |= {
+                f"{stage}.num_users": self.users_a_step,
+                f"{stage}.plan.num_steps": steps,
+                f"{stage}.plan.num_warmup_steps": min(30, steps // 5),
+                f"{stage}.plan.validate_every": max(steps // 6, 1),
+                f"{stage}.plan.token_learning_rate": 3e-2,
+                f"{stage}.plan.seed": 2 * seed + (stage == "second"),
+            }
+        own = [f"{name}={json.dumps(value)}" for name, value in values.items()]
+        return override(RECIPES["tiny"].build(), [*own, *changes])
+
+    def _steps(self, cell: TrainedCell) -> tuple[int, int]:
+        """Steps of either stage."""
+        if cell.trains == "nothing":
+            return 0, 0
+        if cell.trains == "tokens":
+            return 0, self.num_steps
+        return self.num_steps, self.num_last_steps if cell.num_tokens else 0
+
+    def identity(self, cell: TrainedCell, seed: int, changes: tuple[str, ...] = ()) -> str:
+        """SHA-256 of all that decides a cell's result, beside its base."""
+        people = {name: value for name, value in asdict(self).items() if name != "cells"}
+        values = [asdict(cell), seed, people, self.recipe(cell, seed, changes).to_json()]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+PEOPLE = (20, 40, 100)
+"""Learners beside the centre's 1,000."""
+
+DESIGN = Design(
+    cells=(
+        TrainedCell("centre"),
+        TrainedCell("stages-uncontrasted", contrastive=False),
+        TrainedCell("base-uncontrasted", base=UNCONTRASTED),
+        TrainedCell("all-uncontrasted", base=UNCONTRASTED, contrastive=False),
+        TrainedCell("lora", num_tokens=0),
+        TrainedCell("pv", trains="tokens"),
+        TrainedCell("frozen", trains="nothing", num_tokens=0),
+        TrainedCell("tokens-5", num_tokens=5),
+        TrainedCell("tokens-20", num_tokens=20),
+        *(TrainedCell(f"centre-{n}", num_people=n) for n in PEOPLE),
+        *(TrainedCell(f"lora-{n}", num_tokens=0, num_people=n) for n in PEOPLE),
+        *(TrainedCell(f"pv-{n}", trains="tokens", num_people=n) for n in PEOPLE),
+    ),
+    seeds=(1, 2, 3),
+    learners=PeopleWorld("learners", 7400, 0, 3200, num_choices=48),
+    trained=PeopleWorld("trained", 7401, 0, 600),
+    new=tuple(PeopleWorld(f"new-{n}", 7301 + n, n, 400) for n in range(101, 106)),
+)
+"""People who are judged come from seeds 7401 to 7406, on which no choice was made."""
+
+TOY = Design(
+    cells=(TrainedCell("centre", num_people=6), TrainedCell("lora", num_tokens=0, num_people=6)),
+    seeds=(1, 2),
+    learners=PeopleWorld("learners", 7390, 0, 24, num_choices=16, num_prompts=24),
+    trained=PeopleWorld("trained", 7391, 0, 6, num_choices=8, num_prompts=8),
+    new=tuple(
+        PeopleWorld(f"new-{n}", 7291 + n, n, 4, num_choices=8, num_prompts=8) for n in (101, 102)
+    ),
+    most_learners=8,
+    num_validation=4,
+    validation_share=0.25,
+    num_pairs=4,
+    num_known=4,
+    num_known_pairs=4,
+    reference_counts=(0, 2),
+    num_steps=3,
+    num_last_steps=2,
+    num_probes=2,
+)
+"""The whole road in a minute; its figures say nothing."""
