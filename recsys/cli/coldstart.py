@@ -60,51 +60,41 @@ def fit(
     """
     settings = read_settings(checkpoint=checkpoint, device=device, dtype=dtype)
     with Runtime(settings) as runtime, waiting("Fitting"):
-        from recsys.coldstart.data import read_user_pairs, token_reader
-        from recsys.coldstart.fit import fit_cold_start
-        from recsys.coldstart.pool import choose_first_questions
-        from recsys.images.reader import ImageReader
-        from storage.coldstart.populations import StoredColdStart
-        from storage.sharing import ImageSharing
+        from recsys.coldstart.learning import learn_cold_start
+        from recsys.scorer.checkpoint import find_checkpoint
+        from recsys.scorer.trained_on import read_trained_on
 
         store, scorer = runtime.store, runtime.scorer
-        users = read_user_pairs(store, max_users=max_users, seed=seed)
-        if len(users.histories) < 4:
-            raise Failure(
-                "a fit needs at least 4 users with a liked and a passed-over image,"
-                f" got {len(users.histories)}: import more choices"
+        try:
+            learned = learn_cold_start(
+                scorer,
+                store,
+                known=read_trained_on(find_checkpoint(settings.checkpoint), store.keys.known()),
+                tokens=runtime.image_tokens_of(scorer),
+                limits=runtime.image_limits,
+                rules=settings.sharing_rules,
+                max_users=max_users,
+                seed=seed,
             )
-        tokens = runtime.image_tokens_of(scorer)
-        reader = ImageReader(store, runtime.image_limits, tokens=tokens)
-        read = token_reader(scorer, reader, users.images)
-        learned, report = fit_cold_start(scorer, users.histories, read, seed=seed)
-        rules = settings.sharing_rules
-        shown = ImageSharing(store.database).shown_among(users.images, rules)
-        questions = choose_first_questions(
-            learned, users.histories, users.images, read, shown=shown, seed=seed
-        )
-        stored = StoredColdStart(
-            scorer.model_version,
-            report.num_users,
-            report.num_pairs,
-            learned.to_bytes(),
-            questions,
-        )
-        runtime.cold_starts.put(stored)
+        except ValueError as error:
+            raise Failure(str(error)) from error
+        runtime.cold_starts.put(learned.stored())
+    report, blends = learned.report, learned.cold_start.blends
     facts = {
-        "model_version": scorer.model_version,
-        "population_version": learned.version,
+        "model_version": learned.model_version,
+        "population_version": learned.cold_start.version,
         "num_users": report.num_users,
         "num_pairs": report.num_pairs,
         "num_classes": report.num_classes,
-        "blends": [[round(float(value), 4) for value in row] for row in learned.blends],
+        "blends": [[round(float(value), 4) for value in row] for row in blends],
     }
     _show(facts, is_json=is_json)
     _warn_of_few(report.num_users)
-    if not questions.pairs:
+    if not learned.questions.pairs:
         from recsys.coldstart.first_questions import remedy
 
-        click.echo(f"warning: no first question was chosen: {remedy(rules)}", err=True)
+        why = remedy(settings.sharing_rules)
+        click.echo(f"warning: no first question was chosen: {why}", err=True)
 
 
 @command.command("show")

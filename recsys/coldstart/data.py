@@ -21,10 +21,12 @@ class UserPairs:
     """Pairs of some users, over one table of images.
 
     Attributes:
-        histories: the pairs of each user who has any, oldest first.
+        user_ids: of each user who has any.
+        histories: the pairs of each of them, oldest first.
         images: SHA-256 of each row.
     """
 
+    user_ids: tuple[str, ...]
     histories: tuple[tuple[Pair, ...], ...]
     images: tuple[str, ...]
 
@@ -38,12 +40,12 @@ def read_user_pairs(store: HistoryStore, *, max_users: int, seed: int) -> UserPa
         seed: of the draw.
     """
     rows: dict[str, int] = {}
-    histories = []
+    histories: dict[str, tuple[Pair, ...]] = {}
     for user_id in draw_users(store, max_users=max_users, seed=seed):
         pairs = references_of(read_history(store, user_id, MAX_PAIRS), MAX_PAIRS)
         if pairs:
-            histories.append(tuple(_rows(pair, rows) for pair in pairs))
-    return UserPairs(tuple(histories), tuple(rows))
+            histories[user_id] = tuple(_rows(pair, rows) for pair in pairs)
+    return UserPairs(tuple(histories), tuple(histories.values()), tuple(rows))
 
 
 def draw_users(store: HistoryStore, *, max_users: int, seed: int) -> list[str]:

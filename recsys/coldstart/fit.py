@@ -25,6 +25,7 @@ MAX_FEATURES = 64
 NUM_CLASSES = (1, 2, 4, 8, 16, 32)
 HELD_OUT = 0.2
 MAX_JUDGES = 200
+_FEWEST_JUDGES = 2
 USERS_A_CLASS = 15
 ENOUGH_USERS = 100
 """Of fewer, less than 20 are held out: they decide by chance, and classes say little of others."""
@@ -60,6 +61,7 @@ def fit_cold_start(
     histories: Sequence[Sequence[Pair]],
     read_tokens: ReadTokens,
     *,
+    may_judge: Sequence[bool] | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[ColdStart, FitReport]:
@@ -69,6 +71,8 @@ def fit_cold_start(
         scorer: frozen.
         histories: each user's pairs, at least one each.
         read_tokens: of their images.
+        may_judge: of each user, whether they may be held out: a model is trusted too much by those
+            whom it learned from. None, or fewer than two who may: everybody may.
         seed: decides who is held out, and all draws.
         progress: called with the name of each step.
 
@@ -76,15 +80,18 @@ def fit_cold_start(
         ValueError: if fewer than four users have pairs.
     """
     people = [list(pairs) for pairs in histories if len(pairs)]
+    may = [may for may, pairs in zip(may_judge or [], histories, strict=False) if len(pairs)]
     if len(people) < 4:
         raise ValueError(
             f"learning from other users takes at least 4 with choices, got {len(people)}:"
             " import more choices"
         )
     rng = np.random.default_rng([seed, 41])
-    people = [people[index] for index in rng.permutation(len(people))]
-    num_held_out = max(2, int(HELD_OUT * len(people)))
-    held_out, learned = people[:num_held_out], people[num_held_out:]
+    order = rng.permutation(len(people)).tolist()
+    judges = _judges(order, may)
+    held_out = [people[index] for index in judges]
+    learned = [people[index] for index in order if index not in set(judges)]
+    people = [*held_out, *learned]
     progress("reading images")
     mean, components = _principal_components(learned, read_tokens, rng)
     table = _FeatureTable(mean, components, read_tokens)
@@ -95,6 +102,12 @@ def fit_cold_start(
     final = fit_classes(*table.stacked(people), num_classes=len(classes.shares), seed=seed)
     report = FitReport(len(people), sum(map(len, people)), len(final.shares), log_likelihoods)
     return ColdStart(mean, components, final, blends), report
+
+
+def _judges(order: Sequence[int], may: Sequence[bool]) -> list[int]:
+    """The first fifth of those who may be held out, in this order."""
+    allowed = [index for index in order if may[index]] if sum(may) >= _FEWEST_JUDGES else order
+    return list(allowed[: max(_FEWEST_JUDGES, int(HELD_OUT * len(order)))])
 
 
 @dataclass(frozen=True, eq=False)

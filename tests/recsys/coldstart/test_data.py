@@ -92,6 +92,7 @@ def test_users_pairs_are_rows_of_one_table() -> None:
     )
     users = read_user_pairs(store, max_users=9, seed=0)
     assert users.images == (digest("a"), digest("b"), digest("c"))
+    assert users.user_ids == ("ann", "bob")
     assert users.histories == (
         (Pair(0, 1, "a cat"), Pair(1, 2, "a hill")),
         (Pair(2, 0, "a hill"),),
@@ -112,7 +113,7 @@ def test_nobody_gives_more_pairs_than_the_cap_and_those_are_the_newest() -> None
 
 def test_nobody_at_all() -> None:
     users = read_user_pairs(MemoryStore(), max_users=3, seed=0)
-    assert (users.histories, users.images) == ((), ())
+    assert (users.user_ids, users.histories, users.images) == ((), (), ())
 
 
 def test_rows_are_read_as_the_model_sees_the_images(scorer) -> None:

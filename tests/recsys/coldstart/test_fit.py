@@ -156,6 +156,25 @@ def test_judges_are_not_learned_from(fit, monkeypatch) -> None:
     assert len(final) == 40 * 8
 
 
+@pytest.mark.parametrize(("num_able", "num_judges"), [(12, 8), (5, 5), (1, 8)])
+def test_whom_the_model_knows_judges_only_where_too_few_others_are(
+    fit, population, monkeypatch, num_able: int, num_judges: int
+) -> None:
+    judged_by, fit_blends = [], coldstart_fit._fit_blends
+
+    def watched(scorer, view, classes, judges, rng):
+        judged_by.extend(judges)
+        return fit_blends(scorer, view, classes, judges, rng)
+
+    monkeypatch.setattr(coldstart_fit, "_fit_blends", watched)
+    people = population(40)
+    fit([[], *people], may_judge=[True, *(n < num_able for n in range(40))])
+    numbers = {people.index(each) for each in judged_by}
+    assert len(numbers) == num_judges
+    if num_able > 1:
+        assert max(numbers) < num_able
+
+
 def test_images_of_the_references_are_not_asked_about() -> None:
     pairs = [pair(0, 1), pair(2, 3), pair(1, 4), pair(5, 6), pair(7, 2)]
     references, asked = coldstart_fit._split(pairs, 2)

@@ -1,0 +1,87 @@
+"""Learn what a server borrows: cold start and the first questions, from the people in storage."""
+
+from dataclasses import dataclass
+
+from recsys.coldstart.data import read_user_pairs, token_reader
+from recsys.coldstart.fit import FitReport, fit_cold_start
+from recsys.coldstart.pool import choose_first_questions
+from recsys.coldstart.population import ColdStart
+from recsys.image_tokens.cache import ImageTokenCache
+from recsys.images.decode import ImageLimits
+from recsys.images.reader import ImageReader
+from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.trained_on import TrainedOn
+from storage.coldstart.populations import StoredColdStart
+from storage.coldstart.records import FirstQuestions
+from storage.histories import HistoryStore
+from storage.records import SharingRules
+from storage.sharing import ImageSharing
+
+MAX_USERS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedColdStart:
+    """What was learned from the people in storage for one model version.
+
+    Attributes:
+        model_version: the scorer's.
+        cold_start: classes and blend.
+        report: of their fit.
+        questions: the first ones to a new user; none where too few images may be shown.
+    """
+
+    model_version: str
+    cold_start: ColdStart
+    report: FitReport
+    questions: FirstQuestions
+
+    def stored(self) -> StoredColdStart:
+        """The same as storage keeps it."""
+        report, data = self.report, self.cold_start.to_bytes()
+        return StoredColdStart(
+            self.model_version, report.num_users, report.num_pairs, data, self.questions
+        )
+
+
+def learn_cold_start(
+    scorer: PreferenceScorer,
+    store: HistoryStore,
+    *,
+    known: TrainedOn | None,
+    tokens: ImageTokenCache,
+    limits: ImageLimits,
+    rules: SharingRules,
+    max_users: int = MAX_USERS,
+    seed: int = 0,
+) -> LearnedColdStart:
+    """Fit classes and blend to people drawn from storage, and choose the first questions.
+
+    Those who decide the blend are people whom the model did not learn from, where there are some.
+
+    Args:
+        scorer: frozen.
+        store: the people's choices.
+        known: whom the scorer learned from; None, or one that cannot tell: nobody.
+        tokens: where the scorer's image tokens are kept.
+        limits: of each image, bytes and pixels.
+        rules: of the images and prompts that a first question may show.
+        max_users: most people to learn from, at least 4.
+        seed: of all draws.
+
+    Raises:
+        ValueError: if fewer than four users have pairs.
+    """
+    users = read_user_pairs(store, max_users=max_users, seed=seed)
+    may_judge = None
+    if known is not None and known.can_tell:
+        may_judge = [not known.holds(user_id) for user_id in users.user_ids]
+    read = token_reader(scorer, ImageReader(store, limits, tokens=tokens), users.images)
+    learned, report = fit_cold_start(
+        scorer, users.histories, read, may_judge=may_judge, seed=seed
+    )
+    shown = ImageSharing(store.database).shown_among(users.images, rules)
+    questions = choose_first_questions(
+        learned, users.histories, users.images, read, shown=shown, seed=seed
+    )
+    return LearnedColdStart(scorer.model_version, learned, report, questions)
