@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations claims lock install clean
+.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations adaptation claims lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -145,6 +145,10 @@ CELLS ?=
 
 claims: $(STAMP) ## Test the paper's claims and write docs/results/claims.md: hours, in pieces
 	@OMP_NUM_THREADS=1 $(PY) -m training.claims --folder runs/claims --page docs/results/claims.md --threads 1 $(CELLS) $(ARGS)
+
+# Resumes where it was stopped. Worlds are kept in runs/adaptation/worlds, figures by model version.
+adaptation: $(STAMP) ## Compare adapted and not, blended and not, on people of six populations
+	@OMP_NUM_THREADS=1 $(PY) tests/benchmarks/adaptation.py $(ARGS)
 
 # A fresh environment, so that nothing installed by hand gets in. The lock names torch without its
 # build (+cpu, +cu130) and none of the CUDA packages, for those depend on the machine (see the lock's head).

@@ -66,18 +66,19 @@ def fit(
 
         store, scorer = runtime.store, runtime.scorer
         try:
-            learned = learn_cold_start(
-                scorer,
-                store,
-                known=read_trained_on(find_checkpoint(settings.checkpoint), store.keys.known()),
-                tokens=runtime.image_tokens_of(scorer),
-                limits=runtime.image_limits,
-                rules=settings.sharing_rules,
-                max_users=max_users,
-                seed=seed,
-            )
+            known = read_trained_on(find_checkpoint(settings.checkpoint), store.keys.known())
         except ValueError as error:
             raise Failure(str(error)) from error
+        learned = learn_cold_start(
+            scorer,
+            store,
+            known=known,
+            tokens=runtime.image_tokens_of(scorer),
+            limits=runtime.image_limits,
+            rules=settings.sharing_rules,
+            max_users=max_users,
+            seed=seed,
+        )
         runtime.cold_starts.put(learned.stored())
     report, blends = learned.report, learned.cold_start.blends
     facts = {

@@ -21,6 +21,7 @@ from recsys.coldstart.population import ColdStart, pooled
 from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
 
+FEWEST_USERS = 4
 MAX_FEATURES = 64
 NUM_CLASSES = (1, 2, 4, 8, 16, 32)
 HELD_OUT = 0.2
@@ -81,10 +82,10 @@ def fit_cold_start(
     """
     people = [list(pairs) for pairs in histories if len(pairs)]
     may = [may for may, pairs in zip(may_judge or [], histories, strict=False) if len(pairs)]
-    if len(people) < 4:
+    if len(people) < FEWEST_USERS:
         raise ValueError(
-            f"learning from other users takes at least 4 with choices, got {len(people)}:"
-            " import more choices"
+            f"learning from other users takes at least {FEWEST_USERS} with choices, got"
+            f" {len(people)}: import more choices"
         )
     rng = np.random.default_rng([seed, 41])
     order = rng.permutation(len(people)).tolist()

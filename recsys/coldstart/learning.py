@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from recsys.coldstart.data import read_user_pairs, token_reader
-from recsys.coldstart.fit import FitReport, fit_cold_start
+from recsys.coldstart.fit import FEWEST_USERS, FitReport, fit_cold_start
 from recsys.coldstart.pool import choose_first_questions
 from recsys.coldstart.population import ColdStart
+from recsys.errors import PreconditionFailed
 from recsys.image_tokens.cache import ImageTokenCache
 from recsys.images.decode import ImageLimits
 from recsys.images.reader import ImageReader
@@ -70,16 +71,20 @@ def learn_cold_start(
         seed: of all draws.
 
     Raises:
-        ValueError: if fewer than four users have pairs.
+        PreconditionFailed: if fewer than four users have pairs.
+        ImageRefused, UnknownImage: if an image cannot be read.
     """
     users = read_user_pairs(store, max_users=max_users, seed=seed)
+    if len(users.histories) < FEWEST_USERS:
+        raise PreconditionFailed(
+            f"a fit needs at least {FEWEST_USERS} users with a liked and a passed-over image,"
+            f" got {len(users.histories)}: import more choices"
+        )
     may_judge = None
     if known is not None and known.can_tell:
-        may_judge = [not known.holds(user_id) for user_id in users.user_ids]
+        may_judge = [known.until(user_id) is None for user_id in users.user_ids]
     read = token_reader(scorer, ImageReader(store, limits, tokens=tokens), users.images)
-    learned, report = fit_cold_start(
-        scorer, users.histories, read, may_judge=may_judge, seed=seed
-    )
+    learned, report = fit_cold_start(scorer, users.histories, read, may_judge=may_judge, seed=seed)
     shown = ImageSharing(store.database).shown_among(users.images, rules)
     questions = choose_first_questions(
         learned, users.histories, users.images, read, shown=shown, seed=seed

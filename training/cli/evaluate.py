@@ -9,7 +9,7 @@ import click
 
 from recsys.cli.invocation import read_settings
 from recsys.cli.options import DEVICE, DTYPE, JSON
-from recsys.cli.output import show_json, show_table
+from recsys.cli.output import show_json
 from recsys.runtime import Runtime
 from training.cli.terminal import (
     BATCH_USERS,
@@ -19,10 +19,12 @@ from training.cli.terminal import (
     FOLDER,
     SEED,
     THREADS,
+    TRUTH,
     RenamedOption,
     failing_in_a_sentence,
+    known_truth,
     open_console,
-    truth_beside,
+    show_grid,
 )
 
 if TYPE_CHECKING:
@@ -87,11 +89,7 @@ def _named_folders(
 @click.option("--no-baselines", is_flag=True, help="Leave the baselines out.")
 @click.option("--no-signatures", is_flag=True, help="Leave the table of signatures out.")
 @click.option("--no-cold-start", is_flag=True, help="Leave the table of cold start out.")
-@click.option(
-    "--truth",
-    type=FILE,
-    help="True tastes of a synthetic world, for upper bounds; beside the database by default.",
-)
+@TRUTH
 @DEVICE
 @DTYPE
 @BATCH_USERS
@@ -131,7 +129,6 @@ def evaluate(
     from training.evaluation.evaluate import evaluate as run
     from training.evaluation.report import write_report
     from training.evaluation.results import as_json
-    from training.world.truth import read_truth
 
     if test_files and (users_file or pairs_file or most_users):
         raise click.UsageError(
@@ -147,7 +144,7 @@ def evaluate(
     }
     console = open_console(threads)
     with Runtime(settings) as runtime, failing_in_a_sentence():
-        known = truth or truth_beside(runtime)
+        known = known_truth(runtime, truth)
         with _measuring(console) as progress, _judged(runtime, test_files) as judged:
             results = run(
                 checkpoint,
@@ -160,7 +157,7 @@ def evaluate(
                 follows_paper=bool(test_files),
                 against=against,
                 weights=weights,
-                truth=read_truth(known) if known.exists() else None,
+                truth=known,
                 seed=seed,
                 without=[name for name, is_left_out in left_out.items() if is_left_out],
                 limits=judged.image_limits,
@@ -205,9 +202,7 @@ def _show(section: "Section") -> None:
     click.echo(f"\n{section.title}")
     for part in section.parts:
         if isinstance(part, Grid):
-            if part.caption:
-                click.echo(part.caption)
-            show_table(part.heads, part.rows)
+            show_grid(part)
         elif isinstance(part, str):
             click.echo(part)
 

@@ -9,9 +9,19 @@ import click
 from recsys.cli.invocation import read_settings
 from recsys.cli.options import DEVICE, DTYPE, JSON
 from recsys.cli.output import printable, show_json, show_table
+from recsys.counts import counted
 from recsys.errors import RecsysError
 from recsys.runtime import Runtime
-from training.cli.terminal import SEED, THREADS, failing_in_a_sentence, open_console
+from training.cli.terminal import (
+    SEED,
+    THREADS,
+    TRUTH,
+    failing_in_a_sentence,
+    known_truth,
+    open_console,
+    show_grid,
+    users_like,
+)
 
 
 @click.group("model")
@@ -24,8 +34,7 @@ def model() -> None:
 def list_models(is_json: bool) -> None:
     """List the checkpoint that is served and those that were trained or adapted from this storage.
 
-    What was adapted shows its parent, and what it gained in the mean over 0 to 8 references when it
-    was compared.
+    What was adapted shows its parent, and the gain that counted when it was compared.
     """
     with Runtime(read_settings()) as runtime:
         served = runtime.settings.checkpoint
@@ -64,6 +73,8 @@ def list_models(is_json: bool) -> None:
     type=click.IntRange(2),
     help="Most users to ask, drawn at random.",
 )
+@click.option("--only", metavar="PATTERN", help="Pattern of the ids of users to ask, e.g. 's2-*'.")
+@TRUTH
 @DEVICE
 @DTYPE
 @SEED
@@ -73,6 +84,8 @@ def compare(
     first: str,
     second: str,
     most_users: int | None,
+    only: str | None,
+    truth: Path | None,
     device: str | None,
     dtype: str | None,
     seed: int,
@@ -81,31 +94,41 @@ def compare(
 ) -> None:
     """Compare checkpoint SECOND with FIRST on the people in storage whom neither of them knows.
 
-    Both are asked about the same pairs behind 0 to 8 of each person's references; the difference is
-    paired by person, with a 95 % interval by bootstrap over people.
+    Both are asked about the same pairs behind 0 to 8 of each person's references, alone and
+    blended with the taste of everybody who is not asked, as cold start does when it is served; the
+    difference is paired by person, with a 95 % interval by bootstrap over people. What counts is
+    the gain of one blend over the other behind 4 and 8 references.
     """
-    from training.evaluation.checkpoints import compare_checkpoints
+    from training.evaluation.checkpoints import ask_checkpoints
     from training.evaluation.results import plain
 
     console = open_console(threads)
     settings = read_settings(device=device, dtype=dtype)
     with Runtime(settings) as runtime, failing_in_a_sentence(), console.status("") as status:
-        compared = compare_checkpoints(
+        compared = ask_checkpoints(
             first,
             second,
             runtime.store,
+            users=users_like(runtime, only),
             most_users=most_users,
+            blends=runtime.settings.cold_start,
+            truth=known_truth(runtime, truth),
             seed=seed,
             limits=runtime.image_limits,
             load=runtime.load_scorer,
             image_tokens=runtime.image_tokens_of,
             progress=lambda what: status.update(f"measuring: {what}"),
-        )
+        ).compared()
     if is_json:
-        show_json(plain(compared))
+        show_json(plain(compared) | {"comparison": compared.comparison.to_json()})
         return
-    grid = compared.comparison.grid(before="first", after="second")
-    show_table(grid.heads, grid.rows)
+    for grid in compared.comparison.grids(before="first", after="second"):
+        show_grid(grid)
+    for sentence in compared.comparison.verdict():
+        click.echo(sentence)
+    if compared.num_lenders:
+        others = counted(compared.num_lenders, "other person", "other people")
+        click.echo(f"the blends borrow from {others}")
     if not compared.is_certain:
         click.echo(
             "not both checkpoints tell whom they learned from: some who are known may be asked"
@@ -121,7 +144,7 @@ def _described(checkpoint: str, *, is_served: bool) -> dict[str, Any]:
         figures = find_checkpoint(checkpoint) / "adapted.json"
         adapted = json.loads(figures.read_text()) if figures.is_file() else {}
         found["parent"] = adapted.get("parent", {}).get("model_version")
-        found["gained"] = adapted.get("comparison", {}).get("mean")
+        found["gained"] = adapted.get("gain")
         found["model_version"] = checkpoint_version(checkpoint)
     except (RecsysError, ValueError) as error:
         found["damage"] = str(error)

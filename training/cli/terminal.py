@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recsys.cli.failures import Failure
+from recsys.cli.output import show_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from recsys.runtime import Runtime
+    from training.evaluation.section import Grid
+    from training.world.truth import WorldTruth
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -31,6 +34,11 @@ BATCH_USERS = click.option(
 )
 ONLY = click.option(
     "--only", metavar="PATTERN", help="Pattern of the ids of users to train on, e.g. 's1-*'."
+)
+TRUTH = click.option(
+    "--truth",
+    type=FILE,
+    help="True tastes of a synthetic world, for upper bounds; beside the database by default.",
 )
 THREADS = click.option(
     "--threads",
@@ -65,6 +73,18 @@ def truth_beside(runtime: "Runtime") -> Path:
     return (path.parent if path else data_folder()) / "truth.npz"
 
 
+def known_truth(runtime: "Runtime", named: Path | None) -> "WorldTruth | None":
+    """Return the true tastes of a world, from the file named or beside the database; None: no file.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    from training.world.truth import read_truth
+
+    path = named or truth_beside(runtime)
+    return read_truth(path) if path.exists() else None
+
+
 def users_like(runtime: "Runtime", pattern: str | None) -> list[str] | None:
     """Return the ids of users who may be learned from and fit a pattern; None: no pattern is given.
 
@@ -91,6 +111,13 @@ def open_console(threads: int | None) -> "Console":
     if threads is not None:
         torch.set_num_threads(threads)
     return Console(stderr=True)
+
+
+def show_grid(grid: "Grid") -> None:
+    """Print a grid of figures behind its caption."""
+    if grid.caption:
+        click.echo(grid.caption)
+    show_table(grid.heads, grid.rows)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Two scorers on the same questions behind fewer and more references, paired by person."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,6 @@ from training.data.features import Features
 from training.evaluation.answers import Margins, difference, margins, pair_scores, top1
 from training.evaluation.metrics import Figure, accuracy, over_users
 from training.evaluation.questions import REFERENCE_COUNTS, Samples, with_references
-from training.evaluation.section import Grid, percent, points, with_interval
 from training.predictors.scorer import ScorerPredictor, batch_size
 
 ByCount = Mapping[int, Margins]
@@ -37,25 +36,13 @@ class Comparison:
 
     Attributes:
         by_references: by number of references.
-        mean: the mean over those numbers of what each person gained.
+        mean: the mean over some of those numbers of what each person gained.
+        over: these numbers.
     """
 
     by_references: Mapping[int, Gain]
     mean: Figure
-
-    @property
-    def is_better(self) -> bool:
-        """Whether the mean gain is above zero with its interval."""
-        return self.mean.low > 0
-
-    def grid(self, *, before: str = "before", after: str = "after") -> Grid:
-        """All of it as a table, either scorer under its heading."""
-        rows = [
-            (str(count), percent(each.before.value), percent(each.after.value), _gain(each.gained))
-            for count, each in self.by_references.items()
-        ]
-        heads = ("references", before, after, "gained, points (95 % interval)")
-        return Grid(heads, [*rows, ("mean", "", "", _gain(self.mean))])
+    over: tuple[int, ...]
 
 
 def answers_by_references(
@@ -73,13 +60,18 @@ def answers_by_references(
         samples: of at least one person, behind all references.
         progress: called with each number of references before it is asked.
     """
-    most = max(len(sample.references) for sample in samples.values())
     predictor = ScorerPredictor(scorer, features, batch_users=batch_size(scorer))
     answers: dict[int, Margins] = {}
-    for count in (each for each in REFERENCE_COUNTS if each <= most):
+    for count in counts_of(samples):
         progress(count)
         answers[count] = margins(pair_scores(predictor, with_references(samples, count)))
     return answers
+
+
+def counts_of(samples: Samples) -> list[int]:
+    """The numbers of references behind which samples are asked, fewest first."""
+    most = max(len(sample.references) for sample in samples.values())
+    return [each for each in REFERENCE_COUNTS if each <= most]
 
 
 def mean_top1(answers: ByCount) -> float:
@@ -87,24 +79,22 @@ def mean_top1(answers: ByCount) -> float:
     return float(np.mean([top1(each).value for each in answers.values()]))
 
 
-def compare(before: ByCount, after: ByCount) -> Comparison:
+def compare(before: ByCount, after: ByCount, *, over: Sequence[int] | None = None) -> Comparison:
     """Pair the answers of two scorers by person.
 
     Args:
         before, after: to the same questions.
+        over: numbers of references that the mean is over; None: all.
     """
+    counts = tuple(before if over is None else over)
     gains = {
         count: Gain(top1(own), top1(after[count]), difference(after[count], own))
         for count, own in before.items()
     }
     users = list(next(iter(before.values())))
     means = [
-        float(np.mean([accuracy(after[n][user]) - accuracy(before[n][user]) for n in before]))
+        float(np.mean([accuracy(after[n][user]) - accuracy(before[n][user]) for n in counts]))
         for user in users
     ]
-    n_pairs = sum(each.gained.n_pairs for each in gains.values())
-    return Comparison(gains, over_users(means, n_pairs=n_pairs))
-
-
-def _gain(figure: Figure) -> str:
-    return with_interval(figure, points)
+    n_pairs = sum(gains[count].gained.n_pairs for count in counts)
+    return Comparison(gains, over_users(means, n_pairs=n_pairs), counts)

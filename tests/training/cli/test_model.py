@@ -16,7 +16,7 @@ from storage.histories import HistoryStore
 from storage.trainings import TrainingStore
 from training.data.samples import read_pair_table
 from training.data.trained_on import trained_on
-from training.evaluation.checkpoints import compare_checkpoints
+from training.evaluation.checkpoints import ask_checkpoints
 from training.world.creation import create_world
 
 
@@ -54,11 +54,11 @@ def knowing(store: HistoryStore, folder: Path, world: str) -> Path:
 def test_people_whom_either_knows_are_not_asked(store, save_small) -> None:
     first = knowing(store, save_small("first"), "s1-")
     second = knowing(store, save_small("second", seed=1), "s2-")
-    compared = compare_checkpoints(first, second, store)
+    compared = ask_checkpoints(first, second, store).compared()
     assert compared.is_certain
     assert compared.first == load_scorer(first).model_version
-    assert {gain.gained.n_users for gain in compared.comparison.by_references.values()} == {4}
-    assert list(compared.comparison.by_references) == [0, 1, 2]
+    assert {gain.gained.n_users for gain in compared.comparison.alone.by_references.values()} == {4}
+    assert list(compared.comparison.alone.by_references) == [0, 1, 2]
 
 
 def test_a_checkpoint_against_itself_gains_nothing_and_a_silent_one_is_told(
@@ -70,8 +70,29 @@ def test_a_checkpoint_against_itself_gains_nothing_and_a_silent_one_is_told(
     assert result.stdout.count("+0.0 (+0.0 to +0.0)") == 4
     assert "not both checkpoints tell whom they learned from" in result.stdout
     told = json.loads(CliRunner().invoke(cli, ["model", "compare", small, small, "--json"]).stdout)
-    assert told["comparison"]["mean"]["n_users"] == 12
+    assert told["comparison"]["alone"]["mean"]["n_users"] == 12
+    assert told["comparison"]["decided_by"] == "model"
     assert told["is_certain"] is False
+
+
+def test_everybody_who_is_not_asked_lends_and_the_blends_are_compared(
+    store, save_small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.evaluation.checkpoints.ENOUGH_USERS", 8)
+    first, second = (save_small(name, seed=seed) for name, seed in (("first", 0), ("second", 1)))
+    command = ["model", "compare", str(first), str(second), "--only", "s3-*"]
+    told = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
+    assert told["num_lenders"] == 8
+    comparison = told["comparison"]
+    assert comparison["decided_by"] == "blend"
+    assert comparison["blended"]["over"] == [2]
+    assert comparison["gain"]["n_users"] == 4
+    assert list(comparison["best_possible"]) == ["0", "1", "2"]
+    away = CliRunner().invoke(cli, ["--set", "cold_start=false", *command, "--json"])
+    assert json.loads(away.stdout)["comparison"]["alone"] == comparison["alone"]
+    assert json.loads(away.stdout)["comparison"]["decided_by"] == "model"
+    shown = CliRunner().invoke(cli, command).stdout
+    assert "the blends borrow from 8 other people" in shown
 
 
 def test_where_everybody_is_known_it_says_so(store, save_small) -> None:
@@ -87,7 +108,7 @@ def test_the_list_has_what_is_served_and_what_came_of_trainings(
     small = save_small("small")
     shutil.copytree(small, tmp_path / "run" / "final")
     gained = {"value": 0.05, "low": 0.01, "high": 0.09, "n_users": 8, "n_pairs": 64}
-    figures = {"parent": {"model_version": "f" * 64}, "comparison": {"mean": gained}}
+    figures = {"parent": {"model_version": "f" * 64}, "gain": gained}
     (small / "adapted.json").write_text(json.dumps(figures))
     for folder in (small, tmp_path / "run", tmp_path / "gone"):
         TrainingStore(store.database).record(str(folder))

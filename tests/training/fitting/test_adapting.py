@@ -35,7 +35,7 @@ from storage.identity_keys import IdentityKeys
 from storage.trainings import TrainingStore
 from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.trained_on import trained_on
-from training.evaluation.comparison import compare
+from training.evaluation.four_ways import Answers, compare_in_each_way
 from training.fitting.adapting.adaptation import Adaptation
 from training.fitting.adapting.dealing import deal
 from training.fitting.adapting.tuning import Tuning
@@ -178,8 +178,8 @@ def test_what_is_adapted_scores_and_reads_signatures(parent, adapted) -> None:
 
 def test_figures_are_told_and_kept_beside_the_weights(adapted) -> None:
     kept = json.loads((adapted.folder / "adapted.json").read_text())
-    assert kept["comparison"] == adapted.to_json()["comparison"]
-    assert list(kept["comparison"]["by_references"]) == ["0", "1", "2"]
+    assert kept["alone"] == adapted.to_json()["alone"]
+    assert list(kept["alone"]["by_references"]) == ["0", "1", "2"]
     assert kept["num_people"]["comparison"] >= 8
     assert "| references |" in (adapted.folder / "MODEL_CARD.md").read_text()
 
@@ -256,18 +256,41 @@ def test_other_values_begin_anew_in_the_same_folder(store, parent, adapted, tmp_
     assert (tmp_path / "out" / name).read_bytes() == (adapted.folder / name).read_bytes()
 
 
+PEOPLE = [f"u{n}" for n in range(40)]
+RIGHT, WRONG = (dict.fromkeys(PEOPLE, np.full(4, sign)) for sign in (1.0, -1.0))
+
+
 def test_a_gain_counts_with_its_interval() -> None:
-    right, wrong = np.ones(4), -np.ones(4)
-    people = [f"u{n}" for n in range(40)]
-    before = dict.fromkeys((0, 8), dict.fromkeys(people, wrong))
-    some = {user: right if n % 2 else wrong for n, user in enumerate(people)}
-    few = {user: right if n == 0 else wrong for n, user in enumerate(people)}
-    better, hardly = (compare(before, {0: each, 8: each}) for each in (some, few))
+    before = Answers(dict.fromkeys((0, 8), WRONG))
+    some = {user: (RIGHT if n % 2 else WRONG)[user] for n, user in enumerate(PEOPLE)}
+    few = {user: (RIGHT if n == 0 else WRONG)[user] for n, user in enumerate(PEOPLE)}
+    better, hardly = (
+        compare_in_each_way(before, Answers(dict.fromkeys((0, 8), each)), None)
+        for each in (some, few)
+    )
     assert better.is_better
-    assert better.mean.value == pytest.approx(0.5)
-    assert better.by_references[8].after.value == pytest.approx(0.5)
-    assert hardly.mean.value > 0
+    assert better.decided_by == "model"
+    assert better.gain.value == pytest.approx(0.5)
+    assert better.alone.by_references[8].after.value == pytest.approx(0.5)
+    assert hardly.gain.value > 0
     assert not hardly.is_better
+
+
+def test_where_others_lend_the_gain_of_the_blend_behind_four_and_eight_counts() -> None:
+    right, wrong = (dict.fromkeys((0, 1, 2, 4, 8), each) for each in (RIGHT, WRONG))
+    early = wrong | {0: RIGHT, 1: RIGHT, 2: RIGHT}
+    late = wrong | {8: RIGHT}
+    alone, new, old = (
+        compare_in_each_way(Answers(wrong, wrong), Answers(after, blended), None)
+        for after, blended in ((right, wrong), (wrong, early), (wrong, late))
+    )
+    assert {each.decided_by for each in (alone, new, old)} == {"blend"}
+    assert not alone.is_better
+    assert alone.alone.mean.value == pytest.approx(1)
+    assert not new.is_better
+    assert old.is_better
+    assert old.gain.value == pytest.approx(0.5)
+    assert [each.endswith("this decides") for each in old.verdict()] == [False, True]
 
 
 def test_parts_share_neither_people_nor_asked_images(store) -> None:
@@ -362,14 +385,21 @@ def test_the_command_tells_what_was_gained_and_writes_nothing_for_it(run, parent
     assert refused.exit_code == 1, refused.output
     told = json.loads(refused.stdout)
     assert told["folder"] is None
-    assert told["comparison"]["mean"]["low"] <= 0
-    assert "must do better than its parent on people held out" in refused.stderr
+    assert told["gain"]["low"] <= 0
+    assert told["decided_by"] == "blend"
+    assert list(told["best_possible"]) == ["0", "1", "2"]
+    assert "must do better than its parent's on people held out" in refused.stderr
     assert not (tmp_path / "out").exists()
     forced = run(*asked, "--force")
     assert forced.exit_code == 0, forced.output
     assert "references   before   after" in forced.stdout
+    assert "gained in the blend, mean over 2 references" in forced.stdout
     assert f"checkpoint: {tmp_path / 'out'}" in forced.stdout
-    assert load_scorer(tmp_path / "out").model_version
+    fitted = CliRunner().invoke(
+        cli, ["coldstart", "show", "--checkpoint", str(tmp_path / "out"), "--json"]
+    )
+    version = load_scorer(tmp_path / "out").model_version
+    assert json.loads(fitted.stdout)["model_version"] == version
 
 
 @pytest.mark.parametrize(

@@ -8,26 +8,20 @@ posterior given them and the communities) stands beside: no method can pass it o
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from recsys.coldstart.borrowing import BorrowingScorer
-from recsys.coldstart.data import MAX_PAIRS
-from recsys.coldstart.fit import FitReport, fit_cold_start
+from recsys.coldstart.fit import FEWEST_USERS, FitReport, fit_cold_start
 from recsys.coldstart.population import ColdStart
 from recsys.counts import counted
-from recsys.history import Pair, select
-from recsys.scorer.model import PreferenceScorer
-from training.data.features import Features
-from training.data.samples import PairTable
+from recsys.history import Pair
+from training.evaluation.answers import Margins
 from training.evaluation.bounds import ByUser, gap_closed, world_accuracies
 from training.evaluation.judge import Judge
+from training.evaluation.lending import lenders, score_in_each_way
 from training.evaluation.metrics import Figure, accuracy, over_users
 from training.evaluation.questions import Samples, with_references
 from training.evaluation.section import Grid, Section, hundredths, points, with_interval
 from training.evaluation.tables.table import ReportTable
 
 COUNTS = (0, 1, 2, 4, 8)
-MOST_LENDERS = 2000
 MOST_JUDGED = 400
 
 
@@ -144,34 +138,24 @@ def layout(result: ColdStartFigures | None) -> Mapping[str, object]:
 
 def _fit(judge: Judge) -> Lent | None:
     judged = dict(list(judge.asked.unseen.items())[:MOST_JUDGED])
-    lenders = _lenders(judge.asked.table, judged, seed=judge.seed)
-    if len(judged) < 2 or len(lenders) < 4:
+    lent = tuple(lenders(judge.asked.table, judged, seed=judge.seed).values())
+    if len(judged) < 2 or len(lent) < FEWEST_USERS:
         return None
     cold_start, report = fit_cold_start(
         judge.scorer,
-        lenders,
+        lent,
         judge.features,
         seed=judge.seed,
         progress=lambda what: judge.progress(f"cold start: {what}"),
     )
-    return Lent(judged, lenders, cold_start, report)
-
-
-def _lenders(table: PairTable, judged: Samples, *, seed: int) -> tuple[tuple[Pair, ...], ...]:
-    """Of each of the others the pairs that `recsys coldstart fit` would read of them.
-
-    Where they are more than `MOST_LENDERS`, the judgement's seed draws them; `fit`, which reads
-    storage page by page, draws others by a seed of its own.
-    """
-    others = [user for user, pairs in table.pairs.items() if pairs and user not in judged]
-    order = np.random.default_rng([seed, 42]).permutation(len(others))[:MOST_LENDERS]
-    return tuple(select(table.pairs[others[index]], MAX_PAIRS) for index in order)
+    return Lent(judged, lent, cold_start, report)
 
 
 def _ways(judge: Judge, borrowed: Lent, count: int) -> Ways:
     """Each way's figure, what the blend gains, and the share of what is possible that it gains."""
     fewer = with_references(borrowed.judged, count)
-    alone, classes, both = _rights(judge.scorer, borrowed.cold_start, judge.features, fewer)
+    ways = score_in_each_way(judge.scorer, borrowed.cold_start, judge.features, fewer)
+    alone, classes, both = map(_rights, (ways.alone, ways.classes, ways.blend))
     over = _over_pairs(fewer)
     best, closed, truth = None, None, judge.truth_of(borrowed.judged)
     if truth is not None:
@@ -198,25 +182,8 @@ def _less(first: ByUser, second: ByUser) -> ByUser:
     return {user: first[user] - second[user] for user in first}
 
 
-def _rights(
-    scorer: PreferenceScorer, cold_start: ColdStart, features: Features, samples: Samples
-) -> tuple[ByUser, ByUser, ByUser]:
-    """What the model, the classes and the served blend of both rank correctly."""
-    borrowing = BorrowingScorer(scorer, cold_start)
-    alone, classes, both = dict[str, float](), dict[str, float](), dict[str, float]()
-    for user, sample in samples.items():
-        read = [row for pair in sample.references for row in (pair.liked, pair.disliked)]
-        asked = [row for pair in sample.pairs for row in (pair.liked, pair.disliked)]
-        prefix = borrowing.prefix_of([pair.prompt for pair in sample.references], features(read))
-        prompts = [pair.prompt for pair in sample.pairs for _ in range(2)]
-        tokens = features(asked)
-        for rights, logits in (
-            (alone, scorer.margins_of(prefix.own, prompts, tokens).numpy()),
-            (classes, borrowing.taste_logits_of(prefix, tokens)),
-            (both, borrowing.logits_of(prefix, prompts, tokens)),
-        ):
-            rights[user] = accuracy(logits[0::2] - logits[1::2])
-    return alone, classes, both
+def _rights(margins: Margins) -> ByUser:
+    return {user: accuracy(own) for user, own in margins.items()}
 
 
 TABLE = ReportTable("cold_start", measure, section, layout)

@@ -6,12 +6,14 @@ The run's state is kept in a folder beside the checkpoint that is written, until
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from recsys.coldstart.fit import ENOUGH_USERS
+from recsys.history import Pair
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
 from recsys.scorer.model import PreferenceScorer
@@ -24,11 +26,15 @@ from training.data.encoding import Encoded, encode_all
 from training.data.features import OpenTokens
 from training.data.samples import read_pair_table
 from training.data.trained_on import histories_digest, trained_on
-from training.evaluation.comparison import (
-    answers_by_references,
-    compare,
-    mean_top1,
+from training.evaluation.comparison import answers_by_references, mean_top1
+from training.evaluation.four_ways import (
+    Answers,
+    answer,
+    borrowed,
+    compare_in_each_way,
+    possible,
 )
+from training.evaluation.lending import lenders
 from training.fitting.adapting.dealing import Dealt, deal
 from training.fitting.adapting.tuning import Tuning
 from training.fitting.adapting.writing import Adapted, check_signature, write_adapted
@@ -38,6 +44,7 @@ from training.fitting.precision import needs_loss_scaling
 from training.fitting.sole_run import sole_run
 from training.fitting.trainer import Run, fit
 from training.fitting.validation import calibrate
+from training.world.truth import WorldTruth
 
 NUM_USERS, NUM_PAIRS = 12, 8
 """People of a step, and pairs to be told apart of each."""
@@ -60,6 +67,9 @@ class Adaptation:
         image_tokens: opens where those of the checkpoint are kept; None: they are made anew.
         load: reads the checkpoint, e.g. with its base from another place.
         writes_anyway: write it even if it does not help.
+        blends: whether others' taste is blended in where the checkpoint is served; then the gain
+            of the blend decides, if there are `ENOUGH_USERS` to borrow from.
+        truth: of a synthetic world, for the best possible.
     """
 
     checkpoint: str | Path
@@ -72,6 +82,8 @@ class Adaptation:
     image_tokens: OpenTokens | None = None
     load: Callable[[str | Path], PreferenceScorer] = load_scorer
     writes_anyway: bool = False
+    blends: bool = True
+    truth: WorldTruth | None = None
 
     @property
     def run_folder(self) -> Path:
@@ -115,17 +127,20 @@ class Adaptation:
         bound_to = _bound_to(scorer, dealt)
         self._drop_another(bound_to)  # while its record still tells whom it learned from
         learned = self._record(dealt, earlier)
-        answers = answers_by_references(scorer, encoded.rows, dealt.comparison)
+        lent = self._lent(dealt)
+        before = _answers(scorer, dealt, encoded, lent)
         self._fit(scorer, dealt, encoded, bound_to)
-        comparison = compare(answers, answers_by_references(scorer, encoded.rows, dealt.comparison))
         calibrate(scorer, encoded, dealt.validation)
+        after = _answers(scorer, dealt, encoded, lent)
+        world = possible(dealt.comparison, table, self.truth)
         adapted = Adapted(
             self.folder,
             parent=parent.resolve().name,
             parent_version=scorer.model_version,
             tuning=self.tuning,
             num_people=dealt.num_people,
-            comparison=comparison,
+            comparison=compare_in_each_way(before, after, world),
+            num_lenders=len(lent),
             seconds=time.monotonic() - began,
             is_certain=earlier is not None,
         )
@@ -167,6 +182,13 @@ class Adaptation:
             console=self.console,
             tokens=None if self.image_tokens is None else self.image_tokens(scorer),
         )
+
+    def _lent(self, dealt: Dealt) -> dict[str, tuple[Pair, ...]]:
+        """Of those who do not judge, the pairs that the others borrow from; none of too few."""
+        asked = {user: (*own.references, *own.pairs) for user, own in dealt.validation.items()}
+        table = replace(dealt.learned, pairs={**dealt.learned.pairs, **asked})
+        lent = lenders(table, (), seed=0) if self.blends else {}
+        return lent if len(lent) >= ENOUGH_USERS else {}
 
     def _record(self, dealt: Dealt, earlier: TrainedOn | None) -> TrainedOn:
         """Tell whom the run learns from before its first state holds something of them."""
@@ -254,6 +276,17 @@ class Adaptation:
         """The checkpoint says all that the run's folder said."""
         shutil.rmtree(self.run_folder)
         TrainingStore(self.store.database).forget(str(self.run_folder.resolve()))
+
+
+def _answers(
+    scorer: PreferenceScorer, dealt: Dealt, encoded: Encoded, lent: Mapping[str, tuple[Pair, ...]]
+) -> Answers:
+    """Of those who judge; those who were validated on decide how the model is blended."""
+    cold_start = None
+    if lent:
+        judges = dealt.validation
+        cold_start = borrowed(scorer, lent, encoded.rows, may_judge=lambda user: user in judges)
+    return answer(scorer, encoded.rows, dealt.comparison, cold_start)
 
 
 def _bound_to(scorer: PreferenceScorer, dealt: Dealt) -> str:

@@ -19,8 +19,8 @@ from recsys.signatures.files import (
     write_signature,
 )
 from training.data.encoding import Encoded
-from training.evaluation.comparison import Comparison
-from training.evaluation.results import plain
+from training.evaluation.four_ways import FourWays
+from training.evaluation.section import Grid
 from training.fitting.adapting.dealing import Dealt
 from training.fitting.adapting.tuning import Tuning
 from training.fitting.assembly import inference
@@ -42,6 +42,7 @@ class Adapted:
         tuning: how P_v were trained.
         num_people: of each part.
         comparison: the adapted checkpoint against its parent, on people held out.
+        num_lenders: people whom both blends borrow from; 0 where nothing is blended in.
         seconds: that reading, encoding, training and judging took, in this call.
         is_certain: whether the parent told whom it learned from.
         model_version: of what was written; empty where it was not.
@@ -52,7 +53,8 @@ class Adapted:
     parent_version: str
     tuning: Tuning
     num_people: Mapping[str, int]
-    comparison: Comparison
+    comparison: FourWays
+    num_lenders: int
     seconds: float
     is_certain: bool
     model_version: str = ""
@@ -69,7 +71,8 @@ class Adapted:
             "tuning": asdict(self.tuning),
             "num_people": dict(self.num_people),
             "is_certain": self.is_certain,
-            "comparison": plain(self.comparison),
+            "num_lenders": self.num_lenders,
+            **self.comparison.to_json(),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -160,9 +163,7 @@ def _signature(
 
 def card(adapted: Adapted) -> str:
     """The text of MODEL_CARD.md."""
-    grid = adapted.comparison.grid()
-    lines = [f"| {' | '.join(map(str, row))} |" for row in (grid.heads, *grid.rows)]
-    lines.insert(1, "|---" * len(grid.heads) + "|")
+    tables = "\n\n".join(map(_table, adapted.comparison.grids()))
     people, tuning = adapted.num_people, adapted.tuning
     return f"""# A preference scorer adapted to its users
 
@@ -175,5 +176,14 @@ else is that of the checkpoint `{adapted.parent}`.
   {people["validation"]} others
 - Compared on {people["comparison"]} people who had no part in that: top-1 of the same pairs
 
-{chr(10).join(lines)}
+{tables}
+
+{chr(10).join(f"- {sentence}" for sentence in adapted.comparison.verdict())}
 """
+
+
+def _table(grid: Grid) -> str:
+    rows = [f"| {' | '.join(map(str, row))} |" for row in (grid.heads, *grid.rows)]
+    rows.insert(1, "|---" * len(grid.heads) + "|")
+    caption = [grid.caption, ""] if grid.caption else []
+    return "\n".join([*caption, *rows])

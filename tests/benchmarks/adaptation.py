@@ -1,0 +1,295 @@
+"""What adapting a checkpoint adds to what is served, over several populations: `make adaptation`.
+
+For each population (a world's communities) people are drawn twice: the checkpoint is adapted to
+the first, and the others are asked about the same pairs behind 0 to 8 of their own references in
+four ways:
+
+    model    the checkpoint
+    adapted  the adapted checkpoint
+    blend    the checkpoint, blended with the taste of those who were learned from
+    both     the adapted checkpoint, blended likewise
+
+Beside them stands the best possible. Nobody who is asked is learned from in any way. Each
+population is a piece of its own, and a run that was stopped goes on; other checkpoints find the
+worlds drawn already. Intervals are drawn over people and, where populations are pooled, over
+populations too.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from recsys.cli.invocation import read_settings
+from recsys.runtime import Runtime
+from recsys.scorer.checkpoint import checkpoint_version
+from storage.files import replace_file
+from training.data.samples import learnable_user_ids
+from training.evaluation.answers import Margins
+from training.evaluation.checkpoints import CheckpointAnswers, ask_checkpoints
+from training.evaluation.four_ways import DECISIVE_COUNT
+from training.evaluation.metrics import QUANTILES, accuracy
+from training.fitting.adapting.adaptation import Adaptation
+from training.fitting.adapting.tuning import Tuning
+from training.world.creation import create_world
+from training.world.truth import read_truth
+
+POPULATIONS = (0, 101, 102, 103, 104, 105)
+TRAINED_ON = 0
+"""The communities that the shipped checkpoint learned from; the others are new to it."""
+FIRST_SEED = 7301
+NUM_DRAWS = 2000
+WAYS = ("model", "adapted", "blend", "both")
+
+Rights = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""By way ("best" and "average" too), number of references and user: share of pairs right."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """One population, its place on disk and its people.
+
+    Attributes:
+        communities: seed of the communities.
+        place: its number among all that may be asked for; seeds come from it.
+        num_users: learned from, and so many asked.
+        folder: of its world.
+    """
+
+    communities: int
+    place: int
+    num_users: int
+    folder: Path
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """Of those who are learned from, and of those who are asked."""
+        first = FIRST_SEED + 2 * self.place
+        return first, first + 1
+
+    def opened(self) -> Runtime:
+        """Its storage, new if need be."""
+        urls = {
+            "database_url": f"sqlite:///{self.folder.resolve() / 'recsys.db'}",
+            "blob_url": f"file://{self.folder.resolve() / 'blobs'}",
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return Runtime(read_settings(**urls), creates=True)
+
+    def people(self, runtime: Runtime, seed: int) -> list[str]:
+        """Ids of those of one seed."""
+        return [user for user in learnable_user_ids(runtime.store) if user.startswith(f"s{seed}-")]
+
+
+def measured(
+    population: Population, checkpoint: str, folder: Path, tuning: Tuning, console: Console
+) -> Rights:
+    """Draw the people, adapt, and ask; what was measured before is read.
+
+    Args:
+        population: whose.
+        checkpoint: folder, or the name of a shipped one.
+        folder: of what is measured for this checkpoint and population.
+        tuning: of the adaptation.
+        console: where progress is shown.
+    """
+    path = folder / "rights.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    learned, asked = population.seeds
+    with population.opened() as runtime:
+        for seed in population.seeds:
+            if len(population.people(runtime, seed)) < population.num_users:
+                create_world(
+                    runtime.store,
+                    num_users=population.num_users,
+                    seed=seed,
+                    communities_seed=population.communities,
+                    truth_path=population.folder / "truth.npz",
+                )
+        if not (folder / "adapted").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            Adaptation(
+                checkpoint,
+                runtime.store,
+                folder / "adapted",
+                console,
+                tuning=tuning,
+                users=population.people(runtime, learned),
+                limits=runtime.image_limits,
+                image_tokens=runtime.image_tokens_of,
+                writes_anyway=True,
+                blends=False,
+            ).run()
+        answers = ask_checkpoints(
+            checkpoint,
+            folder / "adapted",
+            runtime.store,
+            users=population.people(runtime, asked),
+            truth=read_truth(population.folder / "truth.npz"),
+            limits=runtime.image_limits,
+            image_tokens=runtime.image_tokens_of,
+            progress=lambda what: console.print(f"{population.communities}: {what}"),
+        )
+    rights = _rights(answers)
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(rights))
+    return rights
+
+
+def _rights(answers: CheckpointAnswers) -> Rights:
+    before, after = answers.answers
+    assert before.blended is not None, "the world must have enough people to borrow from"
+    assert after.blended is not None
+    assert answers.world is not None
+    columns = dict(
+        zip(WAYS, (before.alone, after.alone, before.blended, after.blended), strict=True)
+    )
+    rights = {
+        way: {str(count): _accuracies(each) for count, each in by_count.items()}
+        for way, by_count in columns.items()
+    }
+    for name in ("best", "average"):
+        by_count = getattr(answers.world, name)
+        rights[name] = {str(count): dict(each) for count, each in by_count.items()}
+    return rights
+
+
+def _accuracies(margins: Margins) -> dict[str, float]:
+    return {user: accuracy(own) for user, own in margins.items()}
+
+
+class Pool:
+    """Means of several populations together, with bootstrap draws over them and their people.
+
+    Args:
+        rights: of each population.
+    """
+
+    def __init__(self, rights: Sequence[Rights]) -> None:
+        first = rights[0]
+        self.counts = list(first["model"])
+        self._columns = [(way, count) for way in first for count in first[way]]
+        rng = np.random.default_rng(0)
+        means, drawn = [], []
+        for each in rights:
+            users = list(each["model"]["0"])
+            table = np.array([[each[w][n][user] for user in users] for w, n in self._columns])
+            means.append(table.mean(axis=1))
+            people = rng.multinomial(len(users), np.full(len(users), 1 / len(users)), NUM_DRAWS)
+            drawn.append(people @ table.T / len(users))
+        which = rng.integers(len(rights), size=(NUM_DRAWS, len(rights)))
+        self._mean = np.mean(means, axis=0)
+        self._drawn = np.stack(drawn)[which, np.arange(NUM_DRAWS)[:, None]].mean(axis=1)
+
+    def of(self, way: str, *counts: str) -> Float[np.ndarray, " D"]:
+        """The mean of a way over numbers of references, then its draws."""
+        at = [self._columns.index((way, count)) for count in counts]
+        return np.concatenate([[self._mean[at].mean()], self._drawn[:, at].mean(axis=1)])
+
+    def closed(self, way: str, count: str) -> Float[np.ndarray, " D"]:
+        """The share of the gap from the average taste to the best possible, then its draws."""
+        low, high = self.of("average", count), self.of("best", count)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((self.of(way, count) - low) / (high - low))
+
+
+def figures(pool: Pool) -> dict[str, list[float]]:
+    """Value, low and high of each row of the table, by its name."""
+    decisive = [count for count in pool.counts if int(count) >= DECISIVE_COUNT]
+    found = {}
+    for count in pool.counts:
+        for way in (*WAYS, "best"):
+            found[f"{way} {count}"] = pool.of(way, count)
+        found[f"adapted gains {count}"] = pool.of("adapted", count) - pool.of("model", count)
+        found[f"both gains {count}"] = pool.of("both", count) - pool.of("blend", count)
+        for way in WAYS if count != "0" else ():
+            found[f"{way} closes {count}"] = pool.closed(way, count)
+    found["both gains 4 and 8"] = pool.of("both", *decisive) - pool.of("blend", *decisive)
+    return {
+        name: [float(each[0]), *map(float, np.nanquantile(each[1:], QUANTILES))]
+        for name, each in found.items()
+    }
+
+
+def table(found: Mapping[str, list[float]], counts: Sequence[str]) -> str:
+    """The figures as a table in Markdown: percent, gains in points, with their intervals."""
+
+    def cell(name: str) -> str:
+        if name not in found:
+            return "–"
+        sign = "+" if "gains" in name else ""
+        value, low, high = (f"{100 * each:{sign}.1f}" for each in found[name])
+        plain = name.split()[0] in WAYS and len(name.split()) == 2
+        return value if plain or name.startswith("best ") else f"{value} ({low} to {high})"
+
+    rows = ["model", "adapted", "blend", "both", "best"]
+    rows += ["adapted gains", "both gains", *(f"{way} closes" for way in WAYS)]
+    lines = [
+        f"| references | {' | '.join(counts)} |",
+        "|---" * (len(counts) + 1) + "|",
+        *(f"| {row} | {' | '.join(cell(f'{row} {count}') for count in counts)} |" for row in rows),
+    ]
+    return "\n".join([*lines, "", f"both gains, mean over 4 and 8: {cell('both gains 4 and 8')}"])
+
+
+@click.command()
+@click.option("--checkpoint", default="tiny", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/adaptation"))
+@click.option(
+    "--population",
+    "populations",
+    type=click.IntRange(0),
+    multiple=True,
+    default=POPULATIONS,
+    show_default=True,
+    help="Seed of communities, as of `recsys world create --communities`. Repeatable.",
+)
+@click.option("--users", "num_users", type=click.IntRange(150), default=400, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+def main(
+    checkpoint: str,
+    out: Path,
+    populations: tuple[int, ...],
+    num_users: int,
+    steps: int,
+    threads: int,
+) -> None:
+    """Measure what is not measured yet, and print a table for each population and for all new ones.
+
+    The tables are in table.md and their numbers in figures.json, in a folder of OUT named by model
+    version.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    console = Console(stderr=True)
+    folder = out / checkpoint_version(checkpoint)[:12]
+    rights = {}
+    for seed in populations:
+        place = POPULATIONS.index(seed) if seed in POPULATIONS else len(POPULATIONS) + seed
+        world = out / "worlds" / f"{seed}-{num_users}"
+        population = Population(seed, place, num_users, world)
+        own = folder / f"{seed}-{num_users}-{steps}"
+        rights[seed] = measured(population, checkpoint, own, Tuning(num_steps=steps), console)
+    pools = {f"population {seed}": Pool([each]) for seed, each in rights.items()}
+    new = [each for seed, each in rights.items() if seed != TRAINED_ON]
+    if len(new) > 1:
+        pools[f"{len(new)} new populations together"] = Pool(new)
+    found = {name: figures(pool) for name, pool in pools.items()}
+    text = "\n\n".join(
+        f"{name}\n\n{table(each, pools[name].counts)}" for name, each in found.items()
+    )
+    (folder / "figures.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / "table.md").write_text(text + "\n")
+    click.echo(text)
+
+
+if __name__ == "__main__":
+    main()
