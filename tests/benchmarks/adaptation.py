@@ -39,7 +39,7 @@ from training.fitting.adapting.tuning import Tuning
 from training.world.creation import create_world
 from training.world.truth import read_truth
 
-POPULATIONS = (0, 101, 102, 103, 104, 105)
+POPULATIONS = (101, 102, 103, 104, 105, 0)
 TRAINED_ON = 0
 """The communities that the shipped checkpoint learned from; the others are new to it."""
 FIRST_SEED = 7301
