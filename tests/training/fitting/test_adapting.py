@@ -112,7 +112,7 @@ def parent(world: Path, make_scorer) -> Path:
 def adapt(store: HistoryStore, parent: Path, folder: Path, **changes):
     both = IdentityKeys((*KEYS.keys, *OTHERS_KEYS.keys))
     seeing = HistoryStore(store.database, store.blobs, both)
-    asked = {"tuning": TUNING, "writes_anyway": True, **changes}
+    asked = {"tuning": TUNING, "writes_anyway": True, "blends": False, **changes}
     return Adaptation(parent, seeing, folder, Console(quiet=True), **asked).run()
 
 
