@@ -14,7 +14,7 @@ from training.data.samples import read_pair_table
 from training.evaluation.asked import ask
 from training.evaluation.evaluate import MOST_PAIRS
 from training.evaluation.four_ways import (
-    Answers,
+    WayAnswers,
     FourWays,
     Possible,
     answer,
@@ -58,7 +58,7 @@ class CheckpointAnswers:
 
     first: str
     second: str
-    answers: tuple[Answers, Answers]
+    answers: tuple[WayAnswers, WayAnswers]
     world: Possible | None
     num_lenders: int
     is_certain: bool

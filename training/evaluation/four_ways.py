@@ -35,7 +35,7 @@ DECISIVE_COUNT = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class WayAnswers:
     """What one checkpoint says of the same pairs, by number of references.
 
     Attributes:
@@ -147,7 +147,7 @@ def answer(
     cold_start: ColdStart | None,
     *,
     progress: Callable[[int], None] = lambda count: None,
-) -> Answers:
+) -> WayAnswers:
     """Ask a checkpoint about each person's pairs behind 0, 1, 2... of the newest references.
 
     Args:
@@ -158,14 +158,14 @@ def answer(
         progress: called with each number of references before it is asked.
     """
     if cold_start is None:
-        return Answers(answers_by_references(scorer, features, samples, progress=progress))
+        return WayAnswers(answers_by_references(scorer, features, samples, progress=progress))
     alone, blended = dict[int, Margins](), dict[int, Margins]()
     for count in counts_of(samples):
         progress(count)
         fewer = with_references(samples, count)
         ways = score_in_each_way(scorer, cold_start, features, fewer)
         alone[count], blended[count] = ways.alone, ways.blend
-    return Answers(alone, blended)
+    return WayAnswers(alone, blended)
 
 
 def borrowed(
@@ -204,7 +204,7 @@ def possible(samples: Samples, table: PairTable, truth: WorldTruth | None) -> Po
     return Possible(best, average)
 
 
-def compare_in_each_way(first: Answers, second: Answers, world: Possible | None) -> FourWays:
+def compare_in_each_way(first: WayAnswers, second: WayAnswers, world: Possible | None) -> FourWays:
     """Pair the answers of two checkpoints by person.
 
     Args:

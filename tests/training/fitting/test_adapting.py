@@ -35,7 +35,7 @@ from storage.identity_keys import IdentityKeys
 from storage.trainings import TrainingStore
 from training.data.samples import PairTable, images_of, read_pair_table
 from training.data.trained_on import trained_on
-from training.evaluation.four_ways import Answers, compare_in_each_way
+from training.evaluation.four_ways import WayAnswers, compare_in_each_way
 from training.fitting.adapting.adaptation import Adaptation
 from training.fitting.adapting.dealing import deal
 from training.fitting.adapting.tuning import Tuning
@@ -261,11 +261,11 @@ RIGHT, WRONG = (dict.fromkeys(PEOPLE, np.full(4, sign)) for sign in (1.0, -1.0))
 
 
 def test_a_gain_counts_with_its_interval() -> None:
-    before = Answers(dict.fromkeys((0, 8), WRONG))
+    before = WayAnswers(dict.fromkeys((0, 8), WRONG))
     some = {user: (RIGHT if n % 2 else WRONG)[user] for n, user in enumerate(PEOPLE)}
     few = {user: (RIGHT if n == 0 else WRONG)[user] for n, user in enumerate(PEOPLE)}
     better, hardly = (
-        compare_in_each_way(before, Answers(dict.fromkeys((0, 8), each)), None)
+        compare_in_each_way(before, WayAnswers(dict.fromkeys((0, 8), each)), None)
         for each in (some, few)
     )
     assert better.is_better
@@ -281,7 +281,7 @@ def test_where_others_lend_the_gain_of_the_blend_behind_four_and_eight_counts() 
     early = wrong | {0: RIGHT, 1: RIGHT, 2: RIGHT}
     late = wrong | {8: RIGHT}
     alone, new, old = (
-        compare_in_each_way(Answers(wrong, wrong), Answers(after, blended), None)
+        compare_in_each_way(WayAnswers(wrong, wrong), WayAnswers(after, blended), None)
         for after, blended in ((right, wrong), (wrong, early), (wrong, late))
     )
     assert {each.decided_by for each in (alone, new, old)} == {"blend"}

@@ -28,7 +28,7 @@ from training.data.samples import read_pair_table
 from training.data.trained_on import histories_digest, trained_on
 from training.evaluation.comparison import answers_by_references, mean_top1
 from training.evaluation.four_ways import (
-    Answers,
+    WayAnswers,
     answer,
     borrowed,
     compare_in_each_way,
@@ -280,7 +280,7 @@ class Adaptation:
 
 def _answers(
     scorer: PreferenceScorer, dealt: Dealt, encoded: Encoded, lent: Mapping[str, tuple[Pair, ...]]
-) -> Answers:
+) -> WayAnswers:
     """Of those who judge; those who were validated on decide how the model is blended."""
     cold_start = None
     if lent:
