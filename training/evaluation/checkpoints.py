@@ -14,9 +14,9 @@ from training.data.samples import read_pair_table
 from training.evaluation.asked import ask
 from training.evaluation.evaluate import MOST_PAIRS
 from training.evaluation.four_ways import (
-    WayAnswers,
     FourWays,
     Possible,
+    WayAnswers,
     answer,
     borrowed,
     compare_in_each_way,
