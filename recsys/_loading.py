@@ -4,12 +4,13 @@ Importing this module loads neither torch nor SQLAlchemy.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys.errors import CheckpointRefused
+from recsys.errors import CheckpointRefused, NotFound
 
 if TYPE_CHECKING:
     from recsys.coldstart.borrowing import BorrowingScorer
@@ -35,6 +36,7 @@ class LoadedModel:
         signature_reader: None where the checkpoint ships nothing to read signatures by.
         max_prefix_bytes: most memory that keeping one user warm takes, bytes; 0: unknown.
         image_tokens: keeps the image tokens of this scorer; None: they are made anew each time.
+        audiences: by name, scorers of other P_v on the same weights, which blend in likewise.
     """
 
     scorer: "Scorer"
@@ -43,6 +45,7 @@ class LoadedModel:
     signature_reader: "SignatureModel | None" = None
     max_prefix_bytes: int = 0
     image_tokens: "ImageTokenCache | None" = None
+    audiences: "Mapping[str, Scorer]" = field(default_factory=dict)
 
 
 def loaded_scorer(settings: "Settings") -> "PreferenceScorer":
@@ -143,14 +146,45 @@ def loaded_model(
     else:
         logger.info("%s ships nothing to read signatures by: neighbours are unknown", checkpoint)
     served = borrowing(settings, database, scorer)
+    audiences = loaded_audiences(settings, database, scorer)
     return LoadedModel(
         served,
         scorer.config.num_references,
         scorer.geometry,
         reader,
-        served.max_prefix_bytes,
+        max(each.max_prefix_bytes for each in (served, *audiences.values())),
         image_tokens,
+        audiences,
     )
+
+
+def loaded_audiences(
+    settings: "Settings", database: "Database", scorer: "PreferenceScorer"
+) -> "dict[str, PreferenceScorer | BorrowingScorer]":
+    """Load the P_v of each audience onto the weights of the served scorer.
+
+    Each borrows what was learned for its own model version, and nothing where nothing was.
+
+    Args:
+        settings: name the audiences, and the checkpoint that the scorer was loaded from.
+        database: holds what was learned for cold start.
+        scorer: loaded.
+
+    Raises:
+        CheckpointRefused: if one is missing, damaged or no adaptation of what is served, or what it
+            borrows is damaged; names the audience.
+    """
+    from recsys.scorer.audiences import load_audience
+
+    audiences = {}
+    for name, checkpoint in settings.audience_checkpoints.items():
+        try:
+            audience = load_audience(checkpoint, scorer, served=settings.checkpoint)
+            audiences[name] = borrowing(settings, database, audience)
+        except (CheckpointRefused, NotFound) as error:
+            raise CheckpointRefused(f"the audience {name} cannot be served: {error}") from error
+        logger.info("audience %s: model version %.12s", name, audience.model_version)
+    return audiences
 
 
 def borrowing(

@@ -117,6 +117,7 @@ class RecsysClient:
         user_id: str,
         candidates: Sequence[Candidate],
         *,
+        audience: str = "",
         request_id: str = "",
         timeout_s: float | None = None,
     ) -> Ranking:
@@ -127,15 +128,24 @@ class RecsysClient:
         Args:
             user_id: 1 to 256 characters; an unknown user gets the taste of people in general.
             candidates: at least one, ids unique, each with image bytes or a SHA-256.
+            audience: whose preference tokens score, by the name that the operator has given them;
+                empty for the server's own.
             request_id: your id of the call in the server's log, at most 128 characters.
             timeout_s: for this call; None for the client's.
         """
         with _sendable():
-            request = rank_request_to_wire(user_id, candidates, request_id=request_id)
+            request = rank_request_to_wire(
+                user_id, candidates, audience=audience, request_id=request_id
+            )
         return ranking_from_wire(self._call(self._ranking.RankCandidates, request, timeout_s))
 
     def suggest_first_questions(
-        self, num_pairs: int = 0, *, user_id: str = "", timeout_s: float | None = None
+        self,
+        num_pairs: int = 0,
+        *,
+        user_id: str = "",
+        audience: str = "",
+        timeout_s: float | None = None,
     ) -> FirstQuestions:
         """Return the first questions to a new user: pairs of images, the most informative first.
 
@@ -144,10 +154,13 @@ class RecsysClient:
             user_id: who is to be asked. PreconditionFailed (PERSONALIZATION_OFF) if they do not
                 want to be personalised, so that answers would change nothing, and ErasedUser if
                 they were erased, so that none would be stored; empty: not checked.
+            audience: that the user's rankings will be asked for; empty for the server's own.
             timeout_s: for this call; None for the client's.
         """
         with _sendable():
-            request = SuggestOnboardingRequest(num_pairs=num_pairs, user_id=user_id)
+            request = SuggestOnboardingRequest(
+                num_pairs=num_pairs, user_id=user_id, audience=audience
+            )
         return first_questions_from_wire(
             self._call(self._ranking.SuggestOnboarding, request, timeout_s)
         )

@@ -1,6 +1,6 @@
 """Fields of a request, by the rules of storage; one that breaks its rule is named."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -8,6 +8,11 @@ from recsys.errors import InvalidRequest
 from recsys.reasons import Reason
 from storage import rules
 from storage.errors import InvalidRecord
+
+_NAMED_AT_MOST = 20
+"""Names in a refusal: it travels in the trailer of a call, which has little room."""
+
+_SHOWN_CHARS = 64
 
 
 def require_user_id(user_id: str) -> None:
@@ -88,6 +93,24 @@ def require_text(field: str, text: str, *, at_least: int = 0, at_most: int, reas
     """
     with _named(field, reason):
         rules.check_text(field, text, at_least=at_least, at_most=at_most)
+
+
+def unknown_audience(audience: str, known: Collection[str]) -> InvalidRequest:
+    """The refusal of an audience that a server does not have.
+
+    Args:
+        audience: as it arrived, not empty.
+        known: the audiences that it has; the first `_NAMED_AT_MOST` are told.
+    """
+    names = list(known)
+    told = ", ".join(names[:_NAMED_AT_MOST])
+    more = f" or {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
+    rule = f"one of {told}{more}, or empty" if names else "empty: this server has no other"
+    return InvalidRequest(
+        f"audience must be {rule}; got {audience[:_SHOWN_CHARS]!r}",
+        field="audience",
+        reason=Reason.AUDIENCE_UNKNOWN,
+    )
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     PAGE_SIZE_INVALID = "PAGE_SIZE_INVALID"
     PAGE_TOKEN_INVALID = "PAGE_TOKEN_INVALID"
     RUN_INVALID = "RUN_INVALID"
+    AUDIENCE_UNKNOWN = "AUDIENCE_UNKNOWN"
 
     # Bytes that are not an acceptable image
     IMAGE_CORRUPT = "IMAGE_CORRUPT"

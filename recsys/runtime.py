@@ -186,7 +186,7 @@ class Runtime:
         return Eraser(
             self.store,
             index_folder=Path(self.settings.index_folder),
-            checkpoint=Path(self.settings.checkpoint),
+            checkpoints=list(map(Path, self.settings.served_checkpoints)),
             image_tokens_folder=self.settings.image_tokens_folder,
         )
 
@@ -311,6 +311,7 @@ class Runtime:
             self.images.references,
             max_queue=self.settings.max_queue,
             prefix_cache_bytes=_loading.prefix_cache_size(self.settings, self.model),
+            audiences=self.model.audiences,
         )
 
     def ranker(self, engine: "ScoringEngine") -> "Ranker":

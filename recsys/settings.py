@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     checkpoint: str = Field(
         "tiny", description="the scorer's checkpoint: a folder, or the name of a shipped one"
     )
+    audiences: str | None = Field(
+        None,
+        description="adaptations of the checkpoint that a server scores by, too, as"
+        " NAME=CHECKPOINT, separated by commas; none: the checkpoint alone",
+    )
     base: str | None = Field(
         None,
         description="folder or hub id of the base model of a checkpoint that does not carry it;"
@@ -140,6 +145,16 @@ class Settings(BaseSettings):
     )
 
     @property
+    def audience_checkpoints(self) -> dict[str, str]:
+        """The checkpoint of each audience, by name."""
+        return _audiences_of(self.audiences)
+
+    @property
+    def served_checkpoints(self) -> list[str]:
+        """The checkpoint, and those of audiences."""
+        return [self.checkpoint, *self.audience_checkpoints.values()]
+
+    @property
     def sharing_rules(self) -> SharingRules:
         """What other users may be shown."""
         return SharingRules(self.share_min_users, self.share_prompts)
@@ -150,6 +165,12 @@ class Settings(BaseSettings):
         if not re.match(r"(sqlite|postgresql(\+psycopg)?)://", url):
             raise ValueError("must start with sqlite:/// or postgresql://")
         return url
+
+    @field_validator("audiences")
+    @classmethod
+    def _names_audiences(cls, audiences: str | None) -> str | None:
+        _audiences_of(audiences)
+        return audiences
 
     @field_validator("identity_key")
     @classmethod
@@ -262,6 +283,22 @@ def _origins(given: Mapping[str, Any]) -> dict[str, str]:
         if _variable(name) in variables
     }
     return origins | dict.fromkeys(given, "flag")
+
+
+def _audiences_of(text: str | None) -> dict[str, str]:
+    """Checkpoints by name; ValueError where the text is no such list."""
+    checkpoints: dict[str, str] = {}
+    for part in text.split(",") if text else ():
+        name, _, checkpoint = part.strip().partition("=")
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or not checkpoint:
+            raise ValueError(
+                "must be NAME=CHECKPOINT, separated by commas, with names of 1 to 64 letters,"
+                f" digits, '.', '_' and '-', got {part!r}"
+            )
+        if name in checkpoints:
+            raise ValueError(f"must name each audience once, got {name} again")
+        checkpoints[name] = checkpoint
+    return checkpoints
 
 
 def _variable(name: str) -> str:

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--prompt", default="", help="Prompt that the images were generated from.")
 @click.option(
+    "--audience",
+    default="",
+    help="Audience whose preference tokens score, by its name in the setting `audiences`; by"
+    " default the checkpoint's own.",
+)
+@click.option(
     "--server", metavar="HOST:PORT", help="Server to call; the setting `address` by default."
 )
 @click.option(
@@ -40,6 +46,7 @@ def command(
     user: str,
     images: tuple[str, ...],
     prompt: str,
+    audience: str,
     server: str | None,
     is_local: bool,
     device: str | None,
@@ -59,7 +66,7 @@ def command(
     pictures = read_images(images, max_bytes=settings.max_image_bytes)
     candidates = _candidates(pictures, prompt)
     rank = rank_here if is_local else rank_there
-    ranking = _named(rank(user, candidates, settings), pictures)
+    ranking = _named(rank(user, candidates, settings, audience=audience), pictures)
     if is_json:
         show_json(as_json(ranking))
     else:
@@ -69,7 +76,9 @@ def command(
         ctx.exit(ExitCode.FAILED if num_failed == len(pictures) else ExitCode.PARTLY)
 
 
-def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") -> "Ranking":
+def rank_here(
+    user: str, candidates: list["Candidate"], settings: "Settings", *, audience: str = ""
+) -> "Ranking":
     """Rank with a scorer loaded into this process and the storage of the settings."""
     import asyncio
 
@@ -81,7 +90,7 @@ def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") ->
         async def rank() -> "Ranking":
             await engine.start()
             try:
-                return await ranker.rank(user, candidates)
+                return await ranker.rank(user, candidates, audience=audience)
             finally:
                 await engine.drain(0)
 
@@ -89,10 +98,12 @@ def rank_here(user: str, candidates: list["Candidate"], settings: "Settings") ->
             return asyncio.run(rank())
 
 
-def rank_there(user: str, candidates: list["Candidate"], settings: "Settings") -> "Ranking":
+def rank_there(
+    user: str, candidates: list["Candidate"], settings: "Settings", *, audience: str = ""
+) -> "Ranking":
     """Rank by calling the server at the settings' address."""
     with waiting(f"Calling {settings.address}"), opened_client(settings) as client:
-        return client.rank(user, candidates)
+        return client.rank(user, candidates, audience=audience)
 
 
 def as_json(ranking: "Ranking") -> dict[str, Any]:

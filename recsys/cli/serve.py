@@ -12,17 +12,35 @@ from recsys.cli.options import CHECKPOINT, DEVICE, DTYPE
     "--address", metavar="HOST:PORT", help="Address to listen on; the setting by default."
 )
 @CHECKPOINT
+@click.option(
+    "--audience",
+    "audiences",
+    metavar="NAME=CHECKPOINT",
+    multiple=True,
+    help="Audience that calls may name, scored by the preference tokens of this adaptation of the"
+    " checkpoint; the setting by default. Repeatable.",
+)
 @DEVICE
 @DTYPE
 def command(
-    address: str | None, checkpoint: str | None, device: str | None, dtype: str | None
+    address: str | None,
+    checkpoint: str | None,
+    audiences: tuple[str, ...],
+    device: str | None,
+    dtype: str | None,
 ) -> None:
     """Serve rankings over gRPC.
 
     On SIGTERM or Ctrl-C it finishes the requests that it has begun, and stops. It has no
     authentication and no TLS: put it behind a proxy that provides both.
     """
-    settings = read_settings(address=address, checkpoint=checkpoint, device=device, dtype=dtype)
+    settings = read_settings(
+        address=address,
+        checkpoint=checkpoint,
+        audiences=",".join(audiences) or None,
+        device=device,
+        dtype=dtype,
+    )
     require_free(settings.address, setting="address")
     if settings.metrics_address is not None:
         require_free(settings.metrics_address, setting="metrics_address")

@@ -153,7 +153,7 @@ class FlushLoop:
             return
         for item in self._serving:
             if self._is_wanted(item):
-                await self._score(prefix, item)
+                await self._score(prefix, item, group.key.prefix.model_version)
 
     async def _prefix_of(self, group: Group) -> UserPrefix:
         key = group.key.prefix
@@ -164,14 +164,15 @@ class FlushLoop:
         if group.loaded is None:
             self._start_loading(group)  # it was warm when the request came, and is not now: rare
         assert group.loaded is not None
-        prefix = await self._model.prefix(await group.loaded)
+        references = await group.loaded
+        prefix = await self._model.prefix(references, model_version=key.model_version)
         if prefix.num_references >= len(group.pairs):
             self._cache.put(key, prefix, since=group.key.since)
         return prefix
 
-    async def _score(self, prefix: UserPrefix, item: Item) -> None:
+    async def _score(self, prefix: UserPrefix, item: Item, model_version: str) -> None:
         try:
-            scores = await self._model.score(prefix, item.candidates)
+            scores = await self._model.score(prefix, item.candidates, model_version=model_version)
         except Exception as error:
             _fail(item, error)
         else:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from recsys.engine.caches import PrefixCache, PrefixKey
 from recsys.engine.queue import Group, GroupKey, Item, LoadReferences, Scored
 from recsys.engine.worker import STOPPING, Computed, ModelThread, Scorer
 from recsys.errors import DeadlinePassed, Overloaded, Unavailable
+from recsys.fields import unknown_audience
 from recsys.reasons import Reason
 
 
@@ -66,11 +67,16 @@ class _Counts:
 class ScoringEngine:
     """Scores candidates for many users with one model; all but forgetting runs on one event loop.
 
+    Attributes:
+        model_version: of the model itself.
+        audiences: model versions of the other audiences, by name.
+
     Args:
         scorer: the model; called on one thread of its own.
         load_references: reads the images of a cold user's pairs, leaving out what cannot be read.
         max_queue: requests that may wait; at least 1.
         prefix_cache_bytes: user prefixes kept warm, bytes; 0 keeps none.
+        audiences: by name, the scorers of other P_v on the model's weights.
         num_loaders: cold users whose references are loaded at the same time; at least 1.
         max_failures: model failures in a row after which the engine is not ready; at least 1.
         probe_every_s: after so long without a request the model is tried, so that health does
@@ -90,6 +96,7 @@ class ScoringEngine:
         *,
         max_queue: int,
         prefix_cache_bytes: int,
+        audiences: Mapping[str, Scorer] | None = None,
         num_loaders: int = 2,
         max_failures: int = 3,
         probe_every_s: float = 15.0,
@@ -100,12 +107,18 @@ class ScoringEngine:
         for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
+        audiences = audiences or {}
         self.model_version = scorer.model_version
+        self.audiences = {name: each.model_version for name, each in audiences.items()}
         self._max_queue = max_queue
         self._clock = clock
         self._cache = PrefixCache(prefix_cache_bytes)
         self._model = ModelThread(
-            scorer, max_failures=max_failures, stalled_after_s=stalled_after_s, clock=clock
+            scorer,
+            audiences.values(),
+            max_failures=max_failures,
+            stalled_after_s=stalled_after_s,
+            clock=clock,
         )
         self._loop = FlushLoop(
             self._model,
@@ -133,6 +146,18 @@ class ScoringEngine:
         """Grows with every `forget`; to be read before a user's history, for `score(since=...)`."""
         return self._cache.num_forgotten
 
+    def version_of(self, audience: str) -> str:
+        """The model version that scores for an audience; empty: the model's own.
+
+        Raises:
+            InvalidRequest: if there is no such audience; names `audience` and those that there are.
+        """
+        if not audience:
+            return self.model_version
+        if audience in self.audiences:
+            return self.audiences[audience]
+        raise unknown_audience(audience, self.audiences)
+
     @property
     def stats(self) -> EngineStats:
         """Count what has happened so far."""
@@ -156,7 +181,7 @@ class ScoringEngine:
         )
 
     async def start(self) -> None:
-        """Run a real forward pass, then take requests.
+        """Run a real forward pass for each audience, then take requests.
 
         Raises:
             RuntimeError: if it was started or drained before.
@@ -164,7 +189,7 @@ class ScoringEngine:
         """
         if self._loop.is_started or self._is_draining:
             raise RuntimeError("an engine is started once: make a new one")
-        await self.probe()
+        await self._model.probe(for_all=True)
         self._loop.start()
 
     async def probe(self) -> None:
@@ -218,6 +243,7 @@ class ScoringEngine:
         pairs: Sequence[Any],
         candidates: Sequence[Any],
         *,
+        model_version: str | None = None,
         deadline: float | None = None,
         since: int | None = None,
     ) -> Scored:
@@ -231,6 +257,7 @@ class ScoringEngine:
                 and only when the user's prefix is not warm. A prefix of fewer is used but not
                 kept, for what cannot be read now may be readable later.
             candidates: at least one.
+            model_version: of an audience, as `version_of` tells it; None: the model's own.
             deadline: instant on the engine's clock (time.monotonic by default).
             since: `num_forgotten` as it was before the history was read; None: as it is now.
 
@@ -244,7 +271,7 @@ class ScoringEngine:
         if not candidates:
             raise ValueError("candidates must not be empty: there is nothing to score")
         key = GroupKey(
-            PrefixKey(user_key, revision, self.model_version),
+            PrefixKey(user_key, revision, model_version or self.model_version),
             self.num_forgotten if since is None else since,
         )
         group = Group(key, pairs)

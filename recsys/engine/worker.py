@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -58,6 +58,7 @@ class ModelThread:
 
     Args:
         scorer: the model.
+        others: of other audiences, on the same weights; each scores for its own model version.
         max_failures: after this many failures in a row the model is unwell; at least 1.
         stalled_after_s: a call that runs longer than this makes it unwell; seconds, above 0.
         clock: seconds that never go back.
@@ -66,12 +67,14 @@ class ModelThread:
     def __init__(
         self,
         scorer: Scorer,
+        others: Iterable[Scorer] = (),
         *,
         max_failures: int,
         stalled_after_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scorer = scorer
+        self._scorers = {each.model_version: each for each in (*others, scorer)}
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recsys-model")
         self._max_failures = max_failures
         self._stalled_after_s = stalled_after_s
@@ -93,30 +96,37 @@ class ModelThread:
         stalled = busy_since is not None and self._clock() - busy_since > self._stalled_after_s
         return self._num_failures_in_row < self._max_failures and not stalled
 
-    async def prefix(self, references: Sequence[Any]) -> UserPrefix:
-        """Read one user's references.
+    async def prefix(self, references: Sequence[Any], *, model_version: str) -> UserPrefix:
+        """Read one user's references by the scorer of a model version.
 
         Raises:
             Exception: whatever the scorer raised.
         """
-        return await self._run(self._scorer.prefix, references)
+        return await self._run(self._scorers[model_version].prefix, references)
 
-    async def score(self, prefix: UserPrefix, candidates: Sequence[Any]) -> tuple[float, ...]:
-        """Score candidates behind a prefix.
+    async def score(
+        self, prefix: UserPrefix, candidates: Sequence[Any], *, model_version: str
+    ) -> tuple[float, ...]:
+        """Score candidates behind a prefix that the same scorer has made.
 
         Raises:
             ArithmeticError: if the scores are not finite, or not one for each candidate.
             Exception: whatever the scorer raised.
         """
-        return await self._run(self._checked_scores, prefix, candidates)
+        scorer = self._scorers[model_version]
+        return await self._run(self._checked_scores, scorer, prefix, candidates)
 
-    async def probe(self) -> None:
+    async def probe(self, *, for_all: bool = False) -> None:
         """Run a forward pass on a synthetic reference and candidate; success makes the model well.
+
+        Args:
+            for_all: one for each audience, too.
 
         Raises:
             Exception: as `prefix` and `score`.
         """
-        await self._run(self._score_synthetic)
+        for scorer in self._scorers.values() if for_all else [self._scorer]:
+            await self._run(self._score_synthetic, scorer)
 
     def compute(self, function: Callable[..., Computed], *args: Any) -> Computed:
         """Run another computation of the model, and wait: not for the event loop's own thread.
@@ -160,19 +170,21 @@ class ModelThread:
         finally:
             self._busy_since = None
 
-    def _checked_scores(self, prefix: UserPrefix, candidates: Sequence[Any]) -> tuple[float, ...]:
+    def _checked_scores(
+        self, scorer: Scorer, prefix: UserPrefix, candidates: Sequence[Any]
+    ) -> tuple[float, ...]:
         # On the model thread, so that a model that answers NaN counts as failing.
-        scores = self._scorer.score(prefix, candidates)
+        scores = scorer.score(prefix, candidates)
         if scores.shape != (len(candidates),) or not bool(torch.isfinite(scores).all()):
             raise ArithmeticError(
                 f"the model must give {len(candidates)} finite scores, got {scores.tolist()}"
             )
         return tuple(scores.tolist())
 
-    def _score_synthetic(self) -> None:
+    def _score_synthetic(self, scorer: Scorer) -> None:
         from recsys.scorer.model import CandidateImage, Reference  # loads the model's libraries
 
         ramp = torch.linspace(0, 1, 64).expand(3, 64, 64)
         reference = Reference(liked=ramp, disliked=1 - ramp, prompt="a probe")
-        prefix = self._scorer.prefix([reference])
-        self._checked_scores(prefix, [CandidateImage(image=ramp.mT, prompt="a probe")])
+        prefix = scorer.prefix([reference])
+        self._checked_scores(scorer, prefix, [CandidateImage(image=ramp.mT, prompt="a probe")])

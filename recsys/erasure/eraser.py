@@ -1,6 +1,6 @@
 """The one way to erase a user: for the command, and for the server's EraseUser."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,8 @@ class Eraser:
     Args:
         store: of the choices.
         index_folder: of the index's snapshots; need not be there.
-        checkpoint: folder of the served checkpoint, which is looked at for whom it learned from;
-            not there for one that is shipped.
+        checkpoints: folders of what is served, which are looked at for whom they learned from; not
+            there for one that is shipped.
         image_tokens_folder: that keeps image tokens; None: none does.
     """
 
@@ -30,13 +30,13 @@ class Eraser:
         store: HistoryStore,
         *,
         index_folder: Path,
-        checkpoint: Path,
+        checkpoints: Sequence[Path],
         image_tokens_folder: str | None = None,
     ) -> None:
         self._store = store
         self._image_tokens_folder = image_tokens_folder
         self._index_folder = index_folder
-        self._checkpoint = checkpoint
+        self._checkpoints = checkpoints
 
     def erase(self, user_id: str, *, by: str) -> Erased:
         """Erase a user from storage, then from the files.
@@ -80,7 +80,7 @@ class Eraser:
             before,
             images=images,
             keys=self._store.keys.known(),
-            served=self._checkpoint,
+            served=self._checkpoints,
         )
         remnants += in_figures(database, before)
         return tuple(rewritten), tuple(remnants)

@@ -1,6 +1,6 @@
 """What still holds something of an erased user, in a text each: learned weights, fitted figures."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from recsys.erasure.before import Before
@@ -48,9 +48,9 @@ def in_checkpoints(
     *,
     images: Collection[str],
     keys: IdentityKeys,
-    served: Path,
+    served: Iterable[Path],
 ) -> Iterator[str]:
-    """Trainings that learned from the user, or may have, and the served checkpoint.
+    """Trainings that learned from the user, or may have, and the served checkpoints.
 
     Args:
         database: knows where trainings are.
@@ -58,7 +58,7 @@ def in_checkpoints(
         before: the user as they were stored; None: unknown.
         images: SHA-256 of images that were the user's alone.
         keys: under which checkpoints tell whom they learned from.
-        served: folder of the served checkpoint; not there for one that is shipped, whose people do
+        served: folders of served checkpoints; not there for one that is shipped, whose people do
             not exist.
 
     Raises:
@@ -73,10 +73,11 @@ def in_checkpoints(
         yield from _in_weights(named, folders, user_id, keys, may_hold=may_hold)
         for each in (folder, folder / "final"):  # a checkpoint that was adapted is the folder
             yield from _in_probes(each, images)
-    if (served / "scorer.json").is_file() and not _is_among(trainings, served):
-        named = f"the served checkpoint in {served}"
-        yield from _in_weights(named, [served], user_id, keys, may_hold=True)
-        yield from _in_probes(served, images)
+    for each in dict.fromkeys(served):
+        if (each / "scorer.json").is_file() and not _is_among(trainings, each):
+            named = f"the served checkpoint in {each}"
+            yield from _in_weights(named, [each], user_id, keys, may_hold=True)
+            yield from _in_probes(each, images)
 
 
 def _in_weights(

@@ -43,9 +43,8 @@ _PAST_REVISIONS = 2**63
 class Scoring(Protocol):
     """What ranking needs of `recsys.engine.engine.ScoringEngine`."""
 
-    @property
-    def model_version(self) -> str:
-        """Digest of all that decides a score."""
+    def version_of(self, audience: str) -> str:
+        """The model version that scores for an audience; empty: the model's own."""
 
     @property
     def expected_wait_s(self) -> float:
@@ -62,6 +61,7 @@ class Scoring(Protocol):
         pairs: Sequence[ReferencePair],
         candidates: Sequence[Any],
         *,
+        model_version: str | None = None,
         deadline: float | None = None,
         since: int | None = None,
     ) -> Scored:
@@ -119,7 +119,12 @@ class Ranker:
         self._num_candidates = 0
 
     async def rank(
-        self, user_id: str, candidates: Sequence[Candidate], *, deadline: float | None = None
+        self,
+        user_id: str,
+        candidates: Sequence[Candidate],
+        *,
+        audience: str = "",
+        deadline: float | None = None,
     ) -> Ranking:
         """Order candidates by how much the user would like them.
 
@@ -131,6 +136,7 @@ class Ranker:
         Args:
             user_id: 1 to 256 characters, no control characters; need not be known.
             candidates: 1 to `max_candidates`, ids unique.
+            audience: by whose P_v; empty: the model's own.
             deadline: instant on the clock, looked at between the steps; None: any time.
 
         Raises:
@@ -140,12 +146,19 @@ class Ranker:
             Unavailable: if the engine is not ready.
         """
         check_request(user_id, candidates, max_candidates=self._max_candidates)
+        model_version = self._engine.version_of(audience)
         with self._places(len(candidates)):
             since = self._engine.num_forgotten  # before anything of the user is read
             self._check_time(deadline)
             history = await self._images.run(self._history, user_id)
             pairs = () if history is None else references_of(history, self._num_references)
-            ranking = partial(self._ranking, user_id, candidates, is_opted_out=history is None)
+            ranking = partial(
+                self._ranking,
+                user_id,
+                candidates,
+                model_version=model_version,
+                is_opted_out=history is None,
+            )
             seen = await self._see_all(candidates, deadline)
             images = [each for each in seen if isinstance(each, CandidateImage)]
             if not images:
@@ -159,6 +172,7 @@ class Ranker:
                 revision,
                 pairs,
                 images,
+                model_version=model_version,
                 deadline=deadline,
                 since=since,
             )
@@ -234,6 +248,7 @@ class Ranker:
         seen: Sequence[CandidateImage | RankedCandidate],
         scored: Scored,
         *,
+        model_version: str,
         is_opted_out: bool,
     ) -> Ranking:
         failed = [each for each in seen if isinstance(each, RankedCandidate)]
@@ -241,7 +256,7 @@ class Ranker:
         ids = [each.id for each, is_good in zip(candidates, is_seen, strict=True) if is_good]
         return Ranking(
             user_id=user_id,
-            model_version=self._engine.model_version,
+            model_version=model_version,
             personalization=self._personalization(scored.num_references),
             num_references=scored.num_references,
             candidates=(*order_candidates(ids, scored.scores), *failed),

@@ -86,8 +86,8 @@ class ServiceMetrics:
         )
         self._rankings = Counter(
             "recsys_rankings",
-            "Rankings, by how far they are personal.",
-            ["personalization"],
+            "Rankings, by how far they are personal, and by audience.",
+            ["personalization", "audience"],
             registry=self.registry,
         )
         self._signatures = Counter(
@@ -114,9 +114,14 @@ class ServiceMetrics:
         self._calls.labels(method, code).inc()
         self._durations.labels(method).observe(took_s)
 
-    def observe_ranking(self, ranking: Ranking) -> None:
-        """Count a ranking by how far it is personal, and its candidates by status."""
-        self._rankings.labels(ranking.personalization.value).inc()
+    def observe_ranking(self, ranking: Ranking, audience: str) -> None:
+        """Count a ranking by how far it is personal, and its candidates by status.
+
+        Args:
+            ranking: made.
+            audience: a name of the settings, or empty: so there are few.
+        """
+        self._rankings.labels(ranking.personalization.value, audience).inc()
         for candidate in ranking.candidates:
             self._candidates.labels(candidate.status.value).inc()
 
@@ -177,10 +182,11 @@ class _EngineCollector(Collector):
         yield GaugeMetricFamily("recsys_ready", "1 when the model answers.", value=ready)
         info = GaugeMetricFamily(
             "recsys_model_info",
-            "The version of the model that is served.",
-            labels=["model_version"],
+            "The version of the model that is served, and of each audience's.",
+            labels=["model_version", "audience"],
         )
-        info.add_metric([self._engine.model_version], 1)
+        for audience, version in {"": self._engine.model_version, **self._engine.audiences}.items():
+            info.add_metric([version, audience], 1)
         yield info
 
 

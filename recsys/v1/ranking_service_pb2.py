@@ -25,31 +25,31 @@ _sym_db = _symbol_database.Default()
 from recsys.v1 import image_pb2 as recsys_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frecsys/v1/ranking_service.proto\x12\trecsys.v1\x1a\x15recsys/v1/image.proto\"f\n\x15RankCandidatesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12(\n\ncandidates\x18\x02 \x03(\x0b\x32\x14.recsys.v1.Candidate\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"H\n\tCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x1f\n\x05image\x18\x03 \x01(\x0b\x32\x10.recsys.v1.Image\"\xa8\x02\n\x16RankCandidatesResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12.\n\ncandidates\x18\x02 \x03(\x0b\x32\x1a.recsys.v1.RankedCandidate\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\x0enum_references\x18\x04 \x01(\x05\x12\x33\n\x0fpersonalization\x18\x05 \x01(\x0e\x32\x1a.recsys.v1.Personalization\x12\x1f\n\x17num_borrowed_references\x18\x06 \x01(\x03\x12\x16\n\x0enum_neighbours\x18\x07 \x01(\x03\x12\x1a\n\x12population_version\x18\x08 \x01(\t\x12\x14\n\x0cis_opted_out\x18\t \x01(\x08\"\xa4\x01\n\x0fRankedCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\x05score\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04rank\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12*\n\x06status\x18\x04 \x01(\x0e\x32\x1a.recsys.v1.CandidateStatus\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\tB\x08\n\x06_scoreB\x07\n\x05_rank\">\n\x18SuggestOnboardingRequest\x12\x11\n\tnum_pairs\x18\x01 \x01(\x05\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"a\n\x19SuggestOnboardingResponse\x12(\n\x05pairs\x18\x01 \x03(\x0b\x32\x19.recsys.v1.OnboardingPair\x12\x1a\n\x12population_version\x18\x02 \x01(\t\"g\n\x0eOnboardingPair\x12\x14\n\x0c\x66irst_sha256\x18\x01 \x01(\t\x12\x15\n\rsecond_sha256\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x18\n\x10information_bits\x18\x04 \x01(\x01*\xb8\x01\n\x0f\x43\x61ndidateStatus\x12 \n\x1c\x43\x41NDIDATE_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41NDIDATE_STATUS_RANKED\x10\x01\x12\"\n\x1e\x43\x41NDIDATE_STATUS_INVALID_IMAGE\x10\x02\x12$\n CANDIDATE_STATUS_IMAGE_NOT_FOUND\x10\x03\x12\x1c\n\x18\x43\x41NDIDATE_STATUS_BLOCKED\x10\x04*\x89\x01\n\x0fPersonalization\x12\x1f\n\x1bPERSONALIZATION_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPERSONALIZATION_COLD_START\x10\x01\x12\x1b\n\x17PERSONALIZATION_PARTIAL\x10\x02\x12\x18\n\x14PERSONALIZATION_WARM\x10\x03\x32\xc7\x01\n\x0eRankingService\x12U\n\x0eRankCandidates\x12 .recsys.v1.RankCandidatesRequest\x1a!.recsys.v1.RankCandidatesResponse\x12^\n\x11SuggestOnboarding\x12#.recsys.v1.SuggestOnboardingRequest\x1a$.recsys.v1.SuggestOnboardingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frecsys/v1/ranking_service.proto\x12\trecsys.v1\x1a\x15recsys/v1/image.proto\"x\n\x15RankCandidatesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12(\n\ncandidates\x18\x02 \x03(\x0b\x32\x14.recsys.v1.Candidate\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x10\n\x08\x61udience\x18\x04 \x01(\t\"H\n\tCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x1f\n\x05image\x18\x03 \x01(\x0b\x32\x10.recsys.v1.Image\"\xa8\x02\n\x16RankCandidatesResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12.\n\ncandidates\x18\x02 \x03(\x0b\x32\x1a.recsys.v1.RankedCandidate\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\x0enum_references\x18\x04 \x01(\x05\x12\x33\n\x0fpersonalization\x18\x05 \x01(\x0e\x32\x1a.recsys.v1.Personalization\x12\x1f\n\x17num_borrowed_references\x18\x06 \x01(\x03\x12\x16\n\x0enum_neighbours\x18\x07 \x01(\x03\x12\x1a\n\x12population_version\x18\x08 \x01(\t\x12\x14\n\x0cis_opted_out\x18\t \x01(\x08\"\xa4\x01\n\x0fRankedCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\x05score\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04rank\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12*\n\x06status\x18\x04 \x01(\x0e\x32\x1a.recsys.v1.CandidateStatus\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\tB\x08\n\x06_scoreB\x07\n\x05_rank\"P\n\x18SuggestOnboardingRequest\x12\x11\n\tnum_pairs\x18\x01 \x01(\x05\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08\x61udience\x18\x03 \x01(\t\"a\n\x19SuggestOnboardingResponse\x12(\n\x05pairs\x18\x01 \x03(\x0b\x32\x19.recsys.v1.OnboardingPair\x12\x1a\n\x12population_version\x18\x02 \x01(\t\"g\n\x0eOnboardingPair\x12\x14\n\x0c\x66irst_sha256\x18\x01 \x01(\t\x12\x15\n\rsecond_sha256\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x18\n\x10information_bits\x18\x04 \x01(\x01*\xb8\x01\n\x0f\x43\x61ndidateStatus\x12 \n\x1c\x43\x41NDIDATE_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41NDIDATE_STATUS_RANKED\x10\x01\x12\"\n\x1e\x43\x41NDIDATE_STATUS_INVALID_IMAGE\x10\x02\x12$\n CANDIDATE_STATUS_IMAGE_NOT_FOUND\x10\x03\x12\x1c\n\x18\x43\x41NDIDATE_STATUS_BLOCKED\x10\x04*\x89\x01\n\x0fPersonalization\x12\x1f\n\x1bPERSONALIZATION_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPERSONALIZATION_COLD_START\x10\x01\x12\x1b\n\x17PERSONALIZATION_PARTIAL\x10\x02\x12\x18\n\x14PERSONALIZATION_WARM\x10\x03\x32\xc7\x01\n\x0eRankingService\x12U\n\x0eRankCandidates\x12 .recsys.v1.RankCandidatesRequest\x1a!.recsys.v1.RankCandidatesResponse\x12^\n\x11SuggestOnboarding\x12#.recsys.v1.SuggestOnboardingRequest\x1a$.recsys.v1.SuggestOnboardingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recsys.v1.ranking_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CANDIDATESTATUS']._serialized_start=982
-  _globals['_CANDIDATESTATUS']._serialized_end=1166
-  _globals['_PERSONALIZATION']._serialized_start=1169
-  _globals['_PERSONALIZATION']._serialized_end=1306
+  _globals['_CANDIDATESTATUS']._serialized_start=1018
+  _globals['_CANDIDATESTATUS']._serialized_end=1202
+  _globals['_PERSONALIZATION']._serialized_start=1205
+  _globals['_PERSONALIZATION']._serialized_end=1342
   _globals['_RANKCANDIDATESREQUEST']._serialized_start=69
-  _globals['_RANKCANDIDATESREQUEST']._serialized_end=171
-  _globals['_CANDIDATE']._serialized_start=173
-  _globals['_CANDIDATE']._serialized_end=245
-  _globals['_RANKCANDIDATESRESPONSE']._serialized_start=248
-  _globals['_RANKCANDIDATESRESPONSE']._serialized_end=544
-  _globals['_RANKEDCANDIDATE']._serialized_start=547
-  _globals['_RANKEDCANDIDATE']._serialized_end=711
-  _globals['_SUGGESTONBOARDINGREQUEST']._serialized_start=713
-  _globals['_SUGGESTONBOARDINGREQUEST']._serialized_end=775
-  _globals['_SUGGESTONBOARDINGRESPONSE']._serialized_start=777
-  _globals['_SUGGESTONBOARDINGRESPONSE']._serialized_end=874
-  _globals['_ONBOARDINGPAIR']._serialized_start=876
-  _globals['_ONBOARDINGPAIR']._serialized_end=979
-  _globals['_RANKINGSERVICE']._serialized_start=1309
-  _globals['_RANKINGSERVICE']._serialized_end=1508
+  _globals['_RANKCANDIDATESREQUEST']._serialized_end=189
+  _globals['_CANDIDATE']._serialized_start=191
+  _globals['_CANDIDATE']._serialized_end=263
+  _globals['_RANKCANDIDATESRESPONSE']._serialized_start=266
+  _globals['_RANKCANDIDATESRESPONSE']._serialized_end=562
+  _globals['_RANKEDCANDIDATE']._serialized_start=565
+  _globals['_RANKEDCANDIDATE']._serialized_end=729
+  _globals['_SUGGESTONBOARDINGREQUEST']._serialized_start=731
+  _globals['_SUGGESTONBOARDINGREQUEST']._serialized_end=811
+  _globals['_SUGGESTONBOARDINGRESPONSE']._serialized_start=813
+  _globals['_SUGGESTONBOARDINGRESPONSE']._serialized_end=910
+  _globals['_ONBOARDINGPAIR']._serialized_start=912
+  _globals['_ONBOARDINGPAIR']._serialized_end=1015
+  _globals['_RANKINGSERVICE']._serialized_start=1345
+  _globals['_RANKINGSERVICE']._serialized_end=1544
 # @@protoc_insertion_point(module_scope)

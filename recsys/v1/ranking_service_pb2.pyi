@@ -33,14 +33,16 @@ PERSONALIZATION_PARTIAL: Personalization
 PERSONALIZATION_WARM: Personalization
 
 class RankCandidatesRequest(_message.Message):
-    __slots__ = ("user_id", "candidates", "request_id")
+    __slots__ = ("user_id", "candidates", "request_id", "audience")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     request_id: str
-    def __init__(self, user_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    audience: str
+    def __init__(self, user_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., request_id: _Optional[str] = ..., audience: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("id", "prompt", "image")
@@ -91,12 +93,14 @@ class RankedCandidate(_message.Message):
     def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., rank: _Optional[int] = ..., status: _Optional[_Union[CandidateStatus, str]] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SuggestOnboardingRequest(_message.Message):
-    __slots__ = ("num_pairs", "user_id")
+    __slots__ = ("num_pairs", "user_id", "audience")
     NUM_PAIRS_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
     num_pairs: int
     user_id: str
-    def __init__(self, num_pairs: _Optional[int] = ..., user_id: _Optional[str] = ...) -> None: ...
+    audience: str
+    def __init__(self, num_pairs: _Optional[int] = ..., user_id: _Optional[str] = ..., audience: _Optional[str] = ...) -> None: ...
 
 class SuggestOnboardingResponse(_message.Message):
     __slots__ = ("pairs", "population_version")

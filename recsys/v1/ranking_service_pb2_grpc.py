@@ -78,7 +78,8 @@ class RankingServiceServicer(object):
         The prompt is empty unless the operator has it shown. Record each answer with
         FeedbackService.RecordChoice; later rankings take it into account.
 
-        INVALID_ARGUMENT     num_pairs is out of range; google.rpc.BadRequest names it
+        INVALID_ARGUMENT     num_pairs is out of range, or there is no such audience; google.rpc.BadRequest
+        names the field
         FAILED_PRECONDITION  nothing was learned for the model that is served, or no image of it may be shown:
         mark images as shareable and run `recsys coldstart fit`; or
         the user does not want to be personalised (PERSONALIZATION_OFF), so that their

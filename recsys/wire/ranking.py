@@ -23,7 +23,7 @@ Named = TypeVar("Named", bound=Enum)
 
 
 def rank_request_to_wire(
-    user_id: str, candidates: Sequence[Candidate], *, request_id: str = ""
+    user_id: str, candidates: Sequence[Candidate], *, audience: str = "", request_id: str = ""
 ) -> ranking_service_pb2.RankCandidatesRequest:
     """Write a request; a candidate without a source goes out as it is, to be refused.
 
@@ -43,6 +43,7 @@ def rank_request_to_wire(
             for each in candidates
         ],
         request_id=request_id,
+        audience=audience,
     )
 
 

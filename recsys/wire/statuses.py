@@ -86,6 +86,7 @@ TABLE = (
             Reason.PAGE_SIZE_INVALID,
             Reason.PAGE_TOKEN_INVALID,
             Reason.RUN_INVALID,
+            Reason.AUDIENCE_UNKNOWN,
         ),
     ),
     Meaning(errors.NotFound, StatusCode.NOT_FOUND, (Reason.NOT_FOUND, Reason.IMAGE_NOT_FOUND)),

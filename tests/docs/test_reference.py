@@ -174,7 +174,8 @@ def metrics() -> dict[str, Metric]:
     """Every metric that the service reports, by the name that Prometheus shows."""
     service = ServiceMetrics()
     nothing_yet = Mock(**dict.fromkeys(EngineStats.__dataclass_fields__, 0))
-    engine = Mock(spec=ScoringEngine, stats=nothing_yet, ready=True, model_version="v")
+    named = {"model_version": "v", "audiences": {"north": "w"}}
+    engine = Mock(spec=ScoringEngine, stats=nothing_yet, ready=True, **named)
     kept = Mock(spec=ImageTokenCache, stats=Mock(return_value=TokenStats(0, 0, 0, 0, 0, 0)))
     service.watch(engine, Mock(spec=DatabaseWatch, answers=True), kept)
     return {

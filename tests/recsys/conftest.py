@@ -1,7 +1,9 @@
 """A small scorer of random weights, in memory and on disk."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,17 @@ import torch
 from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
 from recsys.scorer.base_model import BaseModel
-from recsys.scorer.checkpoint import load_scorer, save_adapted, save_scorer
+from recsys.scorer.checkpoint import (
+    find_checkpoint,
+    load_scorer,
+    save_adapted,
+    save_scorer,
+)
 from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.template import Template, TemplateConfig
+from recsys.signatures.files import has_signature
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
 SHAPE = TinyShape(
@@ -81,19 +89,31 @@ def small_adaptations(
     small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """Checkpoints by name that were adapted from the small one: other P_v, another temperature."""
-    folder = tmp_path_factory.mktemp("adaptations")
-    for seed, name in enumerate(("north", "south")):
-        adapt_at_random(small_checkpoint, folder / name, seed=seed)
-    return {name: folder / name for name in ("north", "south")}
+    return adapt_at_random(small_checkpoint, tmp_path_factory.mktemp("adaptations"))
 
 
-def adapt_at_random(parent: Path, folder: Path, *, seed: int) -> None:
-    """Write what an adaptation does, without training."""
-    scorer = load_scorer(parent, merges_adapter=False)
-    generator = torch.Generator().manual_seed(seed)
-    scorer.preference_tokens.copy_(torch.randn(scorer.preference_tokens.shape, generator=generator))
-    scorer.config = replace(scorer.config, temperature=0.5 + seed)
-    save_adapted(scorer, folder, parent=parent)
+@pytest.fixture(scope="session")
+def tiny_adaptations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same of the shipped checkpoint, with its signature part."""
+    folder = tmp_path_factory.mktemp("tiny-adaptations")
+    return adapt_at_random(find_checkpoint("tiny"), folder)
+
+
+def adapt_at_random(parent: Path, folder: Path) -> dict[str, Path]:
+    """Write what adaptations to two audiences do, without training."""
+    adaptations = {name: folder / name for name in ("north", "south")}
+    for seed, adaptation in enumerate(adaptations.values()):
+        scorer = load_scorer(parent, merges_adapter=False)
+        tokens, generator = scorer.preference_tokens, torch.Generator().manual_seed(seed)
+        tokens.copy_(torch.randn(tokens.shape, generator=generator))
+        scorer.config = replace(scorer.config, temperature=0.5 + seed)
+        save_adapted(scorer, adaptation, parent=parent, write_more=partial(copy_signature, parent))
+    return adaptations
+
+
+def copy_signature(parent: Path, folder: Path) -> None:
+    if has_signature(parent):
+        shutil.copytree(parent / "signature", folder / "signature")
 
 
 def build_small_model(tokenizer: PreTrainedTokenizerFast) -> Idefics2ForConditionalGeneration:

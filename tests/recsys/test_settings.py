@@ -60,6 +60,7 @@ def test_every_setting_can_be_set_by_its_variable(monkeypatch: pytest.MonkeyPatc
         "share_prompts": "True",
         "verify_base": "True",
         "identity_key": "one key for tests",
+        "audiences": "north=a/b,south=tiny",
         "dtype": "float16",
         "database_url": "sqlite:///x",
         "address": "[::1]:7",
@@ -173,3 +174,28 @@ def test_what_is_shown_names_all_and_masks(monkeypatch: pytest.MonkeyPatch) -> N
     assert shown[0][1:] == ("postgresql://u:***@host/db", "environment RECSYS_DATABASE_URL")
     assert "hunter2" not in str(shown)
     assert ("num_threads", "none", "default") in shown
+
+
+def test_audiences_are_checkpoints_by_name_in_a_file_too(home: Path) -> None:
+    write(home, 'audiences = "north=models/a=b, south=tiny"\ncheckpoint = "models/base"')
+    settings = load_settings().settings
+    assert settings.audience_checkpoints == {"north": "models/a=b", "south": "tiny"}
+    assert settings.served_checkpoints == ["models/base", "models/a=b", "tiny"]
+    assert Settings(audiences=None).audience_checkpoints == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("north", "must be NAME=CHECKPOINT, separated by commas.* got 'north'"),
+        ("north=", "got 'north='"),
+        ("=tiny", "got '=tiny'"),
+        ("a b=tiny", "got 'a b=tiny'"),
+        ("north=tiny,", "got ''"),
+        (f"{'n' * 65}=tiny", "1 to 64 letters"),
+        ("north=tiny,north=other", "must name each audience once, got north again"),
+    ],
+)
+def test_audiences_that_cannot_be_named_are_refused(text: str, says: str) -> None:
+    with pytest.raises(SettingsRefused, match=rf"audiences \(flag\) is invalid: .*{says}"):
+        load_settings({"audiences": text})

@@ -62,9 +62,10 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
             ranking = await self._served.model.ranker.rank(
                 request.user_id,
                 candidates_from_wire(request),
+                audience=request.audience,
                 deadline=None if time_left_s is None else self._clock() + time_left_s,
             )
-        self._metrics.observe_ranking(ranking)
+        self._metrics.observe_ranking(ranking, request.audience)
         return ranking_to_wire(ranking)
 
     async def SuggestOnboarding(
@@ -75,7 +76,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         if request.user_id:
             require_user_id(request.user_id)
             await in_thread(self._threads, self._check_answers_count, request.user_id)
-        version = self._served.model.engine.model_version
+        version = self._served.model.engine.version_of(request.audience)
         questions = await in_thread(
             self._threads,
             learned_first_questions,

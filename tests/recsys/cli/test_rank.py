@@ -139,7 +139,8 @@ def test_a_limit_on_bytes_holds(run) -> None:
 
 
 def test_paths_of_any_length_and_bytes_are_ids(home: Path, run, monkeypatch) -> None:
-    def echo(user, candidates, settings):
+    def echo(user, candidates, settings, *, audience):
+        assert audience == "north"
         assert [each.id for each in candidates] == ["0", "1"]
         return Ranking(
             user,
@@ -157,9 +158,10 @@ def test_paths_of_any_length_and_bytes_are_ids(home: Path, run, monkeypatch) -> 
     deep.mkdir(parents=True)
     odd = deep / "\udcff.png"
     odd.write_bytes(b"1")
-    result = run("rank", "--json", "--user", "ann", str(odd), "a.png")
+    ask = ["rank", "--audience", "north", "--user", "ann"]
+    result = run(*ask, "--json", str(odd), "a.png")
     assert [each["id"] for each in json.loads(result.stdout)["candidates"]] == ["a.png", str(odd)]
-    assert run("rank", "--user", "ann", str(odd), "a.png").exit_code == 0
+    assert run(*ask, str(odd), "a.png").exit_code == 0
 
 
 def test_a_device_that_is_not_there_is_said_to_be_that(run, monkeypatch) -> None:

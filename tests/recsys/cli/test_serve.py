@@ -24,9 +24,10 @@ def pictures(home: Path, picture, names, checkpoint: Path, monkeypatch) -> None:
 
 
 @pytest.fixture
-def server(spawn) -> Iterator[str]:
+def server(spawn, small_adaptations) -> Iterator[str]:
     """The address of a server on an empty machine; stopped by SIGTERM, which must be clean."""
-    process = spawn("serve", "--address", "127.0.0.1:0")
+    audiences = [f"--audience={name}={folder}" for name, folder in small_adaptations.items()]
+    process = spawn("serve", "--address", "127.0.0.1:0", *audiences)
     line = process.stdout.readline()
     assert line.startswith("serving on 127.0.0.1:"), process.communicate()[1]
     yield line.split()[-1]
@@ -63,6 +64,28 @@ def test_rank_choose_show_and_erase_through_a_server(run, names, server: str, st
     assert erased.exit_code == 0
     assert run("users", "show", "ann", "--server", server).exit_code == 3
     assert ranked() == first
+
+
+def test_rank_for_an_audience_of_a_server(
+    run, names, server: str, small_adaptations, monkeypatch
+) -> None:
+    def ranked(*options: str) -> dict:
+        result = run("rank", *options, "--user", "ann", "--json", *names)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    there = ranked("--server", server, "--audience", "south")
+    monkeypatch.setenv("RECSYS_AUDIENCES", f"south={small_adaptations['south']}")
+    here = ranked("--local", "--audience", "south")
+    assert there["model_version"] == here["model_version"]
+    assert there["model_version"] != ranked("--server", server)["model_version"]
+    for one, other in zip(there["candidates"], here["candidates"], strict=True):
+        assert (one["id"], one["rank"]) == (other["id"], other["rank"])
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+    for where in (["--server", server], ["--local"]):
+        result = run("rank", *where, "--audience", "east", "--user", "ann", *names)
+        assert result.exit_code == 2
+        assert "audience must be one of" in result.stderr
 
 
 def test_a_bad_image_and_a_bad_request_to_a_server(home: Path, run, server: str) -> None:
@@ -113,6 +136,7 @@ def test_an_address_in_use_is_one_sentence_before_anything_is_loaded_or_created(
         ("--device", "gpu", 2, "device must be cpu"),
         ("--dtype", "int8", 2, "dtype (flag) is invalid: input should be 'float32'"),
         ("--dtype", "float16", 1, "dtype float16 must be one that torch"),
+        ("--audience", "north", 2, "audiences (flag) is invalid: must be NAME=CHECKPOINT"),
     ],
 )
 def test_a_device_or_type_that_is_not_there_is_one_sentence_before_anything_is_loaded_or_created(

@@ -3,14 +3,18 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from recsys.engine.engine import ScoringEngine
 from recsys.engine.queue import Scored
 from recsys.engine.worker import Scorer
-from recsys.errors import Overloaded, Unavailable
+from recsys.errors import InvalidRequest, Overloaded, Unavailable
+from recsys.reasons import Reason
 
 # Scores
 
@@ -175,3 +179,71 @@ def test_the_fake_is_what_the_engine_takes(scorer) -> None:
 def test_importing_the_engine_loads_no_model_library() -> None:
     code = "import sys, recsys.engine.engine; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Audiences
+
+
+@dataclass
+class Shifted:
+    """A scorer of other preference tokens: it adds to what the model says."""
+
+    model_version: str
+    scorer: Any
+    by: float
+
+    def prefix(self, references: Sequence[Any]) -> Any:
+        return self.scorer.prefix(references)
+
+    def score(self, prefix: Any, candidates: Sequence[Any]) -> Tensor:
+        return self.scorer.score(prefix, candidates) + self.by
+
+
+@pytest.fixture
+def audiences(scorer) -> dict[str, Shifted]:
+    return {"north": Shifted("of the north", scorer, 0.1), "south": Shifted("s", scorer, 0.2)}
+
+
+async def test_requests_of_all_audiences_wait_in_one_line_and_each_gets_its_own_scores(
+    start, scorer, audiences, desk
+) -> None:
+    engine = await start(audiences=audiences)
+    assert scorer.num_probes == 3, "each was tried before requests are taken"
+    versions = ["fake", "of the north", "s"]
+    assert [engine.version_of(audience) for audience in ("", "north", "south")] == versions
+    holder = await desk.hold(engine)
+    tasks = [
+        desk.ask(engine, "ann", 0.25, model_version=each) for each in (None, *versions, *versions)
+    ]
+    await desk.until(lambda: engine.stats.queue_length == 7)
+    scorer.is_open.set()
+    scores = [(await task).scores[0] for task in tasks]
+    assert scores == pytest.approx([0.25, 0.25, 0.35, 0.45, 0.25, 0.35, 0.45])
+    await holder
+    assert engine.stats.cache_entries == 4, "of the holder, and of ann for each audience"
+    assert engine.stats.cache_misses == 4
+    engine.forget("ann")
+    assert engine.stats.cache_entries == 1
+
+
+async def test_an_audience_whose_scores_are_no_numbers_keeps_the_engine_from_starting(
+    make, audiences
+) -> None:
+    audiences["south"].by = float("nan")
+    engine = make(audiences=audiences)
+    with pytest.raises(ArithmeticError, match="finite scores"):
+        await engine.start()
+    assert not engine.ready
+
+
+async def test_an_audience_that_there_is_not_is_refused_with_those_that_there_are(
+    make, scorer
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"must be empty: .*; got 'north'") as refused:
+        make().version_of("north")
+    assert (refused.value.field, refused.value.reason) == ("audience", Reason.AUDIENCE_UNKNOWN)
+    many = {f"a{n}": Shifted(str(n), scorer, 0.0) for n in range(23)}
+    with pytest.raises(
+        InvalidRequest, match=r"one of a0, .*, a19 or 3 more, or empty; got 'x{64}'"
+    ):
+        make(audiences=many).version_of("x" * 1000)

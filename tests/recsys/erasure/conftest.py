@@ -74,4 +74,4 @@ def build(signed: HistoryStore) -> Callable[..., int]:
 @pytest.fixture
 def eraser(signed: HistoryStore, tmp_path: Path) -> Eraser:
     """Of an installation whose folders are not there yet."""
-    return Eraser(signed, index_folder=tmp_path / "index", checkpoint=tmp_path / "served")
+    return Eraser(signed, index_folder=tmp_path / "index", checkpoints=[tmp_path / "served"])

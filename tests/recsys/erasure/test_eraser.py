@@ -83,7 +83,7 @@ def test_image_tokens_on_disk_go_with_their_images(
     eraser = Eraser(
         signed,
         index_folder=tmp_path / "index",
-        checkpoint=tmp_path / "served",
+        checkpoints=[],
         image_tokens_folder=str(folder),
     )
     assert eraser.erase("ann", by="a test").remnants == ()

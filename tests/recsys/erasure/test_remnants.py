@@ -127,6 +127,18 @@ def test_the_served_checkpoint_is_looked_at_too(
     assert f"the served checkpoint in {tmp_path / 'served'}: it learned from the user" in text
 
 
+def test_checkpoints_of_audiences_are_looked_at_too(
+    signed: HistoryStore, keys: IdentityKeys, tmp_path: Path
+) -> None:
+    for name, users in {"served": ["bob"], "north": ["ann"], "south": ["ann", "bob"]}.items():
+        write(tmp_path / name, keys.current, users)
+    served = [tmp_path / name for name in ("served", "north", "south", "north")]
+    told = erase(Eraser(signed, index_folder=tmp_path / "index", checkpoints=served))
+    assert [text.split(":")[0] for text in told] == [
+        f"the served checkpoint in {tmp_path / name}" for name in ("north", "south")
+    ]
+
+
 def test_a_served_checkpoint_that_does_not_tell_is_named_as_doubtful(
     eraser: Eraser, keys: IdentityKeys, tmp_path: Path
 ) -> None:
@@ -140,7 +152,7 @@ def test_a_served_checkpoint_of_a_known_training_is_named_once(
     signed: HistoryStore, trained: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = trained("run", ["ann"])
-    eraser = Eraser(signed, index_folder=tmp_path / "index", checkpoint=folder / "final")
+    eraser = Eraser(signed, index_folder=tmp_path / "index", checkpoints=[folder / "final"])
     assert len(erase(eraser)) == 1
 
 

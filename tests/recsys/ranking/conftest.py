@@ -92,6 +92,9 @@ class FakeEngine:
 
     load: Callable[..., Any] | None = None
 
+    def version_of(self, audience: str) -> str:
+        return f"{self.model_version} of {audience}" if audience else self.model_version
+
     async def score(
         self,
         user_key: str,

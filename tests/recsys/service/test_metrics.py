@@ -44,7 +44,8 @@ def test_calls_rankings_and_candidates_are_counted(client, candidate, scraped):
         return values["recsys_requests_total", (("code", code), ("method", "RankCandidates"))]
 
     assert (calls("OK"), calls("INVALID_ARGUMENT")) == (1, 1)
-    assert values["recsys_rankings_total", (("personalization", "COLD_START"),)] == 1
+    labels = (("audience", ""), ("personalization", "COLD_START"))
+    assert values["recsys_rankings_total", labels] == 1
     assert values["recsys_candidates_total", (("status", "RANKED"),)] == 1
     assert values["recsys_candidates_total", (("status", "INVALID_IMAGE"),)] == 1
     assert values["recsys_request_duration_seconds_count", (("method", "RankCandidates"),)] == 2
@@ -63,7 +64,8 @@ def test_the_engine_is_told(client, candidate, scraped):
     assert values["recsys_prefix_cache_entries", ()] == 1
     assert values["recsys_queue_length", ()] == 0
     assert values["recsys_ready", ()] == 1
-    assert values["recsys_model_info", (("model_version", "fake-version"),)] == 1
+    labels = (("audience", ""), ("model_version", "fake-version"))
+    assert values["recsys_model_info", labels] == 1
 
 
 def test_names_are_the_packages_own_in_base_units_and_name_no_user(scraped):
@@ -72,7 +74,15 @@ def test_names_are_the_packages_own_in_base_units_and_name_no_user(scraped):
 
     assert all(name.startswith("recsys_") for name in names)
     assert not any("_ms" in name or "_mb" in name for name in names)
-    assert labels <= {"method", "code", "personalization", "status", "le", "model_version"}
+    assert labels <= {
+        "method",
+        "code",
+        "personalization",
+        "status",
+        "le",
+        "model_version",
+        "audience",
+    }
 
 
 def test_the_access_log_has_a_line_for_each_call_and_no_user(client, candidate, caplog):
