@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations adaptation claims lock install clean
+.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations adaptation private claims lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -150,13 +150,17 @@ claims: $(STAMP) ## Test the paper's claims and write docs/results/claims.md: ho
 adaptation: $(STAMP) ## Compare adapted and not, blended and not, on people of six populations
 	@OMP_NUM_THREADS=1 $(PY) tests/benchmarks/adaptation.py $(ARGS)
 
+# Resumes where it was stopped. At 10,000 people: hours (make private ARGS="--users 400").
+private: $(STAMP) ## Measure what differential privacy costs when the checkpoint is adapted
+	@OMP_NUM_THREADS=1 $(PY) tests/benchmarks/private.py $(ARGS)
+
 # A fresh environment, so that nothing installed by hand gets in. The lock names torch without its
 # build (+cpu, +cu130) and none of the CUDA packages, for those depend on the machine (see the lock's head).
 lock: ## Resolve the dependencies anew and write requirements.lock
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@echo "torch==$(TORCH)" > build/lock/pins.txt
 	@echo "Resolving the dependencies of pyproject.toml in build/lock: several minutes"
-	@build/lock/bin/python -m pip install -q -c build/lock/pins.txt -e ".[cpu,postgres,train,analyst,dev]" \
+	@build/lock/bin/python -m pip install -q -c build/lock/pins.txt -e ".[cpu,postgres,train,privacy,analyst,dev]" \
 		2> >(grep -v -e "is ignored: it is" >&2)
 	@build/lock/bin/python -m pip check
 	@{ grep '^#' $(LOCK); build/lock/bin/python -m pip freeze --all --exclude pip --exclude recsys-images \

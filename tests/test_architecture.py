@@ -54,6 +54,7 @@ DOORS: list[tuple[set[str], list[str]]] = [
     ({"streamlit", "plotly"}, ["recsys/analyst/*.py"]),
     ({"peft"}, ["recsys/scorer/*.py"]),
     ({"bitsandbytes"}, ["recsys/scorer/*.py", "training/fitting/eight_bits.py"]),
+    ({"opacus"}, ["training/fitting/adapting/privacy.py"]),
     (
         {"faiss"},
         ["recsys/similarity/*.py", "recsys/clusters/*.py"],

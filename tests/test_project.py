@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-LOCKED_EXTRAS = ("cpu", "postgres", "train", "analyst", "dev")
+LOCKED_EXTRAS = ("cpu", "postgres", "train", "privacy", "analyst", "dev")
 TARGETS = (
     *("demo", "test", "check", "format", "wheel", "test-ranges", "docs", "proto", "bench", "tiny"),
     *("lock", "clean"),

@@ -55,11 +55,14 @@ def list_models(is_json: bool) -> None:
             "damaged" if each["damage"] else each["model_version"][:12],
             (each["parent"] or "-")[:12],
             _gained(each["gained"]),
+            _promised(each["privacy"]),
             "yes" if each["is_served"] else "no",
         )
         for each in found
     ]
-    show_table(["checkpoint", "model version", "parent", "gained, points", "served"], rows)
+    show_table(
+        ["checkpoint", "model version", "parent", "gained, points", "privacy", "served"], rows
+    )
     for each in found:
         if each["damage"]:
             click.echo(f"{printable(each['checkpoint'])}: {each['damage']}", err=True)
@@ -139,12 +142,13 @@ def _described(checkpoint: str, *, is_served: bool) -> dict[str, Any]:
     """What the files of a checkpoint say of it, without loading it; `damage` where they are bad."""
     from recsys.scorer.checkpoint import checkpoint_version, find_checkpoint
 
-    found = dict.fromkeys(("model_version", "parent", "gained", "damage"))
+    found = dict.fromkeys(("model_version", "parent", "gained", "privacy", "damage"))
     try:
         figures = find_checkpoint(checkpoint) / "adapted.json"
         adapted = json.loads(figures.read_text()) if figures.is_file() else {}
         found["parent"] = adapted.get("parent", {}).get("model_version")
         found["gained"] = adapted.get("gain")
+        found["privacy"] = adapted.get("privacy")
         found["model_version"] = checkpoint_version(checkpoint)
     except (RecsysError, ValueError) as error:
         found["damage"] = str(error)
@@ -160,3 +164,8 @@ def _gained(figure: dict[str, Any] | None) -> str:
     from training.evaluation.section import points, with_interval
 
     return with_interval(None if figure is None else Figure(**figure), points)
+
+
+def _promised(privacy: dict[str, Any] | None) -> str:
+    """What differential privacy there is, for those who were learned from in the adaptation."""
+    return "-" if privacy is None else f"({privacy['epsilon']:.3g}, {privacy['delta']:.3g})"

@@ -3,12 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from recsys.history import Pair
 from training.data.samples import PairTable, Sample, draw_sample, in_random_order
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """What a step's samples are drawn by."""
+
+    def draw(self, step: int, part: int) -> list[Sample]:
+        """The samples of a part of a step."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +66,15 @@ class Batches:
             return samples
         apart = np.random.default_rng([self.seed, 14, step, part])  # leaves the other draws alone
         return [in_random_order(sample, apart) for sample in samples]
+
+    def draw_one(self, user: str, step: int) -> Sample:
+        """One user's sample, drawn from (seed, step, user) alone: whoever else there is.
+
+        It may be left without pairs, where all are read as references.
+        """
+        rng = np.random.default_rng([self.seed, 16, step, *user.encode()])
+        sample = self._sample(user, rng)
+        return in_random_order(sample, rng) if self.random_pair_order else sample
 
     @cached_property
     def _share_of_pairs(self) -> Float[np.ndarray, " U"]:

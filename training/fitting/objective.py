@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recsys.scorer.model import PreferenceScorer, preference_score
-from training.data.batches import Batches
+from training.data.batches import Draws
 from training.data.encoding import Encoder
 from training.data.samples import Sample, pack_samples, split_pairs
 from training.fitting.losses import preference_loss
@@ -17,7 +17,7 @@ from training.fitting.trainer import StepLoss
 
 def step_loss(
     scorer: PreferenceScorer,
-    drawn: Batches,
+    drawn: Draws,
     encoder: Encoder,
     *,
     contrastive_weight: float = 1.0,

@@ -109,6 +109,7 @@ def test_the_list_has_what_is_served_and_what_came_of_trainings(
     shutil.copytree(small, tmp_path / "run" / "final")
     gained = {"value": 0.05, "low": 0.01, "high": 0.09, "n_users": 8, "n_pairs": 64}
     figures = {"parent": {"model_version": "f" * 64}, "gain": gained}
+    figures["privacy"] = {"epsilon": 3.99, "delta": 1e-4}
     (small / "adapted.json").write_text(json.dumps(figures))
     for folder in (small, tmp_path / "run", tmp_path / "gone"):
         TrainingStore(store.database).record(str(folder))
@@ -118,6 +119,7 @@ def test_the_list_has_what_is_served_and_what_came_of_trainings(
     assert [each["parent"] for each in found] == [None, "f" * 64, None]
     table = CliRunner().invoke(cli, ["model", "list"]).stdout
     assert "+5.0 (+1.0 to +9.0)" in table
+    assert "(3.99, 0.0001)" in table
     monkeypatch.setenv("RECSYS_CHECKPOINT", str(small))
     served = json.loads(CliRunner().invoke(cli, ["model", "list", "--json"]).stdout)
     assert [each["is_served"] for each in served] == [True, False]

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,10 +22,10 @@ from recsys.scorer.trained_on import TrainedOn, read_trained_on, write_trained_o
 from storage.files import replace_file
 from storage.histories import HistoryStore
 from storage.trainings import TrainingStore
-from training.data.batches import batches, without_rows
+from training.data.batches import Batches, batches, without_rows
 from training.data.encoding import Encoded, encode_all
 from training.data.features import OpenTokens
-from training.data.samples import read_pair_table
+from training.data.samples import PairTable, read_pair_table
 from training.data.trained_on import histories_digest, trained_on
 from training.evaluation.comparison import answers_by_references, mean_top1
 from training.evaluation.four_ways import (
@@ -35,7 +36,11 @@ from training.evaluation.four_ways import (
     possible,
 )
 from training.evaluation.lending import lenders
-from training.fitting.adapting.dealing import Dealt, deal
+from training.evaluation.questions import Samples
+from training.fitting.adapting.dealing import Dealt, deal, deal_privately
+from training.fitting.adapting.privacy import Mechanism, mechanism_for
+from training.fitting.adapting.private_loss import private_loss
+from training.fitting.adapting.secret import secret_of
 from training.fitting.adapting.tuning import Tuning
 from training.fitting.adapting.writing import Adapted, check_signature, write_adapted
 from training.fitting.assembly import inference, second_parameters, train_only
@@ -68,7 +73,7 @@ class Adaptation:
         load: reads the checkpoint, e.g. with its base from another place.
         writes_anyway: write it even if it does not help.
         blends: whether others' taste is blended in where the checkpoint is served; then the gain
-            of the blend decides, if there are `ENOUGH_USERS` to borrow from.
+            of the blend decides, if there are `ENOUGH_USERS` to borrow from. Never with privacy.
         truth: of a synthetic world, for the best possible.
     """
 
@@ -99,6 +104,7 @@ class Adaptation:
                 else lies there, there are too few people, the checkpoint has no P_v, or tells whom
                 it learned from under a key that is not given.
             IdentityKeyMissing: if there is no key for trained_on.json.
+            PreconditionFailed: if privacy is asked for and the library for it is missing.
             LossNotFinite, RunNotSaved, TooManyBadImages: as `fit` and `encode_all`.
         """
         self._check_folder()
@@ -117,19 +123,22 @@ class Adaptation:
         scorer = self.load(self.checkpoint)
         _check_tokens(scorer)
         num_references = scorer.config.num_references
-        dealt = deal(table, parent=earlier, num_references=num_references)  # before images are read
-        check_signature(parent, dealt, num_references=num_references)
+        dealt = self._deal(table, earlier, num_references)  # before images are read
+        if self.tuning.privacy is None:
+            check_signature(parent, dealt, num_references=num_references)
         encoded = self._encode(scorer, table.images, dealt)
         while encoded.bad:  # other pairs are asked in their place, which are to be encoded, too
             table = without_rows(table, encoded.bad)
-            dealt = deal(table, parent=earlier, num_references=num_references)
+            dealt = self._deal(table, earlier, num_references)
             encoded = self._encode(scorer, table.images, dealt)
-        bound_to = _bound_to(scorer, dealt)
+        drawn = self._draws(scorer, dealt)
+        mechanism = self._mechanism(scorer, drawn)
+        bound_to = _bound_to(scorer, dealt, mechanism)
         self._drop_another(bound_to)  # while its record still tells whom it learned from
         learned = self._record(dealt, earlier)
         lent = self._lent(dealt)
         before = _answers(scorer, dealt, encoded, lent)
-        self._fit(scorer, dealt, encoded, bound_to)
+        self._fit(scorer, dealt, encoded, drawn, mechanism, bound_to)
         calibrate(scorer, encoded, dealt.validation)
         after = _answers(scorer, dealt, encoded, lent)
         world = possible(dealt.comparison, table, self.truth)
@@ -143,6 +152,8 @@ class Adaptation:
             num_lenders=len(lent),
             seconds=time.monotonic() - began,
             is_certain=earlier is not None,
+            mechanism=mechanism,
+            num_known=sum(map(earlier.holds, dealt.learned.pairs)) if earlier else 0,
         )
         return self._written(adapted, scorer, parent, dealt, encoded, learned)
 
@@ -184,10 +195,15 @@ class Adaptation:
         )
 
     def _lent(self, dealt: Dealt) -> dict[str, tuple[Pair, ...]]:
-        """Of those who do not judge, the pairs that the others borrow from; none of too few."""
+        """Of those who do not judge, the pairs that the others borrow from; none of too few.
+
+        With differential privacy nothing is borrowed: figures of the blend would tell of lenders.
+        """
+        if not self.blends or self.tuning.privacy is not None:
+            return {}
         asked = {user: (*own.references, *own.pairs) for user, own in dealt.validation.items()}
         table = replace(dealt.learned, pairs={**dealt.learned.pairs, **asked})
-        lent = lenders(table, (), seed=0) if self.blends else {}
+        lent = lenders(table, (), seed=0)
         return lent if len(lent) >= ENOUGH_USERS else {}
 
     def _record(self, dealt: Dealt, earlier: TrainedOn | None) -> TrainedOn:
@@ -203,12 +219,13 @@ class Adaptation:
         TrainingStore(self.store.database).record(str(self.run_folder.resolve()))
         return learned
 
-    def _fit(self, scorer: PreferenceScorer, dealt: Dealt, encoded: Encoded, bound_to: str) -> None:
-        trained = second_parameters(scorer)
-        train_only(scorer, trained)
-        scorer.train()
+    def _deal(self, table: PairTable, earlier: TrainedOn | None, num_references: int) -> Dealt:
+        dealing = deal if self.tuning.privacy is None else deal_privately
+        return dealing(table, parent=earlier, num_references=num_references)
+
+    def _draws(self, scorer: PreferenceScorer, dealt: Dealt) -> Batches:
         most = scorer.config.num_references
-        drawn = batches(
+        return batches(
             dealt.learned,
             num_users=NUM_USERS,
             num_pairs=NUM_PAIRS,
@@ -216,21 +233,39 @@ class Adaptation:
             fewer_references=most / (most + 1),  # so each number from 0 is drawn as often
             seed=self.tuning.seed,
         )
-        asked = dealt.validation
 
-        def figure() -> float:
-            with inference(scorer):
-                return mean_top1(answers_by_references(scorer, encoded.rows, asked))
+    def _mechanism(self, scorer: PreferenceScorer, drawn: Batches) -> Mechanism | None:
+        privacy = self.tuning.privacy
+        if privacy is None:
+            return None
+        if needs_loss_scaling(scorer):
+            raise ValueError(
+                "differential privacy needs a checkpoint that computes in bfloat16 or float32, got"
+                " float16, in which a person's gradient may overflow: give --device cpu"
+            )
+        return mechanism_for(privacy, num_people=len(drawn.users), num_steps=self.tuning.num_steps)
 
-        run = Run(
-            self.run_folder,
-            self.console,
-            bound_to,
-            validate=figure,
-            identify=drawn.names,
-            model=scorer,
-        )
-        loss = step_loss(scorer, drawn, encoded)
+    def _fit(
+        self,
+        scorer: PreferenceScorer,
+        dealt: Dealt,
+        encoded: Encoded,
+        drawn: Batches,
+        mechanism: Mechanism | None,
+        bound_to: str,
+    ) -> None:
+        trained = second_parameters(scorer)
+        train_only(scorer, trained)
+        run = Run(self.run_folder, self.console, bound_to, model=scorer)
+        if mechanism is None:
+            scorer.train()
+            figure = partial(_validated, scorer, encoded, dealt.validation)
+            run = replace(run, validate=figure, identify=drawn.names)
+            loss = step_loss(scorer, drawn, encoded)
+        else:
+            scorer.eval()  # people would share what dropout draws
+            secret = secret_of(self.run_folder / f"{self.tuning.plan.name}.secret")
+            loss = private_loss(scorer, drawn, encoded, mechanism, secret)
         fit(loss, trained, self.tuning.plan, run=run, scales_loss=needs_loss_scaling(scorer))
         train_only(scorer, {})
         scorer.eval()
@@ -289,12 +324,18 @@ def _answers(
     return answer(scorer, encoded.rows, dealt.comparison, cold_start)
 
 
-def _bound_to(scorer: PreferenceScorer, dealt: Dealt) -> str:
-    """What states of a run belong to: the checkpoint, and who is learned from and validated on."""
+def _validated(scorer: PreferenceScorer, encoded: Encoded, asked: Samples) -> float:
+    with inference(scorer):
+        return mean_top1(answers_by_references(scorer, encoded.rows, asked))
+
+
+def _bound_to(scorer: PreferenceScorer, dealt: Dealt, mechanism: Mechanism | None) -> str:
+    """What states of a run belong to: checkpoint, who is learned from and validated on, noise."""
     asked = dealt.validation
     validated = replace(dealt.learned, pairs={user: asked[user].pairs for user in asked})
     digests = (histories_digest(dealt.learned), histories_digest(validated))
-    return " ".join((scorer.model_version, *digests))
+    noise = () if mechanism is None else (json.dumps(asdict(mechanism)),)
+    return " ".join((scorer.model_version, *digests, *noise))
 
 
 def _check_tokens(scorer: PreferenceScorer) -> None:

@@ -4,7 +4,7 @@ People are dealt by a digest of their id alone, so that they keep their part whe
 whatever the seed. Whoever the checkpoint learned from, or was validated on, is only learned from.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from recsys.counts import counted
@@ -73,11 +73,48 @@ def deal(table: PairTable, *, parent: TrainedOn | None, num_references: int) -> 
         ValueError: if a part has fewer than `FEWEST` people.
     """
     enough = eligible(table, 2)
-    known = {user for user in enough.pairs if parent is not None and parent.holds(user)}
+    known = _known(enough, parent)
     sides = {user: "learned" if user in known else _side(user) for user in enough.pairs}
     used = _used(enough, known, parent)
-    dealt = _dealt(enough, sides, used, num_references, holds_prompts=_share_images(enough, sides))
+    judges = _of("comparison", sides)
+    holds = _share_images(enough, judges, _of("learned", sides))
+    dealt = _dealt(enough, sides, used, num_references, holds_prompts=holds)
     _check(dealt, len(table.pairs), len(known), num_references)
+    return dealt
+
+
+def deal_privately(table: PairTable, *, parent: TrainedOn | None, num_references: int) -> Dealt:
+    """Deal people into learned from (85 %) and comparison (15 %); nobody validates.
+
+    Nothing that is asked depends on those who are learned from, or the figures would tell of them:
+    what is asked is dealt first, and each person who is learned from loses the pairs that show it.
+    Whether prompts are dealt too is decided by those who judge, half of them against the other.
+
+    Args:
+        table, parent, num_references: as `deal`.
+
+    Raises:
+        ValueError: as `deal`.
+    """
+    enough = eligible(table, 2)
+    known = _known(enough, parent)
+    sides = {
+        user: "learned" if user in known or not _JUDGES.holds_user(user) else "comparison"
+        for user in enough.pairs
+    }
+    judges = _of("comparison", sides)
+    holds = _share_images(enough, judges[::2], judges[1::2])
+
+    def may(side: str, prompt: str) -> bool:
+        return not holds or _JUDGES.holds_prompt(prompt) == (side == "comparison")
+
+    own = _own_pairs(enough, sides, may)
+    comparison = _asked(enough, own["comparison"], _used(enough, known, parent), num_references)
+    shown = _images(sample.pairs for sample in comparison.values())
+    learned = eligible(replace(enough, pairs=_apart(own["learned"], shown)), 2)
+    dealt = Dealt(learned, {}, comparison, holds)
+    parts = ("learned", "comparison")
+    _check(dealt, len(table.pairs), len(known), num_references, parts=parts)
     return dealt
 
 
@@ -94,14 +131,7 @@ def _dealt(
     def may(side: str, prompt: str) -> bool:
         return not holds_prompts or _prompt_side(prompt) == side
 
-    own = {
-        side: {
-            user: tuple(pair for pair in pairs if may(side, pair.prompt))
-            for user, pairs in table.pairs.items()
-            if sides[user] == side
-        }
-        for side in ("learned", "validation", "comparison")
-    }
+    own = _own_pairs(table, sides, may)
     learned = eligible(replace(table, pairs=own["learned"]), 2)
     shown = used | _images(learned.pairs.values())
     validation = _asked(table, own["validation"], shown, num_references)
@@ -116,15 +146,42 @@ def _asked(
     shown: set[int],
     num_references: int,
 ) -> Samples:
-    apart = {user: [p for p in own if not images_of([p]) & shown] for user, own in pairs.items()}
+    apart = _apart(pairs, shown)
     return newest_samples(table, apart, seed=0, num_references=num_references, num_pairs=NUM_PAIRS)
 
 
-def _share_images(table: PairTable, sides: Mapping[str, str]) -> bool:
-    """Whether most pairs of those who judge show an image that others would be learned from."""
-    learned = _images(pairs for user, pairs in table.pairs.items() if sides[user] == "learned")
-    judged = [p for u, own in table.pairs.items() if sides[u] == "comparison" for p in own]
-    return sum(bool(images_of([p]) & learned) for p in judged) > _MOST_LOST * len(judged)
+def _apart(pairs: Mapping[str, Sequence[Pair]], shown: set[int]) -> dict[str, tuple[Pair, ...]]:
+    """Each person's pairs without those that show one of these images."""
+    return {u: tuple(p for p in own if not images_of([p]) & shown) for u, own in pairs.items()}
+
+
+def _own_pairs(
+    table: PairTable, sides: Mapping[str, str], may: Callable[[str, str], bool]
+) -> dict[str, dict[str, tuple[Pair, ...]]]:
+    """By part and person, the pairs whose prompt that part may see."""
+    return {
+        side: {
+            user: tuple(pair for pair in table.pairs[user] if may(side, pair.prompt))
+            for user in _of(side, sides)
+        }
+        for side in _NOUN
+    }
+
+
+def _of(side: str, sides: Mapping[str, str]) -> list[str]:
+    return [user for user, own in sides.items() if own == side]
+
+
+def _share_images(table: PairTable, judges: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether most pairs of those who judge show an image that the others chose among."""
+    theirs = _images(table.pairs[user] for user in others)
+    judged = [pair for user in judges for pair in table.pairs[user]]
+    return sum(bool(images_of([p]) & theirs) for p in judged) > _MOST_LOST * len(judged)
+
+
+def _known(table: PairTable, parent: TrainedOn | None) -> set[str]:
+    """Who is in the parent already."""
+    return {user for user in table.pairs if parent is not None and parent.holds(user)}
 
 
 def _used(table: PairTable, known: Collection[str], parent: TrainedOn | None) -> set[int]:
@@ -150,12 +207,21 @@ def _prompt_side(prompt: str) -> str:
     return "validation" if _HELD_OUT.holds_prompt(prompt) else "learned"
 
 
-def _check(dealt: Dealt, num_users: int, num_known: int, num_references: int) -> None:
-    for part, number in dealt.num_people.items():
+def _check(
+    dealt: Dealt,
+    num_users: int,
+    num_known: int,
+    num_references: int,
+    *,
+    parts: Sequence[str] = ("learned", "validation", "comparison"),
+) -> None:
+    for part in parts:
+        number = dealt.num_people[part]
         if number < FEWEST:
+            *nouns, last = (_NOUN[each] for each in parts)
             raise ValueError(
-                f"an adaptation needs at least {FEWEST} people for each of learning, validation"
-                f" and comparison, got {number} for {_NOUN[part]} among"
+                f"an adaptation needs at least {FEWEST} people for each of {', '.join(nouns)}"
+                f" and {last}, got {number} for {_NOUN[part]} among"
                 f" {counted(num_users, 'person', 'people')}, {num_known} of whom the checkpoint"
                 f" knows already (people are asked who have {num_references} references and a pair"
                 " of images that nothing is learned from): import more choices"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from training.fitting.adapting.privacy import Privacy
 from training.fitting.plan import Plan
 
 _VALIDATIONS = 10
@@ -15,11 +16,13 @@ class Tuning:
         num_steps: optimizer steps, at least 1.
         learning_rate: at its peak, above 0.
         seed: of all draws; who is learned from and who judges does not depend on it.
+        privacy: the differential privacy of those who are learned from; None: none.
     """
 
     num_steps: int = 200
     learning_rate: float = 3e-2
     seed: int = 0
+    privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -27,7 +30,8 @@ class Tuning:
 
     @property
     def plan(self) -> Plan:
-        """The plan of the run: the best weights are sought about ten times."""
+        """The plan of the run: the best weights are sought about ten times, privately never."""
+        is_private = self.privacy is not None
         return Plan(
             "adapt",
             num_steps=self.num_steps,
@@ -35,6 +39,6 @@ class Tuning:
             num_warmup_steps=min(10, self.num_steps // 5),
             weight_decay=0.0,
             seed=self.seed,
-            validate_every=max(self.num_steps // _VALIDATIONS, 1),
+            validate_every=0 if is_private else max(self.num_steps // _VALIDATIONS, 1),
             save_every_s=20.0,
         )

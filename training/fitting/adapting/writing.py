@@ -22,6 +22,7 @@ from training.data.encoding import Encoded
 from training.evaluation.four_ways import FourWays
 from training.evaluation.section import Grid
 from training.fitting.adapting.dealing import Dealt
+from training.fitting.adapting.privacy import Mechanism
 from training.fitting.adapting.tuning import Tuning
 from training.fitting.assembly import inference
 from training.fitting.recipes.recipe import SignatureRecipe
@@ -45,6 +46,8 @@ class Adapted:
         num_lenders: people whom both blends borrow from; 0 where nothing is blended in.
         seconds: that reading, encoding, training and judging took, in this call.
         is_certain: whether the parent told whom it learned from.
+        mechanism: what differential privacy there is; None: none.
+        num_known: people learned from whom the parent had learned from or was chosen by.
         model_version: of what was written; empty where it was not.
     """
 
@@ -57,6 +60,8 @@ class Adapted:
     num_lenders: int
     seconds: float
     is_certain: bool
+    mechanism: Mechanism | None = None
+    num_known: int = 0
     model_version: str = ""
 
     @property
@@ -73,7 +78,11 @@ class Adapted:
             "is_certain": self.is_certain,
             "num_lenders": self.num_lenders,
             **self.comparison.to_json(),
+            "privacy": None if self.mechanism is None else self._promised(self.mechanism),
         }
+
+    def _promised(self, mechanism: Mechanism) -> dict[str, Any]:
+        return {**asdict(mechanism), "num_known_to_parent": self.num_known}
 
     def to_json(self) -> dict[str, Any]:
         """The same, with what is of this call."""
@@ -120,7 +129,7 @@ def write_adapted(
         learned: whom it and its parent learned from.
         console: where progress is shown.
     """
-    signature = _signature(scorer, parent, dealt, encoded, console)
+    signature = _signature(adapted, scorer, parent, dealt, encoded, console)
 
     def write_more(folder: Path) -> None:
         signature(folder)
@@ -131,9 +140,17 @@ def write_adapted(
 
 
 def _signature(
-    scorer: PreferenceScorer, parent: Path, dealt: Dealt, encoded: Encoded, console: Console
+    adapted: Adapted,
+    scorer: PreferenceScorer,
+    parent: Path,
+    dealt: Dealt,
+    encoded: Encoded,
+    console: Console,
 ) -> Callable[[Path], None]:
-    """Fit projections to what the parent's probes show now; what is returned writes both."""
+    """Fit projections to what the parent's probes show now; what is returned writes both.
+
+    With differential privacy the parent's own remain: to fit them would tell of people.
+    """
     if not has_signature(parent):
         return lambda folder: None
     readers = load_signature_readers(parent, scorer)
@@ -142,16 +159,19 @@ def _signature(
     recipe = SignatureRecipe(
         num_probes=len(probes), dimension=served.dimension, num_orders=served.num_orders
     )
-    with inference(scorer):
-        projections = fit_signatures(
-            scorer,
-            dealt.learned,
-            encoded.rows,
-            served.probes,
-            recipe,
-            seed=_SPLIT_SEED,
-            console=console,
-        )
+    if adapted.mechanism is not None:
+        projections = {name: each.projection for name, each in readers.by_readout.items()}
+    else:
+        with inference(scorer):
+            projections = fit_signatures(
+                scorer,
+                dealt.learned,
+                encoded.rows,
+                served.probes,
+                recipe,
+                seed=_SPLIT_SEED,
+                console=console,
+            )
     return partial(
         write_signature,
         probes=probes,
@@ -165,20 +185,54 @@ def card(adapted: Adapted) -> str:
     """The text of MODEL_CARD.md."""
     tables = "\n\n".join(map(_table, adapted.comparison.grids()))
     people, tuning = adapted.num_people, adapted.tuning
+    is_private = adapted.mechanism is not None
+    signatures = "" if is_private else ", and the projections of its signatures fitted anew"
+    chosen = (
+        "the last weights, and the temperature of the parent"
+        if is_private
+        else f"the best weights and the temperature were chosen by\n  {people['validation']} others"
+    )
     return f"""# A preference scorer adapted to its users
 
-Its preference tokens were trained further, and the projections of its signatures fitted anew; all
+Its preference tokens were trained further{signatures}; all
 else is that of the checkpoint `{adapted.parent}`.
 
 - Parent: model version `{adapted.parent_version}`
 - Learned from {people["learned"]} people in {tuning.num_steps} steps at a rate of
-  {tuning.learning_rate:g}, seed {tuning.seed}; the best weights and the temperature were chosen by
-  {people["validation"]} others
+  {tuning.learning_rate:g}, seed {tuning.seed}; {chosen}
 - Compared on {people["comparison"]} people who had no part in that: top-1 of the same pairs
 
 {tables}
 
 {chr(10).join(f"- {sentence}" for sentence in adapted.comparison.verdict())}
+{"" if adapted.mechanism is None else _privacy(adapted.mechanism, adapted)}"""
+
+
+def _privacy(mechanism: Mechanism, adapted: Adapted) -> str:
+    """What is proven, what it took, and what it is not about."""
+    known = (
+        f"{adapted.num_known} of those who were learned from are in the parent already, with"
+        " whatever it promises them"
+        if adapted.is_certain
+        else "Whom the parent learned from, it does not tell; to them it promises what it may"
+    )
+    return f"""
+## Differential privacy
+
+The preference tokens are ({mechanism.epsilon:.3g}, {mechanism.delta:.3g})-differentially private
+for each of the {mechanism.num_people} people who were learned from. Neighbours are stores with
+{mechanism.neighbours}.
+
+- Noise multiplier {mechanism.noise_multiplier:.4g} at a clipping norm of {mechanism.clip:g},
+  sampling rate {mechanism.sampling_rate:.4g}, {mechanism.num_steps} steps; epsilon by the PRV
+  accountant of Opacus; the noise is of floating-point numbers
+- Nothing else in this checkpoint was computed from their choices, but for their number, which
+  counts as public, and `trained_on.json`, the record of whom it learned from: leave that file out
+  of what you hand on
+- The {adapted.num_people["comparison"]} people of the comparison are others. They are not covered:
+  the figures above, and the decision to write, are computed from their choices without noise
+- {known}
+- Each further checkpoint that is published, or among which one is chosen, adds its own epsilon
 """
 
 
