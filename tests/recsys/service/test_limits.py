@@ -35,9 +35,9 @@ def test_the_deadline_reaches_the_ranker(live, client, candidate):
     seen = []
     rank = live.ranker.rank
 
-    async def note(user_id, candidates, *, deadline):
+    async def note(user_id, candidates, *, audience, deadline):
         seen.append(deadline)
-        return await rank(user_id, candidates, deadline=deadline)
+        return await rank(user_id, candidates, audience=audience, deadline=deadline)
 
     live.ranker.rank = note
     before = time.monotonic()
