@@ -106,19 +106,26 @@ bench: $(STAMP) ## Measure packed scoring, learning and the search of similar us
 bench-page: $(STAMP) ## Measure the views of the analyst's page on 100,000 users; needs Chromium
 	@$(PY) tests/benchmarks/analyst_page.py --out bench-page.json $(ARGS)
 
-# Each step resumes where it was stopped; to begin anew, remove runs/tiny. Learners are a world of seed 1;
-# people, prompts and images that the checkpoint is judged on come from a world of seed 2.
+# Each step resumes where it was stopped; to begin anew, remove runs/tiny. Learners are a world of seed 1, and a
+# few people of each of many other populations; people, prompts and images that the checkpoint is judged on come
+# from a world of seed 2. Two processes share the steps that take long.
 RUN := runs/tiny
-USERS ?= 3000
+USERS ?= 1200
 JUDGES ?= 400
-in_world = RECSYS_DATABASE_URL="sqlite:///$(CURDIR)/$(RUN)/world/recsys.db" \
-	RECSYS_BLOB_URL="file://$(CURDIR)/$(RUN)/world/blobs" OMP_NUM_THREADS=1 $(BIN)/recsys
+POPULATIONS := $(shell seq 1001 1024)
+PROCESSES ?= 2
+world_at = RECSYS_DATABASE_URL="sqlite:///$(CURDIR)/$(RUN)/world/recsys.db" \
+	RECSYS_BLOB_URL="file://$(CURDIR)/$(RUN)/world/blobs" OMP_NUM_THREADS=1
+in_world = $(world_at) $(BIN)/recsys
+shared_in_world = $(world_at) $(PY) -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES) -m recsys.cli
 
-tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: under two hours
-	@$(in_world) world create --users $(USERS) --seed 1
-	@$(in_world) world create --users $(JUDGES) --seed 2
-	@$(in_world) pretrain $(RUN) --threads 1
-	@$(in_world) train tiny --synthetic --only 's1-*' --base $(RUN)/base --out $(RUN) --threads 1
+tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: about two hours
+	@$(in_world) world create --users $(USERS) --seed 1 --choices 40
+	@$(foreach seed,$(POPULATIONS),$(in_world) world create --users 50 --seed $(seed) --communities $(seed) \
+		--choices 40 --truth "$(CURDIR)/$(RUN)/world/truth-$(seed).npz";)
+	@$(in_world) world create --users $(JUDGES) --seed 2 --choices 40
+	@$(shared_in_world) pretrain $(RUN) --threads 1
+	@$(shared_in_world) train tiny --synthetic --only 's1*' --base $(RUN)/base --out $(RUN) --threads 1
 	@$(in_world) evaluate $(RUN)/final --out $(RUN)/report
 	@$(PY) -m training.fitting.card $(RUN) $(RUN)/report/report.json recsys/checkpoints/tiny
 
@@ -132,10 +139,12 @@ change_contrastive := --set scorer.num_preference_tokens=0
 change_tokens5 := --set scorer.num_preference_tokens=5
 change_tokens20 := --set scorer.num_preference_tokens=20
 change_all ?=
+# No variant begins with the tokens of the base: they are twelve, and the variants differ in that.
+uniform := --set token_start=uniform
 
 ablations: $(STAMP) ## Train the variants of Tab. 5 and 6 on the base of `make tiny`, and compare them
 	@$(foreach variant,$(VARIANTS),$(in_world) train tiny --synthetic --only 's1-*' --base $(RUN)/base \
-		--out $(RUN)/ablations/$(variant) --set first.plan.num_steps=$(STEPS) --set second.plan.num_steps=50 $(change_$(variant)) $(change_all) --threads 1;)
+		--out $(RUN)/ablations/$(variant) --set first.plan.num_steps=$(STEPS) --set second.plan.num_steps=50 $(uniform) $(change_$(variant)) $(change_all) --threads 1;)
 	@$(in_world) evaluate $(RUN)/ablations/full/final --out $(RUN)/ablations/report --no-baselines \
 		$(foreach variant,$(filter-out full,$(VARIANTS)),--against $(variant)=$(RUN)/ablations/$(variant)/final)
 

@@ -183,7 +183,7 @@ def save_adapted(
             path.chmod(0o644)  # before others' files are there: a mode has no second name
         for part in _SHARED:
             _share(parent / part, work / part)
-        _write_tokens(scorer, work)
+        write_preference_tokens(scorer, work)
         version = _sign(work, config)
         (work / "MODEL_CARD.md").write_text(card)
     scorer.model_version = version
@@ -236,7 +236,7 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
 def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any) -> str:
     from recsys.scorer.adapter import adapter_of, save_adapter
 
-    _write_tokens(scorer, work)
+    write_preference_tokens(scorer, work)
     tokenizer.save_pretrained(work / "tokenizer")
     adapted = adapter_of(scorer)
     if adapted is not None:
@@ -253,8 +253,9 @@ def _write(scorer: PreferenceScorer, work: Path, base: BaseModel, tokenizer: Any
     return _sign(work, config)
 
 
-def _write_tokens(scorer: PreferenceScorer, work: Path) -> None:
-    path = work / "preference_tokens.safetensors"
+def write_preference_tokens(scorer: PreferenceScorer, folder: Path) -> None:
+    """Write P_v as `read_preference_tokens` reads it."""
+    path = folder / "preference_tokens.safetensors"
     tokens = scorer.preference_tokens.detach().float().cpu().contiguous()
     save_file({"preference_tokens": tokens}, path)
     path.chmod(0o644)

@@ -152,21 +152,28 @@ class PreferenceScorer(nn.Module):
         weights = (each for module in self.backbone.image_modules for each in module.parameters())
         return torch.is_grad_enabled() and any(each.requires_grad for each in (*weights, *images))
 
-    def logits(self, packed: Packed, features: Float[Tensor, "N T D"]) -> Float[Tensor, "B C 2"]:
+    def logits(
+        self,
+        packed: Packed,
+        features: Float[Tensor, "N T D"],
+        *,
+        preference: Float[Tensor, "B K D"] | None = None,
+    ) -> Float[Tensor, "B C 2"]:
         """M+ and M- of every candidate of every user, in one packed pass with gradients.
 
         Args:
             packed: rows with `first_position` = K.
             features: of all images, in the order in which they stand in the rows.
+            preference: preference tokens of each user; None: the scorer's own for all.
 
         Returns:
             (..., 0) the like logit M+, (..., 1) the dislike logit M-; zero where a row has fewer
             candidates than others.
         """
         packed = packed.to(self.backbone.device)
-        num_rows = packed.ids.shape[0]
         segments, positions = self._behind_preference(packed)
-        embeddings = torch.cat([self._preference(num_rows), self._embed(packed, features)], dim=1)
+        before = self._preference(packed.ids.shape[0]) if preference is None else preference
+        embeddings = torch.cat([before, self._embed(packed, features)], dim=1)
         hidden = self.backbone.decode(
             embeddings,
             mask=attention_mask(segments, segments, dtype=embeddings.dtype),

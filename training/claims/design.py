@@ -145,6 +145,8 @@ class Design:
             "scorer.num_references": self.reference_counts[-1],
             "scorer.num_preference_tokens": cell.num_tokens,
             "contrastive_weight": float(cell.contrastive),
+            "fewer_references": 0.25,
+            "token_start": "uniform",  # cells differ in how many they are
             "signature.num_probes": self.num_probes,
             "signature.probes_a_step": self.num_probes,
             "signature.num_orders": 1,
@@ -155,6 +157,7 @@ class Design:
         for stage, steps in (("first", first), ("second", second)):
             values |= {
                 f"{stage}.num_users": self.users_a_step,
+                f"{stage}.plan.num_parts": 1,
                 f"{stage}.plan.num_steps": steps,
                 f"{stage}.plan.num_warmup_steps": min(30, steps // 5),
                 f"{stage}.plan.validate_every": max(steps // 6, 1),

@@ -11,6 +11,7 @@ from torch import nn
 
 from recsys.scorer.adapter import add_adapter, load_adapter
 from recsys.scorer.base_model import CARRIED, BaseFiles, BaseModel
+from recsys.scorer.checkpoint import read_preference_tokens
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.registry import family_of
@@ -68,7 +69,31 @@ def build_scorer(
     if recipe.token_start == "vocabulary":
         words = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
         start_from_words(scorer, words, seed=recipe.first.plan.seed)
+    elif recipe.token_start == "base" and has_tokens(Path(base)):
+        load_tokens(Path(base), scorer)
     return scorer
+
+
+def has_tokens(folder: Path) -> bool:
+    """Whether preference tokens lie in a folder."""
+    return (folder / "preference_tokens.safetensors").is_file()
+
+
+def load_tokens(folder: Path, scorer: PreferenceScorer) -> None:
+    """Copy the preference tokens of a checkpoint, or of a base that has some, into a scorer.
+
+    Raises:
+        CheckpointRefused: if their file is missing or damaged.
+        ValueError: if they are of another shape.
+    """
+    tokens, shape = read_preference_tokens(folder), scorer.preference_tokens.shape
+    if tokens.shape != shape:
+        raise ValueError(
+            f"{folder} must have preference tokens of the recipe's shape {tuple(shape)},"
+            f" has {tuple(tokens.shape)}: give another one, or another number of tokens"
+        )
+    with torch.no_grad():
+        scorer.preference_tokens.copy_(tokens)
 
 
 @torch.no_grad()

@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from recsys.errors import CheckpointRefused
 from recsys.scorer.base_model import CARRIED, BaseModel
-from recsys.scorer.checkpoint import checkpoint_base, read_preference_tokens
+from recsys.scorer.checkpoint import checkpoint_base
 from recsys.scorer.digests import files_digest, weights_digest
-from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.trained_on import read_trained_on
 from recsys.signatures.files import has_signature
 
@@ -45,23 +42,6 @@ def check_first_stage(
             " stage1 of that run"
         )
     _check_base(checkpoint, base, files)
-
-
-def load_first_tokens(checkpoint: Path, scorer: PreferenceScorer) -> None:
-    """Copy the preference tokens of a stage 1 into a scorer.
-
-    Raises:
-        CheckpointRefused: if their file is missing or damaged.
-        ValueError: if they are of another shape.
-    """
-    tokens, shape = read_preference_tokens(checkpoint), scorer.preference_tokens.shape
-    if tokens.shape != shape:
-        raise ValueError(
-            f"{checkpoint} must have preference tokens of the recipe's shape {tuple(shape)},"
-            f" has {tuple(tokens.shape)}: train stage 1 anew"
-        )
-    with torch.no_grad():
-        scorer.preference_tokens.copy_(tokens)
 
 
 def _check_base(checkpoint: Path, base: BaseModel, files: Path) -> None:

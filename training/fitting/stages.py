@@ -29,10 +29,11 @@ from training.fitting.assembly import (
     build_scorer,
     first_parameters,
     free_weights,
+    load_tokens,
     second_parameters,
     train_only,
 )
-from training.fitting.first_stage import check_first_stage, load_first_tokens
+from training.fitting.first_stage import check_first_stage
 from training.fitting.objective import step_loss
 from training.fitting.parallel import Processes
 from training.fitting.precision import needs_loss_scaling, on_device
@@ -214,7 +215,7 @@ class Training:
         scorer = build_scorer(
             self.recipe, self._files.folder, device=self.device, adapter=self.stage1 / "adapter"
         )
-        load_first_tokens(self.stage1, scorer)
+        load_tokens(self.stage1, scorer)
         return scorer
 
     def _stage(

@@ -100,6 +100,27 @@ def test_rows_of_different_length_do_not_touch_each_other(scorer, references, ca
     assert scores[0, 2:].tolist() == [0.5]
 
 
+def test_users_of_one_pass_may_have_preference_tokens_of_their_own(
+    scorer, references, candidates
+) -> None:
+    template, row = scorer.template, candidates[:2]
+    prefix = template.prefix([each.prompt for each in references])
+    pieces = [template.candidate(each.prompt) for each in row]
+    packed = pack([prefix] * 2, [pieces] * 2, first_position=scorer.config.num_preference_tokens)
+    images = [i for r in references for i in (r.liked, r.disliked)] + [each.image for each in row]
+    features = scorer.image_features(images * 2)
+    own = scorer.preference_tokens.detach().clone()
+    others = torch.randn(own.shape, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        together = scorer.logits(packed, features, preference=torch.stack([others, own]))
+        alone = scorer.logits(packed, features)
+        scorer.preference_tokens.copy_(others)
+        theirs = scorer.logits(packed, features)
+    torch.testing.assert_close(together[0], theirs[0], atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(together[1], alone[1], atol=TOLERANCE, rtol=0)
+    assert (together[0] - together[1]).abs().max() > 100 * TOLERANCE
+
+
 def encoded(scorer: PreferenceScorer, references: list[Reference]) -> ReferenceTokens:
     """The liked image of every other reference second."""
     order = [place % 2 == 0 for place in range(len(references))]

@@ -7,6 +7,7 @@ import pytest
 from recsys.history import Pair
 from training.data.batches import without_images, without_rows
 from training.data.samples import PairTable, Sample, images_of
+from training.fitting.recipes.recipe import Recipe
 from training.fitting.recipes.tiny import tiny
 from training.fitting.stages import stage_batches
 
@@ -17,8 +18,14 @@ PAIRS = {
 HISTORIES = PairTable(PAIRS, tuple(f"image{row}" for row in range(4000)))
 
 
+def eight(**changes) -> Recipe:
+    """The shipped recipe with as many references as these people have pairs for."""
+    whole = tiny()
+    return replace(whole, scorer=replace(whole.scorer, num_references=8), **changes)
+
+
 def drawn(**changes):
-    recipe = replace(tiny(), **changes)
+    recipe = eight(**changes)
     return stage_batches(HISTORIES, recipe, recipe.first)
 
 
@@ -30,7 +37,7 @@ def test_seed_step_and_part_decide() -> None:
 
 def test_references_come_in_a_new_order_each_time() -> None:
     alone = replace(HISTORIES, pairs={"u0": PAIRS["u0"][:9]})
-    recipe = replace(tiny(), fewer_references=0.0)
+    recipe = eight(fewer_references=0.0)
     batches = stage_batches(alone, recipe, recipe.first)
     orders = {batches.draw(step, 0)[0].references for step in range(20)}
     assert len(orders) == 20
@@ -50,7 +57,7 @@ def test_users_are_drawn_alike_or_by_their_pairs() -> None:
     uneven = replace(HISTORIES, pairs={**PAIRS, "long": long})
 
     def share(balances: bool) -> float:
-        recipe = replace(tiny(), balances_users=balances)
+        recipe = eight(balances_users=balances)
         batches = stage_batches(uneven, recipe, recipe.first)
         samples = [sample for step in range(60) for sample in batches.draw(step, 0)]
         is_long = [(*s.references, *s.pairs)[0].prompt == "long" for s in samples]
@@ -95,7 +102,7 @@ def test_pairs_with_unreadable_images_are_left_out() -> None:
 
 def test_no_pair_beside_the_references_tells_what_to_do() -> None:
     few = replace(HISTORIES, pairs={"u0": PAIRS["u0"][:8], "u1": PAIRS["u1"][:5]})
-    recipe = replace(tiny(), fewer_references=0.0)
+    recipe = eight(fewer_references=0.0)
     found = stage_batches(few, recipe, recipe.first)
     with pytest.raises(
         ValueError, match=r"than the 8 references .* at most 8 pairs, all read"

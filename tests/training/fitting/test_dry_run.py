@@ -115,7 +115,8 @@ def test_tokens_of_a_row_are_the_templates_own() -> None:
     more = row_tokens(replace(recipe, scorer=replace(recipe.scorer, num_references=2)), sizes(), 1)
     # The count assumes words and prompt; everything else is the template's.
     assert (more - few) % 2 == 0
-    assert (more - few) / 4 - (few - 1 - 10) / 2 == 1
+    tokens = recipe.scorer.num_preference_tokens
+    assert (more - few) / 4 - (few - 1 - tokens) / 2 == 1
 
 
 def sizes() -> Dimensions:

@@ -14,10 +14,11 @@ from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFa
 from recsys.scorer.backbone import Backbone
 from recsys.scorer.idefics2 import FENCE_TOKEN, Idefics2Backbone
 from recsys.scorer.packing import PADDING, SHARED, attention_mask
+from training.fitting.parallel import Processes
 from training.fitting.pretraining._rendered import RenderedImages, named, readout, unit
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.run_state import recipe_digest
-from training.fitting.trainer import Run, fit
+from training.fitting.trainer import ONE, Run, fit
 
 
 def learn_captions(
@@ -28,6 +29,7 @@ def learn_captions(
     folder: Path,
     *,
     console: Console,
+    processes: Processes = ONE,
 ) -> None:
     """Captions: read an image's attributes from its tokens, and continue it with its caption.
 
@@ -38,6 +40,7 @@ def learn_captions(
         recipe: plan and sizes.
         folder: receives state and log.
         console: where progress is shown.
+        processes: those that share the work.
     """
     backbone = Idefics2Backbone(model)
     head = readout(backbone.num_image_tokens * backbone.hidden_size, recipe.seed)
@@ -45,7 +48,7 @@ def learn_captions(
     fence = torch.tensor([tokenizer.convert_tokens_to_ids(FENCE_TOKEN)])
 
     def step_loss(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([recipe.captions.seed, 2, step])
+        rng = np.random.default_rng([recipe.captions.seed, 2, step, part])
         chosen = torch.from_numpy(rng.choice(len(images.pixels), recipe.caption_batch))
         tokens = backbone.image_tokens(_mirrored(unit(images.pixels[chosen]), rng))
         error = F.mse_loss(head(tokens.flatten(1)), images.attributes[chosen])
@@ -61,7 +64,7 @@ def learn_captions(
         step_loss,
         trained,
         recipe.captions,
-        run=Run(folder, console, recipe_digest(recipe.to_json())),
+        run=Run(folder, console, recipe_digest(recipe.caption_values()), processes),
     )
 
 

@@ -1,13 +1,15 @@
-"""The second part of pretraining: infer a rule from labelled images, and apply it to more."""
+"""The second part of pretraining: infer a taste from labelled images, and apply it to more."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from rich.console import Console
 from scipy.special import expit
 from torch import Tensor, nn
@@ -18,10 +20,13 @@ from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.template import Template
 from training.data.samples import Sample, in_random_order, pack_samples, split_pairs
 from training.fitting.losses import preference_loss
+from training.fitting.parallel import Processes
 from training.fitting.pretraining._rendered import RenderedImages, encode_images, named, readout
+from training.fitting.pretraining._rules import Anybody, Populations, Rule, Told
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.run_state import recipe_digest
-from training.fitting.trainer import Run, StepLoss, fit
+from training.fitting.trainer import ONE, Run, StepLoss, fit
+from training.world.communities import TEMPERATURE
 from training.world.scenes import ATTRIBUTES
 
 
@@ -32,36 +37,62 @@ def learn_in_context(
     folder: Path,
     *,
     console: Console,
+    processes: Processes = ONE,
 ) -> None:
-    """Interleaved sequences: labels follow a random rule; predict the labels of more images.
+    """Interleaved sequences: labels follow a person's rule; predict those of more images.
+
+    Of some sequences the preference tokens tell what communities there are in a population, one
+    token each: the person's own, or another. So the decoder learns to read there what people share,
+    and to believe it as far as the references bear it out. Of the others they tell nothing; these
+    tokens are the scorer's own afterwards.
 
     Args:
-        scorer: without preference tokens; its decoder is trained on frozen image tokens.
+        scorer: its decoder and preference tokens are trained, on frozen image tokens.
         images: that sequences are drawn from.
         recipe: plan and sizes.
         folder: receives state and log.
         console: where progress is shown.
+        processes: those that share the work.
     """
     backbone = scorer.backbone
     features = encode_images(backbone, images.pixels, console=console)
     heads = nn.ModuleDict(
         {
             name: readout(backbone.hidden_size, recipe.seed + 1 + place)
-            for place, name in enumerate(("image", "history"))
+            for place, name in enumerate(("image", "history", "taste"))
         }
     )
-    step_loss = _interleaved_loss(scorer, images, features, heads, recipe)
+    heads["prototype"] = _prototype(scorer, recipe.seed)
     trained = {
         **{f"text.{n}": p for n, p in backbone.decoder.named_parameters()},
         "lm_head": cast(nn.Parameter, backbone.output_matrix.weight),
+        "preference_tokens": scorer.preference_tokens,
         **named("head", heads),
     }
     fit(
-        step_loss,
+        _interleaved_loss(scorer, images, features, heads, recipe),
         trained,
         recipe.interleaved,
-        run=Run(folder, console, recipe_digest(recipe.to_json())),
+        run=Run(folder, console, recipe_digest(recipe.to_json()), processes),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Sequences of one length.
+
+    Attributes:
+        samples: references, and pairs to be told apart.
+        prototypes: communities that each sequence is told of, by place; NaN where of none.
+        told: what the references tell.
+        leaning: what liked references have more of than disliked ones, on average; of the first r,
+            for r from 0.
+    """
+
+    samples: tuple[Sample, ...]
+    prototypes: Float[Tensor, "B P A"]
+    told: Told
+    leaning: Float[Tensor, "B r A"]
 
 
 def _interleaved_loss(
@@ -71,90 +102,208 @@ def _interleaved_loss(
     heads: nn.ModuleDict,
     recipe: PretrainRecipe,
 ) -> StepLoss:
-    blocks: dict[int, Tensor] = {}
-    layers = scorer.backbone.layers
-    layers[0].register_forward_hook(lambda module, inputs, output: blocks.update({0: output}))
-    layers[1].register_forward_hook(lambda module, inputs, output: blocks.update({1: output}))
+    blocks = _observed(scorer)
+    anybody = Anybody(recipe.rules, np.random.default_rng([recipe.seed, 4]))
+    num_tokens = scorer.config.num_preference_tokens
+    num_sure = round(recipe.rules.sure * recipe.interleaved.num_steps)
 
     def step_loss(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([recipe.interleaved.seed, 3, step])
-        samples = [draw_rule_sample(images, recipe, rng) for _ in range(recipe.interleaved_batch)]
-        packed, order = pack_samples(scorer.template, samples, num_preference_tokens=0)
-        logits = scorer.logits(packed, features[order])
-        liked, disliked = split_pairs(packed, logits)
-        loss = preference_loss(liked, disliked)
-        seen = heads["image"](blocks[0][_whole_image_seen(packed, scorer.template)])
-        image_error = F.mse_loss(seen, images.attributes[order])
-        read = heads["history"](blocks[1][_readout_places(packed)])
-        history_error = F.mse_loss(read, _leanings(images, samples))
-        right = preference_score(liked) > preference_score(disliked)
-        return loss + recipe.readout_weight * (image_error + history_error), {
+        rng = np.random.default_rng([recipe.interleaved.seed, 3, step, part])
+        batch = draw_batch(images, anybody, recipe, rng, is_sure=step < num_sure)
+        packed, order = pack_samples(
+            scorer.template, batch.samples, num_preference_tokens=num_tokens
+        )
+        preference = _preference(scorer, heads["prototype"], batch.prototypes)
+        logits = scorer.logits(packed, features[order], preference=preference)
+        first, second = split_pairs(packed, logits)
+        prefers_first = batch.told.prefers_first.flatten()
+        loss = expected_loss(
+            first, second, prefers_first, contrastive_weight=recipe.contrastive_weight
+        )
+        values = {
+            "image": images.attributes[order],
+            "history": _at_places(batch.leaning, recipe.num_pairs),
+            "taste": _at_places(batch.told.taste, recipe.num_pairs),
+        }
+        errors = {
+            name: F.mse_loss(heads[name](blocks[name].flatten(0, 1)[places]), values[name])
+            for name, places in _places(packed, scorer.template).items()
+        }
+        ranked_first = preference_score(first) > preference_score(second)
+        right = torch.where(ranked_first, prefers_first, 1 - prefers_first)
+        best = torch.maximum(prefers_first, 1 - prefers_first)
+        return loss + recipe.readout_weight * torch.stack(list(errors.values())).sum(), {
             "preference": loss.item(),
-            "image": image_error.item(),
-            "history": history_error.item(),
-            "top1": right.float().mean().item(),
+            **{name: error.item() for name, error in errors.items()},
+            "top1": right.mean().item(),
+            "best": best.mean().item(),
         }
 
     return step_loss
 
 
-def _leanings(images: RenderedImages, samples: Sequence[Sample]) -> Float[Tensor, "N A"]:
-    """For each image to be told apart, what the liked references have more of than the disliked."""
-    rows = []
-    for sample in samples:
-        liked = images.attributes[[pair.liked for pair in sample.references]]
-        disliked = images.attributes[[pair.disliked for pair in sample.references]]
-        leaning = (liked - disliked).sum(dim=0) / max(len(sample.references), 1)
-        rows.append(leaning.expand(2 * len(sample.pairs), -1))
-    return torch.cat(rows)
+def _prototype(scorer: PreferenceScorer, seed: int) -> nn.Linear:
+    """A community's center -> its preference token; thrown away after pretraining.
+
+    The scorer's own tokens begin as those of communities at random.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        prototype = nn.Linear(len(ATTRIBUTES), scorer.backbone.hidden_size)
+        centers = torch.randn(scorer.config.num_preference_tokens, len(ATTRIBUTES))
+    with torch.no_grad():
+        scorer.preference_tokens.copy_(prototype(centers))
+    return prototype
 
 
-def draw_rule_sample(
-    images: RenderedImages, recipe: PretrainRecipe, rng: np.random.Generator
-) -> Sample:
-    """Pairs of images, each pair of one prompt, labelled by a random linear rule over attributes.
+def _observed(scorer: PreferenceScorer) -> dict[str, Tensor]:
+    """What the first, the second and the last block but one put out, behind P_v, pass by pass."""
+    blocks: dict[str, Tensor] = {}
+    layers, begin = scorer.backbone.layers, scorer.config.num_preference_tokens
 
-    The rule's weights are normal, on a random subset of the attributes, scaled to norm 2; labels
-    follow the rule by Bradley-Terry at temperature 0.25. One sequence in four has fewer references.
+    def observe(name: str, layer: nn.Module) -> None:
+        layer.register_forward_hook(
+            lambda module, inputs, output: blocks.update({name: output[:, begin:]})
+        )
+
+    for name, place in (("image", 0), ("history", 1), ("taste", len(layers) - 2)):
+        observe(name, layers[place])
+    return blocks
+
+
+def _preference(
+    scorer: PreferenceScorer, prototype: nn.Module, prototypes: Float[Tensor, "B P A"]
+) -> Float[Tensor, "B P D"]:
+    """A token for each community, or the scorer's own where a sequence is told of none."""
+    is_told = ~prototypes.isnan().any(dim=(1, 2))
+    tokens = prototype(prototypes.nan_to_num())
+    return torch.where(is_told[:, None, None], tokens, scorer.preference_tokens)
+
+
+def expected_loss(
+    first: Float[Tensor, "N 2"],
+    second: Float[Tensor, "N 2"],
+    prefers_first: Float[Tensor, " N"],
+    *,
+    contrastive_weight: float = 1.0,
+) -> Float[Tensor, ""]:
+    """L_all on average over what a person may choose.
+
+    Args:
+        first, second: (M+, M-) of the two images of each pair.
+        prefers_first: probability that the first is preferred, in [0, 1].
+        contrastive_weight: as of `preference_loss`.
+    """
+    so, otherwise = (
+        preference_loss(liked, other, contrastive_weight=contrastive_weight, weights=weights)
+        for liked, other, weights in (
+            (first, second, prefers_first),
+            (second, first, 1 - prefers_first),
+        )
+    )
+    return so + otherwise
+
+
+def _at_places(values: Float[Tensor, "B r A"], num_pairs: int) -> Float[Tensor, "N A"]:
+    """Values where they are to be read: behind each reference, then in each target."""
+    behind_all = values[:, -1].repeat_interleave(2 * num_pairs, dim=0)
+    return torch.cat([values[:, 1:].flatten(0, 1), behind_all])
+
+
+def draw_batch(
+    images: RenderedImages,
+    anybody: Anybody,
+    recipe: PretrainRecipe,
+    rng: np.random.Generator,
+    *,
+    is_sure: bool,
+) -> Batch:
+    """Pairs of images, each pair of one prompt; references are labelled by people's rules.
+
+    All sequences of a step have as many references, so that none is padded; a step of longer ones
+    has fewer. Labels follow a rule by Bradley-Terry.
 
     Args:
         images: that pairs are drawn from; at least num_references + num_pairs prompts.
-        recipe: number of references and of pairs to be told apart, and the order within pairs.
-        rng: draws rule, pairs, labels and order.
+        anybody: whose rules.
+        recipe: numbers of references, pairs and sequences, and the order within pairs.
+        rng: draws populations, rules, pairs, labels and order.
+        is_sure: as of `Populations`.
     """
-    weights = rng.normal(size=len(ATTRIBUTES))
-    weights[rng.permutation(len(ATTRIBUTES))[rng.integers(1, len(ATTRIBUTES) + 1) :]] = 0.0
-    utility = images.attributes.numpy() @ (2.0 * weights / np.linalg.norm(weights))
-    few = rng.random() < 0.25
-    num_references = int(rng.integers(0, recipe.num_references)) if few else recipe.num_references
-    groups = rng.choice(len(images.prompts), num_references + recipe.num_pairs, replace=False)
-    pairs = [_labelled_pair(images, int(group), utility, rng) for group in groups]
-    sample = Sample(tuple(pairs[:num_references]), tuple(pairs[num_references:]))
-    return in_random_order(sample, rng) if recipe.random_pair_order else sample
+    most = recipe.few_references if rng.random() < 0.5 else recipe.num_references
+    num_references = int(rng.integers(0, most + 1))
+    number = max(recipe.interleaved_pairs // (num_references + recipe.num_pairs), 1)
+    populations = Populations(anybody, rng, is_sure=is_sure)
+    rules = populations.draw(number, rng)
+    pairs = [_labelled(images, rule, num_references, recipe.num_pairs, rng) for rule in rules]
+    samples = [Sample(tuple(own[:num_references]), tuple(own[num_references:])) for own in pairs]
+    differences = torch.stack([_differences(images, own) for own in pairs])
+    chosen, asked = differences[:, :num_references], differences[:, num_references:]
+    places, nobody = recipe.num_preference_tokens, math.nan
+    prototypes = [
+        torch.full((places, len(ATTRIBUTES)), nobody)
+        if rule.told_of is None
+        else populations.prototypes(rule.told_of, places)
+        for rule in rules
+    ]
+    return Batch(
+        tuple(in_random_order(s, rng) if recipe.random_pair_order else s for s in samples),
+        torch.stack(prototypes),
+        populations.told(rules, chosen, asked),
+        _running_mean(chosen),
+    )
 
 
-def _labelled_pair(
+def _running_mean(chosen: Float[Tensor, "B R A"]) -> Float[Tensor, "B r A"]:
+    """Mean of the first r, for r from 0, where it is 0."""
+    sums = F.pad(chosen.cumsum(dim=1), (0, 0, 1, 0))
+    return sums / torch.arange(sums.shape[1]).clamp(min=1)[:, None]
+
+
+def _labelled(
     images: RenderedImages,
-    group: int,
-    utility: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    rule: Rule,
+    num_references: int,
+    num_pairs: int,
     rng: np.random.Generator,
-) -> Pair:
+) -> list[Pair]:
+    """Pairs of different prompts; of the references, the one that the person likes comes first."""
+    groups = rng.choice(len(images.prompts), num_references + num_pairs, replace=False)
     size = images.images_per_prompt
-    first, second = (group * size + rng.choice(size, 2, replace=False)).tolist()
-    likes_first = expit((utility[first] - utility[second]) / 0.25)
-    if rng.random() >= likes_first:
-        first, second = second, first
-    return Pair(first, second, images.prompts[group])
+    rows = groups[:, None] * size + np.stack([rng.choice(size, 2, replace=False) for _ in groups])
+    utilities = images.attributes.numpy()[rows] @ rule.taste
+    likes_first = expit((utilities[:, 0] - utilities[:, 1]) / TEMPERATURE)
+    turned = (rng.random(len(rows)) >= likes_first) & (np.arange(len(rows)) < num_references)
+    rows[turned] = rows[turned, ::-1]
+    named = zip(rows.tolist(), groups.tolist(), strict=True)
+    return [Pair(first, second, images.prompts[group]) for (first, second), group in named]
 
 
-def _whole_image_seen(packed: Packed, template: Template) -> Tensor:
-    """The one place of each image from which its attributes are read: its label, or its end."""
+def _differences(images: RenderedImages, pairs: Sequence[Pair]) -> Float[Tensor, "N A"]:
+    rows = torch.tensor([(pair.liked, pair.disliked) for pair in pairs])
+    return images.attributes[rows[:, 0]] - images.attributes[rows[:, 1]]
+
+
+def _places(packed: Packed, template: Template) -> dict[str, Int[Tensor, " N"]]:
+    """From where each head reads, as places in the rows laid end to end.
+
+    An image is read at its label, or where it ends; what a history tells, behind each reference of
+    it, then where targets end.
+    """
     is_label = (packed.ids == template.like_id) | (packed.ids == template.dislike_id)
-    return (is_label & (packed.segments == SHARED)) | _readout_places(packed)
+    is_label &= packed.segments == SHARED
+    is_second = is_label & (is_label.cumsum(dim=1) % 2 == 0)
+    is_end = _readout_places(packed)
+    told = torch.cat([_flat(is_second), _flat(is_end)])
+    return {"image": _flat(is_label | is_end), "history": told, "taste": told}
 
 
-def _readout_places(packed: Packed) -> Tensor:
-    """Where targets end, as a mask over the rows."""
+def _flat(places: Bool[Tensor, "B L"]) -> Int[Tensor, " N"]:
+    return places.flatten().nonzero()[:, 0]
+
+
+def _readout_places(packed: Packed) -> Bool[Tensor, "B L"]:
+    """Where targets end."""
     places = torch.zeros_like(packed.is_image)
     rows = torch.arange(len(places))[:, None].expand_as(packed.readouts)
     real = packed.readouts >= 0

@@ -1,9 +1,9 @@
 """Pretraining of the tiny base model, which learns to see and to read a labelled history.
 
 Two parts, as larger models are pretrained: captions (what does an image show?) and interleaved
-sequences (images with labels that follow a rule; does the rule hold for the next image?). The rules
-are drawn at random over all attributes, without the communities of any world: who likes what is
-learned later, from choices alone.
+sequences (images with labels that follow somebody's rule; does it hold for the next image?). Rules
+are of populations that are drawn for one step alone, and none is that of a world: who likes what
+there is learned later, from choices alone.
 """
 
 from pathlib import Path
@@ -13,22 +13,29 @@ from rich.console import Console
 from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
 from recsys.errors import CheckpointRefused
-from recsys.scorer.checkpoint import find_checkpoint
+from recsys.scorer.checkpoint import find_checkpoint, write_preference_tokens
 from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import IMAGE_TOKEN, Idefics2Backbone, load_model
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
+from training.fitting.parallel import Processes
 from training.fitting.pretraining._captions import learn_captions
 from training.fitting.pretraining._interleaved import learn_in_context
 from training.fitting.pretraining._rendered import RenderedImages, render_images
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.pretraining.tiny_base import build_model, train_tokenizer
 from training.fitting.sole_run import sole_run
+from training.fitting.trainer import ONE
 
 
 def pretrain(
-    recipe: PretrainRecipe, folder: Path, *, console: Console, start: str | Path | None = None
+    recipe: PretrainRecipe,
+    folder: Path,
+    *,
+    console: Console,
+    start: str | Path | None = None,
+    processes: Processes = ONE,
 ) -> Path:
     """Make the tiny base model in `folder`/base, resuming an interrupted run.
 
@@ -37,27 +44,34 @@ def pretrain(
         folder: receives states, logs and the model.
         console: where progress is shown.
         start: a checkpoint whose base has learned captions, and skips them; None: a fresh model.
+        processes: those that share the work; each renders and encodes all images.
 
     Returns:
-        The folder that a recipe names as its base.
+        The folder that a recipe names as its base; beside it lie the preference tokens that tell of
+        nobody, to begin with.
 
     Raises:
         NotFound, CheckpointRefused: if `start` is no checkpoint, or carries no base.
         ValueError: if another run is using the folder.
     """
-    with sole_run(folder):
+    with sole_run(folder, processes):
         carried = None if start is None else _carried_by(start)
         images = render_images(recipe, console=console)
         if carried is None:
             model, tokenizer = _fresh(recipe, images)
-            learn_captions(model, tokenizer, images, recipe, folder, console=console)
+            learn_captions(
+                model, tokenizer, images, recipe, folder, console=console, processes=processes
+            )
         else:
             model, tokenizer = carried
-        scorer = scorer_without_tokens(model, tokenizer, recipe)
-        learn_in_context(scorer, images, recipe, folder, console=console)
+        scorer = base_scorer(model, tokenizer, recipe)
+        learn_in_context(scorer, images, recipe, folder, console=console, processes=processes)
         base = folder / "base"
-        model.save_pretrained(base)
-        tokenizer.save_pretrained(base)
+        if processes.is_main:
+            model.save_pretrained(base)
+            tokenizer.save_pretrained(base)
+            write_preference_tokens(scorer, base)
+        processes.wait()
         return base
 
 
@@ -84,13 +98,13 @@ def _carried_by(
     return load_model(folder / "base"), tokenizer
 
 
-def scorer_without_tokens(
+def base_scorer(
     model: Idefics2ForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     recipe: PretrainRecipe,
 ) -> PreferenceScorer:
-    """The base as a scorer without preference tokens, for the paper's template of a history."""
+    """The base as a scorer, for the paper's template of a history."""
     backbone = Idefics2Backbone(model)
     template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
-    config = ScorerConfig(recipe.num_references, num_preference_tokens=0)
+    config = ScorerConfig(recipe.num_references, recipe.num_preference_tokens)
     return PreferenceScorer(backbone, template, geometry=recipe.shape.geometry, config=config)

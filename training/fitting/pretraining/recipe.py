@@ -8,6 +8,45 @@ from training.fitting.pretraining.tiny_base import TINY, TinyShape
 
 
 @dataclass(frozen=True)
+class RuleRecipe:
+    """Whose rules the labels of interleaved sequences follow.
+
+    Attributes:
+        num_populations: in a part of a step, each with communities of its own.
+        fewest_communities, most_communities: of a population.
+        sure: share of the steps, the first ones, in which every sequence is told of its person's
+            own population: so that the decoder learns what these tokens are good for.
+        told: share of the other sequences whose preference tokens tell of a population's
+            communities.
+        trust: share of these that are of a person of it; the others' person is anybody.
+        num_sets: of communities that anybody may be of.
+        num_tastes: of anybody, drawn for a part of a step to infer from; of each population a
+            quarter as many.
+    """
+
+    num_populations: int = 2
+    fewest_communities: int = 6
+    most_communities: int = 12
+    sure: float = 0.5
+    told: float = 0.7
+    trust: float = 0.7
+    num_sets: int = 4000
+    num_tastes: int = 8000
+
+
+_OF_CAPTIONS = (
+    "shape",
+    "seed",
+    "num_prompts",
+    "images_per_prompt",
+    "captions",
+    "caption_batch",
+    "captioned",
+    "caption_weight",
+)
+
+
+@dataclass(frozen=True)
 class PretrainRecipe:
     """All that decides a tiny base model.
 
@@ -16,16 +55,21 @@ class PretrainRecipe:
         seed: decides images, weights and order.
         num_prompts, images_per_prompt: how many images are rendered.
         captions: plan of the first part.
-        caption_batch: images a step, mirrored at random.
+        caption_batch: images in a part of a step, mirrored at random.
         captioned: so many of them are also continued by their caption, which costs as much again.
         caption_weight: of the caption's cross entropy beside the attributes' squared error.
         interleaved: plan of the second part.
-        interleaved_batch: sequences a step.
-        num_references, num_pairs: references of a sequence, and pairs to be told apart.
+        rules: whose rules the labels follow.
+        num_preference_tokens: places before a sequence where it is told of communities.
+        interleaved_pairs: in a part of a step, references and pairs to be told apart.
+        num_references, few_references: of a sequence, at most; in half of all parts, at most.
+        num_pairs: of a sequence, to be told apart.
         random_pair_order: of each reference, the liked or the disliked image first at random.
-        readout_weight: of two auxiliary losses, without which a small model ignores the labels:
-            reading an image's own attributes behind the first block, and behind the second what
-            the liked images had more of than the disliked ones.
+        contrastive_weight: of L+ and L-.
+        readout_weight: of auxiliary losses, without which a small model ignores the labels:
+            reading an image's own attributes behind the first block, behind the second what the
+            liked images had more of than the disliked ones, and behind the last but one the taste
+            that the references tell of; these two behind every reference.
     """
 
     shape: TinyShape = TINY
@@ -34,23 +78,42 @@ class PretrainRecipe:
     images_per_prompt: int = 8
     captions: Plan = field(
         default_factory=lambda: Plan(
-            "captions", num_steps=10_000, learning_rate=1.5e-3, muon=True, muon_learning_rate=3e-3
+            "captions",
+            num_steps=10_000,
+            learning_rate=1.5e-3,
+            num_parts=2,
+            muon=True,
+            muon_learning_rate=3e-3,
         )
     )
-    caption_batch: int = 32
-    captioned: int = 8
+    caption_batch: int = 16
+    captioned: int = 4
     caption_weight: float = 0.1
     interleaved: Plan = field(
         default_factory=lambda: Plan(
-            "interleaved", num_steps=2000, learning_rate=3e-3, muon=True, muon_learning_rate=5e-3
+            "interleaved",
+            num_steps=4000,
+            learning_rate=3e-3,
+            num_parts=2,
+            muon=True,
+            muon_learning_rate=5e-3,
         )
     )
-    interleaved_batch: int = 32
-    num_references: int = 8
+    rules: RuleRecipe = field(default_factory=RuleRecipe)
+    num_preference_tokens: int = 12
+    interleaved_pairs: int = 256
+    num_references: int = 24
+    few_references: int = 8
     num_pairs: int = 8
     random_pair_order: bool = True
+    contrastive_weight: float = 1.0
     readout_weight: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for the digest that states are bound to."""
+        """Plain values, for the digest that states of the second part are bound to."""
         return asdict(self)
+
+    def caption_values(self) -> dict[str, Any]:
+        """Those of them that decide the first part, which a change of the second leaves alone."""
+        values = self.to_json()
+        return {name: values[name] for name in _OF_CAPTIONS}

@@ -49,7 +49,7 @@ class TinyShape:
     vision_heads: int = 4
     num_latents: int = 3
     width: int = 96
-    layers: int = 3
+    layers: int = 5
     heads: int = 4
     key_value_heads: int = 2
     mlp_width: int = 256

@@ -1,19 +1,19 @@
-"""Single values of a recipe replaced by name: what `recsys train --set` does."""
+"""Single values of a recipe replaced by name: `--set` of `recsys train` and `pretrain`."""
 
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from training.fitting.recipes.recipe import Recipe
+_Recipe = TypeVar("_Recipe")
 
 
-def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+def override(recipe: _Recipe, assignments: Sequence[str]) -> _Recipe:
     """A recipe with values replaced, e.g. "scorer.num_preference_tokens=0".
 
     Args:
-        recipe: to begin with.
+        recipe: to begin with; a data class.
         assignments: dotted name = value; the value is JSON, else text as it stands.
 
     Raises:

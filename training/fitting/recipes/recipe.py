@@ -151,8 +151,9 @@ class Recipe:
             first at random, so that labels are read and not places; served is the liked one first.
         balances_users: draw users alike in training; else by their number of pairs, as rows are
             drawn.
-        token_start: what preference tokens begin with: "uniform" in [0, 1), or "vocabulary", the
-            embeddings of words drawn at random (Lester et al., 2021, section 2.1).
+        token_start: what preference tokens begin with: "uniform" in [0, 1), "vocabulary", the
+            embeddings of words drawn at random (Lester et al., 2021, section 2.1), or "base", those
+            that lie beside a base which learned to read them; uniform where it has none.
         first: adapter and preference tokens are trained.
         second: all is frozen but the preference tokens.
         signature: probes, objective and projections.
@@ -172,7 +173,7 @@ class Recipe:
     fewer_references: float = 0.25
     random_pair_order: bool = True
     balances_users: bool = True
-    token_start: Literal["uniform", "vocabulary"] = "uniform"
+    token_start: Literal["uniform", "vocabulary", "base"] = "uniform"
     signature: SignatureRecipe = field(default_factory=SignatureRecipe)
 
     def to_json(self) -> dict[str, Any]:
