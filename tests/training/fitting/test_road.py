@@ -56,17 +56,15 @@ SHAPE = TinyShape(
 
 def toy_pretraining() -> PretrainRecipe:
     whole = PretrainRecipe(shape=SHAPE, num_prompts=20, images_per_prompt=2)
+    sizes = {"interleaved_pairs": 8, "num_references": 2, "few_references": 1, "num_pairs": 2}
     return replace(
         whole,
         captions=replace(whole.captions, num_steps=3),
         caption_batch=4,
         interleaved=replace(whole.interleaved, num_steps=3),
-        interleaved_pairs=8,
-        num_references=2,
-        few_references=1,
-        num_pairs=2,
         num_preference_tokens=3,
         rules=replace(whole.rules, num_sets=20, num_tastes=200),
+        **sizes,
     )
 
 

@@ -22,7 +22,7 @@ from training.data.samples import Sample, in_random_order, pack_samples, split_p
 from training.fitting.losses import preference_loss
 from training.fitting.parallel import Processes
 from training.fitting.pretraining._rendered import RenderedImages, encode_images, named, readout
-from training.fitting.pretraining._rules import Anybody, Populations, Rule, Told
+from training.fitting.pretraining._rules import Anybody, Inferred, Populations, Rule
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.run_state import recipe_digest
 from training.fitting.trainer import ONE, Run, StepLoss, fit
@@ -91,7 +91,7 @@ class Batch:
 
     samples: tuple[Sample, ...]
     prototypes: Float[Tensor, "B P A"]
-    told: Told
+    told: Inferred
     leaning: Float[Tensor, "B r A"]
 
 

@@ -40,7 +40,7 @@ class Rule:
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class Inferred:
     """What the references of a sequence tell of its person.
 
     Attributes:
@@ -118,7 +118,7 @@ class Populations:
         rules: Sequence[Rule],
         chosen: Float[Tensor, "B R A"],
         asked: Float[Tensor, "B N A"],
-    ) -> Told:
+    ) -> Inferred:
         """The posterior of each person's taste, by importance sampling.
 
         The true taste stands in the place of one sample of its kind. They are drawn alike, so which
@@ -131,7 +131,9 @@ class Populations:
             asked: of the first less the second image of each pair to be told apart.
         """
         rows = [self._told_one(*each) for each in zip(rules, chosen, asked, strict=True)]
-        return Told(torch.stack([taste for taste, _ in rows]), torch.stack([p for _, p in rows]))
+        return Inferred(
+            torch.stack([taste for taste, _ in rows]), torch.stack([p for _, p in rows])
+        )
 
     def _told_one(self, rule: Rule, chosen: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
         tastes, log_prior = self._prior(rule)
