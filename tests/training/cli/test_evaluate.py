@@ -151,6 +151,7 @@ def num_right(figure: dict) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a CPU without bfloat16 emulates it
 def test_half_precision_measures_all_that_float32_does(world: Path, in_float32: dict) -> None:
     """bfloat16 has 8 bits: pairs that are as good as tied may come out the other way round."""
     half = evaluated(world, "--dtype", "bfloat16", "--batch-users", "5")
