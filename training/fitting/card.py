@@ -42,12 +42,12 @@ works on a laptop; it knows drawn scenes, not photographs, and English words of 
 - Inputs: images at {image_px}×{image_px}, {num_references} reference pairs,
   {num_preference_tokens} preference tokens, prompts of at most {max_prompt_tokens} tokens
 - Base: pretrained on captions ({caption_steps} steps, attributes read besides) and on interleaved
-  sequences labelled by random rules ({interleaved_steps} steps); no community of any world and no
-  choice is seen there
+  sequences labelled by people who are drawn for one step alone ({interleaved_steps} steps); no
+  community of any world and no choice is seen there
 - Stage 1 ({first_steps} steps): LoRA of rank {rank} on the decoder, and the preference tokens, by
-  L_base + L+ + L- on the choices of {num_users} people (`recsys world create --seed 1`)
-- Stage 2 ({second_steps} steps): the preference tokens alone, by the same loss and by two halves of
-  a history finding each other; then probes and projections of signatures
+  L_base + L+ + L- on the choices of {num_users} people of several worlds (`make tiny`)
+- Stage 2 ({second_steps} steps): the preference tokens alone, by the same loss; then probes and
+  projections of signatures
 - The weights of stage 1 that did best on people held out for that; Q at temperature
   {temperature:.2f}, fitted on the same people
 - Seeds: base {base_seed}, stages {first_seed} and {second_seed}; commit {commit}

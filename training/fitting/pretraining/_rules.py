@@ -152,6 +152,8 @@ class Populations:
             own = torch.cat([truth, own[1:]])
         else:
             others = torch.cat([truth, others[1:]])
+        if trust == 1:
+            return own, torch.zeros(len(own))
         shares = torch.tensor([trust / len(own), (1 - trust) / len(others)])
         counts = torch.tensor([len(own), len(others)])
         return torch.cat([own, others]), shares.log().repeat_interleave(counts)
