@@ -12,7 +12,8 @@ from storage.errors import UnknownImage
 LARGE_PX = 1600
 
 _KEY = "image clicks"
-# Pictures are HTML, which Streamlit hears nothing of: this listens to the whole page.
+# Pictures are HTML, which Streamlit hears nothing of: this listens to the whole page, and says on its root that
+# it does, for it is loaded after the pictures.
 _SCRIPT = """
 export default function (component) {
   const listen = (event) => {
@@ -22,7 +23,11 @@ export default function (component) {
     component.setTriggerValue(name, button.dataset.open || button.dataset.pick);
   };
   document.addEventListener("click", listen);
-  return () => document.removeEventListener("click", listen);
+  document.documentElement.dataset.clicks = "heard";
+  return () => {
+    document.removeEventListener("click", listen);
+    delete document.documentElement.dataset.clicks;
+  };
 }
 """
 

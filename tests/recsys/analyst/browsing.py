@@ -20,9 +20,11 @@ READY = """() => {
   const app = document.querySelector('[data-testid="stApp"]');
   return app && app.getAttribute('data-test-script-state') === 'notRunning'
     && !document.querySelector('[data-testid="stSpinner"]')
-    && document.querySelector('.rs-title, .rs-empty, [data-testid="stAlert"]');
+    && document.querySelector('.rs-title, .rs-empty, [data-testid="stAlert"]')
+    && (!document.querySelector('button[data-open], button[data-pick]')
+      || document.documentElement.hasAttribute('data-clicks'));
 }"""
-"""Whether the page has been drawn and nothing of it is still being computed."""
+"""Whether the page has been drawn, hears clicks, and nothing of it is still being computed."""
 
 
 def chromium() -> str | None:

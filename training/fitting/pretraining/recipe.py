@@ -79,7 +79,7 @@ class PretrainRecipe:
     captions: Plan = field(
         default_factory=lambda: Plan(
             "captions",
-            num_steps=10_000,
+            num_steps=8000,
             learning_rate=1.5e-3,
             num_parts=2,
             muon=True,
@@ -92,7 +92,7 @@ class PretrainRecipe:
     interleaved: Plan = field(
         default_factory=lambda: Plan(
             "interleaved",
-            num_steps=4000,
+            num_steps=2500,
             learning_rate=3e-3,
             num_parts=2,
             muon=True,
