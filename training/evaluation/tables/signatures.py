@@ -19,6 +19,7 @@ from training.evaluation.history_cuts import Cut, cut_histories
 from training.evaluation.judge import Judge
 from training.evaluation.metrics import Figure, over_users
 from training.evaluation.plots import signature_plot
+from training.evaluation.questions import NUM_REFERENCES
 from training.evaluation.retrieval import (
     NUM_NEAREST,
     chance_of_ranks,
@@ -153,6 +154,7 @@ def measure(judge: Judge) -> Signatures | NotMeasured:
         judge.asked.table,
         judge.features,
         list(judge.asked.unseen),
+        num_references=judge.num_references,
         truth=judge.truth,
         seed=judge.seed,
         progress=judge.progress,
@@ -166,6 +168,7 @@ def judge_signatures(
     features: Features,
     users: Sequence[str],
     *,
+    num_references: int = NUM_REFERENCES,
     truth: WorldTruth | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda what: None,
@@ -178,6 +181,7 @@ def judge_signatures(
         table: all pairs.
         features: image tokens of their rows.
         users: who is judged: users never learned from.
+        num_references: of each half of a history, at most.
         truth: of a synthetic world; used where it knows all users.
         seed: decides how histories are shuffled, and bootstrap draws.
         progress: called with what is being measured.
@@ -187,7 +191,8 @@ def judge_signatures(
     """
     if not has_signature(folder):
         return NotMeasured("the checkpoint has no signature part: `recsys train` adds one")
-    cuts = cut_histories(table, users, num_references=scorer.config.num_references, seed=seed)
+    num_references = min(num_references, scorer.config.num_references)
+    cuts = cut_histories(table, users, num_references=num_references, seed=seed)
     if len(cuts) < FEWEST_USERS:
         return NotMeasured(
             f"at least {FEWEST_USERS} users never learned from must have four choices that"
