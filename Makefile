@@ -26,11 +26,11 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations adaptation private claims lock install clean
+.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations adaptation adapting-ways private claims lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(STAMP) ## Rank images for three users, find neighbours and clusters; DATA=folder for your ratings
 	@$(PY) -m training.demo $(if $(DATA),--data "$(DATA)")
@@ -160,6 +160,10 @@ claims: $(STAMP) ## Test the paper's claims and write docs/results/claims.md: ho
 # Resumes where it was stopped. Worlds are kept in runs/adaptation/worlds, figures by model version.
 adaptation: $(STAMP) ## Compare adapted and not, blended and not, on people of six populations
 	@OMP_NUM_THREADS=1 $(PY) tests/benchmarks/adaptation.py $(ARGS)
+
+# Resumes where it was stopped. One population: make adapting-ways ARGS="--population 102"; to try it: ARGS=--toy.
+adapting-ways: $(STAMP) ## Compare other ways of adapting with preference tokens, on one new population
+	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.adapting_ways $(ARGS)
 
 # Resumes where it was stopped. At 10,000 people: hours (make private ARGS="--users 400").
 private: $(STAMP) ## Measure what differential privacy costs when the checkpoint is adapted

@@ -17,7 +17,7 @@ populations too.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -30,9 +30,9 @@ from recsys.runtime import Runtime
 from recsys.scorer.checkpoint import checkpoint_version
 from storage.files import replace_file
 from training.data.samples import learnable_user_ids
-from training.evaluation.answers import Margins
 from training.evaluation.checkpoints import CheckpointAnswers, ask_checkpoints
-from training.evaluation.four_ways import DECISIVE_COUNT
+from training.evaluation.comparison import ByCount
+from training.evaluation.four_ways import DECISIVE_COUNT, Possible
 from training.evaluation.metrics import QUANTILES, accuracy
 from training.fitting.adapting.adaptation import Adaptation
 from training.fitting.adapting.tuning import Tuning
@@ -59,12 +59,14 @@ class Population:
         place: its number among all that may be asked for; seeds come from it.
         num_users: learned from, and so many asked.
         folder: of its world.
+        sizes: of the world, beside its people, as of `create_world`; its own by default.
     """
 
     communities: int
     place: int
     num_users: int
     folder: Path
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def seeds(self) -> tuple[int, int]:
@@ -81,9 +83,34 @@ class Population:
         self.folder.mkdir(parents=True, exist_ok=True)
         return Runtime(read_settings(**urls), creates=True)
 
+    @property
+    def truth_path(self) -> Path:
+        """Of the file with the world's true tastes."""
+        return self.folder / "truth.npz"
+
+    def draw(self, runtime: Runtime) -> None:
+        """Draw those who are not there yet."""
+        for seed in self.seeds:
+            if len(self.people(runtime, seed)) < self.num_users:
+                create_world(
+                    runtime.store,
+                    num_users=self.num_users,
+                    seed=seed,
+                    communities_seed=self.communities,
+                    truth_path=self.truth_path,
+                    **self.sizes,
+                )
+
     def people(self, runtime: Runtime, seed: int) -> list[str]:
         """Ids of those of one seed."""
         return [user for user in learnable_user_ids(runtime.store) if user.startswith(f"s{seed}-")]
+
+
+def population_of(communities: int, *, num_users: int, out: Path) -> Population:
+    """A population whose world is drawn once for all that is measured below `out`."""
+    others = len(POPULATIONS) + communities
+    place = POPULATIONS.index(communities) if communities in POPULATIONS else others
+    return Population(communities, place, num_users, out / "worlds" / f"{communities}-{num_users}")
 
 
 def measured(
@@ -103,15 +130,7 @@ def measured(
         return json.loads(path.read_text())
     learned, asked = population.seeds
     with population.opened() as runtime:
-        for seed in population.seeds:
-            if len(population.people(runtime, seed)) < population.num_users:
-                create_world(
-                    runtime.store,
-                    num_users=population.num_users,
-                    seed=seed,
-                    communities_seed=population.communities,
-                    truth_path=population.folder / "truth.npz",
-                )
+        population.draw(runtime)
         if not (folder / "adapted").exists():
             folder.mkdir(parents=True, exist_ok=True)
             Adaptation(
@@ -131,7 +150,7 @@ def measured(
             folder / "adapted",
             runtime.store,
             users=population.people(runtime, asked),
-            truth=read_truth(population.folder / "truth.npz"),
+            truth=read_truth(population.truth_path),
             limits=runtime.image_limits,
             image_tokens=runtime.image_tokens_of,
             progress=lambda what: console.print(f"{population.communities}: {what}"),
@@ -150,18 +169,24 @@ def _rights(answers: CheckpointAnswers) -> Rights:
     columns = dict(
         zip(WAYS, (before.alone, after.alone, before.blended, after.blended), strict=True)
     )
-    rights = {
-        way: {str(count): _accuracies(each) for count, each in by_count.items()}
-        for way, by_count in columns.items()
+    rights = {way: share_right(by_count) for way, by_count in columns.items()}
+    return {**rights, **bounds(answers.world)}
+
+
+def share_right(answers: ByCount) -> dict[str, dict[str, float]]:
+    """By number of references and user, the share of pairs that is right."""
+    return {
+        str(count): {user: accuracy(own) for user, own in margins.items()}
+        for count, margins in answers.items()
     }
-    for name in ("best", "average"):
-        by_count = getattr(answers.world, name)
-        rights[name] = {str(count): dict(each) for count, each in by_count.items()}
-    return rights
 
 
-def _accuracies(margins: Margins) -> dict[str, float]:
-    return {user: accuracy(own) for user, own in margins.items()}
+def bounds(world: Possible) -> Rights:
+    """What a world allows, "best" and "average", as rights are kept."""
+    return {
+        name: {str(count): dict(each) for count, each in by_count.items()}
+        for name, by_count in (("best", world.best), ("average", world.average))
+    }
 
 
 class Pool:
@@ -273,9 +298,7 @@ def main(
     folder = out / checkpoint_version(checkpoint)[:12]
     rights = {}
     for seed in populations:
-        place = POPULATIONS.index(seed) if seed in POPULATIONS else len(POPULATIONS) + seed
-        world = out / "worlds" / f"{seed}-{num_users}"
-        population = Population(seed, place, num_users, world)
+        population = population_of(seed, num_users=num_users, out=out)
         own = folder / f"{seed}-{num_users}-{steps}"
         rights[seed] = measured(population, checkpoint, own, Tuning(num_steps=steps), console)
     pools = {f"population {seed}": Pool([each]) for seed, each in rights.items()}

@@ -1,8 +1,9 @@
 """The loss of a training step: the paper's, over packed samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from recsys.scorer.model import PreferenceScorer, preference_score
@@ -14,6 +15,9 @@ from training.fitting.split_half import Finding
 from training.fitting.step_clock import FORWARD, MOVING, OFF, READING, StepClock
 from training.fitting.trainer import StepLoss
 
+PreferenceOf = Callable[[Sequence[Sample]], Float[Tensor, "B K D"]]
+"""Preference tokens of each sample's user, with gradients."""
+
 
 def step_loss(
     scorer: PreferenceScorer,
@@ -23,6 +27,7 @@ def step_loss(
     contrastive_weight: float = 1.0,
     weights: Mapping[str, float] | None = None,
     finding: Finding | None = None,
+    preference: PreferenceOf | None = None,
     clock: StepClock = OFF,
 ) -> StepLoss:
     """L_all (Eq. 5) of a part's samples, each user's pairs packed behind one prefix.
@@ -34,6 +39,7 @@ def step_loss(
         contrastive_weight: of L+ and L-.
         weights: of pairs, by prompt; 1 by default.
         finding: the objective on the preference tokens, where there is one.
+        preference: what stands before each sample; None: the scorer's own preference tokens.
         clock: times what a part takes, if it is on.
     """
     count = scorer.config.num_preference_tokens
@@ -48,7 +54,9 @@ def step_loss(
             features = encode(rows)
         clock.split_backward(features)
         with clock.phase(FORWARD):
-            liked, disliked = split_pairs(packed, scorer.logits(packed, features))
+            before = None if preference is None else preference(samples)
+            logits = scorer.logits(packed, features, preference=before)
+            liked, disliked = split_pairs(packed, logits)
         loss = preference_loss(
             liked,
             disliked,

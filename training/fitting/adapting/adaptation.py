@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -22,12 +21,11 @@ from recsys.scorer.trained_on import TrainedOn, read_trained_on, write_trained_o
 from storage.files import replace_file
 from storage.histories import HistoryStore
 from storage.trainings import TrainingStore
-from training.data.batches import Batches, batches, without_rows
+from training.data.batches import Batches, without_rows
 from training.data.encoding import Encoded, encode_all
 from training.data.features import OpenTokens
 from training.data.samples import PairTable, read_pair_table
 from training.data.trained_on import histories_digest, trained_on
-from training.evaluation.comparison import answers_by_references, mean_top1
 from training.evaluation.four_ways import (
     WayAnswers,
     answer,
@@ -36,23 +34,19 @@ from training.evaluation.four_ways import (
     possible,
 )
 from training.evaluation.lending import lenders
-from training.evaluation.questions import Samples
 from training.fitting.adapting.dealing import Dealt, deal, deal_privately
+from training.fitting.adapting.learning import learn, step_draws
 from training.fitting.adapting.privacy import Mechanism, mechanism_for
 from training.fitting.adapting.private_loss import private_loss
 from training.fitting.adapting.secret import secret_of
 from training.fitting.adapting.tuning import Tuning
 from training.fitting.adapting.writing import Adapted, check_signature, write_adapted
-from training.fitting.assembly import inference, second_parameters, train_only
-from training.fitting.objective import step_loss
+from training.fitting.assembly import second_parameters, train_only
 from training.fitting.precision import needs_loss_scaling
 from training.fitting.sole_run import sole_run
 from training.fitting.trainer import Run, fit
 from training.fitting.validation import calibrate
 from training.world.truth import WorldTruth
-
-NUM_USERS, NUM_PAIRS = 12, 8
-"""People of a step, and pairs to be told apart of each."""
 
 _RUN = "adaptation.json"
 
@@ -131,7 +125,7 @@ class Adaptation:
             table = without_rows(table, encoded.bad)
             dealt = self._deal(table, earlier, num_references)
             encoded = self._encode(scorer, table.images, dealt)
-        drawn = self._draws(scorer, dealt)
+        drawn = step_draws(dealt.learned, num_references=num_references, seed=self.tuning.seed)
         mechanism = self._mechanism(scorer, drawn)
         bound_to = _bound_to(scorer, dealt, mechanism)
         self._drop_another(bound_to)  # while its record still tells whom it learned from
@@ -223,17 +217,6 @@ class Adaptation:
         dealing = deal if self.tuning.privacy is None else deal_privately
         return dealing(table, parent=earlier, num_references=num_references)
 
-    def _draws(self, scorer: PreferenceScorer, dealt: Dealt) -> Batches:
-        most = scorer.config.num_references
-        return batches(
-            dealt.learned,
-            num_users=NUM_USERS,
-            num_pairs=NUM_PAIRS,
-            num_references=most,
-            fewer_references=most / (most + 1),  # so each number from 0 is drawn as often
-            seed=self.tuning.seed,
-        )
-
     def _mechanism(self, scorer: PreferenceScorer, drawn: Batches) -> Mechanism | None:
         privacy = self.tuning.privacy
         if privacy is None:
@@ -255,20 +238,24 @@ class Adaptation:
         bound_to: str,
     ) -> None:
         trained = second_parameters(scorer)
-        train_only(scorer, trained)
         run = Run(self.run_folder, self.console, bound_to, model=scorer)
         if mechanism is None:
-            scorer.train()
-            figure = partial(_validated, scorer, encoded, dealt.validation)
-            run = replace(run, validate=figure, identify=drawn.names)
-            loss = step_loss(scorer, drawn, encoded)
-        else:
-            scorer.eval()  # people would share what dropout draws
-            secret = secret_of(self.run_folder / f"{self.tuning.plan.name}.secret")
-            loss = private_loss(scorer, drawn, encoded, mechanism, secret)
-        fit(loss, trained, self.tuning.plan, run=run, scales_loss=needs_loss_scaling(scorer))
+            learn(
+                scorer,
+                trained,
+                drawn=drawn,
+                encoded=encoded,
+                asked=dealt.validation,
+                plan=self.tuning.plan,
+                run=replace(run, identify=drawn.names),
+            )
+            return
+        train_only(scorer, trained)
+        scorer.eval()  # people would share what dropout draws
+        secret = secret_of(self.run_folder / f"{self.tuning.plan.name}.secret")
+        loss = private_loss(scorer, drawn, encoded, mechanism, secret)
+        fit(loss, trained, self.tuning.plan, run=run)
         train_only(scorer, {})
-        scorer.eval()
 
     def _drop_another(self, bound_to: str) -> None:
         """Remove what a run of other choices or values left: a run is short, and begins anew."""
@@ -322,11 +309,6 @@ def _answers(
         judges = dealt.validation
         cold_start = borrowed(scorer, lent, encoded.rows, may_judge=lambda user: user in judges)
     return answer(scorer, encoded.rows, dealt.comparison, cold_start)
-
-
-def _validated(scorer: PreferenceScorer, encoded: Encoded, asked: Samples) -> float:
-    with inference(scorer):
-        return mean_top1(answers_by_references(scorer, encoded.rows, asked))
 
 
 def _bound_to(scorer: PreferenceScorer, dealt: Dealt, mechanism: Mechanism | None) -> str:
