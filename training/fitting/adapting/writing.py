@@ -21,7 +21,7 @@ from recsys.signatures.files import (
 )
 from training.data.encoding import Encoded
 from training.evaluation.four_ways import FourWays
-from training.evaluation.section import Grid
+from training.evaluation.section import Grid, markdown
 from training.fitting.adapting.dealing import Dealt
 from training.fitting.adapting.privacy import Mechanism
 from training.fitting.adapting.tuning import Tuning
@@ -238,7 +238,5 @@ for each of the {mechanism.num_people} people who were learned from. Neighbours 
 
 
 def _table(grid: Grid) -> str:
-    rows = [f"| {' | '.join(map(str, row))} |" for row in (grid.heads, *grid.rows)]
-    rows.insert(1, "|---" * len(grid.heads) + "|")
-    caption = [grid.caption, ""] if grid.caption else []
-    return "\n".join([*caption, *rows])
+    table = markdown(grid.heads, grid.rows)
+    return f"{grid.caption}\n\n{table}" if grid.caption else table
