@@ -108,8 +108,7 @@ bench-page: $(STAMP) ## Measure the views of the analyst's page on 100,000 users
 
 # Each step resumes where it was stopped; to begin anew, remove runs/tiny. Learners are a world of seed 1, and a
 # few people of each of many other populations; people, prompts and images that the checkpoint is judged on come
-# from a world of seed 2. Two processes share the steps that take long; the worlds are drawn beside the first of
-# these steps, which needs none of them.
+# from a world of seed 2. Two processes share the steps that take long.
 RUN := runs/tiny
 USERS ?= 1200
 JUDGES ?= 400
@@ -125,8 +124,8 @@ worlds = $(in_world) world create --users $(USERS) --seed 1 --choices 40; \
 shared_in_world = $(world_at) $(PY) -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES) -m recsys.cli
 
 tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: about two hours
-	@($(worlds)) & worlds=$$!; trap 'kill $$worlds 2> /dev/null || true' EXIT; \
-	$(shared_in_world) pretrain $(RUN) --threads 1; wait $$worlds
+	@$(worlds)
+	@$(shared_in_world) pretrain $(RUN) --threads 1
 	@$(shared_in_world) train tiny --synthetic --only 's1*' --base $(RUN)/base --out $(RUN) --threads 1
 	@$(in_world) evaluate $(RUN)/final --out $(RUN)/report
 	@$(PY) -m training.fitting.card $(RUN) $(RUN)/report/report.json recsys/checkpoints/tiny
