@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from recsys.errors import CheckpointRefused
 from recsys.scorer.digests import files_digest
 from storage.files import replace_file
 from training.claims.design import CONTRASTED, UNCONTRASTED, Design
@@ -68,18 +67,18 @@ class Bases:
         """The base of a name, if it is there.
 
         Raises:
-            CheckpointRefused: if it was made by another recipe, or none is in the folder given.
+            ValueError: if it was made by another recipe, or none is in the folder given.
         """
         place = self._place(name)
         if not has_tokens(place / BASE):  # which are written with it
             if name in self.given:
-                raise CheckpointRefused(
+                raise ValueError(
                     f"{place} must be a folder that `recsys pretrain` made, and has no {BASE} with"
                     f" preference tokens: give another folder for {name}"
                 )
             return None
         if not is_made_by(place, self.recipe(name), skips_captions=bool(self.design.captions_of)):
-            raise CheckpointRefused(
+            raise ValueError(
                 f"the base {name} must be made as `{self.making(name)}` does now, or it differs in"
                 f" more than one thing from the others, and {place} was made by another recipe or"
                 " does not tell by which: give another folder, or remove this one"
@@ -97,7 +96,7 @@ class Bases:
 
         Raises:
             BaseNotMade: if its command fails.
-            CheckpointRefused: as `find`.
+            ValueError: as `find`.
         """
         if found := self.find(name):
             return found
