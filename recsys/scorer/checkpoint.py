@@ -33,6 +33,7 @@ from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.registry import family_of
 from recsys.scorer.template import Template, TemplateConfig
+from storage.files import replace_folder
 
 FORMAT = 1
 DEFAULT_CHECKPOINT = "tiny"
