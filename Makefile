@@ -108,8 +108,7 @@ bench-page: $(STAMP) ## Measure the views of the analyst's page on 100,000 users
 
 # Each step resumes where it was stopped; to begin anew, remove runs/tiny. Learners are a world of seed 1, and a
 # few people of each of many other populations; people, prompts and images that the checkpoint is judged on come
-# from a world of seed 2. Two processes share the steps that take long; the worlds are drawn beside the first of
-# these steps, which needs none of them.
+# from a world of seed 2. Two processes share the steps that take long.
 RUN := runs/tiny
 USERS ?= 1200
 JUDGES ?= 400
@@ -125,8 +124,8 @@ worlds = $(in_world) world create --users $(USERS) --seed 1 --choices 40; \
 shared_in_world = $(world_at) $(PY) -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES) -m recsys.cli
 
 tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: about two hours
-	@($(worlds)) & worlds=$$!; trap 'kill $$worlds 2> /dev/null || true' EXIT; \
-	$(shared_in_world) pretrain $(RUN) --threads 1; wait $$worlds
+	@$(worlds)
+	@$(shared_in_world) pretrain $(RUN) --threads 1
 	@$(shared_in_world) train tiny --synthetic --only 's1*' --base $(RUN)/base --out $(RUN) --threads 1
 	@$(in_world) evaluate $(RUN)/final --out $(RUN)/report
 	@$(PY) -m training.fitting.card $(RUN) $(RUN)/report/report.json recsys/checkpoints/tiny
@@ -151,11 +150,14 @@ ablations: $(STAMP) ## Train the variants of Tab. 5 and 6 on the base of `make t
 		$(foreach variant,$(filter-out full,$(VARIANTS)),--against $(variant)=$(RUN)/ablations/$(variant)/final)
 
 # What the paper claims, one factor at a time: many runs of minutes, each resumed where it was stopped. Some
-# cells: make claims CELLS="centre lora"; what there is and how long it takes: make claims ARGS=--list.
+# cells: make claims CELLS="centre lora"; what there is and how long it takes: make claims ARGS=--list. The base
+# of `make tiny` is one of the two that it needs.
 CELLS ?=
+base_of_tiny = $(if $(wildcard $(RUN)/base/preference_tokens.safetensors),--base contrasted=$(RUN))
 
 claims: $(STAMP) ## Test the paper's claims and write docs/results/claims.md: hours, in pieces
-	@OMP_NUM_THREADS=1 $(PY) -m training.claims --folder runs/claims --page docs/results/claims.md --threads 1 $(CELLS) $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m training.claims --folder runs/claims --page docs/results/claims.md --threads 1 \
+		$(base_of_tiny) $(CELLS) $(ARGS)
 
 # Resumes where it was stopped. Worlds are kept in runs/adaptation/worlds, figures by model version.
 adaptation: $(STAMP) ## Compare adapted and not, blended and not, on people of six populations

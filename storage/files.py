@@ -1,9 +1,12 @@
-"""Files that are replaced whole or not at all, by one writer at a time where it holds the lock."""
+"""Files and folders that are replaced whole or not at all, by one writer at a time where it holds
+the lock."""
 
 import contextlib
 import fcntl
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +37,34 @@ def replace_file(path: Path, *, is_only_writer: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         raise
     flush(path.parent)
+
+
+@contextlib.contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`; it takes its place at the end, with all that is in it.
+
+    If the block raises, the new one is removed, and what stood at `folder` stands. The old one goes
+    only when the new one stands.
+
+    Args:
+        folder: replaced if it is there; what it is to lie in is made.
+
+    Raises:
+        OSError: if it cannot be made or renamed.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield work
+        work.chmod(0o755)
+        old = work.with_name(work.name + ".old")
+        if folder.exists():
+            folder.replace(old)
+        work.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager

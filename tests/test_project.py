@@ -92,6 +92,14 @@ def test_the_lock_fits_every_machine():
     assert [name for name in locked() if name.startswith(("nvidia", "cuda", "triton"))] == []
 
 
+def test_what_is_stopped_in_the_middle_of_make_tiny_leaves_no_process_behind():
+    """Ctrl-C ends what stands in front; the shell has others ignore it."""
+    steps = [line for line in run("make", "-n", "tiny").stdout.splitlines() if "recsys" in line]
+    told = "\n".join(steps)
+    assert told.index("world create") < told.index("pretrain") < told.index("train tiny")
+    assert not re.search(r"(?<![>&])&(?![&\d])", told)
+
+
 def test_make_alone_lists_the_targets():
     answer = run("make")
 

@@ -11,9 +11,7 @@ signature/                     probes and projections (recsys.signatures.files),
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -35,6 +33,7 @@ from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.registry import family_of
 from recsys.scorer.template import Template, TemplateConfig
+from storage.files import replace_folder
 
 FORMAT = 1
 DEFAULT_CHECKPOINT = "tiny"
@@ -133,7 +132,7 @@ def save_scorer(
             "a scorer must have its adapter to be saved, and this one was loaded for inference:"
             " load it with merges_adapter=False"
         )
-    with _beside(folder) as work:
+    with replace_folder(folder) as work:
         if base_files is not None:
             (work / "base").mkdir()
             for path in (
@@ -177,7 +176,7 @@ def save_adapted(
         CheckpointRefused: if the parent's config is damaged.
     """
     config = {**read_config(parent), "scorer": scorer.config.to_json()}
-    with _beside(folder) as work:
+    with replace_folder(folder) as work:
         write_more(work)
         for path in work.rglob("*.safetensors"):
             path.chmod(0o644)  # before others' files are there: a mode has no second name
@@ -188,20 +187,6 @@ def save_adapted(
         (work / "MODEL_CARD.md").write_text(card)
     scorer.model_version = version
     return version
-
-
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that takes the place of `folder` at the end, unless the block raises."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield work
-        work.chmod(0o755)
-        _replace(work, folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 def _share(folder: Path, to: Path) -> None:
@@ -266,15 +251,6 @@ def _sign(folder: Path, config: dict[str, Any]) -> str:
     text = json.dumps({**config, "model_version": version}, indent=2)
     (folder / "scorer.json").write_text(text + "\n")
     return version
-
-
-def _replace(work: Path, folder: Path) -> None:
-    """Put `work` where `folder` is; the old one goes only when the new one stands."""
-    old = work.with_name(work.name + ".old")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(work, folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _assemble(folder: Path, backbone: Backbone, config: dict[str, Any]) -> PreferenceScorer:

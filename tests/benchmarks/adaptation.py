@@ -11,8 +11,8 @@ four ways:
 
 Beside them stands the best possible. Nobody who is asked is learned from in any way. Each
 population is a piece of its own, and a run that was stopped goes on; other checkpoints find the
-worlds drawn already. Intervals are drawn over people and, where populations are pooled, over
-populations too.
+worlds drawn already. Intervals of one population are drawn over its people. Where populations are
+pooled they are what varies, five of them: Student's interval over their means.
 """
 
 import json
@@ -25,29 +25,36 @@ import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 
-from recsys.cli.invocation import read_settings
 from recsys.runtime import Runtime
 from recsys.scorer.checkpoint import checkpoint_version
 from storage.files import replace_file
+from training.claims.estimates import crossed
 from training.data.samples import learnable_user_ids
 from training.evaluation.checkpoints import CheckpointAnswers, ask_checkpoints
 from training.evaluation.comparison import ByCount
 from training.evaluation.four_ways import DECISIVE_COUNT, Possible
 from training.evaluation.metrics import QUANTILES, accuracy
+from training.evaluation.section import markdown
 from training.fitting.adapting.adaptation import Adaptation
 from training.fitting.adapting.tuning import Tuning
 from training.world.creation import create_world
+from training.world.folder import open_folder
 from training.world.truth import read_truth
 
 POPULATIONS = (101, 102, 103, 104, 105, 0)
 TRAINED_ON = 0
 """The communities that the shipped checkpoint learned from; the others are new to it."""
-FIRST_SEED = 7301
+FIRST_SEED = 7501
+"""People of the populations above are of worlds 7501 to 7512. They were fixed before anything was
+measured on them, and nothing was chosen on them."""
 NUM_DRAWS = 2000
 WAYS = ("model", "adapted", "blend", "both")
 
 Rights = Mapping[str, Mapping[str, Mapping[str, float]]]
 """By way ("best" and "average" too), number of references and user: share of pairs right."""
+
+Figures = Mapping[str, list[float]]
+"""Value, low and high of each row of a table, by its name."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +83,7 @@ class Population:
 
     def opened(self) -> Runtime:
         """Its storage, new if need be."""
-        urls = {
-            "database_url": f"sqlite:///{self.folder.resolve() / 'recsys.db'}",
-            "blob_url": f"file://{self.folder.resolve() / 'blobs'}",
-        }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return Runtime(read_settings(**urls), creates=True)
+        return open_folder(self.folder)
 
     @property
     def truth_path(self) -> Path:
@@ -189,28 +191,22 @@ def bounds(world: Possible) -> Rights:
     }
 
 
-class Pool:
-    """Means of several populations together, with bootstrap draws over them and their people.
+class Bootstrap:
+    """Means over the people of a population, with draws of as many people in their place.
 
     Args:
-        rights: of each population.
+        rights: of the population.
     """
 
-    def __init__(self, rights: Sequence[Rights]) -> None:
-        first = rights[0]
-        self.counts = list(first["model"])
-        self._columns = [(way, count) for way in first for count in first[way]]
-        rng = np.random.default_rng(0)
-        means, drawn = [], []
-        for each in rights:
-            users = list(each["model"]["0"])
-            table = np.array([[each[w][n][user] for user in users] for w, n in self._columns])
-            means.append(table.mean(axis=1))
-            people = rng.multinomial(len(users), np.full(len(users), 1 / len(users)), NUM_DRAWS)
-            drawn.append(people @ table.T / len(users))
-        which = rng.integers(len(rights), size=(NUM_DRAWS, len(rights)))
-        self._mean = np.mean(means, axis=0)
-        self._drawn = np.stack(drawn)[which, np.arange(NUM_DRAWS)[:, None]].mean(axis=1)
+    def __init__(self, rights: Rights) -> None:
+        self.counts = list(rights["model"])
+        self._columns = [(way, count) for way in rights for count in rights[way]]
+        users = list(rights["model"]["0"])
+        shares = np.array([[rights[w][n][user] for user in users] for w, n in self._columns])
+        even = np.full(len(users), 1 / len(users))
+        people = np.random.default_rng(0).multinomial(len(users), even, NUM_DRAWS)
+        self._mean = shares.mean(axis=1)
+        self._drawn = people @ shares.T / len(users)
 
     def of(self, way: str, *counts: str) -> Float[np.ndarray, " D"]:
         """The mean of a way over numbers of references, then its draws."""
@@ -224,25 +220,38 @@ class Pool:
             return np.asarray((self.of(way, count) - low) / (high - low))
 
 
-def figures(pool: Pool) -> dict[str, list[float]]:
-    """Value, low and high of each row of the table, by its name."""
-    decisive = [count for count in pool.counts if int(count) >= DECISIVE_COUNT]
+def figures(people: Bootstrap) -> Figures:
+    """Each row of the table, of one population."""
+    decisive = [count for count in people.counts if int(count) >= DECISIVE_COUNT]
     found = {}
-    for count in pool.counts:
+    for count in people.counts:
         for way in (*WAYS, "best"):
-            found[f"{way} {count}"] = pool.of(way, count)
-        found[f"adapted gains {count}"] = pool.of("adapted", count) - pool.of("model", count)
-        found[f"both gains {count}"] = pool.of("both", count) - pool.of("blend", count)
+            found[f"{way} {count}"] = people.of(way, count)
+        found[f"adapted gains {count}"] = people.of("adapted", count) - people.of("model", count)
+        found[f"both gains {count}"] = people.of("both", count) - people.of("blend", count)
         for way in WAYS if count != "0" else ():
-            found[f"{way} closes {count}"] = pool.closed(way, count)
-    found["both gains 4 and 8"] = pool.of("both", *decisive) - pool.of("blend", *decisive)
+            found[f"{way} closes {count}"] = people.closed(way, count)
+    found["both gains 4 and 8"] = people.of("both", *decisive) - people.of("blend", *decisive)
     return {
         name: [float(each[0]), *map(float, np.nanquantile(each[1:], QUANTILES))]
         for name, each in found.items()
     }
 
 
-def table(found: Mapping[str, list[float]], counts: Sequence[str]) -> str:
+def together(found: Sequence[Figures]) -> Figures:
+    """The mean of each row over populations, with the interval of Student's t over them.
+
+    Args:
+        found: of at least two populations; their own intervals do not matter.
+    """
+    pooled = {}
+    for name in found[0]:
+        estimate = crossed(np.array([[each[name][0] for each in found]]))
+        pooled[name] = [estimate.value, *estimate.interval]
+    return pooled
+
+
+def table(found: Figures, counts: Sequence[str]) -> str:
     """The figures as a table in Markdown: percent, gains in points, with their intervals."""
 
     def cell(name: str) -> str:
@@ -253,14 +262,11 @@ def table(found: Mapping[str, list[float]], counts: Sequence[str]) -> str:
         plain = name.split()[0] in WAYS and len(name.split()) == 2
         return value if plain or name.startswith("best ") else f"{value} ({low} to {high})"
 
-    rows = ["model", "adapted", "blend", "both", "best"]
-    rows += ["adapted gains", "both gains", *(f"{way} closes" for way in WAYS)]
-    lines = [
-        f"| references | {' | '.join(counts)} |",
-        "|---" * (len(counts) + 1) + "|",
-        *(f"| {row} | {' | '.join(cell(f'{row} {count}') for count in counts)} |" for row in rows),
-    ]
-    return "\n".join([*lines, "", f"both gains, mean over 4 and 8: {cell('both gains 4 and 8')}"])
+    names = ["model", "adapted", "blend", "both", "best"]
+    names += ["adapted gains", "both gains", *(f"{way} closes" for way in WAYS)]
+    rows = [[name, *(cell(f"{name} {count}") for count in counts)] for name in names]
+    decisive = f"both gains, mean over 4 and 8: {cell('both gains 4 and 8')}"
+    return f"{markdown(['references', *counts], rows)}\n\n{decisive}"
 
 
 @click.command()
@@ -301,14 +307,13 @@ def main(
         population = population_of(seed, num_users=num_users, out=out)
         own = folder / f"{seed}-{num_users}-{steps}"
         rights[seed] = measured(population, checkpoint, own, Tuning(num_steps=steps), console)
-    pools = {f"population {seed}": Pool([each]) for seed, each in rights.items()}
-    new = [each for seed, each in rights.items() if seed != TRAINED_ON]
+    people = {seed: Bootstrap(each) for seed, each in rights.items()}
+    found = {f"population {seed}": figures(each) for seed, each in people.items()}
+    new = [found[f"population {seed}"] for seed in rights if seed != TRAINED_ON]
     if len(new) > 1:
-        pools[f"{len(new)} new populations together"] = Pool(new)
-    found = {name: figures(pool) for name, pool in pools.items()}
-    text = "\n\n".join(
-        f"{name}\n\n{table(each, pools[name].counts)}" for name, each in found.items()
-    )
+        found[f"{len(new)} new populations together"] = together(new)
+    counts = next(iter(people.values())).counts
+    text = "\n\n".join(f"{name}\n\n{table(each, counts)}" for name, each in found.items())
     (folder / "figures.json").write_text(json.dumps(found, indent=1) + "\n")
     (folder / "table.md").write_text(text + "\n")
     click.echo(text)

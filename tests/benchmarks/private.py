@@ -16,7 +16,6 @@ import click
 import torch
 from rich.console import Console
 
-from recsys.cli.invocation import read_settings
 from recsys.runtime import Runtime
 from storage.files import replace_file
 from training.data.features import features_of
@@ -24,11 +23,13 @@ from training.data.samples import learnable_user_ids, read_pair_table
 from training.evaluation.comparison import ByCount, answers_by_references, compare
 from training.evaluation.questions import newest_samples
 from training.evaluation.results import plain
+from training.evaluation.section import NOTHING, markdown
 from training.fitting.adapting.adaptation import Adaptation
 from training.fitting.adapting.dealing import NUM_PAIRS
 from training.fitting.adapting.privacy import Privacy
 from training.fitting.adapting.tuning import Tuning
 from training.world.creation import create_world
+from training.world.folder import open_folder
 
 LEARNERS, JUDGES = 8101, 8102
 NUM_JUDGES = 400
@@ -40,7 +41,7 @@ Ask = Callable[[str | Path], ByCount]
 
 
 @dataclass(frozen=True)
-class Piece:
+class Arm:
     """One adaptation.
 
     Attributes:
@@ -55,16 +56,6 @@ class Piece:
     def name(self) -> str:
         """Of its folder."""
         return f"{self.num_users}-{'none' if self.epsilon is None else format(self.epsilon, 'g')}"
-
-
-def opened(folder: Path) -> Runtime:
-    """Storage in a folder, new if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    urls = {
-        "database_url": f"sqlite:///{folder.resolve() / 'recsys.db'}",
-        "blob_url": f"file://{folder.resolve() / 'blobs'}",
-    }
-    return Runtime(read_settings(**urls), creates=True)
 
 
 def fill(runtime: Runtime, folder: Path, *, num_users: int, seed: int, communities: int) -> None:
@@ -102,20 +93,20 @@ def asker(runtime: Runtime) -> Ask:
 
 
 def measured(
-    piece: Piece, checkpoint: str, out: Path, ask: Ask, tuning: Mapping[str, Any], communities: int
+    arm: Arm, checkpoint: str, out: Path, ask: Ask, tuning: Mapping[str, Any], communities: int
 ) -> dict[str, Any]:
     """Adapt, ask, and keep what was gained; what was measured before is read."""
-    path = out / f"{piece.name}.json"
+    path = out / f"{arm.name}.json"
     if path.exists():
         return dict(json.loads(path.read_text()))
-    privacy = None if piece.epsilon is None else Privacy(piece.epsilon)
-    folder, adapted = out / f"people-{piece.num_users}", out / piece.name
+    privacy = None if arm.epsilon is None else Privacy(arm.epsilon)
+    folder, adapted = out / f"people-{arm.num_users}", out / arm.name
     if not adapted.exists():
-        with opened(folder) as runtime:
+        with open_folder(folder) as runtime:
             fill(
                 runtime,
                 folder,
-                num_users=piece.num_users,
+                num_users=arm.num_users,
                 seed=LEARNERS,
                 communities=communities,
             )
@@ -129,10 +120,11 @@ def measured(
                 image_tokens=runtime.image_tokens_of,
                 load=runtime.load_scorer,
                 writes_anyway=True,
+                blends=False,
             ).run()
     told = json.loads((adapted / "adapted.json").read_text())
     found = {
-        **asdict(piece),
+        **asdict(arm),
         "num_learned": told["num_people"]["learned"],
         "privacy": told["privacy"],
         "comparison": plain(compare(ask(checkpoint), ask(adapted))),
@@ -143,26 +135,25 @@ def measured(
 
 
 def table_of(found: Sequence[Mapping[str, Any]]) -> str:
-    """The pieces as a table in Markdown: top-1 in percent, the gain in points."""
+    """The arms as a table in Markdown: top-1 in percent, the gain in points."""
     counts = list(found[0]["comparison"]["by_references"])
     heads = ["people", "ε", "noise", *counts, "mean gain, points (95 % interval)"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     first = found[0]["comparison"]["by_references"].values()
-    lines.append(f"| – | not adapted | – | {_percents(first, 'before')} | – |")
+    rows = [[NOTHING, "not adapted", NOTHING, *_percents(first, "before"), NOTHING]]
     for each in found:
         privacy, mean = each["privacy"], each["comparison"]["mean"]
         gained = "{:+.1f} ({:+.1f} to {:+.1f})".format(
             *(100 * mean[name] for name in ("value", "low", "high"))
         )
         epsilon = "none" if privacy is None else f"{each['epsilon']:g}"
-        noise = "–" if privacy is None else f"{privacy['noise_multiplier']:.2f}"
-        figures = _percents(each["comparison"]["by_references"].values(), "after")
-        lines.append(f"| {each['num_users']} | {epsilon} | {noise} | {figures} | {gained} |")
-    return "\n".join(lines)
+        noise = NOTHING if privacy is None else f"{privacy['noise_multiplier']:.2f}"
+        reached = _percents(each["comparison"]["by_references"].values(), "after")
+        rows.append([each["num_users"], epsilon, noise, *reached, gained])
+    return markdown(heads, rows)
 
 
-def _percents(gains: Any, when: str) -> str:
-    return " | ".join(f"{100 * gain[when]['value']:.1f}" for gain in gains)
+def _percents(gains: Any, when: str) -> list[str]:
+    return [f"{100 * gain[when]['value']:.1f}" for gain in gains]
 
 
 @click.command()
@@ -194,11 +185,11 @@ def main(
     tuning = {"num_steps": steps, "learning_rate": learning_rate}
     found = []
     place = out / "judges"
-    with opened(place) as runtime:
+    with open_folder(place) as runtime:
         fill(runtime, place, num_users=judges, seed=JUDGES, communities=communities)
         ask = asker(runtime)
-        for piece in [Piece(size, each) for size in sizes for each in (None, *epsilons)]:
-            found.append(measured(piece, checkpoint, out, ask, tuning, communities))
+        for arm in [Arm(size, each) for size in sizes for each in (None, *epsilons)]:
+            found.append(measured(arm, checkpoint, out, ask, tuning, communities))
             text = table_of(found)
             (out / "table.md").write_text(text + "\n")
     click.echo(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage import files
-from storage.files import replace_file
+from storage.files import replace_file, replace_folder
 
 
 @pytest.mark.parametrize("is_only_writer", [False, True])
@@ -68,3 +68,30 @@ def test_what_a_killed_only_writer_left_is_written_over(tmp_path: Path) -> None:
     with replace_file(path, is_only_writer=True) as temporary:
         temporary.write_text("second")
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_folder_is_made_or_replaced_with_all_that_is_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "there" / "a"
+    for name in ("first", "second"):
+        with replace_folder(folder) as work:
+            assert not folder.exists() or os.listdir(folder) == ["first"]
+            (work / name).write_text(name)
+        assert os.listdir(folder) == [name]
+        assert folder.stat().st_mode & 0o777 == 0o755
+        assert os.listdir(folder.parent) == ["a"]
+
+
+def test_the_folder_that_stood_stands_if_the_writer_fails(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    with replace_folder(folder) as work:
+        (work / "first").write_text("first")
+
+    def fail_half_way() -> None:
+        with replace_folder(folder) as work:
+            (work / "second").write_text("half of")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_half_way()
+    assert os.listdir(tmp_path) == ["a"]
+    assert os.listdir(folder) == ["first"]

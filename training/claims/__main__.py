@@ -1,6 +1,6 @@
 """`python -m training.claims`, which `make claims` calls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     "--page", type=FILE, help="File of the page that is written: claims.md in FOLDER by default."
 )
 @click.option(
-    "--checkpoint",
-    default="tiny",
-    show_default=True,
-    help="Checkpoint whose base the centre begins with: a folder, or the name of a shipped one.",
+    "--base",
+    "bases",
+    metavar="NAME=FOLDER",
+    multiple=True,
+    help="Folder of a `recsys pretrain` that made the base NAME elsewhere. Repeatable.",
 )
 @click.option(
     "--set",
@@ -55,7 +56,7 @@ def main(
     cells: tuple[str, ...],
     folder: Path,
     page: Path | None,
-    checkpoint: str,
+    bases: tuple[str, ...],
     changes: tuple[str, ...],
     lists: bool,
     toy: bool,
@@ -72,7 +73,7 @@ def main(
     console = open_console(threads)
     design = TOY if toy else DESIGN
     with _runtime(folder.resolve()) as runtime, failing_in_a_sentence():
-        work = _work(design, runtime, folder, console, checkpoint, changes)
+        work = _work(design, runtime, folder, console, _given(bases), changes)
         if lists:
             from training.claims.listing import show_pieces
 
@@ -87,16 +88,23 @@ def main(
 
 def _runtime(folder: Path) -> "Runtime":
     """The database, blobs and image tokens of the folder."""
-    from recsys.runtime import Runtime
-    from recsys.settings import load_settings
+    from training.world.folder import open_folder
 
-    world = folder / "world"
-    values = {
-        "database_url": f"sqlite:///{world / 'recsys.db'}",
-        "blob_url": f"file://{world / 'blobs'}",
-        "image_tokens_folder": str(folder / "image-tokens"),
-    }
-    return Runtime(load_settings(values).settings, creates=True)
+    return open_folder(folder / "world", image_tokens_folder=str(folder / "image-tokens"))
+
+
+def _given(bases: Sequence[str]) -> dict[str, Path]:
+    """NAME=FOLDER of each base by name."""
+    from training.claims.bases import PRETRAINING
+
+    given = {}
+    for each in bases:
+        name, separator, folder = each.partition("=")
+        if not separator or name not in PRETRAINING:
+            names = " or ".join(PRETRAINING)
+            raise click.UsageError(f"--base takes NAME=FOLDER with the name {names}, got {each!r}")
+        given[name] = Path(folder)
+    return given
 
 
 def _work(
@@ -104,7 +112,7 @@ def _work(
     runtime: "Runtime",
     folder: Path,
     console: "Console",
-    checkpoint: str,
+    given: Mapping[str, Path],
     changes: tuple[str, ...],
 ) -> "Work":
     from recsys.cli.main import cli
@@ -119,7 +127,7 @@ def _work(
         folder,
         console,
         command=command,
-        checkpoint=checkpoint,
+        given=given,
         changes=changes,
     )
 

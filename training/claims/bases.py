@@ -3,23 +3,24 @@
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
-from recsys.errors import CheckpointRefused
-from recsys.scorer.base_model import CARRIED
-from recsys.scorer.checkpoint import find_checkpoint
 from recsys.scorer.digests import files_digest
-from training.claims.design import SHIPPED, UNCONTRASTED
+from storage.files import replace_file
+from training.claims.design import CONTRASTED, UNCONTRASTED, Design
+from training.fitting.assembly import has_tokens
+from training.fitting.pretraining.pretrain import BASE, captions_state, is_made_by
+from training.fitting.pretraining.recipe import PretrainRecipe
+from training.fitting.recipes.overrides import override
 
 PRETRAINING: Mapping[str, tuple[str, ...]] = {
-    UNCONTRASTED: ("--set", "contrastive_weight=0"),
+    CONTRASTED: (),
+    UNCONTRASTED: ("contrastive_weight=0",),
 }
-"""What `recsys pretrain` is told beside a folder; resumable, hours."""
-
-_TOKENIZER = "tokenizer"
+"""What of its recipe each changes. Each is pretrained once, with the same seed."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class FoundBase:
     """A base that is there.
 
     Attributes:
-        folder: of model and tokenizer.
+        folder: of model, tokenizer and the preference tokens that it was pretrained with.
         digest: SHA-256 of its files.
     """
 
@@ -39,74 +40,99 @@ class BaseNotMade(ValueError):
     """A base could not be made: the message has the command and why it ended."""
 
 
-def making(name: str, folder: Path, checkpoint: str) -> str:
-    """Say how a base is made: a command, or whose it is."""
-    if name == SHIPPED:
-        return f"the base of the checkpoint {checkpoint}"
-    return f"recsys {shlex.join(_words(name, folder))}"
+@dataclass(frozen=True)
+class Bases:
+    """All bases of a design.
 
-
-def find_named_base(name: str, folder: Path, checkpoint: str) -> FoundBase | None:
-    """The base of a name, if it is there.
-
-    Args:
-        name: `SHIPPED`, or of `PRETRAINING`.
-        folder: of all bases.
-        checkpoint: that carries the shipped one: a folder, or the name of a shipped checkpoint.
-
-    Raises:
-        CheckpointRefused, NotFound: if there is no such checkpoint, or it carries no base.
+    Attributes:
+        folder: of those that are made here.
+        design: has what their recipes have in common.
+        given: by name, the folder of a `recsys pretrain` elsewhere.
     """
-    if name == SHIPPED:
-        return _copied(find_checkpoint(checkpoint), folder)
-    made = folder / name / "base"
-    if not (made / "config.json").is_file():
-        return None
-    return FoundBase(made, files_digest(made))
 
+    folder: Path
+    design: Design
+    given: Mapping[str, Path] = field(default_factory=dict)
 
-def make_named_base(
-    name: str, folder: Path, checkpoint: str, *, command: Callable[[list[str]], object]
-) -> FoundBase:
-    """The base of a name, made if it is not there; a run that was stopped goes on.
+    def making(self, name: str, *, folder: Path | None = None) -> str:
+        """The command that makes a base.
 
-    Args:
-        name, folder, checkpoint: as of `find_named_base`.
-        command: runs `recsys` with these words.
+        Args:
+            name: of `PRETRAINING`.
+            folder: of all bases, where it is to be shown as another.
+        """
+        return f"recsys {shlex.join(self._words(name, folder or self.folder))}"
 
-    Raises:
-        BaseNotMade: if its command fails.
-        CheckpointRefused, NotFound: as `find_named_base`.
-    """
-    if found := find_named_base(name, folder, checkpoint):
+    def find(self, name: str) -> FoundBase | None:
+        """The base of a name, if it is there.
+
+        Raises:
+            ValueError: if it was made by another recipe, or none is in the folder given.
+        """
+        place = self._place(name)
+        if not has_tokens(place / BASE):  # which are written with it
+            if name in self.given:
+                raise ValueError(
+                    f"{place} must be a folder that `recsys pretrain` made, and has no {BASE} with"
+                    f" preference tokens: give another folder for {name}"
+                )
+            return None
+        if not is_made_by(place, self.recipe(name), skips_captions=bool(self.design.captions_of)):
+            raise ValueError(
+                f"the base {name} must be made as `{self.making(name)}` does now, or it differs in"
+                f" more than one thing from the others, and {place} was made by another recipe or"
+                " does not tell by which: give another folder, or remove this one"
+            )
+        return FoundBase(place / BASE, files_digest(place / BASE))
+
+    def make(self, name: str, *, command: Callable[[list[str]], object]) -> FoundBase:
+        """The base of a name, made if it is not there; a run that was stopped goes on.
+
+        Captions are learned once: bases differ in what comes after.
+
+        Args:
+            name: of `PRETRAINING`.
+            command: runs `recsys` with these words.
+
+        Raises:
+            BaseNotMade: if its command fails.
+            ValueError: as `find`.
+        """
+        if found := self.find(name):
+            return found
+        self._lend_captions(name)
+        try:
+            command(self._words(name, self.folder))
+        except click.ClickException as error:
+            raise BaseNotMade(f"{self.making(name)}: {error.format_message()}") from error
+        found = self.find(name)
+        if found is None:
+            raise BaseNotMade(f"{self.making(name)} made no base")
         return found
-    try:
-        command(_words(name, folder))
-    except click.ClickException as error:
-        why = error.format_message()
-        raise BaseNotMade(f"{making(name, folder, checkpoint)}: {why}") from error
-    found = find_named_base(name, folder, checkpoint)
-    if found is None:
-        raise BaseNotMade(f"{making(name, folder, checkpoint)} made no base")
-    return found
 
+    def recipe(self, name: str) -> PretrainRecipe:
+        """The recipe of a base."""
+        return override(PretrainRecipe(), self._changes(name))
 
-def _words(name: str, folder: Path) -> list[str]:
-    return ["pretrain", str(folder / name), *PRETRAINING[name], "--threads", "1"]
+    def _changes(self, name: str) -> tuple[str, ...]:
+        return (*self.design.pretraining, *PRETRAINING[name])
 
+    def _place(self, name: str) -> Path:
+        return self.given.get(name, self.folder / name)
 
-def _copied(checkpoint: Path, folder: Path) -> FoundBase:
-    """Model and tokenizer of a checkpoint in one folder, as recipes name a base."""
-    carried = checkpoint / CARRIED
-    if not (carried / "config.json").is_file():
-        raise CheckpointRefused(
-            f"{checkpoint} must carry its base in {CARRIED}/: give another checkpoint"
-        )
-    copy = folder / f"{SHIPPED}-{files_digest(carried)[:12]}"
-    if not copy.is_dir():
-        half = copy.with_suffix(".part")
-        shutil.rmtree(half, ignore_errors=True)
-        for part in (carried, checkpoint / _TOKENIZER):
-            shutil.copytree(part, half, dirs_exist_ok=True)
-        half.rename(copy)
-    return FoundBase(copy, files_digest(copy))
+    def _words(self, name: str, folder: Path) -> list[str]:
+        start = self.design.captions_of
+        beginning = [] if start is None else ["--from", start]
+        changes = [word for change in self._changes(name) for word in ("--set", change)]
+        return ["pretrain", str(folder / name), *beginning, *changes, "--threads", "1"]
+
+    def _lend_captions(self, name: str) -> None:
+        """Put the state of captions learned for another base where this one looks for it."""
+        state = captions_state(self.recipe(name))
+        mine = self.folder / name / state
+        for other in PRETRAINING:
+            theirs = self._place(other) / state
+            if not mine.exists() and theirs.is_file() and self.find(other):
+                mine.parent.mkdir(parents=True, exist_ok=True)
+                with replace_file(mine) as temporary:
+                    shutil.copy(theirs, temporary)

@@ -1,6 +1,6 @@
 """What each claim compares, and the differences that the answers give."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,17 +51,16 @@ def _at(name: str, number: int) -> str:
     return f"{name}-{number}" if number in PEOPLE else name
 
 
-_PEOPLE = (*PEOPLE, 1000)
+_FEW_AND_MANY = (40, 1000)
+"""Numbers of learners with which P_v, LoRA and both are trained."""
 
 CLAIMS = (
     Claim(
         "The contrastive loss",
         "L+ and L- beside L_base bring 0.9 points (Tab. 5).",
         (
-            Contrast("in the stages, on a base that had it", "centre", "stages-uncontrasted"),
             Contrast("in the stages, on a base without", "base-uncontrasted", "all-uncontrasted"),
             Contrast("in pretraining, stages with it", "centre", "base-uncontrasted"),
-            Contrast("in pretraining and stages", "centre", "all-uncontrasted"),
         ),
     ),
     Claim(
@@ -70,15 +69,15 @@ CLAIMS = (
         (
             *(
                 Contrast(f"beside LoRA, {n:,} learners", _at("centre", n), _at("lora", n))
-                for n in _PEOPLE
+                for n in _FEW_AND_MANY
             ),
             *(
                 Contrast(f"in place of LoRA, {n:,} learners", _at("pv", n), _at("lora", n))
-                for n in _PEOPLE
+                for n in _FEW_AND_MANY
             ),
             *(
                 Contrast(f"alone, less the base as it is, {n:,} learners", _at("pv", n), "frozen")
-                for n in _PEOPLE
+                for n in _FEW_AND_MANY
             ),
         ),
         by_references=True,
@@ -94,12 +93,15 @@ CLAIMS = (
     ),
 )
 
-GAP_CELLS = tuple(_at(name, n) for name in ("centre", "lora", "pv") for n in _PEOPLE)
+GAP_CELLS = (
+    *(_at("centre", n) for n in (*PEOPLE, 1000)),
+    *(_at(name, n) for name in ("lora", "pv") for n in _FEW_AND_MANY),
+)
 """Cells whose seen people are compared with unseen ones."""
 
 GAP_CONTRASTS = tuple(
     Contrast(f"gap with P_v less gap without, {n:,} learners", _at("centre", n), _at("lora", n))
-    for n in _PEOPLE
+    for n in _FEW_AND_MANY
 )
 
 
@@ -117,7 +119,17 @@ class Answered:
 
     def seeds(self, *cells: str) -> list[int]:
         """Seeds that all of some cells were run with."""
-        return [s for s in self.design.seeds if all((cell, s) in self.told for cell in cells)]
+        return [s for s in self.design.seeds if all(self._run(c, s) in self.told for c in cells)]
+
+    def runs(self, cell: str) -> list[CellAnswers]:
+        """Complete runs of a cell."""
+        seeds = self.design.seeds_of(self.design.cell(cell))
+        return [self.told[cell, seed] for seed in seeds if (cell, seed) in self.told]
+
+    def shares_a_base(self, contrast: Contrast) -> bool:
+        """Whether both cells begin with one base; there is but one of each kind."""
+        first, second = (self.design.cell(name) for name in (contrast.first, contrast.second))
+        return first.base == second.base
 
     def on_trained(self, first: str, second: str | None, count: int) -> Estimate | None:
         """Top-1 of a cell, or less that of another, on unseen people of the learners' communities.
@@ -127,19 +139,23 @@ class Answered:
             count: of references.
 
         Returns:
-            None where one of them has not been run.
+            None where one of them has not been run, or is not asked behind so many.
+
+        Raises:
+            ValueError: if two runs were not asked about the same people.
         """
-        name = self.design.trained.name
-        return self._crossed(first, second, lambda cell, s: self._rights(cell, s, name, count))
+        differences = self._differences(first, second, self.design.trained.name, count)
+        return None if differences is None else crossed(differences)
 
     def on_new(self, first: str, second: str | None, count: int) -> Estimate | None:
         """The same on other communities; what is drawn there are populations, not people."""
-
-        def means(cell: str, seed: int) -> Float[np.ndarray, " P"]:
-            names = [world.name for world in self.design.new]
-            return np.array([self._rights(cell, seed, name, count).mean() for name in names])
-
-        return self._crossed(first, second, means)
+        means = []
+        for world in self.design.new:
+            differences = self._differences(first, second, world.name, count)
+            if differences is None:
+                return None
+            means.append(differences.mean(axis=1))
+        return crossed(np.stack(means, axis=1))
 
     def gap(self, first: str, second: str | None = None) -> Estimate | None:
         """Top-1 of people learned from less that of the same people by runs that never saw them.
@@ -183,18 +199,40 @@ class Answered:
             for seed in seeds
         ]
 
-    def _rights(self, cell: str, seed: int, group: str, count: int) -> Float[np.ndarray, " U"]:
-        own = self.told[cell, seed].groups[group].by_references[str(count)]
-        return np.array([own[user] for user in sorted(own)])
+    def _run(self, cell: str, seed: int) -> tuple[str, int]:
+        """Cell and seed of the run that answers for a seed."""
+        seeds = self.design.seeds_of(self.design.cell(cell))
+        return cell, seed if seed in seeds else seeds[0]
 
-    def _crossed(
-        self,
-        first: str,
-        second: str | None,
-        rights: Callable[[str, int], Float[np.ndarray, " U"]],
-    ) -> Estimate | None:
-        seeds = self.seeds(*[cell for cell in (first, second) if cell is not None])
+    def _differences(
+        self, first: str, second: str | None, group: str, count: int
+    ) -> Float[np.ndarray, "S U"] | None:
+        """By seed and person of a group, the share that is right; less that of the second."""
+        cells = [cell for cell in (first, second) if cell is not None]
+        if any(count not in self.design.counts_of(self.design.cell(cell)) for cell in cells):
+            return None
+        seeds = self.seeds(*cells)
         if not seeds:
             return None
-        rows = [rights(first, s) - (0 if second is None else rights(second, s)) for s in seeds]
-        return crossed(np.stack(rows))
+        users = sorted(self._shares(first, seeds[0], group, count))
+        tables = [
+            np.array([self._of(users, cell, seed, group, count) for seed in seeds])
+            for cell in cells
+        ]
+        return tables[0] if second is None else np.asarray(tables[0] - tables[1])
+
+    def _of(
+        self, users: Sequence[str], cell: str, seed: int, group: str, count: int
+    ) -> list[float]:
+        """Of these very users, in this order."""
+        own = self._shares(cell, seed, group, count)
+        if own.keys() != set(users):
+            raise ValueError(
+                f"the answers of {cell}, seed {seed}, must be about the {len(users)} people of"
+                f" {group} that the others were asked about, and are about {len(own)}, not all of"
+                " them the same: remove them, and run again"
+            )
+        return [own[user] for user in users]
+
+    def _shares(self, cell: str, seed: int, group: str, count: int) -> Mapping[str, float]:
+        return self.told[self._run(cell, seed)].groups[group].by_references[str(count)]

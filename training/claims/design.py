@@ -1,8 +1,16 @@
 """What is compared with what: people, cells and seeds, written down before anything was trained.
 
-A cell is the centre with one thing changed. It is trained once for each seed, from a base that all
-share, on a few hundred steps; whose weights are kept is decided by people held out for that. Each
-seed has learners of its own, so that whom one run learned from, the others never saw.
+A cell is one way to train. It is trained once for each seed, from a base that all share, on a few
+hundred steps; whose weights are kept is decided by people held out for that. Each seed has learners
+of its own, so that whom one run learned from, the others never saw.
+
+Twelve cells are trained, around a centre from which one thing is changed: the loss, on a base that
+never had L+ and L-, for on one that had them the stages have little left to add; what is trained;
+the number of tokens; the number of learners. That number is no claim by itself. P_v are to hold
+what people share, so if they help anywhere it is where there are few to learn from, and a gap
+between people learned from and others is widest there: so LoRA and P_v alone are trained on 40
+people, too. The base as it is, a thirteenth, is asked once, for nothing in it is drawn. Behind
+fewer references those cells are asked whose claim is about them, the others behind all alone.
 """
 
 import hashlib
@@ -11,12 +19,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from training.data.splits import SplitRule
+from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.recipes.overrides import override
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.recipes.registry import RECIPES
 
-SHIPPED, UNCONTRASTED = "shipped", "uncontrasted"
-"""Bases by name: of the checkpoint, and pretrained like it but without L+ and L-."""
+CONTRASTED, UNCONTRASTED = "contrasted", "uncontrasted"
+"""Bases by name: pretrained alike, with L+ and L- and without."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +59,19 @@ class TrainedCell:
         contrastive: whether stages have L+ and L- (Eq. 5).
         trains: "all": the two stages, adapter and P_v, then P_v alone; "tokens": P_v alone;
             "nothing": the base as it is.
-        num_tokens: K; without any, "all" is the adapter alone.
+        num_tokens: K; without any, "all" is the adapter alone. Where nothing is trained they are
+            the base's own, as many as it has.
         num_people: who are learned from.
+        behind_fewer: whether people are asked behind fewer references than all, too.
     """
 
     name: str
-    base: str = SHIPPED
+    base: str = CONTRASTED
     contrastive: bool = True
     trains: Literal["all", "tokens", "nothing"] = "all"
     num_tokens: int = 10
     num_people: int = 1000
+    behind_fewer: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,10 @@ class Design:
         num_steps: of the stage that does the work, stage 1 unless P_v alone are trained.
         num_last_steps: of stage 2 behind a stage 1.
         users_a_step: people of a training step.
+        validate_every: steps of a stage.
         num_probes: of the signature, which nothing here looks at.
+        pretraining: values of the recipe of all bases, as `recsys pretrain --set` takes them.
+        captions_of: checkpoint whose base has learned captions; None: bases learn them.
     """
 
     cells: tuple[TrainedCell, ...]
@@ -93,14 +108,17 @@ class Design:
     most_learners: int = 1000
     num_validation: int = 100
     validation_share: float = 0.04
-    num_pairs: int = 10
-    num_known: int = 300
-    num_known_pairs: int = 16
+    num_pairs: int = 7
+    num_known: int = 150
+    num_known_pairs: int = 8
     reference_counts: tuple[int, ...] = (0, 2, 8)
     num_steps: int = 300
     num_last_steps: int = 100
     users_a_step: int = 16
+    validate_every: int = 50
     num_probes: int = 8
+    pretraining: tuple[str, ...] = ()
+    captions_of: str | None = None
 
     @property
     def rule(self) -> SplitRule:
@@ -109,6 +127,14 @@ class Design:
         Half of the prompts are learned from nobody: of them learners are asked.
         """
         return SplitRule(validation_users=self.validation_share, held_prompts=0.5, fewest_liked=2)
+
+    def seeds_of(self, cell: TrainedCell) -> tuple[int, ...]:
+        """Seeds of a cell's runs: of what is not trained one run is all runs."""
+        return self.seeds[:1] if cell.trains == "nothing" else self.seeds
+
+    def counts_of(self, cell: TrainedCell) -> tuple[int, ...]:
+        """Numbers of references behind which people are asked about a cell."""
+        return self.reference_counts if cell.behind_fewer else self.reference_counts[-1:]
 
     def groups_of(self, cell: TrainedCell) -> tuple[str, ...]:
         """Names of the groups that a cell is asked about."""
@@ -146,7 +172,8 @@ class Design:
             "scorer.num_preference_tokens": cell.num_tokens,
             "contrastive_weight": float(cell.contrastive),
             "fewer_references": 0.25,
-            "token_start": "uniform",  # cells differ in how many they are
+            # Cells differ in how many they are; the base as it is has its own.
+            "token_start": "base" if cell.trains == "nothing" else "uniform",
             "signature.num_probes": self.num_probes,
             "signature.probes_a_step": self.num_probes,
             "signature.num_orders": 1,
@@ -160,7 +187,7 @@ class Design:
                 f"{stage}.plan.num_parts": 1,
                 f"{stage}.plan.num_steps": steps,
                 f"{stage}.plan.num_warmup_steps": min(30, steps // 5),
-                f"{stage}.plan.validate_every": max(steps // 6, 1),
+                f"{stage}.plan.validate_every": self.validate_every,
                 f"{stage}.plan.token_learning_rate": 3e-2,
                 f"{stage}.plan.seed": 2 * seed + (stage == "second"),
             }
@@ -187,28 +214,41 @@ PEOPLE = (20, 40, 100)
 
 DESIGN = Design(
     cells=(
-        TrainedCell("centre"),
-        TrainedCell("stages-uncontrasted", contrastive=False),
+        TrainedCell("centre", behind_fewer=True),
         TrainedCell("base-uncontrasted", base=UNCONTRASTED),
         TrainedCell("all-uncontrasted", base=UNCONTRASTED, contrastive=False),
-        TrainedCell("lora", num_tokens=0),
-        TrainedCell("pv", trains="tokens"),
-        TrainedCell("frozen", trains="nothing", num_tokens=0),
+        TrainedCell("lora", num_tokens=0, behind_fewer=True),
+        TrainedCell("pv", trains="tokens", behind_fewer=True),
         TrainedCell("tokens-5", num_tokens=5),
         TrainedCell("tokens-20", num_tokens=20),
-        *(TrainedCell(f"centre-{n}", num_people=n) for n in PEOPLE),
-        *(TrainedCell(f"lora-{n}", num_tokens=0, num_people=n) for n in PEOPLE),
-        *(TrainedCell(f"pv-{n}", trains="tokens", num_people=n) for n in PEOPLE),
+        *(TrainedCell(f"centre-{n}", num_people=n, behind_fewer=n == 40) for n in PEOPLE),
+        TrainedCell("lora-40", num_tokens=0, num_people=40, behind_fewer=True),
+        TrainedCell("pv-40", trains="tokens", num_people=40, behind_fewer=True),
+        TrainedCell(
+            "frozen",
+            trains="nothing",
+            num_tokens=PretrainRecipe().num_preference_tokens,
+            behind_fewer=True,
+        ),
     ),
     seeds=(1, 2, 3),
-    learners=PeopleWorld("learners", 7400, 0, 3200, num_choices=48),
-    trained=PeopleWorld("trained", 7401, 0, 600),
-    new=tuple(PeopleWorld(f"new-{n}", 7301 + n, n, 400) for n in range(101, 106)),
+    learners=PeopleWorld("learners", 8200, 0, 3200, num_choices=48),
+    trained=PeopleWorld("trained", 8201, 0, 400),
+    new=tuple(PeopleWorld(f"new-{n}", 8101 + n, n, 400) for n in range(101, 106)),
 )
-"""People who are judged come from seeds 7401 to 7406, on which no choice was made."""
+"""People who are judged come from seeds 8201 to 8206, on which no choice was made."""
 
 TOY = Design(
-    cells=(TrainedCell("centre", num_people=6), TrainedCell("lora", num_tokens=0, num_people=6)),
+    cells=(
+        TrainedCell("centre", num_people=6, behind_fewer=True),
+        TrainedCell("lora", num_tokens=0, num_people=6, behind_fewer=True),
+        TrainedCell(
+            "frozen",
+            trains="nothing",
+            num_tokens=PretrainRecipe().num_preference_tokens,
+            num_people=6,
+        ),
+    ),
     seeds=(1, 2),
     learners=PeopleWorld("learners", 7390, 0, 24, num_choices=16, num_prompts=24),
     trained=PeopleWorld("trained", 7391, 0, 6, num_choices=8, num_prompts=8),
@@ -225,5 +265,17 @@ TOY = Design(
     num_steps=3,
     num_last_steps=2,
     num_probes=2,
+    pretraining=(
+        "num_prompts=20",
+        "images_per_prompt=2",
+        "interleaved.num_steps=2",
+        "rules.num_sets=20",
+        "rules.num_tastes=200",
+        "interleaved_pairs=8",
+        "num_references=2",
+        "few_references=2",
+        "num_pairs=2",
+    ),
+    captions_of="tiny",
 )
 """The whole road in a minute; its figures say nothing."""

@@ -1,18 +1,19 @@
 """What there is to run, what is done, and how many hours are left."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from recsys.cli.output import show_table
 from training.claims.answers import CellAnswers
-from training.claims.bases import making
-from training.claims.work import Work
+from training.claims.design import Design, TrainedCell
+from training.claims.work import Piece, Work
+from training.fitting.plan import Plan
+from training.fitting.validation import NUM_PAIRS
 
-RUN_S = 1100.0
-"""Processor seconds of the centre's run, where none was measured yet.
+FIRST_STEP_S, SECOND_STEP_S = 0.77, 0.69
+"""Processor seconds of a step of 16 people with 8 pairs each, measured on a busy core."""
 
-Added up from its parts, each measured on a busy core: 0.77 s a step of stage 1 and 0.69 of stage 2,
-and 5.8, 7.3 and 9.7 ms a pair behind 0, 2 and 8 references, in judgement and validation.
-"""
+PAIR_S, REFERENCE_S = 0.0058, 0.0049
+"""Processor seconds for each pair that a person is asked, and for each reference read before."""
 
 
 def show_pieces(work: Work, names: Sequence[str] = ()) -> None:
@@ -26,11 +27,12 @@ def show_pieces(work: Work, names: Sequence[str] = ()) -> None:
         ValueError: as `Work.pieces`.
     """
     pieces = work.pieces(names)
-    took = [piece.answers for piece in pieces if piece.answers and not piece.missing]
+    pace = _pace(work.design, pieces)
     rows = []
     for cell in dict.fromkeys(piece.cell for piece in pieces):
         own = [piece for piece in pieces if piece.cell is cell]
-        done = [piece.answers for piece in own if piece.answers and not piece.missing]
+        done = [_took_s(each) for each in _complete(own)]
+        run_s = sum(done) / len(done) if done else pace * expected_s(work.design, cell)
         rows.append(
             (
                 cell.name,
@@ -39,19 +41,57 @@ def show_pieces(work: Work, names: Sequence[str] = ()) -> None:
                 cell.num_tokens,
                 cell.num_people,
                 f"{len(done)} of {len(own)}",
-                f"{_mean_s(done or took) / 60:.0f}{'' if done else ' (expected)'}",
+                f"{run_s / 60:.0f}{'' if done else ' (expected)'}",
             )
         )
     show_table(("cell", "base", "trains", "tokens", "people", "seeds", "minutes of a core"), rows)
     for name in dict.fromkeys(piece.cell.base for piece in pieces):
-        print(f"base {name}: {making(name, work.bases, work.checkpoint)}")
-    left = sum(bool(piece.missing) for piece in pieces)
-    hours = left * _mean_s(took) / 3600
+        print(f"base {name}: {work.bases.making(name)}")
+    left = [piece.cell for piece in pieces if piece.missing]
+    hours = pace * sum(expected_s(work.design, cell) for cell in left) / 3600
     beside = f"about {hours:.1f} hours of a core, beside people and bases"
-    print(f"{left} of {len(pieces)} runs are left: {beside}")
+    print(f"{len(left)} of {len(pieces)} runs are left: {beside}")
 
 
-def _mean_s(answers: Sequence[CellAnswers]) -> float:
-    if not answers:
-        return RUN_S
-    return sum(each.fit_s + each.judge_s for each in answers) / len(answers)
+def expected_s(design: Design, cell: TrainedCell) -> float:
+    """Processor seconds of a run, added up from the parts above; image tokens are there already.
+
+    Args:
+        design: whose people are asked.
+        cell: that is trained and judged.
+    """
+    recipe, most = design.recipe(cell, design.seeds[0]), design.reference_counts[-1]
+    plans = recipe.first.plan, recipe.second.plan
+    validation_s = _asked_s(design.num_validation, NUM_PAIRS, [most])
+    num_validated = 1 + sum(map(_num_validations, plans))  # and once for the temperature
+    fit_s = plans[0].num_steps * FIRST_STEP_S + plans[1].num_steps * SECOND_STEP_S
+    judged = sum(world.num_users for world in (design.trained, *design.new))
+    judge_s = _asked_s(judged, design.num_pairs, design.counts_of(cell))
+    if design.learners.name in design.groups_of(cell):
+        known = len(design.seeds) * min(cell.num_people, design.num_known)
+        judge_s += _asked_s(known, design.num_known_pairs, [most])
+    return fit_s + num_validated * validation_s + judge_s
+
+
+def _num_validations(plan: Plan) -> int:
+    return sum(map(plan.is_validated, range(plan.num_steps)))
+
+
+def _asked_s(num_people: int, num_pairs: int, counts: Iterable[int]) -> float:
+    """Of people asked about so many pairs each, behind each of these numbers of references."""
+    return num_people * sum(num_pairs * PAIR_S + count * REFERENCE_S for count in counts)
+
+
+def _pace(design: Design, pieces: Sequence[Piece]) -> float:
+    """How many times as long as expected those took that are done; 1 where none is."""
+    cells = [piece.cell for piece in pieces if piece.answers and not piece.missing]
+    took = sum(map(_took_s, _complete(pieces)))
+    return took / sum(expected_s(design, cell) for cell in cells) if cells else 1.0
+
+
+def _complete(pieces: Sequence[Piece]) -> list[CellAnswers]:
+    return [piece.answers for piece in pieces if piece.answers and not piece.missing]
+
+
+def _took_s(answers: CellAnswers) -> float:
+    return answers.fit_s + answers.judge_s

@@ -1,8 +1,8 @@
 """The page of the claims: what was found, how certainly, and what could not have been seen."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from training.claims.bases import making
 from training.claims.contrasts import (
     CLAIMS,
     GAP_CELLS,
@@ -11,12 +11,11 @@ from training.claims.contrasts import (
     Claim,
     Contrast,
 )
-from training.claims.design import SHIPPED, TrainedCell
+from training.claims.design import CONTRASTED, TrainedCell
 from training.claims.estimates import Estimate
 from training.claims.published import published_section
-from training.claims.tables import markdown
 from training.claims.work import Piece, Work
-from training.evaluation.section import NOTHING, hundredths, points
+from training.evaluation.section import NOTHING, hundredths, markdown, points
 
 _INTRODUCTION = """\
 # The paper's claims, tested
@@ -42,10 +41,13 @@ _LIMITS = """\
 The model has a few hundred thousand weights, and the world is drawn: a few hundred steps on it
 neither contradict nor confirm what a model of 8 billion parameters learns from photographs. Of
 twenty differences that are zero, one is told from zero by chance. Learners read {references}
-references throughout; fewer are read when people are judged. Numbers of tokens are compared on
-one base: if P_v took part in its pretraining, they were as many as the shipped checkpoint has."""
+references throughout; fewer are read when people are judged. A base is pretrained once, so what
+its own loss did has no interval and no verdict. Bases were pretrained behind {places} tokens. The
+base as it is keeps them; a cell with another number of tokens begins farther from what its base
+knows, LoRA, which has none, the farthest, and what P_v are worth beside LoRA has that in it."""
 
 _ESTIMATED = ("points", "95 % interval", "detectable", "seeds", "verdict")
+_ONE_BASE = "none: one base of either kind (n = 1)"
 
 
 def page(work: Work) -> str:
@@ -61,10 +63,13 @@ def page(work: Work) -> str:
     blocks = [
         _INTRODUCTION.format(facts=_facts(work, pieces)),
         *_cells(answered),
-        *(block for claim in CLAIMS for block in _claim(answered, claim)),
+        *(block for claim in CLAIMS for block in claim_section(answered, claim)),
         *_gaps(answered),
         published_section(),
-        _LIMITS.format(references=work.design.reference_counts[-1]),
+        _LIMITS.format(
+            references=work.design.reference_counts[-1],
+            places=work.bases.recipe(CONTRASTED).num_preference_tokens,
+        ),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -76,7 +81,7 @@ def check_alike(pieces: Sequence[Piece]) -> None:
         ValueError: if not.
     """
     bases: dict[str, str] = {}
-    asked: dict[tuple[str, int], str] = {}
+    asked: dict[str, str] = {}
     for piece in pieces:
         if piece.answers is None:
             continue
@@ -87,7 +92,7 @@ def check_alike(pieces: Sequence[Piece]) -> None:
                 " began with another: remove them, and run again"
             )
         for name, group in piece.answers.groups.items():
-            if asked.setdefault((name, group.num_pairs), group.digest) != group.digest:
+            if asked.setdefault(name, group.digest) != group.digest:
                 raise ValueError(
                     f"{where} must be to the questions about {name} that the others were asked, and"
                     " are to different ones: remove them, and run again"
@@ -124,7 +129,8 @@ def _facts(work: Work, pieces: Sequence[Piece]) -> str:
         (
             "a run",
             f"{design.num_steps} steps of stage 1 and {design.num_last_steps} of stage 2; where P_v"
-            f" are trained alone, {design.num_steps} of stage 2",
+            f" are trained alone, {design.num_steps} of stage 2; the base as it is has one run, for"
+            " nothing in it is drawn",
         ),
         ("weights kept", f"best on {design.num_validation} people who are nobody else's"),
         (
@@ -133,9 +139,7 @@ def _facts(work: Work, pieces: Sequence[Piece]) -> str:
             f" worlds of seeds {judged[0].seed} to {judged[-1].seed}, chosen before any training",
         ),
         *(
-            (f"base `{name}`", f"`{making(name, work.bases.relative_to(work.folder), '…')}`")
-            if name != SHIPPED
-            else (f"base `{name}`", making(name, work.bases, work.checkpoint))
+            (f"base `{name}`", f"`{work.bases.making(name, folder=Path('bases'))}`")
             for name in dict.fromkeys(cell.base for cell in design.cells)
         ),
         ("changed in all", ", ".join(f"`{each}`" for each in work.changes) or "nothing"),
@@ -165,7 +169,8 @@ def _cells(answered: Answered) -> Iterator[str]:
     yield markdown([*heads, *(f"{name}, {count}" for name, _ in ways for count in counts)], rows)
 
 
-def _claim(answered: Answered, claim: Claim) -> Iterator[str]:
+def claim_section(answered: Answered, claim: Claim) -> Iterator[str]:
+    """The blocks of a claim: what the paper says, what was found in all, and each difference."""
     counts = answered.design.reference_counts
     rows: list[tuple[object, ...]] = []
     found = []
@@ -173,9 +178,13 @@ def _claim(answered: Answered, claim: Claim) -> Iterator[str]:
         for where, ask in (("trained", answered.on_trained), ("new", answered.on_new)):
             for count in counts if claim.by_references else counts[-1:]:
                 estimate = ask(contrast.first, contrast.second, count)
-                if estimate is not None:
+                if estimate is None:
+                    continue
+                if answered.shares_a_base(contrast):
                     rows.append((contrast.name, where, count, *_estimated(estimate)))
                     found.append(estimate)
+                else:
+                    rows.append((contrast.name, where, count, *_between_bases(estimate)))
     yield f"## {claim.title}\n\nThe paper: {claim.said}"
     yield from _found(("difference", "communities", "references", *_ESTIMATED), rows, found)
 
@@ -199,7 +208,8 @@ def _found(
     if not rows:
         yield "No two cells that this compares are complete."
         return
-    yield summary(found)
+    if found:
+        yield summary(found)
     yield markdown(heads, rows)
 
 
@@ -209,6 +219,11 @@ def _estimated(estimate: Estimate) -> tuple[object, ...]:
     between = f"{points(low)} to {points(high)}"
     detectable = hundredths(estimate.detectable)
     return points(estimate.value), between, detectable, estimate.num_seeds, verdict
+
+
+def _between_bases(estimate: Estimate) -> tuple[object, ...]:
+    """Seeds do not vary a base: what another one would have given, nothing here tells."""
+    return points(estimate.value), NOTHING, NOTHING, estimate.num_seeds, _ONE_BASE
 
 
 def _share(estimate: Estimate | None) -> str:
@@ -221,9 +236,9 @@ def _share(estimate: Estimate | None) -> str:
 def _described(answered: Answered, cell: TrainedCell) -> tuple[object, ...]:
     what = {"all": "LoRA, P_v" if cell.num_tokens else "LoRA", "tokens": "P_v", "nothing": NOTHING}
     loss = "" if cell.contrastive else "; L_base alone"
-    base = "" if cell.base == SHIPPED else f"; base {cell.base}"
+    base = "" if cell.base == CONTRASTED else f"; base {cell.base}"
     people = NOTHING if cell.trains == "nothing" else f"{cell.num_people:,}"
-    told = [answered.told[cell.name, seed].token_shift for seed in answered.seeds(cell.name)]
+    told = [each.token_shift for each in answered.runs(cell.name)]
     shifts = [each for each in told if each is not None]
     moved = f"{sum(shifts) / len(shifts):.2f}" if shifts else NOTHING
     return cell.name, what[cell.trains] + loss + base, cell.num_tokens, people, moved

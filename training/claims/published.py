@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from training.claims.tables import markdown
+from training.evaluation.section import markdown
 
 QUESTIONS, SEEN_QUESTIONS = 2234, 459
 """Images of the paper's test set, and those of users learned from.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from recsys.runtime import Runtime
 from recsys.scorer.checkpoint import load_scorer
 from training.claims.answers import CellAnswers, answers_path, read_answers, write_answers
-from training.claims.bases import BaseNotMade, FoundBase, find_named_base, make_named_base
+from training.claims.bases import BaseNotMade, Bases, FoundBase
 from training.claims.design import Design, TrainedCell
 from training.claims.people import (
     AskedGroup,
@@ -52,7 +52,7 @@ class Work:
         folder: receives people, bases, runs and answers.
         console: where progress is shown.
         command: runs `recsys` with some words, to make a base.
-        checkpoint: whose base the centre begins with: a folder, or the name of a shipped one.
+        given: bases that were made elsewhere: by name, the folder of a `recsys pretrain`.
         changes: of all recipes, as `recsys train --set` takes them.
     """
 
@@ -61,13 +61,13 @@ class Work:
     folder: Path
     console: Console
     command: Callable[[list[str]], object]
-    checkpoint: str = "tiny"
+    given: Mapping[str, Path] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
 
     @property
-    def bases(self) -> Path:
-        """Where the bases are."""
-        return self.folder / "bases"
+    def bases(self) -> Bases:
+        """The bases, made here or given."""
+        return Bases(self.folder / "bases", self.design, self.given)
 
     @property
     def answers(self) -> Path:
@@ -78,18 +78,15 @@ class Work:
         """All cells, or those named, one seed of all before the next.
 
         Raises:
-            ValueError: if a name is no cell's, or a file of answers is damaged.
-            CheckpointRefused, NotFound: as `find_named_base`.
+            ValueError: if a name is no cell's, or a file of answers is damaged, and as `Bases.find`.
         """
         cells = [self.design.cell(name) for name in names] or self.design.cells
-        found = {
-            name: find_named_base(name, self.bases, self.checkpoint)
-            for name in dict.fromkeys(cell.base for cell in cells)
-        }
+        found = {name: self.bases.find(name) for name in dict.fromkeys(cell.base for cell in cells)}
         return [
             self._piece(cell, seed, found[cell.base])
             for seed in self.design.seeds
             for cell in cells
+            if seed in self.design.seeds_of(cell)
         ]
 
     def run(self, names: Sequence[str] = (), *, progress: WorldProgress) -> list[str]:
@@ -135,9 +132,7 @@ class Work:
     def _do(self, piece: Piece) -> str | None:
         """Train and ask what is missing; why not, where it cannot be."""
         try:
-            base = make_named_base(
-                piece.cell.base, self.bases, self.checkpoint, command=self.command
-            )
+            base = self.bases.make(piece.cell.base, command=self.command)
         except BaseNotMade as error:
             return str(error)
         identity = self.design.identity(piece.cell, piece.seed, self.changes)
@@ -190,12 +185,12 @@ class Work:
 
     def _questions(self, name: str, cell: TrainedCell) -> tuple[AskedGroup, Sequence[int]]:
         """What a cell is asked: learners behind all references alone, as far as they learned."""
-        group, counts = self._groups[name], self.design.reference_counts
+        group = self._groups[name]
         if name != self.design.learners.name:
-            return group, counts
+            return group, self.design.counts_of(cell)
         number = min(cell.num_people, self.design.num_known)
         users = {u for seed in self.design.seeds for u in learners_of(self.design, seed)[:number]}
-        return of_people(group, users), counts[-1:]
+        return of_people(group, users), self.design.reference_counts[-1:]
 
     @cached_property
     def _groups(self) -> Mapping[str, AskedGroup]:

@@ -50,6 +50,12 @@ class Section:
     parts: Sequence[str | Grid | Plot]
 
 
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown: rows under headings, of which there are as many as a row has cells."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
 def percent(value: float | None) -> str:
     """0.667 -> "66.7 %"; a dash for nothing and for NaN."""
     return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"

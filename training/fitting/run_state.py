@@ -128,6 +128,15 @@ class BestFile:
         copy_weights(parameters, tensors)
 
 
+def saved_identity(path: Path) -> str | None:
+    """The identity that a state was saved with; None: there is no state.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    return read_metadata(path).get("identity") if path.exists() else None
+
+
 def _check_owner(path: Path, metadata: Mapping[str, str], identity: str) -> None:
     if metadata.get("identity") != identity:
         raise ValueError(f"{path} belongs to another run: choose another folder or remove it")

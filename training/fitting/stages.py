@@ -29,6 +29,7 @@ from training.fitting.assembly import (
     build_scorer,
     first_parameters,
     free_weights,
+    has_tokens,
     load_tokens,
     second_parameters,
     train_only,
@@ -208,6 +209,7 @@ class Training:
     def _initial_scorer(self, parts: Split) -> PreferenceScorer:
         """The scorer that this run begins with."""
         if self.stage1 is None:
+            self._tell_start_of_tokens()
             return build_scorer(self.recipe, self._files.folder, device=self.device)
         check_first_stage(
             self.stage1, parts.digests, base=self._named_base, files=self._files.folder
@@ -217,6 +219,15 @@ class Training:
         )
         load_tokens(self.stage1, scorer)
         return scorer
+
+    def _tell_start_of_tokens(self) -> None:
+        has_none = self.recipe.token_start == "base" and not has_tokens(self._files.folder)
+        if has_none and self.recipe.scorer.num_preference_tokens and self.processes.is_main:
+            self.console.print(
+                f"{self.base} has no preference tokens for token_start=base, so they begin uniform"
+                " in [0, 1): give a base that has some, or --set token_start=uniform",
+                markup=False,
+            )
 
     def _stage(
         self,

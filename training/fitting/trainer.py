@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -107,8 +106,8 @@ def fit(
     run.folder.mkdir(parents=True, exist_ok=True)
     run.processes.share(plan.num_parts)
     trained = _Trained(parameters, Optimizers(parameters, plan), LossScaling(is_on=scales_loss))
-    identity = identity_of({**_deciding(plan), "bound_to": run.bound_to})
-    state = StateFile(run.folder / f"{plan.name}.state.safetensors", identity)
+    identity = plan_identity(plan, run.bound_to)
+    state = StateFile(run.folder / state_name(plan), identity)
     best = BestFile(run.folder / f"{plan.name}.best.safetensors", identity)
     first = state.load(parameters, trained.optimizers, trained.scaling)
     best.figure()  # refuses another run's now rather than at the first validation
@@ -242,6 +241,17 @@ def _log(plan: Plan, run: Run, first: int) -> RunLog:
     )
 
 
-def _deciding(plan: Plan) -> dict[str, Any]:
-    """The values of a plan that decide the weights."""
-    return {key: value for key, value in asdict(plan).items() if key != "save_every_s"}
+def state_name(plan: Plan) -> str:
+    """Name of the file in a run's folder that has the state of a plan."""
+    return f"{plan.name}.state.safetensors"
+
+
+def plan_identity(plan: Plan, bound_to: str) -> str:
+    """What states and best weights of a run have written in them: all that decides its weights.
+
+    Args:
+        plan: how often it is saved decides nothing.
+        bound_to: as of `Run`.
+    """
+    deciding = {key: value for key, value in asdict(plan).items() if key != "save_every_s"}
+    return identity_of({**deciding, "bound_to": bound_to})

@@ -6,7 +6,7 @@ import pytest
 
 from training.claims.answers import CellAnswers, GroupAnswers
 from training.claims.contrasts import CLAIMS, GAP_CELLS, GAP_CONTRASTS, Answered
-from training.claims.design import DESIGN, TOY, Design, TrainedCell
+from training.claims.design import DESIGN, TOY, Design
 from training.claims.people import learners_of, people_of
 
 THREE = replace(TOY, seeds=(1, 2, 3), most_learners=5)
@@ -14,10 +14,10 @@ MOST = str(TOY.reference_counts[-1])
 
 
 def answered(design: Design, *, gain: float = 0.0, seen: float = 0.0) -> Answered:
-    """The centre is better than LoRA by `gain`, and on those it learned from by `seen`, too."""
+    """The centre is better than the others by `gain`, and on its own learners by `seen`, too."""
     told = {}
-    for place, seed in enumerate(design.seeds):
-        for cell in design.cells:
+    for cell in design.cells:
+        for place, seed in enumerate(design.seeds_of(cell)):
             is_centre = cell.name == "centre"
             groups = {}
             for world in (design.trained, *design.new):
@@ -72,18 +72,61 @@ def test_what_was_not_run_has_no_difference() -> None:
     assert none.on_new("centre", "lora", 2) is None
 
 
+def test_the_base_as_it_is_is_compared_with_each_run() -> None:
+    found = answered(THREE, gain=0.03)
+    most = TOY.reference_counts[-1]
+    assert ("frozen", 1) in found.told
+    assert ("frozen", 2) not in found.told
+    assert found.seeds("centre", "frozen") == [1, 2, 3]
+    estimate = found.on_trained("centre", "frozen", most)
+    assert (estimate.num_seeds, estimate.value) == (3, pytest.approx(0.031))
+    alone = found.on_trained("frozen", None, most)
+    assert alone.over_seeds.value == 0
+    assert [run.seed for run in found.runs("frozen")] == [1]
+
+
+def test_answers_about_other_people_are_not_compared() -> None:
+    """As many, so that nothing else would tell."""
+    found = answered(THREE)
+    run = found.told["lora", 2]
+    own = run.groups["trained"]
+    (gone, *_), rights = own.by_references[MOST], dict(own.by_references[MOST])
+    rights["a stranger"] = rights.pop(gone)
+    others = replace(own, by_references={MOST: rights})
+    told = {**found.told, ("lora", 2): run.with_group("trained", others, seconds=0.0)}
+    mixed = Answered(THREE, told)
+    with pytest.raises(
+        ValueError, match=r"the answers of lora, seed 2, must be about the 6 people"
+    ):
+        mixed.on_trained("centre", "lora", 2)
+    assert mixed.on_new("centre", "lora", 2) is not None
+
+
 def test_claims_compare_cells_that_there_are() -> None:
     compared = [c for claim in CLAIMS for c in claim.contrasts] + list(GAP_CONTRASTS)
     names = {name for each in compared for name in (each.first, each.second)} | set(GAP_CELLS)
     assert names == {cell.name for cell in DESIGN.cells}
 
 
-def test_each_cell_changes_one_thing_or_the_number_of_learners_beside_it() -> None:
-    centre = DESIGN.cells[0]
-    assert centre == TrainedCell("centre")
-    for cell in DESIGN.cells[1:]:
-        trains = (cell.trains, cell.num_tokens) != (centre.trains, centre.num_tokens)
-        base = (cell.base, cell.contrastive) != (centre.base, centre.contrastive)
-        people = cell.num_people != centre.num_people
-        assert 1 <= trains + base + people <= 2
-        assert not (base and (trains or people))
+def test_what_is_compared_differs_in_one_thing() -> None:
+    """So a difference has one cause."""
+    whole = Answered(DESIGN, {})
+    for contrast in (*(c for claim in CLAIMS for c in claim.contrasts), *GAP_CONTRASTS):
+        one, other = DESIGN.cell(contrast.first), DESIGN.cell(contrast.second)
+        differs = {
+            "base": one.base != other.base,
+            "loss": one.contrastive != other.contrastive,
+            "trained": (one.trains, one.num_tokens) != (other.trains, other.num_tokens),
+            "people": one.num_people != other.num_people and other.trains != "nothing",
+        }
+        assert sum(differs.values()) == 1, contrast
+        assert whole.shares_a_base(contrast) != differs["base"]
+
+
+def test_who_is_compared_behind_fewer_references_is_asked_behind_them() -> None:
+    claimed = [c for claim in CLAIMS if claim.by_references for c in claim.contrasts]
+    names = {name for each in claimed for name in (each.first, each.second)}
+    assert names == {cell.name for cell in DESIGN.cells if cell.behind_fewer}
+    assert DESIGN.counts_of(DESIGN.cell("centre")) == (0, 2, 8)
+    assert DESIGN.counts_of(DESIGN.cell("tokens-5")) == (8,)
+    assert answered(TOY).on_trained("centre", "frozen", 0) is None

@@ -4,11 +4,12 @@ import pytest
 
 from training.claims.design import DESIGN, TOY
 from training.claims.people import learners_of, people_of, validation_of, worlds
+from training.fitting.pretraining.recipe import PretrainRecipe
 
 
 def test_judged_people_come_from_seeds_that_no_choice_was_made_on() -> None:
     judged = [DESIGN.trained, *DESIGN.new]
-    assert [world.seed for world in judged] == [7401, 7402, 7403, 7404, 7405, 7406]
+    assert [world.seed for world in judged] == [8201, 8202, 8203, 8204, 8205, 8206]
     assert [world.communities for world in judged] == [0, 101, 102, 103, 104, 105]
     assert sum(world.num_users for world in DESIGN.new) == 2000
     assert len({world.seed for world in worlds(DESIGN)}) == 7
@@ -30,13 +31,15 @@ def test_cells_are_trained_as_they_say() -> None:
     assert (recipe.first.plan.num_steps, recipe.second.plan.num_steps) == (300, 100)
     assert recipe.contrastive_weight == 1
     assert recipe.first.plan.token_learning_rate == recipe.second.plan.token_learning_rate == 0.03
-    assert DESIGN.recipe(DESIGN.cell("stages-uncontrasted"), 1).contrastive_weight == 0
-    alone = DESIGN.recipe(DESIGN.cell("pv-20"), 1)
+    assert DESIGN.recipe(DESIGN.cell("all-uncontrasted"), 1).contrastive_weight == 0
+    alone = DESIGN.recipe(DESIGN.cell("pv-40"), 1)
     assert (alone.first.plan.num_steps, alone.second.plan.num_steps) == (0, 300)
     lora = DESIGN.recipe(DESIGN.cell("lora"), 1)
     assert (lora.scorer.num_preference_tokens, lora.second.plan.num_steps) == (0, 0)
     frozen = DESIGN.recipe(DESIGN.cell("frozen"), 1)
     assert (frozen.first.plan.num_steps, frozen.second.plan.num_steps) == (0, 0)
+    assert (recipe.token_start, frozen.token_start) == ("uniform", "base")
+    assert frozen.scorer.num_preference_tokens == PretrainRecipe().num_preference_tokens
     seeds = {
         plan.seed
         for seed in DESIGN.seeds
@@ -44,6 +47,12 @@ def test_cells_are_trained_as_they_say() -> None:
         for plan in (recipe.first.plan, recipe.second.plan)
     }
     assert len(seeds) == 6
+
+
+def test_twelve_cells_have_three_runs_and_the_base_as_it_is_has_one() -> None:
+    runs = {cell.name: DESIGN.seeds_of(cell) for cell in DESIGN.cells}
+    assert runs.pop("frozen") == (1,)
+    assert list(runs.values()) == [(1, 2, 3)] * 12
 
 
 def test_an_answer_belongs_to_all_that_decides_it() -> None:

@@ -11,11 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from recsys.cli.main import cli
 from training.claims.__main__ import main
 from training.claims.answers import read_answers, write_answers
-from training.claims.bases import BaseNotMade, make_named_base
-from training.claims.design import TOY, UNCONTRASTED
+from training.claims.design import TOY
 
 TIMEOUT_S = 300
 
@@ -48,36 +46,50 @@ def test_what_was_killed_goes_on_and_ends_in_a_page(killed: Path) -> None:
     assert len(states) == 1
     trained_at = states[0].stat().st_mtime_ns
     listed = run(killed, "--list")
-    assert "4 of 4 runs are left" in listed.output, listed.output
+    assert "5 of 5 runs are left" in listed.output, listed.output
 
     done = run(killed)
 
     assert done.exit_code == 0, done.output
     assert states[0].stat().st_mtime_ns == trained_at  # it was judged, and not trained again
     text = (killed / "claims.md").read_text()
-    assert "| runs | 4 of 4: 2 cells, 2 seeds |" in text
-    for told in ("| centre | LoRA, P_v |", "| seen less unseen, centre |", "| 10 less none |"):
+    assert "| runs | 5 of 5: 3 cells, 2 seeds |" in text
+    for told in (
+        "| centre | LoRA, P_v |",
+        "| seen less unseen, centre |",
+        "| 10 less none |",
+        "| frozen |",
+    ):
         assert told in text.replace("  ", " ")
     answers = [read_answers(path) for path in sorted((killed / "answers").glob("*.json"))]
     assert [(each.cell, each.seed) for each in answers] == [
-        (cell, seed) for cell in ("centre", "lora") for seed in (1, 2)
+        *((cell, seed) for cell in ("centre",) for seed in (1, 2)),
+        ("frozen", 1),
+        *((cell, seed) for cell in ("lora",) for seed in (1, 2)),
     ]
+    shifts = {each.cell: each.token_shift for each in answers}
+    assert shifts["lora"] is None
+    assert shifts["frozen"] == 0, "it has the tokens of its base"
+    assert shifts["centre"] > 0
     for each in answers:
-        assert list(each.groups) == ["trained", "new-101", "new-102", "learners"]
+        judged = ["trained", "new-101", "new-102"]
+        if each.cell == "frozen":
+            assert list(each.groups) == judged
+            assert list(each.groups["trained"].by_references) == ["2"]
+            continue
+        assert list(each.groups) == [*judged, "learners"]
         assert list(each.groups["trained"].by_references) == ["0", "2"]
         assert len(each.groups["trained"].by_references["0"]) == TOY.trained.num_users
         assert len(each.groups["learners"].by_references["2"]) == 2 * TOY.num_known
-        assert (each.token_shift is None) == (each.cell == "lora")
-    assert answers[0].token_shift > 0
 
     before = [path.stat().st_mtime_ns for path in (killed / "answers").glob("*.json")]
     again = run(killed)
     assert again.exit_code == 0, again.output
     assert [path.stat().st_mtime_ns for path in (killed / "answers").glob("*.json")] == before
-    assert "0 of 4 runs are left" in run(killed, "--list").output
+    assert "0 of 5 runs are left" in run(killed, "--list").output
 
     changed = run(killed, "--set", "fewer_references=0.5", "--list")
-    assert "4 of 4 runs are left" in changed.output
+    assert "5 of 5 runs are left" in changed.output
     stranger = replace(answers[0].groups["trained"], digest="of other questions")
     write_answers(answers[0].with_group("trained", stranger, seconds=1.0), killed / "answers")
     refused = run(killed)
@@ -86,28 +98,23 @@ def test_what_was_killed_goes_on_and_ends_in_a_page(killed: Path) -> None:
     assert "must be to the questions about trained that the others were asked" in told
 
 
-def test_a_base_that_cannot_be_made_leaves_its_cells_out_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(BaseNotMade, match=r"recsys pretrain .* --set contrastive_weight=0"):
-        make_named_base(
-            UNCONTRASTED,
-            tmp_path,
-            "tiny",
-            command=lambda words: cli.main([*words, "--no-such-option"], standalone_mode=False),
-        )
-
-
 def test_cells_and_hours_are_listed_before_anything_is_made(tmp_path: Path) -> None:
     listed = CliRunner().invoke(main, ["--list", "--folder", str(tmp_path)])
     assert listed.exit_code == 0, listed.output
-    assert "54 of 54 runs are left" in listed.output
-    assert "stages-uncontrasted" in listed.output
-    assert "recsys pretrain" in listed.output
+    assert "37 of 37 runs are left" in listed.output
+    assert "all-uncontrasted" in listed.output
+    assert "base contrasted: recsys pretrain" in listed.output
+    assert "base uncontrasted: recsys pretrain" in listed.output
     assert not (tmp_path / "answers").exists()
     few = CliRunner().invoke(main, ["--list", "--folder", str(tmp_path), "centre", "lora"])
     assert "6 of 6 runs are left" in few.output
     unknown = CliRunner().invoke(main, ["--list", "--folder", str(tmp_path), "center"])
     assert unknown.exit_code == 1
     assert "a cell must be one of centre" in unknown.output
+    for base in ("shipped=there", "contrasted"):
+        slip = CliRunner().invoke(main, ["--list", "--folder", str(tmp_path), "--base", base])
+        assert slip.exit_code == 2
+        assert "--base takes NAME=FOLDER with the name contrasted or uncontrasted" in slip.output
 
 
 def test_its_help_fits_into_a_terminal_of_80_columns() -> None:

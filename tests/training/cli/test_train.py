@@ -117,6 +117,25 @@ def test_images_are_read_by_the_limits_of_the_settings(run, tmp_path: Path) -> N
         assert message in " ".join(result.output.split()), arguments
 
 
+@pytest.mark.slow
+def test_a_run_says_that_its_base_has_no_preference_tokens(run, tmp_path: Path) -> None:
+    """The recipe begins with them, and this base was made before there were any."""
+    assert run("world", "create", "--users", "12", "--choices", "14").exit_code == 0
+    base = tmp_path / "base"
+    for part in ("base", "tokenizer"):
+        shutil.copytree(find_checkpoint("tiny") / part, base, dirs_exist_ok=True)
+    stopped_by = ["--set", "max_image_bytes=20"]
+    training = ["train", "tiny", "--base", str(base), "--out", str(tmp_path / "out")]
+    for values, is_told in (
+        ((), True),
+        (("--set", "token_start=uniform"), False),
+        (("--set", "scorer.num_preference_tokens=0"), False),
+    ):
+        told = " ".join(run(*stopped_by, *training, *values).output.split())
+        assert "may be unreadable" in told
+        assert ("has no preference tokens for token_start=base" in told) == is_told, values
+
+
 @pytest.mark.parametrize(
     ("command", "former", "name"),
     [

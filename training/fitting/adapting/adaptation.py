@@ -147,7 +147,7 @@ class Adaptation:
             seconds=time.monotonic() - began,
             is_certain=earlier is not None,
             mechanism=mechanism,
-            num_known=sum(map(earlier.holds, dealt.learned.pairs)) if earlier else 0,
+            num_left_out=dealt.num_left_out,
         )
         return self._written(adapted, scorer, parent, dealt, encoded, learned)
 

@@ -1,7 +1,8 @@
 """Who is learned from, who says when to stop, and who judges an adaptation.
 
 People are dealt by a digest of their id alone, so that they keep their part when data grow and
-whatever the seed. Whoever the checkpoint learned from, or was validated on, is only learned from.
+whatever the seed. Whoever the checkpoint learned from, or was validated on, is only learned from;
+privately, not even that.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -36,12 +37,14 @@ class Dealt:
         validation: asked to choose the best weights.
         comparison: asked once, at the end.
         holds_prompts: whether prompts were dealt like people, because people share images.
+        num_left_out: people whom the checkpoint knows, and who are in no part.
     """
 
     learned: PairTable
     validation: Samples
     comparison: Samples
     holds_prompts: bool
+    num_left_out: int = 0
 
     @property
     def rows(self) -> list[int]:
@@ -89,6 +92,8 @@ def deal_privately(table: PairTable, *, parent: TrainedOn | None, num_references
     Nothing that is asked depends on those who are learned from, or the figures would tell of them:
     what is asked is dealt first, and each person who is learned from loses the pairs that show it.
     Whether prompts are dealt too is decided by those who judge, half of them against the other.
+    Whoever the checkpoint knows is left out: what is asked shows no image that it has seen, so
+    their choices decide which pairs of everybody else are left.
 
     Args:
         table, parent, num_references: as `deal`.
@@ -99,8 +104,9 @@ def deal_privately(table: PairTable, *, parent: TrainedOn | None, num_references
     enough = eligible(table, 2)
     known = _known(enough, parent)
     sides = {
-        user: "learned" if user in known or not _JUDGES.holds_user(user) else "comparison"
+        user: "comparison" if _JUDGES.holds_user(user) else "learned"
         for user in enough.pairs
+        if user not in known
     }
     judges = _of("comparison", sides)
     holds = _share_images(enough, judges[::2], judges[1::2])
@@ -112,7 +118,7 @@ def deal_privately(table: PairTable, *, parent: TrainedOn | None, num_references
     comparison = _asked(enough, own["comparison"], _used(enough, known, parent), num_references)
     shown = _images(sample.pairs for sample in comparison.values())
     learned = eligible(replace(enough, pairs=_apart(own["learned"], shown)), 2)
-    dealt = Dealt(learned, {}, comparison, holds)
+    dealt = Dealt(learned, {}, comparison, holds, num_left_out=len(known))
     parts = ("learned", "comparison")
     _check(dealt, len(table.pairs), len(known), num_references, parts=parts)
     return dealt

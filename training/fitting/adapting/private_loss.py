@@ -47,7 +47,8 @@ def private_loss(
     and the figures are of the people drawn, without noise, and are for the log of the run.
 
     Args:
-        scorer: in training; its preference tokens are what is trained.
+        scorer: in evaluation, for people would share what dropout draws; its preference tokens
+            are what is trained.
         drawn: the people who are covered, and their samples.
         encoder: their image tokens.
         mechanism: clipping, noise and rate.
@@ -61,8 +62,10 @@ def private_loss(
         total, told = np.zeros(tokens.numel()), []
         for number in _taking_part(people, mechanism, secret, step):
             loss, figures = loss_of(step, number)
-            total += clipped(_gradient(loss, tokens), mechanism.clip)
-            told.append({"loss": loss.item(), **figures})
+            gradient = _gradient(loss, tokens)
+            total += clipped(gradient, mechanism.clip)
+            if np.isfinite(gradient).all():  # a figure that is not would end the run, and so tell
+                told.append({"loss": loss.item(), **figures})
         total += scale * secret.noise(step, len(total))
         means = _means(told)
         loss = _with_gradient(tokens, total / mechanism.people_a_step, means.pop("loss"))
@@ -75,9 +78,12 @@ def clipped(gradient: Float[np.ndarray, " P"], clip: float) -> Float[np.ndarray,
     """The gradient, scaled down to an L2 norm of `clip` where it is longer.
 
     Args:
-        gradient: of one person's loss, float64.
+        gradient: of one person's loss, float64. Where a number of it is NaN or infinite it has no
+            length to scale down by, and counts as zero.
         clip: above 0.
     """
+    if not np.isfinite(gradient).all():
+        return np.zeros_like(gradient)
     norm = float(np.linalg.norm(gradient))
     return gradient * (clip / norm) if norm > clip else gradient
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from recsys.counts import counted
 from recsys.scorer.checkpoint import save_adapted
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.trained_on import TrainedOn, write_trained_on
@@ -20,7 +21,7 @@ from recsys.signatures.files import (
 )
 from training.data.encoding import Encoded
 from training.evaluation.four_ways import FourWays
-from training.evaluation.section import Grid
+from training.evaluation.section import Grid, markdown
 from training.fitting.adapting.dealing import Dealt
 from training.fitting.adapting.privacy import Mechanism
 from training.fitting.adapting.tuning import Tuning
@@ -47,7 +48,7 @@ class Adapted:
         seconds: that reading, encoding, training and judging took, in this call.
         is_certain: whether the parent told whom it learned from.
         mechanism: what differential privacy there is; None: none.
-        num_known: people learned from whom the parent had learned from or was chosen by.
+        num_left_out: people whom the parent knows, and who therefore had no part in this.
         model_version: of what was written; empty where it was not.
     """
 
@@ -61,7 +62,7 @@ class Adapted:
     seconds: float
     is_certain: bool
     mechanism: Mechanism | None = None
-    num_known: int = 0
+    num_left_out: int = 0
     model_version: str = ""
 
     @property
@@ -82,7 +83,7 @@ class Adapted:
         }
 
     def _promised(self, mechanism: Mechanism) -> dict[str, Any]:
-        return {**asdict(mechanism), "num_known_to_parent": self.num_known}
+        return {**asdict(mechanism), "num_left_out": self.num_left_out}
 
     def to_json(self) -> dict[str, Any]:
         """The same, with what is of this call."""
@@ -211,8 +212,8 @@ else is that of the checkpoint `{adapted.parent}`.
 def _privacy(mechanism: Mechanism, adapted: Adapted) -> str:
     """What is proven, what it took, and what it is not about."""
     known = (
-        f"{adapted.num_known} of those who were learned from are in the parent already, with"
-        " whatever it promises them"
+        f"{counted(adapted.num_left_out, 'person', 'people')} whom the parent knows had no part in"
+        " this: to them it promises what it may"
         if adapted.is_certain
         else "Whom the parent learned from, it does not tell; to them it promises what it may"
     )
@@ -237,7 +238,5 @@ for each of the {mechanism.num_people} people who were learned from. Neighbours 
 
 
 def _table(grid: Grid) -> str:
-    rows = [f"| {' | '.join(map(str, row))} |" for row in (grid.heads, *grid.rows)]
-    rows.insert(1, "|---" * len(grid.heads) + "|")
-    caption = [grid.caption, ""] if grid.caption else []
-    return "\n".join([*caption, *rows])
+    table = markdown(grid.heads, grid.rows)
+    return f"{grid.caption}\n\n{table}" if grid.caption else table

@@ -1,7 +1,8 @@
 """The second part of pretraining: infer a taste from labelled images, and apply it to more."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from rich.console import Console
 from scipy.special import expit
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer, preference_score
@@ -69,12 +71,13 @@ def learn_in_context(
         "preference_tokens": scorer.preference_tokens,
         **named("head", heads),
     }
-    fit(
-        _interleaved_loss(scorer, images, features, heads, recipe),
-        trained,
-        recipe.interleaved,
-        run=Run(folder, console, recipe_digest(recipe.to_json()), processes),
-    )
+    with _observed(scorer) as blocks:
+        fit(
+            _interleaved_loss(scorer, blocks, images, features, heads, recipe),
+            trained,
+            recipe.interleaved,
+            run=Run(folder, console, recipe_digest(recipe.to_json()), processes),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +100,12 @@ class Batch:
 
 def _interleaved_loss(
     scorer: PreferenceScorer,
+    blocks: Mapping[str, Tensor],
     images: RenderedImages,
     features: Float[Tensor, "N T D"],
     heads: nn.ModuleDict,
     recipe: PretrainRecipe,
 ) -> StepLoss:
-    blocks = _observed(scorer)
     anybody = Anybody(recipe.rules, np.random.default_rng([recipe.seed, 4]))
     num_tokens = scorer.config.num_preference_tokens
     num_sure = round(recipe.rules.sure * recipe.interleaved.num_steps)
@@ -156,19 +159,24 @@ def _prototype(scorer: PreferenceScorer, seed: int) -> nn.Linear:
     return prototype
 
 
-def _observed(scorer: PreferenceScorer) -> dict[str, Tensor]:
+@contextmanager
+def _observed(scorer: PreferenceScorer) -> Iterator[dict[str, Tensor]]:
     """What the first, the second and the last block but one put out, behind P_v, pass by pass."""
     blocks: dict[str, Tensor] = {}
     layers, begin = scorer.backbone.layers, scorer.config.num_preference_tokens
 
-    def observe(name: str, layer: nn.Module) -> None:
-        layer.register_forward_hook(
+    def observe(name: str, layer: nn.Module) -> RemovableHandle:
+        return layer.register_forward_hook(
             lambda module, inputs, output: blocks.update({name: output[:, begin:]})
         )
 
-    for name, place in (("image", 0), ("history", 1), ("taste", len(layers) - 2)):
-        observe(name, layers[place])
-    return blocks
+    places = (("image", 0), ("history", 1), ("taste", len(layers) - 2))
+    hooks = [observe(name, layers[place]) for name, place in places]
+    try:
+        yield blocks
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _preference(

@@ -104,10 +104,6 @@ class Populations:
         taste = draw_tastes(source, 1, rng)[0][0]
         return Rule(taste, population if is_told else None, is_member)
 
-    def communities(self, population: int) -> Communities:
-        """Those of one of the populations."""
-        return self._own[population]
-
     def prototypes(self, population: int, places: int) -> Float[Tensor, "P A"]:
         """Centers of a population's communities at P places; some twice where it has fewer."""
         centers = self._own[population].centers

@@ -13,20 +13,26 @@ from rich.console import Console
 from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
 
 from recsys.errors import CheckpointRefused
+from recsys.scorer.base_model import CARRIED
 from recsys.scorer.checkpoint import find_checkpoint, write_preference_tokens
 from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import IMAGE_TOKEN, Idefics2Backbone, load_model
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.pretrained import load_tokenizer
 from recsys.scorer.template import Template, TemplateConfig
+from storage.files import replace_folder
 from training.fitting.parallel import Processes
 from training.fitting.pretraining._captions import learn_captions
 from training.fitting.pretraining._interleaved import learn_in_context
 from training.fitting.pretraining._rendered import RenderedImages, render_images
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.pretraining.tiny_base import build_model, train_tokenizer
+from training.fitting.run_state import recipe_digest, saved_identity
 from training.fitting.sole_run import sole_run
-from training.fitting.trainer import ONE
+from training.fitting.trainer import ONE, plan_identity, state_name
+
+BASE = "base"
+"""In a run's folder: where the model is written."""
 
 
 def pretrain(
@@ -66,13 +72,38 @@ def pretrain(
             model, tokenizer = carried
         scorer = base_scorer(model, tokenizer, recipe)
         learn_in_context(scorer, images, recipe, folder, console=console, processes=processes)
-        base = folder / "base"
         if processes.is_main:
-            model.save_pretrained(base)
-            tokenizer.save_pretrained(base)
-            write_preference_tokens(scorer, base)
+            with replace_folder(folder / BASE) as work:  # a base that was cut off looks like one
+                model.save_pretrained(work)
+                tokenizer.save_pretrained(work)
+                write_preference_tokens(scorer, work)
         processes.wait()
-        return base
+        return folder / BASE
+
+
+def captions_state(recipe: PretrainRecipe) -> str:
+    """Name of the file in a run's folder with the state of the first part."""
+    return state_name(recipe.captions)
+
+
+def is_made_by(folder: Path, recipe: PretrainRecipe, *, skips_captions: bool = False) -> bool:
+    """Whether the states in a run's folder are of this recipe, in both parts.
+
+    Args:
+        folder: that `pretrain` was given.
+        recipe: in question.
+        skips_captions: whether it began with a checkpoint that has learned them.
+
+    Raises:
+        ValueError: if a state is damaged.
+    """
+    plans = {recipe.interleaved: recipe.to_json()}
+    if not skips_captions:
+        plans[recipe.captions] = recipe.caption_values()
+    return all(
+        saved_identity(folder / state_name(plan)) == plan_identity(plan, recipe_digest(values))
+        for plan, values in plans.items()
+    )
 
 
 def _fresh(
@@ -92,10 +123,10 @@ def _carried_by(
     checkpoint: str | Path,
 ) -> tuple[Idefics2ForConditionalGeneration, PreTrainedTokenizerFast]:
     folder = find_checkpoint(checkpoint)
-    if not (folder / "base" / "config.json").is_file():
+    if not (folder / CARRIED / "config.json").is_file():
         raise CheckpointRefused(f"{folder} must carry its base in base/: give another checkpoint")
     tokenizer = cast(PreTrainedTokenizerFast, load_tokenizer(folder / "tokenizer"))
-    return load_model(folder / "base"), tokenizer
+    return load_model(folder / CARRIED), tokenizer
 
 
 def base_scorer(

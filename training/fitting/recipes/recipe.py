@@ -153,7 +153,8 @@ class Recipe:
             drawn.
         token_start: what preference tokens begin with: "uniform" in [0, 1), "vocabulary", the
             embeddings of words drawn at random (Lester et al., 2021, section 2.1), or "base", those
-            that lie beside a base which learned to read them; uniform where it has none.
+            that lie beside a base which learned to read them; uniform where it has none, as a run
+            then says.
         first: adapter and preference tokens are trained.
         second: all is frozen but the preference tokens.
         signature: probes, objective and projections.

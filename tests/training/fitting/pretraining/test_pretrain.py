@@ -13,9 +13,9 @@ from recsys.cli.main import cli
 from recsys.errors import CheckpointRefused
 from recsys.scorer.checkpoint import find_checkpoint, read_preference_tokens
 from recsys.scorer.idefics2 import load_model
-from training.fitting.assembly import build_scorer
+from training.fitting.assembly import build_scorer, has_tokens
 from training.fitting.parallel import launched
-from training.fitting.pretraining.pretrain import pretrain
+from training.fitting.pretraining.pretrain import is_made_by, pretrain
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.recipes.tiny import tiny
 from training.fitting.sole_run import sole_run
@@ -52,6 +52,27 @@ def test_what_the_base_sees_stays_and_how_it_reads_moves(tmp_path) -> None:
     assert moved
     assert all(name.startswith(("model.text_model", "lm_head")) for name in moved)
     assert not list(tmp_path.glob("captions*"))
+    assert is_made_by(tmp_path, short(), skips_captions=True)
+    assert not is_made_by(tmp_path, short()), "it has learned no captions"
+    other = replace(short(), contrastive_weight=0.0)
+    assert not is_made_by(tmp_path, other, skips_captions=True)
+
+
+def test_a_base_is_written_whole_or_not_at_all(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of one would pass for a base, and a run would begin with other tokens than its own."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.fitting.pretraining.pretrain.write_preference_tokens", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(short(), tmp_path, console=QUIET, start="tiny")
+    assert not (tmp_path / "base").exists()
+    assert not list(tmp_path.glob(".base*"))
+    base = pretrain(short(), tmp_path, console=QUIET, start="tiny")
+    assert has_tokens(base)
+    assert (base / "tokenizer.json").is_file()
 
 
 def test_a_checkpoint_without_its_base_is_refused(tmp_path) -> None:

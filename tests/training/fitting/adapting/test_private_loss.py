@@ -54,11 +54,14 @@ def scorer(make_scorer) -> PreferenceScorer:
 
 @pytest.fixture(scope="module")
 def gradient_of(scorer: PreferenceScorer) -> Callable[..., np.ndarray]:
-    """Given people, what is done, and a step: the sum of gradients that the trainer would get."""
+    """Given people, what is done, and a step: the sum of gradients that the trainer would get.
+
+    The tokens of 40 images are numbers, those of twelve more are not.
+    """
     width = (scorer.backbone.num_image_tokens, scorer.backbone.hidden_size)
     torch.manual_seed(1)
-    tokens = torch.rand(40, *width)
-    encoded = Encoded(tokens, {row: row for row in range(40)}, torch.device("cpu"))
+    tokens = torch.cat([torch.rand(40, *width), torch.full((12, *width), float("nan"))])
+    encoded = Encoded(tokens, {row: row for row in range(len(tokens))}, torch.device("cpu"))
 
     def gradient(people: PairTable, mechanism: Mechanism, step: int = 0) -> np.ndarray:
         loss_of = private_loss(scorer, drawn_of(people), encoded, mechanism, SECRET)
@@ -85,6 +88,18 @@ def test_no_gradient_is_longer_than_the_clip_and_none_turns(values, clip: float)
     length = np.linalg.norm(gradient)
     assert np.linalg.norm(found) == pytest.approx(min(length, clip), rel=1e-9)
     assert np.allclose(found * length, gradient * np.linalg.norm(found), rtol=1e-9)
+
+
+def test_a_gradient_that_is_not_finite_counts_as_zero(gradient_of) -> None:
+    """NaN is above no clip: unclipped, one person would decide the sum."""
+    for bad in (float("nan"), float("inf")):
+        assert clipped(np.array([1.0, bad]), 0.1).tolist() == [0, 0]
+    people = table(9)
+    images = [Pair(row, row + 1, "a fish", float(row), row, 0) for row in range(40, 52, 2)]
+    spoilt = replace(people, pairs={**people.pairs, "user 4": tuple(images)})
+    others = replace(people, pairs={u: p for u, p in people.pairs.items() if u != "user 4"})
+    found = gradient_of(spoilt, EVERYBODY)
+    assert found == pytest.approx(gradient_of(others, EVERYBODY), rel=1e-4, abs=1e-10)
 
 
 @pytest.mark.parametrize("left_out", ["user 0", "user 4", "user 8"])

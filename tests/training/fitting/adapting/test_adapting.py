@@ -6,128 +6,27 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from rich.console import Console
 
 from recsys.cli.main import cli
-from recsys.scorer.base_model import BaseModel
-from recsys.scorer.checkpoint import load_scorer, save_adapted, save_scorer
+from recsys.scorer.checkpoint import load_scorer, save_adapted
 from recsys.scorer.model import Reference
-from recsys.scorer.trained_on import read_trained_on, write_trained_on
-from recsys.signatures.definition import Projection
-from recsys.signatures.files import (
-    Probe,
-    load_signature_reader,
-    stored_probes,
-    write_signature,
-)
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
-from storage.histories import HistoryStore
+from recsys.scorer.trained_on import read_trained_on
+from recsys.signatures.files import load_signature_reader, stored_probes
 from storage.identity_keys import IdentityKeys
 from storage.trainings import TrainingStore
-from training.data.samples import PairTable, images_of, read_pair_table
-from training.data.trained_on import trained_on
+from training.data.samples import images_of, read_pair_table
 from training.fitting.adapting.adaptation import Adaptation
 from training.fitting.adapting.dealing import deal
-from training.fitting.adapting.tuning import Tuning
-from training.fitting.adapting.writing import Adapted
-from training.fitting.pretraining.tiny_base import train_tokenizer
-from training.world.creation import create_world
 
-KEYS = IdentityKeys.of(["a key for the tests"])
-OTHERS_KEYS = IdentityKeys.of(["the key of another storage"])
-TUNING = Tuning(num_steps=4, seed=3)
 SHARED = ("adapter", "base", "tokenizer")
-
-
-def open_store(folder: Path, keys: IdentityKeys = KEYS) -> HistoryStore:
-    database = Database(f"sqlite:///{folder / 'recsys.db'}")
-    upgrade(database)
-    return HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"), keys)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with people in storage, who share images; ten more among images of their own."""
-    folder = tmp_path_factory.mktemp("world")
-    store = open_store(folder)
-    for seed, num_users in ((5, 110), (6, 10)):
-        create_world(
-            store,
-            num_users=num_users,
-            seed=seed,
-            truth_path=folder / "truth.npz",
-            num_choices=8,
-            num_prompts=40,
-            images_per_prompt=4,
-            size_px=32,
-        )
-    store.database.dispose()
-    return folder
-
-
-@pytest.fixture
-def store(world: Path):
-    store = open_store(world)
-    yield store
-    store.database.dispose()
-
-
-@pytest.fixture(scope="module")
-def parent(world: Path, make_scorer) -> Path:
-    """A checkpoint with its base in it, probes, and a record under the key of another storage."""
-    folder = world / "parent"
-    scorer = make_scorer(num_references=2, num_preference_tokens=3)
-    base = world / "base"
-    scorer.backbone.model.save_pretrained(base)
-    store = open_store(world)
-    table = read_pair_table(store)
-    probes = [Probe(store.image(name), f"prompt {n}") for n, name in enumerate(table.images[:4])]
-    projection = Projection(np.zeros(4), np.ones(4), np.eye(4)[:, :2])
-    save_scorer(
-        scorer,
-        folder,
-        base=BaseModel("base"),
-        tokenizer=train_tokenizer(["a fish", "two fish"], vocabulary=400),
-        base_files=base,
-        write_more=lambda work: write_signature(work, probes, {"scores": projection}, num_orders=1),
-    )
-    pairs = {user: own for user, own in table.pairs.items() if user.startswith("s6-")}
-    known = PairTable(pairs, table.images)
-    key = OTHERS_KEYS.current
-    write_trained_on(trained_on(known, parts={}, key=key), folder)
-    store.database.dispose()
-    return folder
-
-
-def adapt(store: HistoryStore, parent: Path, folder: Path, **changes):
-    both = IdentityKeys((*KEYS.keys, *OTHERS_KEYS.keys))
-    seeing = HistoryStore(store.database, store.blobs, both)
-    asked = {"tuning": TUNING, "writes_anyway": True, "blends": False, **changes}
-    return Adaptation(parent, seeing, folder, Console(quiet=True), **asked).run()
-
-
-@pytest.fixture(scope="module")
-def parents_files(parent: Path) -> dict[str, tuple[bytes, int]]:
-    """Bytes and mode of each file of the parent, before anything is adapted."""
-    return {n: (path.read_bytes(), path.stat().st_mode) for n, path in files_of(parent).items()}
-
-
-@pytest.fixture(scope="module")
-def adapted(world: Path, parent: Path, parents_files: object) -> Adapted:
-    """What came of one adaptation, in `adapted` beside its parent."""
-    store = open_store(world)
-    done = adapt(store, parent, world / "adapted")
-    store.database.dispose()
-    return done
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -183,7 +82,7 @@ def test_figures_are_told_and_kept_beside_the_weights(adapted) -> None:
     assert "| references |" in (adapted.folder / "MODEL_CARD.md").read_text()
 
 
-def test_the_same_twice_is_the_same_checkpoint(store, parent, adapted, tmp_path) -> None:
+def test_the_same_twice_is_the_same_checkpoint(store, parent, adapted, tmp_path, adapt) -> None:
     adapt(store, parent, tmp_path / "again")
     again = files_of(tmp_path / "again")
     assert again.keys() == files_of(adapted.folder).keys()
@@ -194,11 +93,18 @@ def test_the_same_twice_is_the_same_checkpoint(store, parent, adapted, tmp_path)
 KILLED = """
 import importlib.util, sys
 from pathlib import Path
-spec = importlib.util.spec_from_file_location("t", sys.argv[1])
-t = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(t)
-t.slow_steps()
-t.adapt(t.open_store(Path(sys.argv[2])), Path(sys.argv[2]) / "parent", Path(sys.argv[3]))
+
+def module(path):
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+test, given = map(module, sys.argv[1:3])
+test.slow_steps()
+world, folder = map(Path, sys.argv[3:])
+given.adapt_in_store(given.open_store(world), world / "parent", folder)
 """
 
 
@@ -218,12 +124,13 @@ def slow_steps() -> None:
 
 
 def test_a_run_that_was_killed_ends_like_one_that_was_not(
-    world, store, parent, adapted, tmp_path
+    world, store, parent, adapted, tmp_path, adapt
 ) -> None:
     state = tmp_path / "killed.run" / "adapt.state.safetensors"
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
-    command = [sys.executable, str(script), __file__, str(world), str(tmp_path / "killed")]
+    modules = [__file__, str(Path(__file__).with_name("conftest.py"))]
+    command = [sys.executable, str(script), *modules, str(world), str(tmp_path / "killed")]
     process = subprocess.Popen(command)
     until = time.monotonic() + 120
     while not state.exists() and process.poll() is None and time.monotonic() < until:
@@ -237,7 +144,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
         assert (adapted.folder / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
 
 
-def test_what_does_not_help_is_not_written(store, parent, tmp_path) -> None:
+def test_what_does_not_help_is_not_written(store, parent, tmp_path, adapt) -> None:
     adapted = adapt(store, parent, tmp_path / "out", writes_anyway=False)
     assert not adapted.comparison.is_better
     assert not adapted.is_written
@@ -246,8 +153,21 @@ def test_what_does_not_help_is_not_written(store, parent, tmp_path) -> None:
     assert not (tmp_path / "out.run").exists()
 
 
-def test_other_values_begin_anew_in_the_same_folder(store, parent, adapted, tmp_path) -> None:
-    other = replace(TUNING, seed=4)
+def test_the_gain_of_the_blend_behind_four_references_decides(
+    make_parent, store, tmp_path, adapt
+) -> None:
+    reads_four = make_parent("reads-four", num_references=4)
+    adapted = adapt(store, reads_four, tmp_path / "out", blends=True, writes_anyway=False)
+    alone, blended = adapted.comparison.alone, adapted.comparison.blended
+    assert list(blended.by_references) == list(alone.by_references) == [0, 1, 2, 4]
+    assert (alone.over, blended.over) == ((0, 1, 2, 4), (4,))
+    assert adapted.comparison.gain == blended.mean
+
+
+def test_other_values_begin_anew_in_the_same_folder(
+    store, parent, adapted, tmp_path, adapt, tuning
+) -> None:
+    other = replace(tuning, seed=4)
     adapt(store, parent, tmp_path / "out", writes_anyway=False, tuning=other)
     assert (tmp_path / "out.run" / "adapt.state.safetensors").exists()
     adapt(store, parent, tmp_path / "out")
@@ -269,26 +189,28 @@ def test_parts_share_neither_people_nor_asked_images(store) -> None:
     assert not (learned | validated) & judged
 
 
-def test_too_few_people_are_refused_before_anything_is_trained(store, parent, tmp_path) -> None:
+def test_too_few_people_are_refused_before_anything_is_trained(
+    store, parent, tmp_path, adapt
+) -> None:
     few = list(read_pair_table(store).pairs)[:30]
     with pytest.raises(ValueError, match=r"at least 8 people .* got \d for .* import more choices"):
         adapt(store, parent, tmp_path / "out", users=few)
     assert not (tmp_path / "out.run" / "adapt.log.jsonl").exists()
 
 
-def test_a_parent_that_cannot_tell_is_refused(store, parent, tmp_path) -> None:
-    adaptation = Adaptation(parent, store, tmp_path / "out", Console(quiet=True), tuning=TUNING)
-    with pytest.raises(ValueError, match=f"identity key {OTHERS_KEYS.current.key_id}, which is"):
+def test_a_parent_that_cannot_tell_is_refused(store, parent, tmp_path, others_keys, tuning) -> None:
+    adaptation = Adaptation(parent, store, tmp_path / "out", Console(quiet=True), tuning=tuning)
+    with pytest.raises(ValueError, match=f"identity key {others_keys.current.key_id}, which is"):
         adaptation.run()
 
 
-def test_a_folder_that_is_there_is_refused(store, parent, tmp_path) -> None:
+def test_a_folder_that_is_there_is_refused(store, parent, tmp_path, adapt) -> None:
     with pytest.raises(ValueError, match="must not be there yet"):
         adapt(store, parent, tmp_path)
 
 
 def test_a_run_folder_with_anything_else_in_it_is_refused_and_left_alone(
-    store, parent, tmp_path
+    store, parent, tmp_path, adapt
 ) -> None:
     theirs = tmp_path / "out.run" / "trained_on.json"
     theirs.parent.mkdir()
@@ -299,13 +221,13 @@ def test_a_run_folder_with_anything_else_in_it_is_refused_and_left_alone(
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_others_are_asked(
-    world, parent, tmp_path
+    world, parent, tmp_path, adapt, store_in, others_keys
 ) -> None:
     shutil.copytree(world / "blobs", tmp_path / "blobs")
     shutil.copy(world / "recsys.db", tmp_path)
-    store = open_store(tmp_path)
+    store = store_in(tmp_path)
     table = read_pair_table(store)
-    record = read_trained_on(parent, OTHERS_KEYS)
+    record = read_trained_on(parent, others_keys)
     asked = deal(table, parent=record, num_references=2).comparison
     bad = next(iter(asked.values())).pairs[0].liked
     name = table.images[bad]
@@ -316,29 +238,23 @@ def test_an_image_that_cannot_be_read_is_left_out_and_others_are_asked(
     assert adapted.num_people["comparison"] >= 8
 
 
-def test_the_record_tells_of_both_and_the_database_where_it_is(store, parent, adapted) -> None:
-    keys = IdentityKeys((*KEYS.keys, *OTHERS_KEYS.keys))
+def test_the_record_tells_of_both_and_the_database_where_it_is(
+    store, parent, adapted, own_keys, others_keys
+) -> None:
+    keys = IdentityKeys((*own_keys.keys, *others_keys.keys))
     record = read_trained_on(adapted.folder, keys)
     dealt = deal(read_pair_table(store), parent=read_trained_on(parent, keys), num_references=2)
     assert all(record.holds(user) for user in (*dealt.learned.pairs, *dealt.validation))
     assert not any(record.holds(user) for user in dealt.comparison)
     mine, parents = record.layers
-    assert mine.key_id == KEYS.current.key_id
+    assert mine.key_id == own_keys.current.key_id
     assert parents == read_trained_on(parent, keys)
-    half = read_trained_on(adapted.folder, KEYS)
+    half = read_trained_on(adapted.folder, own_keys)
     assert not half.can_tell
-    assert half.missing_key_id == OTHERS_KEYS.current.key_id
+    assert half.missing_key_id == others_keys.current.key_id
     folders = {run.folder: run.model_version for run in TrainingStore(store.database).all()}
     assert folders[str(adapted.folder)] == load_scorer(adapted.folder).model_version
     assert str(adapted.folder) + ".run" not in folders
-
-
-@pytest.fixture
-def run(world: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{world / 'recsys.db'}")
-    monkeypatch.setenv("RECSYS_BLOB_URL", f"file://{world / 'blobs'}")
-    monkeypatch.setenv("RECSYS_IDENTITY_KEY", "a key for the tests,the key of another storage")
-    return lambda *arguments: CliRunner().invoke(cli, ["adapt", *arguments])
 
 
 def test_the_command_tells_what_was_gained_and_writes_nothing_for_it(run, parent, tmp_path) -> None:
