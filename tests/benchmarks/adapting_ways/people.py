@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from recsys.coldstart.fit import fit_cold_start
 from recsys.coldstart.population import ColdStart
 from recsys.history import Pair
 from recsys.runtime import Runtime
@@ -17,9 +18,9 @@ from training.data.encoding import Encoded, encode_all
 from training.data.samples import PairTable, read_pair_table
 from training.evaluation.asked import ask
 from training.evaluation.evaluate import MOST_PAIRS
-from training.evaluation.four_ways import WayAnswers, answer, borrowed
+from training.evaluation.four_ways import WayAnswers, answer
 from training.evaluation.lending import lenders
-from training.evaluation.questions import Samples
+from training.evaluation.questions import REFERENCE_COUNTS, Samples
 from training.fitting.adapting.dealing import Dealt, deal
 
 
@@ -30,7 +31,7 @@ class People:
     Attributes:
         table: pairs of all.
         dealt: those who are learned from, and those by whom the best weights are chosen.
-        asked: others, of the same communities, behind all their references.
+        asked: others, of the same communities, behind as many references as are asked about.
         lent: the pairs of each of those who are not asked.
         encoded: image tokens.
     """
@@ -43,9 +44,9 @@ class People:
 
     def borrowed(self, scorer: PreferenceScorer) -> ColdStart:
         """What a scorer borrows; the blend is decided by people whom nothing was learned from."""
-        learned = self.dealt.learned.pairs
-        rows = self.encoded.rows
-        return borrowed(scorer, self.lent, rows, may_judge=lambda user: user not in learned)
+        may_judge = [user not in self.dealt.learned.pairs for user in self.lent]
+        people = list(self.lent.values())
+        return fit_cold_start(scorer, people, self.encoded.rows, may_judge=may_judge)[0]
 
     def answers(self, scorer: PreferenceScorer, cold_start: ColdStart) -> WayAnswers:
         """What a scorer says of the pairs of those who are asked, alone and in the blend."""
@@ -84,7 +85,7 @@ def meet(
         table,
         known,
         seed=0,
-        num_references=most,
+        num_references=min(REFERENCE_COUNTS[-1], most),
         num_pairs=MOST_PAIRS,
         users=others[:num_asked],
     ).unseen

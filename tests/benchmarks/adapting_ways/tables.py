@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from tests.benchmarks.adaptation import Pool, Rights
+from tests.benchmarks.adaptation import Bootstrap, Rights
 from tests.benchmarks.adapting_ways.measuring import Measured
 from training.evaluation.four_ways import DECISIVE_COUNT
 from training.evaluation.metrics import QUANTILES
+from training.evaluation.section import NOTHING
+from training.evaluation.section import markdown as table
 
 Interval = tuple[float, float, float]
 """Value, low and high."""
@@ -34,9 +36,9 @@ def figures(measured: Sequence[Measured], bounds: Rights) -> dict[str, Section]:
     columns = {each.way: each.alone for each in measured} | dict(bounds)
     blends = {each.way: f"{each.way}, blended" for each in measured}
     columns |= {blends[each.way]: each.blended for each in measured}
-    pool = Pool([columns])
+    people = Bootstrap(columns)
     ways, others = list(blends), [way for way in blends if way not in ("model", "adapted")]
-    of, at = pool.of, _columns(pool.counts)
+    of, at = people.of, _columns(people.counts)
 
     def section(
         rows: Sequence[str], value: Callable[[str, Sequence[str]], Float[np.ndarray, " D"]]
@@ -54,7 +56,7 @@ def figures(measured: Sequence[Measured], bounds: Rights) -> dict[str, Section]:
             others, lambda way, n: of(blends[way], *n) - of(blends["adapted"], *n)
         ),
         CLOSED: {
-            way: {n: _interval(pool.closed(blends[way], n)) for n in pool.counts if n != "0"}
+            way: {n: _interval(people.closed(blends[way], n)) for n in people.counts if n != "0"}
             for way in ways
         },
     }
@@ -62,13 +64,10 @@ def figures(measured: Sequence[Measured], bounds: Rights) -> dict[str, Section]:
 
 def markdown(found: Mapping[str, Section], measured: Sequence[Measured]) -> str:
     """What each way trains, and a table for each section."""
-    trained = [
-        "| way | what is trained | numbers |",
-        "|---|---|---|",
-        *(f"| {each.way} | {each.trains} | {each.num_trained:,} |" for each in measured),
-    ]
+    heads = ["way", "what is trained", "numbers"]
+    trained = table(heads, [[each.way, each.trains, f"{each.num_trained:,}"] for each in measured])
     tables = [f"{title}\n\n{_table(title, section)}" for title, section in found.items() if section]
-    return "\n\n".join(["\n".join(trained), *tables])
+    return "\n\n".join([trained, *tables])
 
 
 def _columns(counts: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -91,13 +90,9 @@ def _table(title: str, section: Section) -> str:
 
     def cell(interval: Interval) -> str:
         if not np.isfinite(interval[0]):
-            return "–"
+            return NOTHING
         value, low, high = (f"{100 * each:{'' if is_plain else sign}.1f}" for each in interval)
         return value if is_plain else f"{value} ({low} to {high})"
 
-    rows = [
-        f"| {name} | {' | '.join(cell(row[head]) for head in heads)} |"
-        for name, row in section.items()
-    ]
-    head = f"| references | {' | '.join(heads)} |"
-    return "\n".join([head, "|---" * (len(heads) + 1) + "|", *rows])
+    rows = [[name, *(cell(row[head]) for head in heads)] for name, row in section.items()]
+    return table(["references", *heads], rows)
