@@ -3,8 +3,6 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,14 +14,11 @@ from PIL import Image
 
 from recsys.cli.main import cli
 from recsys.scorer.trained_on import TrainedOn, write_trained_on
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.identity_keys import IdentityKey
 from storage.records import Choice, ImageFacts
 from training.data.samples import read_pair_table
 from training.data.trained_on import trained_on
-from training.world.creation import create_world
 
 NUM_USERS, NUM_CHOICES = 4, 8
 NUM_IMAGES = 2 * NUM_USERS * NUM_CHOICES
@@ -38,21 +33,13 @@ def drawn(number: int) -> tuple[ImageFacts, bytes]:
     return ImageFacts(hashlib.sha256(data).hexdigest(), "image/png", 8, 8, len(data)), data
 
 
-@contextmanager
-def opened(folder: Path) -> Iterator[HistoryStore]:
-    database = Database(f"sqlite:///{folder / 'recsys.db'}")
-    upgrade(database)
-    yield HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"))
-    database.dispose()
-
-
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def run(tmp_path: Path, open_store, monkeypatch: pytest.MonkeyPatch):
     """The command over the storage of some people, each of whom saw images of their own."""
     monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{tmp_path / 'recsys.db'}")
     monkeypatch.setenv("RECSYS_BLOB_URL", f"file://{tmp_path / 'blobs'}")
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    with opened(tmp_path) as store:
+    with open_store(tmp_path) as store:
         for choice in range(NUM_USERS * NUM_CHOICES):
             shown = [drawn(2 * choice + side) for side in range(2)]
             liked, disliked = (facts.sha256 for facts, _ in shown)
@@ -118,11 +105,11 @@ def record_of(store: HistoryStore, user: str, key: IdentityKey | None) -> Traine
 
 
 def test_a_record_tells_what_it_can_where_one_of_its_keys_is_missing(
-    run, save_small, tmp_path: Path
+    run, save_small, open_store, tmp_path: Path
 ) -> None:
     """Of a checkpoint that was adapted with people of another storage."""
     checkpoint, (mine, theirs) = save_small("adapted"), map(IdentityKey, (b"m" * 16, b"t" * 16))
-    with opened(tmp_path) as store:
+    with open_store(tmp_path) as store:
         own, earlier = record_of(store, "u0", mine), record_of(store, "u1", theirs)
     write_trained_on(replace(own, earlier=(earlier,)), checkpoint)
     for given, missing, num_seen in (
@@ -158,21 +145,10 @@ def test_a_device_that_is_not_there_is_told_in_a_sentence(command: str, run, tmp
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
+def world(tmp_path_factory, draw_world) -> Path:
     """Storage of a synthetic world whose people the shipped checkpoint never saw."""
-    folder = tmp_path_factory.mktemp("world")
-    with opened(folder) as store:
-        create_world(
-            store,
-            num_users=24,
-            seed=99,
-            truth_path=folder / "truth.npz",
-            num_choices=14,
-            num_prompts=16,
-            images_per_prompt=6,
-            size_px=64,
-        )
-    return folder
+    folder, sizes = tmp_path_factory.mktemp("world"), {"images_per_prompt": 6, "size_px": 64}
+    return draw_world(folder, {99: 24}, num_choices=14, num_prompts=16, **sizes)
 
 
 @pytest.fixture(scope="module")
