@@ -78,6 +78,14 @@ def _named_folders(
     help="Most pairs to evaluate for each user: 8 by default, with --pickapic-test all.",
 )
 @click.option(
+    "--references",
+    "num_references",
+    type=click.IntRange(0),
+    default=8,
+    show_default=True,
+    help="References read of each user; whoever has fewer is not evaluated.",
+)
+@click.option(
     "--against",
     metavar="NAME=FOLDER",
     multiple=True,
@@ -106,6 +114,7 @@ def evaluate(
     test_files: tuple[Path, ...],
     most_users: int | None,
     num_pairs: int | None,
+    num_references: int,
     against: dict[str, str],
     weights: Path | None,
     no_baselines: bool,
@@ -151,6 +160,7 @@ def evaluate(
                 judged.store,
                 progress=progress,
                 num_pairs=num_pairs,
+                num_references=num_references,
                 most_users=most_users,
                 users=read_users(users_file) if users_file else None,
                 pairs=read_pairs(pairs_file) if pairs_file else None,

@@ -14,6 +14,7 @@ from training.data.samples import read_pair_table
 from training.data.trained_on import histories_digest
 from training.evaluation.asked import Asked, NamedPairs, ask, ask_as_paper
 from training.evaluation.judge import Judge, LoadScorer
+from training.evaluation.questions import NUM_REFERENCES
 from training.evaluation.results import Results
 from training.evaluation.tables.registry import TABLES
 from training.world.truth import WorldTruth
@@ -28,6 +29,7 @@ def evaluate(
     *,
     progress: Callable[[str], None] = lambda what: None,
     num_pairs: int | None = None,
+    num_references: int = NUM_REFERENCES,
     most_users: int | None = None,
     users: Collection[str] | None = None,
     pairs: NamedPairs | None = None,
@@ -50,6 +52,8 @@ def evaluate(
         progress: called with what is being measured.
         num_pairs: pairs asked of each user, at most; None: `MOST_PAIRS`, and asked as in the paper
             all.
+        num_references: read of each person, and of each half of a history, at most; whoever has
+            fewer is not asked. Never more than the checkpoint reads.
         most_users: so many unseen and seen users, drawn by the seed; all by default.
         users: judge these alone.
         pairs: judge exactly these pairs.
@@ -78,7 +82,7 @@ def evaluate(
     table = read_pair_table(store)
     record = read_trained_on(folder, store.keys.known())
     learned = None if record is None else record.told
-    num_references = scorer.config.num_references
+    num_references = min(num_references, scorer.config.num_references)
     if follows_paper:
         asked = ask_as_paper(
             table, learned, seed=seed, num_references=num_references, num_pairs=num_pairs
@@ -107,6 +111,7 @@ def evaluate(
         against=others,
         load=load,
         batch_users=batch_users,
+        num_references=num_references,
         seed=seed,
         progress=progress,
     )
@@ -116,7 +121,7 @@ def evaluate(
         data_digest=histories_digest(table),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=seed,
-        num_references=scorer.config.num_references,
+        num_references=num_references,
         device=str(scorer.backbone.device),
         dtype=str(scorer.backbone.dtype).removeprefix("torch."),
         by_table={each.name: each.measure(judge) for each in TABLES if each.name not in without},

@@ -31,7 +31,7 @@ from training.evaluation.answers import (
 from training.evaluation.asked import Asked
 from training.evaluation.bounds import of_this_world
 from training.evaluation.metrics import Figure
-from training.evaluation.questions import Samples
+from training.evaluation.questions import NUM_REFERENCES, Samples
 from training.predictors.predictor import Predictor
 from training.predictors.scorer import ScorerPredictor, batch_size
 from training.world.truth import WorldTruth
@@ -59,6 +59,7 @@ class Judge:
         against: other checkpoints by name, for the ablations.
         load: reads one of them.
         batch_users: users who share a scorer's pass; None: as `batch_size` decides.
+        num_references: read of each half of a history, at most.
         seed: of the controls, of other random draws and of the intervals of opposed pairs; other
             intervals are always drawn with seed 0.
         progress: called with what is being measured, as work goes on.
@@ -76,6 +77,7 @@ class Judge:
     against: Mapping[str, Path] = field(default_factory=dict)
     load: LoadScorer = load_scorer
     batch_users: int | None = None
+    num_references: int = NUM_REFERENCES
     seed: int = 0
     progress: Callable[[str], None] = lambda what: None
     _once: dict[str, Any] = field(default_factory=dict)

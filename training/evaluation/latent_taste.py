@@ -161,14 +161,16 @@ def _choosers(
     *,
     seed: int,
 ) -> dict[str, Cut]:
-    """Halves of those who choose the weight; fewer than are needed where there are no more."""
+    """Halves of those who choose the weight, no longer than of those who are judged.
+
+    They are fewer than are needed where there are no more.
+    """
     able = [user for user, may in zip(others, may_choose or (), strict=False) if may]
     wanted = min(MOST_CHOOSERS, int(CHOOSERS * len(others)))
+    most = max(len(cut.first) for cut in judge.cuts.values())
     cuts = dict[str, Cut]()
     for users in (able, list(others)):
-        whole = cut_histories(
-            table, users, num_references=judge.scorer.config.num_references, seed=seed
-        )
+        whole = cut_histories(table, users, num_references=most, seed=seed)
         cuts = dict(list(whole.items())[:wanted])
         if len(cuts) >= FEWEST_CHOOSERS:
             break

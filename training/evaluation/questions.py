@@ -10,6 +10,9 @@ from recsys.history import Pair, select
 from training.data.samples import PairTable, Sample, images_of, in_random_order, user_rng
 from training.predictors.predictor import CandidateRow
 
+NUM_REFERENCES = 8
+"""References that a person is judged behind where nothing else is said, as in the paper."""
+
 REFERENCE_COUNTS = (0, 1, 2, 4, 8)
 """Numbers of references behind which the same pairs are asked (paper, Fig. 6)."""
 

@@ -19,6 +19,7 @@ from training.data.features import Features
 from training.data.samples import PairTable, Sample
 from training.evaluation.history_cuts import Cut, Pairs, cut_histories, reordered
 from training.evaluation.metrics import Figure, over_users
+from training.evaluation.questions import NUM_REFERENCES
 from training.evaluation.retrieval import NUM_NEAREST, cosines
 from training.evaluation.signature_figures import NotMeasured
 from training.evaluation.signature_rivals import SHIPPED, RivalVectors, raw_rivals, show
@@ -150,6 +151,7 @@ def open_signature_judge(
     features: Features,
     users: Sequence[str],
     *,
+    num_references: int = NUM_REFERENCES,
     seed: int = 0,
     progress: Callable[[str], None] = lambda what: None,
 ) -> SignatureJudge | NotMeasured:
@@ -161,6 +163,7 @@ def open_signature_judge(
         table: all pairs.
         features: image tokens of their rows.
         users: who is judged: users never learned from.
+        num_references: of each half of a history, at most.
         seed: decides how histories are shuffled.
         progress: called with what is being measured.
 
@@ -169,7 +172,8 @@ def open_signature_judge(
     """
     if not has_signature(folder):
         return NotMeasured("the checkpoint has no signature part: `recsys train` adds one")
-    cuts = cut_histories(table, users, num_references=scorer.config.num_references, seed=seed)
+    num_references = min(num_references, scorer.config.num_references)
+    cuts = cut_histories(table, users, num_references=num_references, seed=seed)
     if len(cuts) < FEWEST_USERS:
         return NotMeasured(
             f"at least {FEWEST_USERS} users never learned from must have four choices that"

@@ -39,7 +39,7 @@ works on a laptop; it knows drawn scenes, not photographs, and English words of 
 
 - Model version: `{version}`
 - Parameters: {parameters}
-- Inputs: images at {image_px}×{image_px}, {num_references} reference pairs,
+- Inputs: images at {image_px}×{image_px}, at most {num_references} reference pairs,
   {num_preference_tokens} preference tokens, prompts of at most {max_prompt_tokens} tokens
 - Base: pretrained on captions ({caption_steps} steps, attributes read besides) and on interleaved
   sequences labelled by people who are drawn for one step alone ({interleaved_steps} steps); no

@@ -218,7 +218,7 @@ def _row(name: str, of: Likeness) -> tuple[Cell, ...]:
 def _cuts(judge: Judge) -> dict[str, Cut]:
     """Two random halves of the histories of those never learned from, then of the others."""
     users = [*list(judge.asked.unseen)[:MOST_PEOPLE], *list(judge.asked.seen)[:MOST_PEOPLE]]
-    num_references = judge.scorer.config.num_references
+    num_references = judge.num_references
     return cut_histories(judge.asked.table, users, num_references=num_references, seed=judge.seed)
 
 

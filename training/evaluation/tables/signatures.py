@@ -89,6 +89,7 @@ def measure(judge: Judge) -> Signatures | NotMeasured:
         table,
         judge.features,
         list(judge.asked.unseen),
+        num_references=judge.num_references,
         seed=seed,
         progress=judge.progress,
     )

@@ -92,7 +92,7 @@ class PretrainRecipe:
     interleaved: Plan = field(
         default_factory=lambda: Plan(
             "interleaved",
-            num_steps=2500,
+            num_steps=3000,
             learning_rate=3e-3,
             num_parts=2,
             muon=True,

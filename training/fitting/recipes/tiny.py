@@ -32,12 +32,12 @@ def tiny() -> Recipe:
         first=Stage(
             Plan(
                 "stage1",
-                num_steps=600,
+                num_steps=240,
                 learning_rate=5e-4,
                 token_learning_rate=3e-2,
                 seed=1,
                 num_parts=2,
-                validate_every=150,
+                validate_every=80,
             ),
             num_users=16,
             num_pairs=8,
@@ -45,7 +45,7 @@ def tiny() -> Recipe:
         second=Stage(
             Plan(
                 "stage2",
-                num_steps=300,
+                num_steps=150,
                 learning_rate=1e-2,
                 num_warmup_steps=30,
                 weight_decay=0.0,
