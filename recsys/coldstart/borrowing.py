@@ -94,8 +94,7 @@ class BorrowingScorer:
             ValueError: as `prefix`.
         """
         own = self._scorer.prefix_of(prompts, tokens) if prompts else self._nobody
-        features = self._cold_start.features(tokens)
-        belonging = self._cold_start.classes.belonging(features[0::2] - features[1::2])
+        belonging = self._cold_start.belonging(tokens)
         return BlendedPrefix(
             own,
             belonging @ self._cold_start.classes.tastes,

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recsys.coldstart.blend import TERMS, fit_blend
+from recsys.coldstart.blend import MODEL_ALONE, TERMS, fit_blend
 from recsys.coldstart.latent_classes import LatentClasses, fit_classes, log_likelihood
 from recsys.coldstart.population import ColdStart, pooled
 from recsys.history import Pair
@@ -58,7 +58,7 @@ class FitReport:
 
 
 def fit_cold_start(
-    scorer: PreferenceScorer,
+    scorer: PreferenceScorer | None,
     histories: Sequence[Sequence[Pair]],
     read_tokens: ReadTokens,
     *,
@@ -69,7 +69,8 @@ def fit_cold_start(
     """Fit for one model version and one population.
 
     Args:
-        scorer: frozen.
+        scorer: frozen; None where only the classes are needed: no blend is fitted, the model stands
+            alone.
         histories: each user's pairs, at least one each.
         read_tokens: of their images.
         may_judge: of each user, whether they may be held out: a model is trusted too much by those
@@ -178,7 +179,7 @@ def _choose_classes(
 
 
 def _fit_blends(
-    scorer: PreferenceScorer,
+    scorer: PreferenceScorer | None,
     table: _FeatureTable,
     classes: LatentClasses,
     judges: Sequence[Sequence[Pair]],
@@ -188,6 +189,8 @@ def _fit_blends(
 
     For numbers of references that no held-out user has, the model stands alone.
     """
+    if scorer is None:
+        return np.array([MODEL_ALONE])
     most = scorer.config.num_references
     rows: list[list[np.ndarray]] = [[] for _ in range(most + 1)]
     nobody = scorer.prefix([])

@@ -1,5 +1,6 @@
 """Learn what a server borrows: cold start and the first questions, from the people in storage."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from recsys.coldstart.data import read_user_pairs, token_reader
@@ -63,7 +64,7 @@ def learn_cold_start(
     Args:
         scorer: frozen.
         store: the people's choices.
-        known: whom the scorer learned from; None, or one that cannot tell: nobody.
+        known: whom the scorer learned from; None: nobody, as whom it cannot tell of.
         tokens: where the scorer's image tokens are kept.
         limits: of each image, bytes and pixels.
         rules: of the images and prompts that a first question may show.
@@ -80,13 +81,26 @@ def learn_cold_start(
             f"a fit needs at least {FEWEST_USERS} users with a liked and a passed-over image,"
             f" got {len(users.histories)}: import more choices"
         )
-    may_judge = None
-    if known is not None and known.can_tell:
-        may_judge = [known.until(user_id) is None for user_id in users.user_ids]
     read = token_reader(scorer, ImageReader(store, limits, tokens=tokens), users.images)
-    learned, report = fit_cold_start(scorer, users.histories, read, may_judge=may_judge, seed=seed)
+    learned, report = fit_cold_start(
+        scorer, users.histories, read, may_judge=may_judge(known, users.user_ids), seed=seed
+    )
     shown = ImageSharing(store.database).shown_among(users.images, rules)
     questions = choose_first_questions(
         learned, users.histories, users.images, read, shown=shown, seed=seed
     )
     return LearnedColdStart(scorer.model_version, learned, report, questions)
+
+
+def may_judge(known: TrainedOn | None, user_ids: Iterable[str]) -> list[bool] | None:
+    """Of each user, whether they may decide the blend: those whom the model did not learn from.
+
+    Args:
+        known: whom it learned from; what it cannot tell of counts as nobody.
+        user_ids: of those who lend.
+
+    Returns:
+        As `fit_cold_start` takes it; None where nothing is known.
+    """
+    told = None if known is None else known.told
+    return None if told is None else [told.until(user_id) is None for user_id in user_ids]

@@ -48,6 +48,15 @@ class ColdStart:
         """Turn image tokens into the features that tastes are over."""
         return np.asarray((pooled(tokens) - self.mean) @ self.components)
 
+    def belonging(self, tokens: Float[Tensor, "N T D"]) -> Float[np.ndarray, " K"]:
+        """Return the probability of each class for a user with these references.
+
+        Args:
+            tokens: of each reference's liked and disliked image: N = 2R.
+        """
+        features = self.features(tokens)
+        return self.classes.belonging(features[0::2] - features[1::2])
+
     def borrowed(self, belonging: Float[np.ndarray, " K"], num_references: int) -> Borrowed:
         """Return how much a score with this many own references relies on other users."""
         if self.blend(num_references)[0] == 0:

@@ -9,7 +9,7 @@ digests, which everybody can check.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,11 @@ class TrainedOn:
                 return each.key_id
         return None
 
+    @property
+    def told(self) -> "TrainedOn | None":
+        """All that the keys at hand can tell, as one record; None where that is nothing."""
+        return joined([layer for layer in self.layers if layer.can_tell])
+
     def until(self, user_id: str) -> float | None:
         """Newest choice of a user that was learned from; None for an unseen user."""
         found = [each.newest.get(each._digest(_USER, user_id)) for each in (self, *self.earlier)]
@@ -109,6 +114,18 @@ class TrainedOn:
                 " which is not among those given: name it in identity_key"
             )
         return _digest(self.key, purpose, text)
+
+
+def joined(layers: Sequence[TrainedOn]) -> TrainedOn | None:
+    """One record that tells of whomever any of these tells of; None of none.
+
+    Args:
+        layers: without earlier ones, as `TrainedOn.layers` has them.
+    """
+    if not layers:
+        return None
+    head, *others = layers
+    return replace(head, earlier=tuple(others))
 
 
 def user_digest(key: IdentityKey | None, user_id: str) -> str:

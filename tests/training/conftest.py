@@ -1,7 +1,8 @@
-"""A small scorer of random weights, its checkpoint, and a file with Pick-a-Pic's own columns."""
+"""A small scorer and its checkpoint, small worlds in storage, a file with Pick-a-Pic's columns."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
+from recsys.runtime import Runtime
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import save_scorer
 from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.template import Template, TemplateConfig
+from recsys.settings import Settings
+from storage.histories import HistoryStore
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from training.world.creation import create_world
 
 SHAPE = TinyShape(
     image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
@@ -59,6 +64,38 @@ def save_small(make_scorer, tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return save
+
+
+@pytest.fixture(scope="session")
+def open_store() -> Callable[[Path], AbstractContextManager[HistoryStore]]:
+    """Given a folder: the storage in it, which is made if there is none."""
+
+    @contextmanager
+    def opened(folder: Path) -> Iterator[HistoryStore]:
+        settings = Settings(
+            database_url=f"sqlite:///{folder / 'recsys.db'}",
+            blob_url=f"file://{folder / 'blobs'}",
+            identity_key="a key for the tests",
+        )
+        with Runtime(settings, creates=True) as runtime:
+            yield runtime.store
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def draw_world(open_store: Callable[..., Any]) -> Callable[..., Path]:
+    """Given a folder and the number of people by seed: they are in its storage, truth beside it."""
+
+    def draw(folder: Path, num_users: Mapping[int, int], **values: int) -> Path:
+        small = {"num_choices": 6, "num_prompts": 12, "images_per_prompt": 4, "size_px": 32}
+        truth = folder / "truth.npz"
+        with open_store(folder) as store:
+            for seed, number in num_users.items():
+                create_world(store, num_users=number, seed=seed, truth_path=truth, **small | values)
+        return folder
+
+    return draw
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ class Asked:
             that were not learned from either.
         num_overlapping: pairs not asked because one of their images was learned from or validated
             on.
-        is_certain: whether the checkpoint says whom it learned from.
+        is_certain: whether the checkpoint says whom it learned from, if not of all of them.
         random: what unseen users are asked with references and pairs drawn at random, as the paper
             has it; none where pairs were named.
         opposed: pairs on which two unseen users disagree.

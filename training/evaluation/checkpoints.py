@@ -1,13 +1,14 @@
 """Two checkpoints compared on the people in storage whom neither of them knows."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.coldstart.fit import ENOUGH_USERS
+from recsys.coldstart.learning import may_judge
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
-from recsys.scorer.trained_on import TrainedOn, read_trained_on
+from recsys.scorer.trained_on import joined, read_trained_on
 from storage.histories import HistoryStore
 from training.data.features import OpenTokens, features_of
 from training.data.samples import read_pair_table
@@ -115,7 +116,7 @@ def ask_checkpoints(
     records = [read_trained_on(folder, store.keys.known()) for folder in folders]
     layers = [layer for each in records if each is not None for layer in each.layers]
     told = [each for each in layers if each.can_tell]
-    known = _joined(told)
+    known = joined(told)
     scorers = [load(folder) for folder in folders]
     table = read_pair_table(store)
     asked = ask(
@@ -141,12 +142,7 @@ def ask_checkpoints(
         cold_start = None
         if lent:
             progress(f"{name} checkpoint: learning from others")
-            cold_start = borrowed(
-                scorer,
-                lent,
-                features,
-                may_judge=lambda user: known is None or known.until(user) is None,
-            )
+            cold_start = borrowed(scorer, lent, features, may_judge=may_judge(known, lent))
         progress(f"{name} checkpoint")
         answers.append(answer(scorer, features, asked.unseen, cold_start))
     one, other = (each.model_version for each in scorers)
@@ -158,11 +154,3 @@ def ask_checkpoints(
         len(lent),
         is_certain=None not in records and len(told) == len(layers),
     )
-
-
-def _joined(layers: list[TrainedOn]) -> TrainedOn | None:
-    """Whom any of them tells of."""
-    if not layers:
-        return None
-    head, *others = layers
-    return replace(head, earlier=tuple(others))

@@ -81,7 +81,7 @@ def evaluate(
     progress("reading choices")
     table = read_pair_table(store)
     record = read_trained_on(folder, store.keys.known())
-    learned = record if record is not None and record.can_tell else None
+    learned = None if record is None else record.told
     num_references = min(num_references, scorer.config.num_references)
     if follows_paper:
         asked = ask_as_paper(
@@ -105,6 +105,7 @@ def evaluate(
         features_of(store, table.images, limits=limits, tokens=image_tokens),
         stored_images(store, table.images, limits=limits),
         stored=lambda row: store.image(table.images[row]),
+        learned=learned,
         truth=truth,
         weights=weights,
         against=others,
@@ -130,10 +131,14 @@ def evaluate(
 
 def _notes(asked: Asked, record: TrainedOn | None) -> Iterator[str]:
     if record is not None and not record.can_tell:
+        missing = [each.key_id for each in record.layers if each.key_id and not each.can_tell]
+        keys = "key" if len(missing) == 1 else "keys"
+        are = "is" if len(missing) == 1 else "are"
+        whom = "whom it names under no other key" if asked.is_certain else "everybody"
         yield (
-            "The checkpoint says whom it learned from under the identity key "
-            f"{record.missing_key_id}, which is not among those given (identity_key): everybody is "
-            "counted as unseen, which flatters it if some were learned from."
+            f"The checkpoint says whom it learned from under the identity {keys}"
+            f" {', '.join(missing)}, which {are} not among those given (identity_key): {whom} is"
+            " counted as unseen, which flatters it if some were learned from."
         )
     elif not asked.is_certain:
         yield (

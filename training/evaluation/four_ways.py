@@ -4,7 +4,7 @@ What counts is the gain of what is served: where others' taste is blended in, th
 the other, for users with enough choices of their own that the model is read at all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,7 +173,7 @@ def borrowed(
     lent: Mapping[str, tuple[Pair, ...]],
     features: Features,
     *,
-    may_judge: Callable[[str], bool],
+    may_judge: Sequence[bool] | None,
 ) -> ColdStart:
     """Fit to others what `recsys coldstart fit` fits to everybody.
 
@@ -181,10 +181,9 @@ def borrowed(
         scorer: frozen.
         lent: the pairs of each of the others.
         features: image tokens of their rows.
-        may_judge: whether neither checkpoint learned from a person.
+        may_judge: of each of them, whether they may decide the blend, as `fit_cold_start` has it.
     """
-    allowed = [may_judge(user) for user in lent]
-    return fit_cold_start(scorer, tuple(lent.values()), features, may_judge=allowed)[0]
+    return fit_cold_start(scorer, tuple(lent.values()), features, may_judge=may_judge)[0]
 
 
 def possible(samples: Samples, table: PairTable, truth: WorldTruth | None) -> Possible | None:

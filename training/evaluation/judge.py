@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.trained_on import TrainedOn
 from training.data.features import Features, OpenFeatures, ReadImage
 from training.evaluation.answers import (
     AsPaper,
@@ -52,6 +53,7 @@ class Judge:
         features_of: image tokens by row of the questions' image table, as any scorer makes them.
         images: RGB image by row.
         stored: encoded image by row.
+        learned: whom the checkpoint learned from, as far as it can tell.
         truth: of a synthetic world, where there is one.
         weights: folder with a folder of public weights for each baseline.
         against: other checkpoints by name, for the ablations.
@@ -69,6 +71,7 @@ class Judge:
     features_of: OpenFeatures
     images: ReadImage
     stored: Callable[[int], bytes]
+    learned: TrainedOn | None = None
     truth: WorldTruth | None = None
     weights: Path | None = None
     against: Mapping[str, Path] = field(default_factory=dict)

@@ -51,10 +51,10 @@ def taste_scale(tastes: Float[np.ndarray, "N A"]) -> TasteScale:
     Raises:
         ValueError: if there are too few users.
     """
-    unit, num_users = _unit(tastes), len(tastes)
-    scale = TasteScale(unit, np.zeros(num_users), np.zeros(num_users))
-    others = (unit @ unit.sum(axis=0) - 1) / (num_users - 1)
-    return TasteScale(unit, others, scale.shared(tastes))
+    own, num_users = unit(tastes), len(tastes)
+    scale = TasteScale(own, np.zeros(num_users), np.zeros(num_users))
+    others = (own @ own.sum(axis=0) - 1) / (num_users - 1)
+    return TasteScale(own, others, scale.shared(tastes))
 
 
 def nearest(vectors: UserVectors, count: int = NUM_NEAREST) -> Int[np.ndarray, "N k"]:
@@ -69,10 +69,10 @@ def nearest(vectors: UserVectors, count: int = NUM_NEAREST) -> Int[np.ndarray, "
     """
     if len(vectors) <= count:
         raise ValueError(f"to find {count} others takes more users than that, got {len(vectors)}")
-    unit = _unit(vectors)
+    own = unit(vectors)
     neighbours = []
-    for start in range(0, len(unit), _ROWS_AT_ONCE):
-        cosines = unit[start : start + _ROWS_AT_ONCE] @ unit.T
+    for start in range(0, len(own), _ROWS_AT_ONCE):
+        cosines = own[start : start + _ROWS_AT_ONCE] @ own.T
         rows = np.arange(len(cosines))
         cosines[rows, start + rows] = -np.inf
         neighbours.append(np.argpartition(-cosines, count - 1, axis=1)[:, :count])
@@ -87,7 +87,7 @@ def reciprocal_ranks(first: UserVectors, second: UserVectors) -> UserValues:
     Args:
         first, second: of the two halves, paired by position.
     """
-    one, other = _unit(first), _unit(second)
+    one, other = unit(first), unit(second)
     ranks = []
     for start in range(0, len(one), _ROWS_AT_ONCE):
         cosines = one[start : start + _ROWS_AT_ONCE] @ other.T
@@ -105,7 +105,7 @@ def chance_of_ranks(num_users: int) -> float:
 
 def cosines(first: UserVectors, second: UserVectors) -> UserValues:
     """Cosine of vectors paired by position."""
-    return cast(UserValues, (_unit(first) * _unit(second)).sum(axis=1))
+    return cast(UserValues, (unit(first) * unit(second)).sum(axis=1))
 
 
 def ratio_of_means(
@@ -125,6 +125,7 @@ def ratio_of_means(
     return Figure(float(ratio(above, below)), low, high, len(above), n_pairs)
 
 
-def _unit(vectors: UserVectors) -> UserVectors:
+def unit(vectors: UserVectors) -> UserVectors:
+    """The same directions, of length 1; a vector of length 0 stays."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return cast(UserVectors, vectors / np.maximum(lengths, 1e-30))

@@ -6,20 +6,25 @@ and what the service reads of it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from recsys.scorer.model import PreferenceScorer
 from recsys.signatures.definition import Readout
-from recsys.signatures.files import SignatureReaders
+from recsys.signatures.files import SignatureReaders, has_signature, load_signature_readers
 from recsys.signatures.reader import SignatureReader
 from training.data.features import Features
-from training.evaluation.history_cuts import Cut, Pairs, reordered
+from training.data.samples import PairTable, Sample
+from training.evaluation.history_cuts import Cut, Pairs, cut_histories, reordered
 from training.evaluation.metrics import Figure, over_users
-from training.evaluation.retrieval import cosines
+from training.evaluation.questions import NUM_REFERENCES
+from training.evaluation.retrieval import NUM_NEAREST, cosines
+from training.evaluation.signature_figures import NotMeasured
 from training.evaluation.signature_rivals import SHIPPED, RivalVectors, raw_rivals, show
 
+FEWEST_USERS = 2 * NUM_NEAREST
 MOST_FOLLOWED = 100
 """Users whose signatures are read again in other orders and from fewer choices, at most."""
 
@@ -78,6 +83,10 @@ class SignatureJudge:
         )
         return cast("dict[str, Both]", signatures) | raw_rivals(first, second)
 
+    def samples(self) -> dict[str, Sample]:
+        """What is read of both halves."""
+        return {user: Sample(cut.first, cut.second) for user, cut in self.cuts.items()}
+
     def whole(self) -> RivalVectors:
         """Shipped signatures of what the service reads."""
         return self.signatures([cut.whole for cut in self.cuts.values()], "whole histories")
@@ -133,3 +142,42 @@ class SignatureJudge:
 
     def _counting(self, what: str, count: int) -> Callable[[int], None]:
         return lambda done: self.progress(f"{what}, {done} of {count}")
+
+
+def open_signature_judge(
+    scorer: PreferenceScorer,
+    folder: Path,
+    table: PairTable,
+    features: Features,
+    users: Sequence[str],
+    *,
+    num_references: int = NUM_REFERENCES,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda what: None,
+) -> SignatureJudge | NotMeasured:
+    """Open a checkpoint's signatures to be judged.
+
+    Args:
+        scorer: loaded from the checkpoint.
+        folder: the checkpoint.
+        table: all pairs.
+        features: image tokens of their rows.
+        users: who is judged: users never learned from.
+        num_references: of each half of a history, at most.
+        seed: decides how histories are shuffled.
+        progress: called with what is being measured.
+
+    Raises:
+        CheckpointRefused: if the signature part is damaged.
+    """
+    if not has_signature(folder):
+        return NotMeasured("the checkpoint has no signature part: `recsys train` adds one")
+    num_references = min(num_references, scorer.config.num_references)
+    cuts = cut_histories(table, users, num_references=num_references, seed=seed)
+    if len(cuts) < FEWEST_USERS:
+        return NotMeasured(
+            f"at least {FEWEST_USERS} users never learned from must have four choices that"
+            f" pass something over, got {len(cuts)}"
+        )
+    readers = load_signature_readers(folder, scorer)
+    return SignatureJudge(scorer, readers, features, cuts, progress)

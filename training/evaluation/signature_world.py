@@ -12,6 +12,7 @@ from recsys.history import Pair
 from training.data.samples import PairTable
 from training.evaluation.bounds import NUM_POSTERIOR_SAMPLES
 from training.evaluation.history_cuts import Cut, Pairs
+from training.evaluation.retrieval import unit
 from training.world.tastes import choose, posterior
 from training.world.truth import WorldTruth
 
@@ -88,8 +89,7 @@ def agreement(
         communities: of the same users.
         num_clusters: k, at most as many as there are users.
     """
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
-    grouping = group(unit.astype(np.float32), method="kmeans", num_clusters=num_clusters)
+    grouping = group(unit(vectors).astype(np.float32), method="kmeans", num_clusters=num_clusters)
     return float(adjusted_rand_score(grouping.labels, communities))
 
 

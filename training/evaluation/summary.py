@@ -17,6 +17,7 @@ from training.evaluation.section import (
     points,
     with_interval,
 )
+from training.evaluation.signature_figures import NotMeasured
 from training.evaluation.tables import (
     baselines,
     bounds,
@@ -114,7 +115,7 @@ def _own_history(results: Results) -> Iterator[str]:
 
 def _signatures(results: Results) -> Iterator[str]:
     judged = results.of(signatures.TABLE)
-    if judged is None or isinstance(judged, signatures.NotMeasured):
+    if judged is None or isinstance(judged, NotMeasured):
         return
     own = judged.rivals["shipped"]
     if own.taste is not None and is_known(own.taste):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recsys.coldstart import fit as coldstart_fit
-from recsys.coldstart.blend import fit_blend
+from recsys.coldstart.blend import MODEL_ALONE, fit_blend
 from recsys.coldstart.fit import FitReport, fit_cold_start
 from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
@@ -225,3 +225,15 @@ def test_features_are_whitened_principal_components(fit, tokens, population) -> 
     features = learned.features(tokens)
     assert features.shape[1] <= coldstart_fit.MAX_FEATURES
     assert np.cov(features.T) == pytest.approx(np.eye(features.shape[1]), abs=0.1)
+
+
+def test_without_a_model_the_classes_are_the_same_and_no_blend_is_fitted(
+    fit, population, tokens
+) -> None:
+    people = population(40)
+    blended, _ = fit(people)
+    alone, _ = fit_cold_start(None, people, lambda rows: tokens[list(rows)])
+    assert np.array_equal(alone.classes.tastes, blended.classes.tastes)
+    assert np.array_equal(alone.components, blended.components)
+    for count in range(9):
+        assert alone.blend(count).tolist() == list(MODEL_ALONE)

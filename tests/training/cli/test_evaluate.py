@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from recsys.cli.main import cli
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
+from recsys.scorer.trained_on import TrainedOn, write_trained_on
 from storage.histories import HistoryStore
+from storage.identity_keys import IdentityKey
 from storage.records import Choice, ImageFacts
-from training.world.creation import create_world
+from training.data.samples import read_pair_table
+from training.data.trained_on import trained_on
 
 NUM_USERS, NUM_CHOICES = 4, 8
 NUM_IMAGES = 2 * NUM_USERS * NUM_CHOICES
@@ -32,23 +34,20 @@ def drawn(number: int) -> tuple[ImageFacts, bytes]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def run(tmp_path: Path, open_store, monkeypatch: pytest.MonkeyPatch):
     """The command over the storage of some people, each of whom saw images of their own."""
     monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{tmp_path / 'recsys.db'}")
     monkeypatch.setenv("RECSYS_BLOB_URL", f"file://{tmp_path / 'blobs'}")
-    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
-    upgrade(database)
-    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    for choice in range(NUM_USERS * NUM_CHOICES):
-        shown = [drawn(2 * choice + side) for side in range(2)]
-        liked, disliked = (facts.sha256 for facts, _ in shown)
-        user, at = f"u{choice % NUM_USERS}", start + timedelta(hours=choice)
-        store.append(
-            Choice(user, liked, (disliked,), f"a fish {choice}", at, "test"),
-            {facts.sha256: (facts, data) for facts, data in shown},
-        )
-    database.dispose()
+    with open_store(tmp_path) as store:
+        for choice in range(NUM_USERS * NUM_CHOICES):
+            shown = [drawn(2 * choice + side) for side in range(2)]
+            liked, disliked = (facts.sha256 for facts, _ in shown)
+            user, at = f"u{choice % NUM_USERS}", start + timedelta(hours=choice)
+            store.append(
+                Choice(user, liked, (disliked,), f"a fish {choice}", at, "test"),
+                {facts.sha256: (facts, data) for facts, data in shown},
+            )
 
     def call(*arguments: object, **variables: object) -> Result:
         env = {name: str(value) for name, value in variables.items()}
@@ -98,6 +97,36 @@ def test_scorers_of_one_vision_tower_encode_an_image_once(
     assert sum(encoded) > once
 
 
+def record_of(store: HistoryStore, user: str, key: IdentityKey | None) -> TrainedOn:
+    """Of having learned from the older half of one person's choices."""
+    table = read_pair_table(store)
+    older = {user: table.pairs[user][: NUM_CHOICES // 2]}
+    return trained_on(replace(table, pairs=older), parts={}, key=key)
+
+
+def test_a_record_tells_what_it_can_where_one_of_its_keys_is_missing(
+    run, save_small, open_store, tmp_path: Path
+) -> None:
+    """Of a checkpoint that was adapted with people of another storage."""
+    checkpoint, (mine, theirs) = save_small("adapted"), map(IdentityKey, (b"m" * 16, b"t" * 16))
+    with open_store(tmp_path) as store:
+        own, earlier = record_of(store, "u0", mine), record_of(store, "u1", theirs)
+    write_trained_on(replace(own, earlier=(earlier,)), checkpoint)
+    for given, missing, num_seen in (
+        ("m" * 16, [theirs], 1),
+        ("t" * 16, [mine], 1),
+        ("x" * 16, [mine, theirs], 0),
+        (f"{'t' * 16},{'m' * 16}", [], 2),
+    ):
+        report = figures(run("evaluate", checkpoint, *QUICK, RECSYS_IDENTITY_KEY=given))
+        num_users = report.get("seen", {}).get("top1", {"n_users": 0})["n_users"]
+        assert num_users == num_seen, given
+        assert report["unseen"]["top1"]["n_users"] == NUM_USERS - num_seen
+        told = "".join(report["notes"])
+        assert [key for key in (mine, theirs) if key.key_id in told] == missing
+        assert ("everybody is counted as unseen" in told) == (num_seen == 0)
+
+
 def test_people_are_cross_validated_in_half_precision(run, save_small, tmp_path: Path) -> None:
     folds = ("--user-folds", 2, "--prompt-folds", 2, "--steps", 2)
     asked = ("cross-validate", save_small("full"), "--out", tmp_path / "runs", *folds, "--json")
@@ -116,23 +145,10 @@ def test_a_device_that_is_not_there_is_told_in_a_sentence(command: str, run, tmp
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
+def world(tmp_path_factory, draw_world) -> Path:
     """Storage of a synthetic world whose people the shipped checkpoint never saw."""
-    folder = tmp_path_factory.mktemp("world")
-    database = Database(f"sqlite:///{folder / 'recsys.db'}")
-    upgrade(database)
-    create_world(
-        HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}")),
-        num_users=24,
-        seed=99,
-        truth_path=folder / "truth.npz",
-        num_choices=14,
-        num_prompts=16,
-        images_per_prompt=6,
-        size_px=64,
-    )
-    database.dispose()
-    return folder
+    folder, sizes = tmp_path_factory.mktemp("world"), {"images_per_prompt": 6, "size_px": 64}
+    return draw_world(folder, {99: 24}, num_choices=14, num_prompts=16, **sizes)
 
 
 @pytest.fixture(scope="module")

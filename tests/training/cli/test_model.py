@@ -10,36 +10,19 @@ from click.testing import CliRunner
 from recsys.cli.main import cli
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.trained_on import write_trained_on
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.trainings import TrainingStore
 from training.data.samples import read_pair_table
 from training.data.trained_on import trained_on
 from training.evaluation.checkpoints import ask_checkpoints
-from training.world.creation import create_world
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def store(tmp_path: Path, draw_world, open_store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{tmp_path / 'recsys.db'}")
     monkeypatch.setenv("RECSYS_BLOB_URL", f"file://{tmp_path / 'blobs'}")
-    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
-    upgrade(database)
-    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"))
-    for seed in (1, 2, 3):
-        create_world(
-            store,
-            num_users=4,
-            seed=seed,
-            truth_path=tmp_path / "truth.npz",
-            num_choices=6,
-            num_prompts=8,
-            images_per_prompt=4,
-            size_px=16,
-        )
-    yield store
-    database.dispose()
+    with open_store(draw_world(tmp_path, {1: 4, 2: 4, 3: 4}, num_prompts=8, size_px=16)) as store:
+        yield store
 
 
 def knowing(store: HistoryStore, folder: Path, world: str) -> Path:

@@ -17,6 +17,13 @@ from training.evaluation.map_likeness import Likeness
 from training.evaluation.metrics import Figure
 from training.evaluation.report import render, with_own_ids, write_report
 from training.evaluation.results import Results, as_json
+from training.evaluation.signature_figures import (
+    Agreement,
+    Joined,
+    NotMeasured,
+    Rival,
+    Signatures,
+)
 from training.evaluation.tables.ablations import Variant
 from training.evaluation.tables.attention import Attention, ShownPerson
 from training.evaluation.tables.baselines import Baselines, Missing
@@ -30,7 +37,6 @@ from training.evaluation.tables.one_of_four import OneOfFourFigures, OneOfFourRe
 from training.evaluation.tables.order import ReferenceOrder
 from training.evaluation.tables.registry import TABLES
 from training.evaluation.tables.seen import Seen
-from training.evaluation.tables.signatures import Agreement, NotMeasured, Rival, Signatures
 
 
 def figure(value: float) -> Figure:
@@ -70,6 +76,14 @@ SIGNATURES = Signatures(
     },
     shipped_minus=Rival(taste=figure(0.078), mrr=figure(0.02)),
     minus_scores={"both": Rival(taste=figure(0.1))},
+    joined=Joined(
+        0.7,
+        num_lenders=20,
+        num_classes=3,
+        num_choosers=10,
+        dimension=61,
+        minus_shipped=Rival(taste=figure(0.03), mrr=figure(0.01)),
+    ),
     communities=Agreement(12, shipped=0.21, shipped_whole=0.32, true_taste=0.93),
 )
 COLD_START = ColdStartFigures(
@@ -195,6 +209,7 @@ def test_every_table_is_on_the_page() -> None:
         "0.456",
         "last hidden state of the references",
         "0.012 by chance",
+        "It costs 61 numbers a user beside the 16 of the signature",
         "0.32 (shipped, of what the service reads)",
         "948 pairs of 20 other people",
         "65.0 (55.0 to 75.0)",

@@ -21,24 +21,29 @@ from training.data.samples import PairTable, halves, user_rng
 from training.evaluation.history_cuts import cut_histories, reordered
 from training.evaluation.metrics import Figure
 from training.evaluation.results import plain
-from training.evaluation.signature_judge import DRIFT_COUNTS, SignatureJudge
-from training.evaluation.signature_rivals import mean_over_probes, raw_rivals, show
-from training.evaluation.signature_world import agreement, labelled_by_strangers
-from training.evaluation.tables.signatures import (
-    FEWEST_USERS,
+from training.evaluation.signature_figures import (
     Agreement,
+    Joined,
     NotMeasured,
     Rival,
     Signatures,
-    judge_signatures,
-    section,
 )
+from training.evaluation.signature_judge import (
+    DRIFT_COUNTS,
+    FEWEST_USERS,
+    SignatureJudge,
+    open_signature_judge,
+)
+from training.evaluation.signature_rivals import mean_over_probes, raw_rivals, show
+from training.evaluation.signature_world import agreement, labelled_by_strangers
+from training.evaluation.tables.signatures import judge_signatures, section
 from training.world.communities import draw_communities, draw_tastes
 from training.world.render import encode_jpeg
 from training.world.truth import WorldTruth
 
 KINDS: tuple[Normalisation, ...] = ("preference", "full", "log_ratio")
 NUM_IMAGES, NUM_USERS, R = 60, FEWEST_USERS + 4, 3
+NOTHING_JOINED = NotMeasured("nobody lends")
 
 
 @pytest.fixture(scope="module")
@@ -263,15 +268,9 @@ def test_a_history_is_cut_as_projections_are_fitted(scorer) -> None:
 def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -> None:
     histories = drawn_histories()
     messages: list[str] = []
-    result = judge_signatures(
-        scorer,
-        folder,
-        histories,
-        features,
-        list(histories.pairs),
-        truth=truth_of(histories),
-        progress=messages.append,
-    )
+    asked = (scorer, folder, histories, features, list(histories.pairs))
+    judge = open_signature_judge(*asked, progress=messages.append)
+    result = judge_signatures(judge, histories, NOTHING_JOINED, truth=truth_of(histories))
     names = "shipped scores attention attention_eq6 attention_full attention_log_ratio probe_scores"
     names += " image_difference last_hidden posterior strangers shipped_whole"
     assert set(result.rivals) == set(names.split())
@@ -297,22 +296,22 @@ def test_the_table_is_whole_where_the_truth_is_known(scorer, features, folder) -
 
 def test_without_truth_the_other_half_is_still_looked_for(scorer, features, folder) -> None:
     histories = drawn_histories()
-    asked = (scorer, folder, histories, features, list(histories.pairs))
-    result = judge_signatures(*asked)
+    judge = open_signature_judge(scorer, folder, histories, features, list(histories.pairs))
+    result = judge_signatures(judge, histories, NOTHING_JOINED)
     assert all(set(plain(row)) == {"mrr"} for row in result.rivals.values())
     assert "communities" not in plain(result)
     known = truth_of(histories)
     strangers = replace(known, user_ids=tuple(f"x{user}" for user in known.user_ids))
-    assert judge_signatures(*asked, truth=strangers) == result
+    assert judge_signatures(judge, histories, NOTHING_JOINED, truth=strangers) == result
 
 
-def test_a_scorer_without_preference_tokens_has_fewer_rows(make_scorer, features, tmp_path) -> None:
+def test_a_scorer_without_preference_tokens_has_fewer_rows(make_scorer, tmp_path) -> None:
     write_signature(tmp_path, told_probes(), {"scores": projection(3)}, num_orders=1)
     histories = drawn_histories()
     bare = make_scorer(seed=1, num_references=R, num_preference_tokens=0)
-    result = judge_signatures(
-        bare, tmp_path, histories, ImageFeatures(bare, picture), list(histories.pairs)
-    )
+    features = ImageFeatures(bare, picture)
+    judge = open_signature_judge(bare, tmp_path, histories, features, list(histories.pairs))
+    result = judge_signatures(judge, histories, NOTHING_JOINED)
     rows = {"shipped", "probe_scores", "image_difference", "last_hidden"}
     assert set(result.rivals) == rows
 
@@ -320,9 +319,9 @@ def test_a_scorer_without_preference_tokens_has_fewer_rows(make_scorer, features
 def test_why_nothing_was_measured_is_said(scorer, features, folder, tmp_path_factory) -> None:
     histories = drawn_histories()
     bare = tmp_path_factory.mktemp("bare")
-    result = judge_signatures(scorer, bare, histories, features, list(histories.pairs))
+    result = open_signature_judge(scorer, bare, histories, features, list(histories.pairs))
     assert result == NotMeasured("the checkpoint has no signature part: `recsys train` adds one")
-    result = judge_signatures(scorer, folder, histories, features, ["u00", "u01"])
+    result = open_signature_judge(scorer, folder, histories, features, ["u00", "u01"])
     assert result.why.startswith(f"at least {FEWEST_USERS} users")
     assert result.why.endswith("got 2")
 
@@ -351,11 +350,23 @@ def test_people_read_the_table_or_why_there_is_none() -> None:
         drift={"2": replace(figure, value=0.125)},
         rivals={"shipped": Rival(figure, figure, figure)},
         shipped_minus=Rival(mrr=replace(figure, value=-0.25)),
+        joined=Joined(
+            0.7,
+            num_lenders=601,
+            num_classes=8,
+            num_choosers=301,
+            dimension=61,
+            minus_shipped=Rival(replace(figure, value=0.0312)),
+        ),
         communities=Agreement(3, 0.75, 0.8, 0.9),
     )
     shown = str(section(result).parts)
     for text in ("7 users", "0.457 (0.400 to 0.500)", "45.7 %", "-0.250", "0.125", "0.75 (ship"):
         assert text in shown, text
+    for text in ("8 classes", "601 people", "weight of 0.7", "301 other", "61 numbers", "0.031"):
+        assert text in shown, text
+    unjoined = section(replace(result, joined=NOTHING_JOINED)).parts
+    assert "beside the signature was not measured: nobody lends." in str(unjoined)
     assert section(NotMeasured("no part")).parts == ["Not measured: no part."]
 
 

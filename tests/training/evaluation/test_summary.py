@@ -5,6 +5,7 @@ from dataclasses import replace
 from training.evaluation.answers import Compared
 from training.evaluation.metrics import Figure
 from training.evaluation.results import Results
+from training.evaluation.signature_figures import NotMeasured, Rival, Signatures
 from training.evaluation.summary import picture, summary
 from training.evaluation.tables.baselines import Baselines
 from training.evaluation.tables.bounds import Bounds
@@ -12,7 +13,6 @@ from training.evaluation.tables.cold_start import ColdStartFigures, Ways
 from training.evaluation.tables.controls import Controls
 from training.evaluation.tables.main_figures import MainFigures
 from training.evaluation.tables.seen import Seen
-from training.evaluation.tables.signatures import NotMeasured, Rival, Signatures
 
 
 def figure(value: float, width: float = 0.1) -> Figure:

@@ -13,16 +13,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from recsys.runtime import Runtime
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import load_scorer, save_scorer
 from recsys.scorer.digests import weights_digest
 from recsys.scorer.idefics2 import Idefics2Backbone, load_model
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from recsys.scorer.pretrained import load_tokenizer
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
-from storage.histories import HistoryStore
-from storage.identity_keys import IdentityKeys
+from recsys.settings import Settings
 from training.data.splits import SplitRule
 from training.fitting import stages
 from training.fitting.assembly import (
@@ -39,10 +37,8 @@ from training.fitting.recipes.recipe import Recipe
 from training.fitting.run_state import read_tensors
 from training.fitting.stages import Training
 from training.fitting.trainer import ONE
-from training.world.creation import create_world
 
 QUIET = Console(quiet=True)
-KEYS = IdentityKeys.of(["a key for the tests"])
 SHAPE = TinyShape(
     image_px=16,
     vision_width=64,
@@ -93,26 +89,14 @@ def toy(*, dtype: str = "auto", num_steps: int = 2, rate: float = 1e-2, **plan) 
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(tmp_path_factory: pytest.TempPathFactory, draw_world) -> Path:
     """A folder with a base and choices."""
-    folder = tmp_path_factory.mktemp("quantised")
+    folder = draw_world(tmp_path_factory.mktemp("quantised"), {1: 8})
     tokenizer = train_tokenizer(["three small fish"], vocabulary=SHAPE.vocabulary)
     image = tokenizer.convert_tokens_to_ids("<image>")
     model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
     model.save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
-    store = open_store(folder)
-    create_world(
-        store,
-        num_users=8,
-        seed=1,
-        truth_path=folder / "truth.npz",
-        num_choices=6,
-        num_prompts=12,
-        images_per_prompt=4,
-        size_px=32,
-    )
-    store.database.dispose()
     return folder
 
 
@@ -123,17 +107,16 @@ def road(world: Path) -> Path:
     return world
 
 
-def open_store(folder: Path) -> HistoryStore:
-    database = Database(f"sqlite:///{folder / 'recsys.db'}")
-    upgrade(database)
-    return HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"), KEYS)
-
-
 def run(recipe: Recipe, world: Path, folder: Path, processes: Processes = ONE) -> None:
-    store = open_store(world)
-    base = world / "base"
-    Training(recipe, base, store, folder, console=QUIET, processes=processes).run()
-    store.database.dispose()
+    """In this process or another one, which has no fixture."""
+    settings = Settings(
+        database_url=f"sqlite:///{world / 'recsys.db'}",
+        blob_url=f"file://{world / 'blobs'}",
+        identity_key="a key for the tests",
+    )
+    with Runtime(settings) as runtime:
+        base, store = world / "base", runtime.store
+        Training(recipe, base, store, folder, console=QUIET, processes=processes).run()
 
 
 def test_a_checkpoint_names_the_base_it_was_trained_on(road, tmp_path) -> None:

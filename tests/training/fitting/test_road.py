@@ -1,6 +1,7 @@
 """The whole road at toy size: world -> storage -> base -> two stages -> checkpoint -> figures."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,6 @@ from recsys.scorer.model import PreferenceScorer, Reference
 from recsys.scorer.token_version import token_version
 from recsys.scorer.trained_on import read_trained_on
 from recsys.signatures.files import has_signature, load_signature_readers
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.identity_keys import IdentityKeys
 from storage.images import stored_among
@@ -35,7 +34,6 @@ from training.fitting.pretraining.tiny_base import TinyShape
 from training.fitting.recipes.recipe import Base, Recipe
 from training.fitting.recipes.tiny import tiny
 from training.fitting.stages import Training
-from training.world.creation import create_world
 from training.world.truth import read_truth
 
 QUIET = Console(quiet=True)
@@ -84,36 +82,34 @@ def toy_recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def road(tmp_path_factory: pytest.TempPathFactory, draw_world, open_store) -> Path:
     """A folder with a world in storage, a base and a trained checkpoint."""
-    folder = tmp_path_factory.mktemp("road")
-    store = open_store(folder)
-    for seed, num_users in ((3, 12), (4, 5)):
-        create_world(
-            store,
-            num_users=num_users,
-            seed=seed,
-            truth_path=folder / "truth.npz",
-            num_choices=8,
-            num_prompts=16,
-            images_per_prompt=4,
-            size_px=32,
-        )
+    folder = draw_world(
+        tmp_path_factory.mktemp("road"), {3: 12, 4: 5}, num_choices=8, num_prompts=16
+    )
     base = pretrain(toy_pretraining(), folder / "pretrain", console=QUIET)
-    learn(store, base, folder / "run")
-    store.database.dispose()
+    with open_store(folder) as store:
+        learn(store, base, folder / "run")
     return folder
+
+
+@pytest.fixture
+def store(road: Path, open_store) -> Iterator[HistoryStore]:
+    """The storage of that world."""
+    with open_store(road) as store:
+        yield store
+
+
+@pytest.fixture
+def empty(tmp_path: Path, open_store) -> Iterator[HistoryStore]:
+    """A storage without anybody."""
+    with open_store(tmp_path) as store:
+        yield store
 
 
 def learn(store: HistoryStore, base: Path, folder: Path, **changes) -> Path:
     asked = {"recipe": toy_recipe(), "users": [f"s3-u{n:05d}" for n in range(12)], **changes}
     return Training(base=base, store=store, folder=folder, console=QUIET, **asked).run()
-
-
-def open_store(folder: Path) -> HistoryStore:
-    database = Database(f"sqlite:///{folder / 'recsys.db'}")
-    upgrade(database)
-    return HistoryStore(database, BlobStore(f"file://{folder / 'blobs'}"), KEYS)
 
 
 def with_adapter(folder: Path) -> PreferenceScorer:
@@ -133,11 +129,9 @@ def test_the_first_stage_trains_adapter_and_preference_tokens(road) -> None:
     assert any(p.abs().sum() > 0 for n, p in trained.items() if "lora_B" in n)
 
 
-def test_a_run_says_whom_it_learned_from_to_who_has_the_key(road) -> None:
-    store = open_store(road)
+def test_a_run_says_whom_it_learned_from_to_who_has_the_key(road, store) -> None:
     here = str((road / "run").resolve())  # other tests record theirs in the same database
     (run,) = [run for run in TrainingStore(store.database).all() if run.folder == here]
-    store.database.dispose()
     assert run.model_version == load_scorer(road / "run/final").model_version
     for name in ("", "stage1", "final"):
         folder = Path(run.folder) / name
@@ -148,12 +142,10 @@ def test_a_run_says_whom_it_learned_from_to_who_has_the_key(road) -> None:
         assert not read_trained_on(folder).can_tell
 
 
-def test_who_lacks_the_key_is_told_that_the_figures_may_flatter(road) -> None:
-    store = open_store(road)
+def test_who_lacks_the_key_is_told_that_the_figures_may_flatter(road, store) -> None:
     store.keys = IdentityKeys.of(["another key for the tests"])
     without = [table.name for table in TABLES]
     results = evaluate(road / "run/final", store, most_users=2, without=without)
-    store.database.dispose()
     assert any(f"identity key {KEYS.current.key_id}" in note for note in results.notes)
 
 
@@ -165,11 +157,9 @@ def test_a_run_says_how_to_repeat_it(road) -> None:
     assert {"torch", "transformers"} <= set(run["packages"])
 
 
-def test_the_same_seed_gives_the_same_checkpoint(road, tmp_path) -> None:
-    store = open_store(road)
+def test_the_same_seed_gives_the_same_checkpoint(road, store, tmp_path) -> None:
     base = pretrain(toy_pretraining(), tmp_path / "pretrain", console=QUIET)
     again = learn(store, base, tmp_path / "run")
-    store.database.dispose()
     assert load_scorer(again).model_version == load_scorer(road / "run/final").model_version
 
 
@@ -207,17 +197,14 @@ def test_the_second_stage_has_the_objective_and_the_first_has_not(road) -> None:
     assert "split_half" not in first
 
 
-def test_a_stage_1_of_the_same_choices_saves_training_it_again(road, tmp_path) -> None:
-    store = open_store(road)
+def test_a_stage_1_of_the_same_choices_saves_training_it_again(road, store, tmp_path) -> None:
     base = road / "pretrain/base"
     again = learn(store, base, tmp_path / "run", stage1=road / "run/stage1")
-    store.database.dispose()
     assert not (tmp_path / "run/stage1").exists()
     assert load_scorer(again).model_version == load_scorer(road / "run/final").model_version
 
 
-def test_a_stage_1_that_does_not_fit_is_refused(road, tmp_path) -> None:
-    store = open_store(road)
+def test_a_stage_1_that_does_not_fit_is_refused(road, store, tmp_path) -> None:
     base, stage1 = road / "pretrain/base", road / "run/stage1"
     shorter = replace(toy_recipe().scorer, num_preference_tokens=1)
     others = [f"s3-u{n:05d}" for n in range(11)]
@@ -229,11 +216,12 @@ def test_a_stage_1_that_does_not_fit_is_refused(road, tmp_path) -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             learn(store, base, tmp_path / "run", **{"stage1": stage1, **changes})
-    store.database.dispose()
 
 
-def test_what_signatures_cannot_be_made_of_is_refused_before_training(road, tmp_path) -> None:
-    store, whole = open_store(road), toy_recipe()
+def test_what_signatures_cannot_be_made_of_is_refused_before_training(
+    road, store, tmp_path
+) -> None:
+    whole = toy_recipe()
     base = road / "pretrain/base"
     long = replace(whole.scorer, num_references=8)
     short = replace(whole, scorer=long, second=replace(whole.second, num_pairs=3))
@@ -241,21 +229,18 @@ def test_what_signatures_cannot_be_made_of_is_refused_before_training(road, tmp_
         learn(store, base, tmp_path / "run", recipe=short)
     with pytest.raises(ValueError, match="at least 4 users with 4 pairs apart, got 3 such"):
         learn(store, base, tmp_path / "run", users=["s3-u00000", "s3-u00001", "s3-u00002"])
-    store.database.dispose()
     assert not list(tmp_path.glob("run/stage1*"))
 
 
 @pytest.fixture(scope="module")
-def results(road: Path) -> Results:
-    store = open_store(road)
-    measured = evaluate(
-        road / "run/final",
-        store,
-        against={"stage 1": road / "run/stage1"},
-        truth=read_truth(road / "truth.npz"),
-    )
-    store.database.dispose()
-    return measured
+def results(road: Path, open_store) -> Results:
+    with open_store(road) as store:
+        return evaluate(
+            road / "run/final",
+            store,
+            against={"stage 1": road / "run/stage1"},
+            truth=read_truth(road / "truth.npz"),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -324,35 +309,30 @@ def test_the_report_is_written_for_programs_and_people(results, figures, tmp_pat
     assert page.count("<svg") >= 5
 
 
-def test_no_usable_user_is_said_in_a_sentence(road, tmp_path) -> None:
-    store = open_store(tmp_path)
+def test_no_usable_user_is_said_in_a_sentence(road, empty) -> None:
     with pytest.raises(ValueError, match="at least two users"):
-        evaluate(road / "run/final", store)
-    store.database.dispose()
+        evaluate(road / "run/final", empty)
 
 
-def test_nobody_to_learn_from_is_said_in_a_sentence(road, tmp_path) -> None:
-    store = open_store(tmp_path)
-    training = Training(toy_recipe(), road / "pretrain/base", store, tmp_path, console=QUIET)
+def test_nobody_to_learn_from_is_said_in_a_sentence(road, empty, tmp_path) -> None:
+    training = Training(toy_recipe(), road / "pretrain/base", empty, tmp_path, console=QUIET)
     with pytest.raises(ValueError, match="somebody to learn from, got 0 users"):
         training.run()
-    store.database.dispose()
 
 
-def test_a_state_of_another_recipe_is_refused(road) -> None:
-    store = open_store(road)
+def test_a_state_of_another_recipe_is_refused(road, store) -> None:
     other = replace(toy_recipe(), contrastive_weight=0.0)
     users = [f"s3-u{n:05d}" for n in range(12)]
     base = road / "pretrain/base"
     training = Training(other, base, store, road / "run", console=QUIET, users=users)
     with pytest.raises(ValueError, match="belongs to another run"):
         training.run()
-    store.database.dispose()
 
 
-def test_stage_2_and_evaluations_encode_an_image_once(road: Path, tmp_path: Path, monkeypatch):
+def test_stage_2_and_evaluations_encode_an_image_once(
+    road: Path, store: HistoryStore, tmp_path: Path, monkeypatch
+) -> None:
     """The large recipe's way: images pass through the model in each step of stage 1."""
-    store = open_store(road)
     encoded, encode = [0], PreferenceScorer._encode
     opened = []
 
@@ -397,4 +377,3 @@ def test_stage_2_and_evaluations_encode_an_image_once(road: Path, tmp_path: Path
     encoded[0] = 0
     assert ask().of(main_figures.TABLE) == before
     assert encoded[0] == 0
-    store.database.dispose()

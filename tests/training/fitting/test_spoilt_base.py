@@ -11,16 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer
-from storage.blobs import BlobStore
-from storage.database import Database, upgrade
 from storage.histories import HistoryStore
-from storage.identity_keys import IdentityKeys
 from training.data.splits import SplitRule
 from training.fitting.recipes.idefics2_8b import idefics2_8b
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.stages import Training
 from training.fitting.trainer import LossNotFinite
-from training.world.creation import create_world
 
 SPOILT = "layers.1.mlp.down_proj"
 
@@ -40,23 +36,9 @@ def toy(small: PreferenceScorer, quantization: str, dtype: str) -> Recipe:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[HistoryStore]:
-    database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
-    upgrade(database)
-    keys = IdentityKeys.of(["a key for the tests"])
-    store = HistoryStore(database, BlobStore(f"file://{tmp_path / 'blobs'}"), keys)
-    create_world(
-        store,
-        num_users=8,
-        seed=1,
-        truth_path=tmp_path / "truth.npz",
-        num_choices=6,
-        num_prompts=12,
-        images_per_prompt=4,
-        size_px=32,
-    )
-    yield store
-    database.dispose()
+def store(tmp_path: Path, draw_world, open_store) -> Iterator[HistoryStore]:
+    with open_store(draw_world(tmp_path, {1: 8})) as store:
+        yield store
 
 
 @pytest.mark.parametrize(

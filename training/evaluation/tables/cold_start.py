@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from recsys.coldstart.fit import FEWEST_USERS, FitReport, fit_cold_start
+from recsys.coldstart.learning import may_judge
 from recsys.coldstart.population import ColdStart
 from recsys.counts import counted
 from recsys.history import Pair
@@ -138,17 +139,18 @@ def layout(result: ColdStartFigures | None) -> Mapping[str, object]:
 
 def _fit(judge: Judge) -> Lent | None:
     judged = dict(list(judge.asked.unseen.items())[:MOST_JUDGED])
-    lent = tuple(lenders(judge.asked.table, judged, seed=judge.seed).values())
+    lent = lenders(judge.asked.table, judged, seed=judge.seed)
     if len(judged) < 2 or len(lent) < FEWEST_USERS:
         return None
     cold_start, report = fit_cold_start(
         judge.scorer,
-        lent,
+        tuple(lent.values()),
         judge.features,
+        may_judge=may_judge(judge.learned, lent),
         seed=judge.seed,
         progress=lambda what: judge.progress(f"cold start: {what}"),
     )
-    return Lent(judged, lent, cold_start, report)
+    return Lent(judged, tuple(lent.values()), cold_start, report)
 
 
 def _ways(judge: Judge, borrowed: Lent, count: int) -> Ways:

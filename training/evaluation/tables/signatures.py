@@ -3,25 +3,23 @@
 Taste needs a world whose truth is known; finding the other half of a history needs nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from recsys.scorer.model import PreferenceScorer
+from recsys.coldstart.learning import may_judge
+from recsys.counts import counted
 from recsys.signatures.definition import Readout
-from recsys.signatures.files import has_signature, load_signature_readers
-from training.data.features import Features
-from training.data.samples import PairTable, Sample
+from training.data.samples import PairTable
 from training.evaluation.bounds import of_this_world
-from training.evaluation.history_cuts import Cut, cut_histories
+from training.evaluation.history_cuts import Cut
 from training.evaluation.judge import Judge
+from training.evaluation.latent_taste import LatentTaste, learn_latent_taste
+from training.evaluation.lending import lenders
 from training.evaluation.metrics import Figure, over_users
 from training.evaluation.plots import signature_plot
-from training.evaluation.questions import NUM_REFERENCES
 from training.evaluation.retrieval import (
-    NUM_NEAREST,
     chance_of_ranks,
     ratio_of_means,
     reciprocal_ranks,
@@ -38,7 +36,14 @@ from training.evaluation.section import (
     percent,
     with_interval,
 )
-from training.evaluation.signature_judge import Both, SignatureJudge
+from training.evaluation.signature_figures import (
+    Agreement,
+    Joined,
+    NotMeasured,
+    Rival,
+    Signatures,
+)
+from training.evaluation.signature_judge import Both, SignatureJudge, open_signature_judge
 from training.evaluation.signature_rivals import SHIPPED, RivalVectors
 from training.evaluation.signature_world import (
     CEILING,
@@ -50,10 +55,11 @@ from training.evaluation.signature_world import (
 from training.evaluation.tables.table import ReportTable
 from training.world.truth import WorldTruth
 
-FEWEST_USERS = 2 * NUM_NEAREST
 BASELINE = "image_difference"
 WHOLE = "shipped_whole"
 TRUE = "true_taste"
+TASTE = "latent_taste"
+JOINED = "joined"
 
 NAMES = {
     "shipped_whole": "shipped, of what the service reads",
@@ -64,6 +70,8 @@ NAMES = {
     "attention_full": "attention sliced from the full softmax",
     "attention_log_ratio": "attention as log-ratios",
     "probe_scores": "scores of the probes as they come",
+    "latent_taste": "latent taste of the classes",
+    "joined": "shipped and latent taste, joined in the search",
     "image_difference": "mean liked less mean disliked image tokens",
     "last_hidden": "last hidden state of the references",
     "strangers": "shipped, choices made by strangers: the control",
@@ -72,144 +80,56 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Rival:
-    """How well one kind of vector finds people.
-
-    Attributes:
-        taste: mean cosine of true taste to the nearest neighbours, 0 for random users and 1 for
-            the true nearest; where a world's truth is known.
-        of_ceiling: share of what the posterior given the same references has of that.
-        mrr: mean reciprocal rank of a user's second half among everybody's.
-    """
-
-    taste: Figure | None = None
-    of_ceiling: Figure | None = None
-    mrr: Figure | None = None
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Adjusted Rand index of k-means clusters with a world's communities.
-
-    Attributes:
-        num_clusters: as many as there are communities.
-        shipped, shipped_whole: of signatures of one half, and of what the service reads.
-        true_taste: of true tastes: the ceiling.
-    """
-
-    num_clusters: int
-    shipped: float
-    shipped_whole: float
-    true_taste: float
-
-
-@dataclass(frozen=True)
-class Signatures:
-    """What was read, which rivals find people, and how settled shipped signatures are.
-
-    Attributes:
-        num_users: judged.
-        num_references: of each half, at most.
-        num_whole: read by the service, at most.
-        served: what the shipped signature is read from.
-        num_probes, num_orders, dimension: of the shipped signature.
-        chance_mrr: mean reciprocal rank of a guess.
-        stability: mean cosine to the same references in other orders.
-        drift: mean cosine of the oldest 2, 4... references to all, as text.
-        rivals: by name.
-        shipped_minus: shipped less the difference of image tokens, paired by user.
-        minus_scores: other readouts less scores, likewise.
-        communities: where a world's truth is known.
-    """
-
-    num_users: int
-    num_references: int
-    num_whole: int
-    served: Readout
-    num_probes: int
-    num_orders: int
-    dimension: int
-    chance_mrr: float
-    stability: Figure
-    drift: Mapping[str, Figure]
-    rivals: Mapping[str, Rival]
-    shipped_minus: Rival
-    minus_scores: Mapping[Readout, Rival] = field(default_factory=dict)
-    communities: Agreement | None = None
-
-
-@dataclass(frozen=True)
-class NotMeasured:
-    """Why there are no signatures to be judged."""
-
-    why: str
-
-
 def measure(judge: Judge) -> Signatures | NotMeasured:
     """Signatures of the unseen users, or why there are none."""
-    return judge_signatures(
+    table, seed = judge.asked.table, judge.seed
+    opened = open_signature_judge(
         judge.scorer,
         judge.folder,
-        judge.asked.table,
+        table,
         judge.features,
         list(judge.asked.unseen),
         num_references=judge.num_references,
-        truth=judge.truth,
-        seed=judge.seed,
+        seed=seed,
         progress=judge.progress,
     )
+    if isinstance(opened, NotMeasured):
+        return opened
+    others = lenders(table, judge.asked.unseen, seed=seed)
+    may_choose = may_judge(judge.learned, others)
+    latent = learn_latent_taste(opened, table, others, may_choose=may_choose, seed=seed)
+    return judge_signatures(opened, table, latent, truth=judge.truth, seed=seed)
 
 
 def judge_signatures(
-    scorer: PreferenceScorer,
-    folder: Path,
+    judge: SignatureJudge,
     table: PairTable,
-    features: Features,
-    users: Sequence[str],
+    latent: LatentTaste | NotMeasured,
     *,
-    num_references: int = NUM_REFERENCES,
     truth: WorldTruth | None = None,
     seed: int = 0,
-    progress: Callable[[str], None] = lambda what: None,
-) -> Signatures | NotMeasured:
+) -> Signatures:
     """Judge a checkpoint's signatures.
 
     Args:
-        scorer: loaded from the checkpoint.
-        folder: the checkpoint.
-        table: all pairs.
-        features: image tokens of their rows.
-        users: who is judged: users never learned from.
-        num_references: of each half of a history, at most.
+        judge: of the checkpoint and the judged users.
+        table: what the rows of their histories stand for.
+        latent: what is joined to signatures at search time, if anything.
         truth: of a synthetic world; used where it knows all users.
-        seed: decides how histories are shuffled, and bootstrap draws.
-        progress: called with what is being measured.
-
-    Raises:
-        CheckpointRefused: if the signature part is damaged.
+        seed: decides the strangers, the posterior's samples and bootstrap draws.
     """
-    if not has_signature(folder):
-        return NotMeasured("the checkpoint has no signature part: `recsys train` adds one")
-    num_references = min(num_references, scorer.config.num_references)
-    cuts = cut_histories(table, users, num_references=num_references, seed=seed)
-    if len(cuts) < FEWEST_USERS:
-        return NotMeasured(
-            f"at least {FEWEST_USERS} users never learned from must have four choices that"
-            f" pass something over, got {len(cuts)}"
-        )
-    readers = load_signature_readers(folder, scorer)
-    judge = SignatureJudge(scorer, readers, features, cuts, progress)
-    vectors = judge.table()
-    is_known = truth is not None and of_this_world(_samples(cuts), table, truth)
-    if truth is None or not is_known:
-        return _other_halves(judge, vectors, seed=seed)
-    progress("signatures: the best possible")
+    vectors, cuts = judge.table(), judge.cuts
+    if isinstance(latent, LatentTaste):
+        vectors[TASTE], vectors[JOINED] = latent.vectors(judge, vectors[SHIPPED])
+    if truth is None or not of_this_world(judge.samples(), table, truth):
+        return _other_halves(judge, vectors, latent, seed=seed)
+    judge.progress("signatures: the best possible")
     vectors[CEILING] = posterior_tastes(cuts, table, truth, seed=seed)
     strangers = labelled_by_strangers(cuts, table, truth, seed=seed)
     vectors[STRANGERS] = judge.signatures(strangers, "chosen by strangers"), vectors[SHIPPED][1]
     one = {name: first for name, (first, _) in vectors.items()} | {WHOLE: judge.whole()}
-    return _with_tastes(_other_halves(judge, vectors, seed=seed), one, cuts, truth, seed=seed)
+    result = _other_halves(judge, vectors, latent, seed=seed)
+    return _with_tastes(result, one, cuts, truth, seed=seed)
 
 
 def section(result: Signatures | NotMeasured) -> Section:
@@ -224,9 +144,9 @@ def section(result: Signatures | NotMeasured) -> Section:
     )
     plots = [Plot(lambda: signature_plot(rows), caption)] if rows else []
     agreements = [_agreement(result.communities)] if result.communities else []
-    return Section(
-        "Signatures", [_protocol(result), *plots, _rivals(result), _settled(result), *agreements]
-    )
+    latent = [_latent_taste(result.joined, result.dimension)] if result.joined else []
+    parts = [_protocol(result), *plots, _rivals(result), *latent, _settled(result), *agreements]
+    return Section("Signatures", parts)
 
 
 def _key(readout: Readout, served: Readout) -> str:
@@ -245,9 +165,9 @@ def _protocol(result: Signatures) -> str:
         " half; the control reads its images as a stranger would have chosen among them, and the"
         f" whole history is what the service reads of it, at most {result.num_whole} references."
         " Readings are of"
-        f" {result.num_probes} probes, averaged over {result.num_orders} orders; what is not"
-        " projected is centred on the mean of these users. Intervals are by bootstrap over users;"
-        " neighbours stay the same."
+        f" {result.num_probes} probes, averaged over {result.num_orders} orders; what is neither"
+        " projected nor a latent taste is centred on the mean of these users. Intervals are by"
+        " bootstrap over users; neighbours stay the same."
     )
 
 
@@ -258,6 +178,8 @@ def _rivals(result: Signatures) -> Grid:
     ]
     paired = {"shipped less image difference": result.shipped_minus}
     paired |= {f"{readout} less scores": less for readout, less in result.minus_scores.items()}
+    if isinstance(result.joined, Joined):
+        paired["joined with latent taste less shipped"] = result.joined.minus_shipped
     rows += [
         (f"{name}, paired by user", _thousandths(less.taste), NOTHING, _thousandths(less.mrr))
         for name, less in paired.items()
@@ -268,6 +190,22 @@ def _rivals(result: Signatures) -> Grid:
         f" everybody's, {number(result.chance_mrr, 3)} by chance."
     )
     return Grid(("signature", "taste", "of the ceiling", "other half"), rows, caption)
+
+
+def _latent_taste(joined: Joined | NotMeasured, dimension: int) -> str:
+    if isinstance(joined, NotMeasured):
+        return f"A latent taste beside the signature was not measured: {joined.why}."
+    return (
+        f"A latent taste is the mean taste of the {joined.num_classes} classes of cold start that a"
+        f" user may belong to, learned from {counted(joined.num_lenders, 'person', 'people')}. In a"
+        f" search it stands beside the signature with a weight of {joined.weight:g}, by which"
+        f" {counted(joined.num_choosers, 'other person', 'other people')} found the other half of"
+        " their histories best; none of all these is judged. It costs"
+        f" {joined.dimension} numbers a user beside the {dimension} of the signature, and has a"
+        " meaning within one fit alone: whenever cold start is fitted anew, as it should be every"
+        " week, all tastes are read again from the users' choices, and an index over both is built"
+        " anew. So it is stored in no signature."
+    )
 
 
 def _settled(result: Signatures) -> Grid:
@@ -303,7 +241,13 @@ def _share(figure: Figure | None) -> str:
     return NOTHING if figure is None else percent(figure.value)
 
 
-def _other_halves(judge: SignatureJudge, vectors: Mapping[str, Both], *, seed: int) -> Signatures:
+def _other_halves(
+    judge: SignatureJudge,
+    vectors: Mapping[str, Both],
+    latent: LatentTaste | NotMeasured,
+    *,
+    seed: int,
+) -> Signatures:
     """What was read, how settled signatures are, and each rival's ranks of the other half."""
     cuts, reader = judge.cuts.values(), judge.shipped
     scores = _key("scores", reader.readout)
@@ -331,6 +275,16 @@ def _other_halves(judge: SignatureJudge, vectors: Mapping[str, Both], *, seed: i
             for readout in judge.readers.by_readout
             if readout != "scores"
         },
+        joined=latent
+        if isinstance(latent, NotMeasured)
+        else Joined(
+            latent.weight,
+            num_lenders=latent.num_lenders,
+            num_classes=len(latent.cold_start.classes.shares),
+            num_choosers=latent.num_choosers,
+            dimension=latent.dimension,
+            minus_shipped=mrr(ranks[JOINED] - ranks[SHIPPED]),
+        ),
     )
 
 
@@ -385,16 +339,20 @@ def _with_tastes(
             readout: replace(less, taste=ratio(gains[_key(readout, served)] - gains[scores], span))
             for readout, less in result.minus_scores.items()
         },
+        joined=replace(
+            result.joined,
+            minus_shipped=replace(
+                result.joined.minus_shipped, taste=ratio(gains[JOINED] - gains[SHIPPED], span)
+            ),
+        )
+        if isinstance(result.joined, Joined)
+        else result.joined,
         communities=Agreement(num_clusters, **agreements),
     )
 
 
 def _num_pairs(cuts: Mapping[str, Cut]) -> int:
     return sum(len(cut.first) for cut in cuts.values())
-
-
-def _samples(cuts: Mapping[str, Cut]) -> dict[str, Sample]:
-    return {user: Sample(cut.first, cut.second) for user, cut in cuts.items()}
 
 
 TABLE: ReportTable[Signatures | NotMeasured] = ReportTable(

@@ -306,8 +306,8 @@ def _answers(
     """Of those who judge; those who were validated on decide how the model is blended."""
     cold_start = None
     if lent:
-        judges = dealt.validation
-        cold_start = borrowed(scorer, lent, encoded.rows, may_judge=lambda user: user in judges)
+        judges = [user in dealt.validation for user in lent]
+        cold_start = borrowed(scorer, lent, encoded.rows, may_judge=judges)
     return answer(scorer, encoded.rows, dealt.comparison, cold_start)
 
 

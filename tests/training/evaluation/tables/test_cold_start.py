@@ -1,5 +1,7 @@
 """What is said of borrowing is said of the scorer that is served."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import recsys.coldstart.fit as coldstart_fit
 from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.data import MAX_PAIRS
 from recsys.coldstart.fit import fit_cold_start
@@ -14,6 +17,7 @@ from recsys.history import Pair
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from training.data.features import ImageFeatures
 from training.data.samples import PairTable
+from training.data.trained_on import trained_on
 from training.evaluation.asked import Asked
 from training.evaluation.judge import Judge
 from training.evaluation.questions import Samples, newest_samples
@@ -108,3 +112,29 @@ def test_nobody_lends_more_than_their_newest_pairs(scorer, table, monkeypatch) -
     with pytest.raises(InterruptedError):
         cold_start.lent(judge_of(scorer, longer, samples))
     assert max(lent, key=len) == long[-MAX_PAIRS:]
+
+
+def test_whom_the_model_learned_from_does_not_decide_how_it_is_blended(
+    scorer, table, monkeypatch
+) -> None:
+    decided: list[Sequence[Pair]] = []
+    fit_blends = coldstart_fit._fit_blends
+
+    def watched(scorer, features, classes, judges, rng):
+        decided.extend(judges)
+        return fit_blends(scorer, features, classes, judges, rng)
+
+    monkeypatch.setattr(coldstart_fit, "_fit_blends", watched)
+    judged, others = list(table.pairs)[:NUM_JUDGED], list(table.pairs)[NUM_JUDGED:]
+    strangers = {table.pairs[user] for user in others[:9]}
+    known = replace(table, pairs={user: table.pairs[user] for user in others[9:]})
+    samples = newest_samples(
+        table, {u: table.pairs[u] for u in judged}, seed=0, num_references=2, num_pairs=4
+    )
+    judge = judge_of(scorer, table, samples)
+    judge.learned = trained_on(known, parts={}, key=None)
+    lent = cold_start.lent(judge)
+    assert lent is not None
+    assert lent.report.num_users == len(others)
+    assert len(decided) == 6  # a fifth of the 34
+    assert {tuple(pairs) for pairs in decided} < strangers
