@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+
+from recsys.scorer.trained_on import TrainedOn, user_digest, write_trained_on
 
 
 @pytest.fixture
@@ -58,6 +61,21 @@ def test_a_fit_to_few_users_warns_that_it_says_little(
     assert "fit again with at least 100 users" in few.stderr
     monkeypatch.setattr("recsys.coldstart.fit.ENOUGH_USERS", 6)
     assert run(*fit).stderr == ""
+
+
+def test_a_fit_warns_where_users_decided_whom_the_checkpoint_learned_from(
+    home: Path, run, people, checkpoint: Path
+) -> None:
+    knowing = Path(shutil.copytree(checkpoint, home / "knowing"))
+    known = TrainedOn({user_digest(None, f"u{n}"): 1.0 for n in range(5)})
+    write_trained_on(known, knowing)
+    fit = ["coldstart", "fit", "--json", "--checkpoint"]
+    own, other = run(*fit, str(knowing)), run(*fit, str(checkpoint))
+    assert json.loads(own.stdout)["known_users_decided"] is True
+    assert "the checkpoint learned from all but 1 of the 6 users, too few to decide" in own.stderr
+    assert json.loads(other.stdout)["known_users_decided"] is False
+    assert "learned from all but" not in other.stderr
+    assert [json.loads(each.stdout)["num_judges"] for each in (own, other)] == [2, 2]
 
 
 def test_a_table_of_four_by_default(run, fitted: list[str]) -> None:
