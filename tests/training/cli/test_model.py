@@ -95,6 +95,17 @@ def test_everybody_who_is_not_asked_lends_and_the_blends_are_compared(
     assert "the blends borrow from 8 other people" in shown
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["model", "compare", "tiny", "tiny"], ["adapt", "--out", "out"], ["evaluate", "tiny"]],
+    ids=lambda command: command[0],
+)
+def test_a_file_of_truth_that_is_named_must_be_there(store, command: list[str]) -> None:
+    result = CliRunner().invoke(cli, [*command, "--truth", "truht.npz"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--truth': File 'truht.npz' does not exist." in result.output
+
+
 def test_where_everybody_is_known_it_says_so(store, save_small) -> None:
     small = knowing(store, save_small("small"), "s")
     result = CliRunner().invoke(cli, ["model", "compare", str(small), str(small)])
