@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,9 @@ def command() -> None:
     help="Most users to learn from, drawn at random.",
 )
 @click.option(
+    "--only", metavar="PATTERN", help="Pattern of the ids of users to learn from, e.g. 'north-*'."
+)
+@click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random draws."
 )
 @CHECKPOINT
@@ -46,6 +50,7 @@ def command() -> None:
 @JSON
 def fit(
     max_users: int,
+    only: str | None,
     seed: int,
     checkpoint: str | None,
     device: str | None,
@@ -76,6 +81,7 @@ def fit(
             tokens=runtime.image_tokens_of(scorer),
             limits=runtime.image_limits,
             rules=settings.sharing_rules,
+            lends=None if only is None else lambda user_id: fnmatchcase(user_id, only),
             max_users=max_users,
             seed=seed,
         )
@@ -92,7 +98,7 @@ def fit(
         "blends": [[round(float(value), 4) for value in row] for row in blends],
     }
     _show(facts, is_json=is_json)
-    for caution in report.cautions():
+    for caution in learned.cautions():
         click.echo(f"warning: {caution}", err=True)
     if not learned.questions.pairs:
         from recsys.coldstart.first_questions import remedy
