@@ -42,7 +42,7 @@ from training.fitting.adapting.privacy import Mechanism, mechanism_for
 from training.fitting.adapting.private_loss import private_loss
 from training.fitting.adapting.secret import secret_of
 from training.fitting.adapting.tuning import Tuning
-from training.fitting.adapting.writing import Adapted, check_signature, write_adapted
+from training.fitting.adapting.writing import FILE, Adapted, check_signature, write_adapted
 from training.fitting.assembly import inference, second_parameters, train_only
 from training.fitting.objective import step_loss
 from training.fitting.precision import needs_loss_scaling
@@ -160,8 +160,11 @@ class Adaptation:
 
     def _check_folder(self) -> None:
         if self.folder.exists():
+            is_adapted = (self.folder / FILE).is_file()
+            fit = f"; `recsys coldstart fit --checkpoint {self.folder}` lets it borrow, if not yet"
             raise ValueError(
                 f"{self.folder} must not be there yet: give another folder or remove it"
+                f"{fit if is_adapted else ''}"
             )
 
     def _check_run_folder(self) -> None:
