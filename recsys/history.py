@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 from storage.records import Choice, History
 
 SIGNATURE_REFERENCES = 32
-"""References that a signature reads: as many as the model can at once, several times over."""
+"""References that a signature reads, the newest; where the model takes fewer at once, in parts."""
 
 MAX_CHOICES_READ = 512
 """How far back references are looked for, for a user whose choices form hardly any pairs."""

@@ -12,8 +12,8 @@ from storage.errors import UnknownImage
 LARGE_PX = 1600
 
 _KEY = "image clicks"
-# Pictures are HTML, which Streamlit hears nothing of: this listens to the whole page, and says on its root that
-# it does, for it is loaded after the pictures.
+# Pictures are HTML, which Streamlit hears nothing of: this listens to the whole page, and says on
+# its root that it does, for it is loaded after the pictures.
 _SCRIPT = """
 export default function (component) {
   const listen = (event) => {

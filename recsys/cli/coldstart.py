@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from recsys.cli.invocation import read_settings
 from recsys.cli.options import CHECKPOINT, DEVICE, DTYPE, JSON
 from recsys.cli.output import show_json, show_table
 from recsys.cli.progress import waiting
-from recsys.counts import counted
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ def command() -> None:
     help="Most users to learn from, drawn at random.",
 )
 @click.option(
+    "--only", metavar="PATTERN", help="Pattern of the ids of users to learn from, e.g. 'north-*'."
+)
+@click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random draws."
 )
 @CHECKPOINT
@@ -47,6 +50,7 @@ def command() -> None:
 @JSON
 def fit(
     max_users: int,
+    only: str | None,
     seed: int,
     checkpoint: str | None,
     device: str | None,
@@ -55,8 +59,9 @@ def fit(
 ) -> None:
     """Fit classes of taste, and the weight of each source for every number of own choices.
 
-    A fifth of the users is held out and decides the weights: what does not help them gets none.
-    The result names no user.
+    Up to a fifth of the users is held out and decides the weights: what does not help them gets
+    none. They are users whom the checkpoint did not learn from, unless these are fewer than a fifth
+    and than 20. The result names no user.
     """
     settings = read_settings(checkpoint=checkpoint, device=device, dtype=dtype)
     with Runtime(settings) as runtime, waiting("Fitting"):
@@ -76,6 +81,7 @@ def fit(
             tokens=runtime.image_tokens_of(scorer),
             limits=runtime.image_limits,
             rules=settings.sharing_rules,
+            lends=None if only is None else lambda user_id: fnmatchcase(user_id, only),
             max_users=max_users,
             seed=seed,
         )
@@ -87,10 +93,13 @@ def fit(
         "num_users": report.num_users,
         "num_pairs": report.num_pairs,
         "num_classes": report.num_classes,
+        "num_judges": report.num_judges,
+        "known_users_decided": report.num_unknown is not None,
         "blends": [[round(float(value), 4) for value in row] for row in blends],
     }
     _show(facts, is_json=is_json)
-    _warn_of_few(report.num_users)
+    for caution in learned.cautions():
+        click.echo(f"warning: {caution}", err=True)
     if not learned.questions.pairs:
         from recsys.coldstart.first_questions import remedy
 
@@ -196,18 +205,6 @@ def remove(checkpoint: str | None) -> None:
     with Runtime(settings) as runtime:
         was_there = runtime.cold_starts.remove(runtime.model_version)
     click.echo("the fit is removed" if was_there else "there is no fit to remove")
-
-
-def _warn_of_few(num_users: int) -> None:
-    from recsys.coldstart.fit import ENOUGH_USERS
-
-    if num_users < ENOUGH_USERS:
-        click.echo(
-            f"warning: classes learned from {counted(num_users, 'user')} say little about others"
-            f" and may make rankings worse: fit again with at least {ENOUGH_USERS} users (import"
-            " more choices, or raise --users), or remove the fit by `recsys coldstart remove`",
-            err=True,
-        )
 
 
 def _write_images(store: "HistoryStore", pairs: "Sequence[FirstQuestion]", folder: Path) -> None:

@@ -29,7 +29,8 @@ Exit codes:
     3  a user, image, file or folder does not exist
     4  a server or the database is unreachable or busy: try again later
     5  partly done: some images could not be ranked, signatures not
-       computed, or rows not imported (--strict)
+       computed, rows not imported (--strict), or a checkpoint was
+       written without cold start
   130  stopped by Ctrl-C: what is stored already is kept
 """
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from recsys.coldstart.blend import MODEL_ALONE, TERMS, fit_blend
 from recsys.coldstart.latent_classes import LatentClasses, fit_classes, log_likelihood
 from recsys.coldstart.population import ColdStart, pooled
+from recsys.counts import counted
 from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
 
@@ -27,9 +28,12 @@ NUM_CLASSES = (1, 2, 4, 8, 16, 32)
 HELD_OUT = 0.2
 MAX_JUDGES = 200
 _FEWEST_JUDGES = 2
+ENOUGH_JUDGES = 20
+"""Users held out; fewer decide by chance."""
+
 USERS_A_CLASS = 15
 ENOUGH_USERS = 100
-"""Of fewer, less than 20 are held out: they decide by chance, and classes say little of others."""
+"""Of fewer, less than `ENOUGH_JUDGES` are held out, and classes say little of others."""
 
 MAX_IMAGES = 5000
 AT_ONCE = 64
@@ -49,12 +53,36 @@ class FitReport:
         num_pairs: of those users.
         num_classes: as chosen.
         log_likelihoods: by number of classes: of the held-out users, mean per user.
+        num_judges: held-out users who decided the blend.
+        num_unknown: users whom the model did not learn from, where they were too few to decide and
+            anybody might; None where they were enough, or it is not known who they are.
     """
 
     num_users: int
     num_pairs: int
     num_classes: int
     log_likelihoods: dict[int, float]
+    num_judges: int
+    num_unknown: int | None
+
+    def cautions(self) -> list[str]:
+        """What to beware of in what was learned, a sentence each."""
+        found = []
+        if self.num_users < ENOUGH_USERS:
+            found.append(
+                f"classes learned from {counted(self.num_users, 'user')} say little about others"
+                f" and may make rankings worse: fit again with at least {ENOUGH_USERS} users"
+                " (import more choices, or raise --users), or remove the fit by `recsys coldstart"
+                " remove`"
+            )
+        if self.num_unknown is not None:
+            found.append(
+                f"the checkpoint learned from all but {self.num_unknown} of the"
+                f" {counted(self.num_users, 'user')}, too few to decide the weights: users whom it"
+                " learned from decided, too, and trust it more than others should: fit again when"
+                " others have chosen"
+            )
+        return found
 
 
 def fit_cold_start(
@@ -74,7 +102,8 @@ def fit_cold_start(
         histories: each user's pairs, at least one each.
         read_tokens: of their images.
         may_judge: of each user, whether they may be held out: a model is trusted too much by those
-            whom it learned from. None, or fewer than two who may: everybody may.
+            whom it learned from. None, or fewer who may than a fifth of all and than
+            `ENOUGH_JUDGES`: everybody may.
         seed: decides who is held out, and all draws.
         progress: called with the name of each step.
 
@@ -90,9 +119,10 @@ def fit_cold_start(
         )
     rng = np.random.default_rng([seed, 41])
     order = rng.permutation(len(people)).tolist()
-    judges = _judges(order, may)
+    judges, num_unknown = _judges(order, may)
+    is_judge = frozenset(judges)
     held_out = [people[index] for index in judges]
-    learned = [people[index] for index in order if index not in set(judges)]
+    learned = [people[index] for index in order if index not in is_judge]
     people = [*held_out, *learned]
     progress("reading images")
     mean, components = _principal_components(learned, read_tokens, rng)
@@ -102,14 +132,27 @@ def fit_cold_start(
     progress("fitting the blend")
     blends = _fit_blends(scorer, table, classes, held_out[:MAX_JUDGES], rng)
     final = fit_classes(*table.stacked(people), num_classes=len(classes.shares), seed=seed)
-    report = FitReport(len(people), sum(map(len, people)), len(final.shares), log_likelihoods)
+    report = FitReport(
+        num_users=len(people),
+        num_pairs=sum(map(len, people)),
+        num_classes=len(final.shares),
+        log_likelihoods=log_likelihoods,
+        num_judges=min(len(judges), MAX_JUDGES),
+        num_unknown=num_unknown,
+    )
     return ColdStart(mean, components, final, blends), report
 
 
-def _judges(order: Sequence[int], may: Sequence[bool]) -> list[int]:
-    """The first fifth of those who may be held out, in this order."""
-    allowed = [index for index in order if may[index]] if sum(may) >= _FEWEST_JUDGES else order
-    return list(allowed[: max(_FEWEST_JUDGES, int(HELD_OUT * len(order)))])
+def _judges(order: Sequence[int], may: Sequence[bool]) -> tuple[list[int], int | None]:
+    """A fifth, the first in this order: of those who may be held out if they are enough.
+
+    Where they are too few, so many are told, too.
+    """
+    wanted = max(_FEWEST_JUDGES, int(HELD_OUT * len(order)))
+    allowed = [index for index in order if may[index]] if may else order
+    is_enough = len(allowed) >= min(wanted, ENOUGH_JUDGES)
+    judges = list((allowed if is_enough else order)[:wanted])
+    return judges, None if is_enough else len(allowed)
 
 
 @dataclass(frozen=True, eq=False)

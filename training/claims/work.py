@@ -78,7 +78,7 @@ class Work:
         """All cells, or those named, one seed of all before the next.
 
         Raises:
-            ValueError: if a name is no cell's, or a file of answers is damaged, and as `Bases.find`.
+            ValueError: if a name is no cell's, or a file of answers is damaged; as `Bases.find`.
         """
         cells = [self.design.cell(name) for name in names] or self.design.cells
         found = {name: self.bases.find(name) for name in dict.fromkeys(cell.base for cell in cells)}

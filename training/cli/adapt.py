@@ -1,11 +1,13 @@
 """`recsys adapt`: a checkpoint adapted to the people in storage."""
 
+import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from recsys.cli.failures import Failure
+from recsys.cli.failures import ExitCode, Failure, explained
 from recsys.cli.invocation import read_settings
 from recsys.cli.options import DEVICE, JSON
 from recsys.cli.output import show_json
@@ -85,11 +87,12 @@ def adapt(
     """Adapt CHECKPOINT to the people in storage by its preference tokens alone.
 
     Of the people 70 % are learned from, 15 % choose the best weights, and 15 % are asked before and
-    after, behind 0 to 8 of their own references. What is served decides: where cold start is on and
-    100 people can be borrowed from, the gain of the blend behind 4 and 8 references, else that of
-    the model alone. What does not help, with its 95 % interval, is not written; for what is
-    written, cold start is fitted too, so that it can be served at once. To resume, run the same
-    command again.
+    after, behind 0 to 8 of their own references, and as many as the model reads of those who have
+    them. What is served decides: where cold start is on and 100 people can be borrowed from, 20 of
+    whom are validated on, the gain of the blend behind 4 references and more, else that of the
+    model alone. What does not help, with its 95 % interval, is not written; for what is written,
+    cold start is fitted too, to the same people, so that it can be served at once. To resume, run
+    the same command again.
 
     With --epsilon 85 % are learned from, each with a clipped gradient under noise, nobody chooses
     weights, signatures keep the parent's projections, and the model alone is compared: what is
@@ -102,6 +105,7 @@ def adapt(
     from training.fitting.adapting.tuning import Tuning
 
     with Runtime(read_settings(device=device)) as runtime, failing_in_a_sentence():
+        users = users_like(runtime, only)
         adapted = Adaptation(
             checkpoint,
             runtime.store,
@@ -113,7 +117,7 @@ def adapt(
                 seed=seed,
                 privacy=None if epsilon is None else Privacy(epsilon, delta),
             ),
-            users=users_like(runtime, only),
+            users=users,
             limits=runtime.image_limits,
             image_tokens=runtime.image_tokens_of,
             load=runtime.load_scorer,
@@ -121,12 +125,11 @@ def adapt(
             blends=runtime.settings.cold_start,
             truth=known_truth(runtime, truth),
         ).run()
-        if adapted.is_written and adapted.num_lenders:
-            _fit_cold_start(runtime, adapted.folder)
-    if is_json:
-        show_json(adapted.to_json())
-    else:
-        _tell(adapted)
+        if not is_json:
+            _tell(adapted)  # before anything else can fail or be stopped
+        failure = _let_borrow(runtime, adapted, users, only, is_json=is_json)
+    if failure is not None:
+        raise failure
     if not adapted.is_written:
         raise Failure(
             f"the adapted {adapted.comparison.decided_by} must do better than its parent's on"
@@ -135,21 +138,70 @@ def adapt(
         )
 
 
-def _fit_cold_start(runtime: Runtime, folder: Path) -> None:
-    """As `recsys coldstart fit` does for a checkpoint that is served."""
+def _let_borrow(
+    runtime: Runtime,
+    adapted: "Adapted",
+    users: Collection[str] | None,
+    only: str | None,
+    *,
+    is_json: bool,
+) -> Failure | None:
+    """Fit cold start for what was written, and tell it; returns why it could not be fitted."""
+    command = ["recsys", "coldstart", "fit", "--checkpoint", str(adapted.folder)]
+    later = shlex.join(command if only is None else [*command, "--only", only])
+    is_asked = adapted.is_written and runtime.settings.cold_start
+    lends = is_asked and _has_lenders(adapted)
+    failure = _fit_cold_start(runtime, adapted.folder, users, later) if lends else None
+    borrows = lends and failure is None
+    if is_json:
+        show_json({**adapted.to_json(), "cold_start_is_fitted": borrows})
+    elif borrows:
+        click.echo("cold start is fitted for it")
+    elif is_asked and failure is None:
+        click.echo(
+            "cold start is not fitted for it, for too few people can be borrowed from: until"
+            f" `{later}` it borrows nothing"
+        )
+    return failure
+
+
+def _has_lenders(adapted: "Adapted") -> bool:
+    from recsys.coldstart.fit import ENOUGH_USERS
+
+    return sum(adapted.num_people.values()) >= ENOUGH_USERS
+
+
+def _fit_cold_start(
+    runtime: Runtime, folder: Path, users: Collection[str] | None, later: str
+) -> Failure | None:
+    """Fit it to the people of the adaptation, as the command that does so later."""
     from recsys.coldstart.learning import learn_cold_start
     from recsys.scorer.trained_on import read_trained_on
 
-    scorer = runtime.load_scorer(folder)
-    learned = learn_cold_start(
-        scorer,
-        runtime.store,
-        known=read_trained_on(folder, runtime.store.keys.known()),
-        tokens=runtime.image_tokens_of(scorer),
-        limits=runtime.image_limits,
-        rules=runtime.settings.sharing_rules,
-    )
-    runtime.cold_starts.put(learned.stored())
+    try:
+        scorer = runtime.load_scorer(folder)
+        learned = learn_cold_start(
+            scorer,
+            runtime.store,
+            known=read_trained_on(folder, runtime.store.keys.known()),
+            tokens=runtime.image_tokens_of(scorer),
+            limits=runtime.image_limits,
+            rules=runtime.settings.sharing_rules,
+            lends=None if users is None else frozenset(users).__contains__,
+        )
+        runtime.cold_starts.put(learned.stored())
+    except Exception as error:
+        why = explained(error) or (str(error) if isinstance(error, ValueError) else None)
+        if why is None:
+            raise
+        return Failure(
+            f"{folder} is written, but cold start is not fitted for it ({why}): until `{later}`"
+            " it borrows nothing",
+            ExitCode.PARTLY,
+        )
+    for caution in learned.cautions():
+        click.echo(f"warning: {caution}", err=True)
+    return None
 
 
 def _tell(adapted: "Adapted") -> None:
@@ -174,8 +226,6 @@ def _tell(adapted: "Adapted") -> None:
         )
     if adapted.is_written:
         click.echo(f"checkpoint: {adapted.folder}")
-        if adapted.num_lenders:
-            click.echo("cold start is fitted for it")
 
 
 def _gained(adapted: "Adapted") -> str:

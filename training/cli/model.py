@@ -97,11 +97,13 @@ def compare(
 ) -> None:
     """Compare checkpoint SECOND with FIRST on the people in storage whom neither of them knows.
 
-    Both are asked about the same pairs behind 0 to 8 of each person's references, alone and
-    blended with the taste of everybody who is not asked, as cold start does when it is served; the
-    difference is paired by person, with a 95 % interval by bootstrap over people. What counts is
-    the gain of one blend over the other behind 4 and 8 references.
+    Both are asked about the same pairs behind 0 to 8 of each person's references, and as many as
+    both read of those who have them, alone and blended with the taste of everybody who is not
+    asked, as cold start does when it is served; the difference is paired by person, with a 95 %
+    interval by bootstrap over people. What counts is the gain of one blend over the other behind 4
+    references and more.
     """
+    from recsys.coldstart.fit import ENOUGH_JUDGES, ENOUGH_USERS
     from training.evaluation.checkpoints import ask_checkpoints
     from training.evaluation.results import plain
 
@@ -131,7 +133,15 @@ def compare(
         click.echo(sentence)
     if compared.num_lenders:
         others = counted(compared.num_lenders, "other person", "other people")
-        click.echo(f"the blends borrow from {others}")
+        click.echo(
+            f"the blends borrow from {others}; how much, {compared.num_strangers:,} of them decide,"
+            " whom neither checkpoint is known to have learned from"
+        )
+    elif settings.cold_start:
+        click.echo(
+            f"the blends are not compared: that takes {ENOUGH_USERS} other people to borrow from,"
+            f" and {ENOUGH_JUDGES} of them whom neither checkpoint learned from"
+        )
     if not compared.is_certain:
         click.echo(
             "not both checkpoints tell whom they learned from: some who are known may be asked"

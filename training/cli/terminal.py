@@ -37,7 +37,7 @@ ONLY = click.option(
 )
 TRUTH = click.option(
     "--truth",
-    type=FILE,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="True tastes of a synthetic world, for upper bounds; beside the database by default.",
 )
 THREADS = click.option(
@@ -74,15 +74,18 @@ def truth_beside(runtime: "Runtime") -> Path:
 
 
 def known_truth(runtime: "Runtime", named: Path | None) -> "WorldTruth | None":
-    """Return the true tastes of a world, from the file named or beside the database; None: no file.
+    """Return the true tastes of a world, from the file named or beside the database.
+
+    None if no file is named and none is there.
 
     Raises:
         ValueError: if the file is damaged.
+        FileNotFoundError: if the file named is not there.
     """
     from training.world.truth import read_truth
 
     path = named or truth_beside(runtime)
-    return read_truth(path) if path.exists() else None
+    return read_truth(path) if named or path.exists() else None
 
 
 def users_like(runtime: "Runtime", pattern: str | None) -> list[str] | None:

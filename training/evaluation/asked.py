@@ -89,6 +89,7 @@ def ask(
     seed: int,
     num_references: int,
     num_pairs: int,
+    fewest_references: int | None = None,
     users: Collection[str] | None = None,
     most_users: int | None = None,
     pairs: NamedPairs | None = None,
@@ -102,6 +103,7 @@ def ask(
         seed: decides users, and what is drawn at random.
         num_references: R, references read for each user.
         num_pairs: pairs asked of each user, at most.
+        fewest_references: as of `newest_samples`.
         users: judge these alone; all by default.
         most_users: so many unseen and so many seen ones, drawn by the seed; all by default.
         pairs: judge exactly these pairs (and their users) instead of drawn ones.
@@ -134,12 +136,13 @@ def ask(
             seed=seed,
             num_references=num_references,
             num_pairs=num_pairs,
+            fewest_references=fewest_references,
             most_users=most_users,
             pairs=pairs,
         )
         for is_seen in (False, True)
     }
-    _require_users(sum(map(len, draws.values())), num_references)
+    _require_users(sum(map(len, draws.values())), num_references, fewest_references)
     whole = Asked(
         table=table,
         unseen=draws[False],
@@ -239,10 +242,11 @@ def read_pairs(path: Path) -> dict[str, list[tuple[str, str]]]:
     return pairs
 
 
-def _require_users(number: int, num_references: int) -> None:
+def _require_users(number: int, num_references: int, fewest: int | None = None) -> None:
     if number < FEWEST_USERS:
+        needed = num_references if fewest is None else min(fewest, num_references)
         raise ValueError(
-            f"at least two users must have {num_references} references and a pair apart from them,"
+            f"at least two users must have {needed} references and a pair apart from them,"
             f" got {number}: import more choices"
         )
 
@@ -266,13 +270,19 @@ def _draw(
     seed: int,
     num_references: int,
     num_pairs: int,
+    fewest_references: int | None,
     most_users: int | None,
     pairs: NamedPairs | None,
 ) -> dict[str, Sample]:
     if pairs is not None:
         return {user: _named_sample(table, user, pairs[user], num_references) for user in askable}
     drawn = newest_samples(
-        table, askable, seed=seed, num_references=num_references, num_pairs=num_pairs
+        table,
+        askable,
+        seed=seed,
+        num_references=num_references,
+        num_pairs=num_pairs,
+        fewest_references=fewest_references,
     )
     return dict(list(drawn.items())[:most_users])
 

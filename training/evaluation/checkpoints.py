@@ -1,17 +1,18 @@
 """Two checkpoints compared on the people in storage whom neither of them knows."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recsys.coldstart.fit import ENOUGH_USERS
+from recsys.coldstart.fit import ENOUGH_JUDGES, ENOUGH_USERS, HELD_OUT
 from recsys.coldstart.learning import may_judge
+from recsys.history import Pair
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
-from recsys.scorer.trained_on import joined, read_trained_on
+from recsys.scorer.trained_on import TrainedOn, joined, read_trained_on
 from storage.histories import HistoryStore
 from training.data.features import OpenTokens, features_of
-from training.data.samples import read_pair_table
+from training.data.samples import PairTable, read_pair_table
 from training.evaluation.asked import ask
 from training.evaluation.evaluate import MOST_PAIRS
 from training.evaluation.four_ways import (
@@ -25,6 +26,7 @@ from training.evaluation.four_ways import (
 )
 from training.evaluation.judge import LoadScorer
 from training.evaluation.lending import lenders
+from training.evaluation.questions import REFERENCE_COUNTS, Samples
 from training.world.truth import WorldTruth
 
 
@@ -36,6 +38,8 @@ class ComparedCheckpoints:
         first, second: their model versions.
         comparison: the second against the first.
         num_lenders: people whose choices both blends borrow from; 0 where nothing is blended in.
+        num_strangers: those of them whom neither is known to have learned from: they alone decide
+            how either is blended.
         is_certain: whether both tell all whom they learned from; else some of these may be asked.
     """
 
@@ -43,7 +47,29 @@ class ComparedCheckpoints:
     second: str
     comparison: FourWays
     num_lenders: int
+    num_strangers: int
     is_certain: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Lending:
+    """Who is asked, and whose choices both blends borrow from.
+
+    Attributes:
+        asked: samples of those who are asked.
+        lent: pairs of each of the others; nobody's where they are too few, or too few may judge.
+        may_judge: of each of these, whether they may decide how a checkpoint is blended; None:
+            all, for nobody is known.
+    """
+
+    asked: Samples
+    lent: Mapping[str, tuple[Pair, ...]]
+    may_judge: Sequence[bool] | None
+
+    @property
+    def num_strangers(self) -> int:
+        """How many may judge."""
+        return len(self.lent) if self.may_judge is None else sum(self.may_judge)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +80,7 @@ class CheckpointAnswers:
         first, second: their model versions.
         answers: of either.
         world: what is possible, where the world's truth is known.
-        num_lenders, is_certain: as in `ComparedCheckpoints`.
+        num_lenders, num_strangers, is_certain: as in `ComparedCheckpoints`.
     """
 
     first: str
@@ -62,6 +88,7 @@ class CheckpointAnswers:
     answers: tuple[WayAnswers, WayAnswers]
     world: Possible | None
     num_lenders: int
+    num_strangers: int
     is_certain: bool
 
     def compared(self) -> ComparedCheckpoints:
@@ -71,6 +98,7 @@ class CheckpointAnswers:
             self.second,
             compare_in_each_way(*self.answers, self.world),
             self.num_lenders,
+            self.num_strangers,
             self.is_certain,
         )
 
@@ -93,7 +121,7 @@ def ask_checkpoints(
     """Ask both about the newest choices of people whom neither learned from nor was chosen by.
 
     Everybody who is not asked lends, where they are `ENOUGH_USERS`; those of them whom neither
-    checkpoint learned from decide how either is blended.
+    checkpoint learned from decide how either is blended, as `lending` has it.
 
     Args:
         first, second: folders, or names of shipped ones.
@@ -125,6 +153,7 @@ def ask_checkpoints(
         seed=seed,
         num_references=min(each.config.num_references for each in scorers),
         num_pairs=MOST_PAIRS,
+        fewest_references=REFERENCE_COUNTS[-1],
         users=users,
         most_users=most_users,
     )
@@ -134,23 +163,51 @@ def ask_checkpoints(
             f" {len(asked.unseen)} with enough choices: import more choices"
         )
     tokens = features_of(store, table.images, limits=limits, tokens=image_tokens)
-    lent = lenders(table, asked.unseen, seed=seed) if blends else {}
-    lent = lent if len(lent) >= ENOUGH_USERS else {}
+    people = Lending(asked.unseen, {}, None)
+    if blends:
+        people = lending(table, asked.unseen, known, seed=seed)
     answers = []
     for name, scorer in zip(("first", "second"), scorers, strict=True):
         features = tokens(scorer)
         cold_start = None
-        if lent:
+        if people.lent:
             progress(f"{name} checkpoint: learning from others")
-            cold_start = borrowed(scorer, lent, features, may_judge=may_judge(known, lent))
+            cold_start = borrowed(scorer, people.lent, features, may_judge=people.may_judge)
         progress(f"{name} checkpoint")
-        answers.append(answer(scorer, features, asked.unseen, cold_start))
+        answers.append(answer(scorer, features, people.asked, cold_start))
     one, other = (each.model_version for each in scorers)
     return CheckpointAnswers(
         one,
         other,
         (answers[0], answers[1]),
-        possible(asked.unseen, table, truth),
-        len(lent),
+        possible(people.asked, table, truth),
+        num_lenders=len(people.lent),
+        num_strangers=people.num_strangers,
         is_certain=None not in records and len(told) == len(layers),
     )
+
+
+def lending(table: PairTable, unseen: Samples, known: TrainedOn | None, *, seed: int) -> Lending:
+    """Let everybody who is not asked lend, and people whom neither checkpoint knows decide.
+
+    Somebody whom one checkpoint learned from and the other did not would trust the one too much.
+    Where those who lend have fewer than `ENOUGH_JUDGES` others, as all others are asked, a fifth
+    of these are not asked and lend.
+
+    Args:
+        table: all pairs.
+        unseen: who could be asked, in random order.
+        known: whom the checkpoints are known to have learned from; None: nobody is known.
+        seed: draws who lends, where they are too many.
+    """
+    lent = lenders(table, unseen, seed=seed)
+    may = may_judge(known, lent)
+    asked = unseen
+    if may is not None and sum(may) < ENOUGH_JUDGES:
+        apart = list(unseen)[: int(HELD_OUT * len(unseen))]
+        own = replace(table, pairs={user: table.pairs[user] for user in apart})
+        asked = {user: each for user, each in unseen.items() if user not in own.pairs}
+        lent = {**lenders(own, (), seed=seed), **lent}
+        may = may_judge(known, lent)
+    is_enough = len(lent) >= ENOUGH_USERS and (may is None or sum(may) >= ENOUGH_JUDGES)
+    return Lending(asked, lent, may) if is_enough else Lending(unseen, {}, None)

@@ -13,7 +13,7 @@ from training.evaluation.questions import REFERENCE_COUNTS, Samples, with_refere
 from training.predictors.scorer import ScorerPredictor, batch_size
 
 ByCount = Mapping[int, Margins]
-"""By number of references: a scorer's margins on the same pairs."""
+"""By number of references: a scorer's margins on the same pairs of those who have so many."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Comparison:
 
     Attributes:
         by_references: by number of references.
-        mean: the mean over some of those numbers of what each person gained.
+        mean: the mean over some of those numbers of what each person gained, of a person who has
+            not so many references over the numbers that they have.
         over: these numbers.
     """
 
@@ -64,14 +65,23 @@ def answers_by_references(
     answers: dict[int, Margins] = {}
     for count in counts_of(samples):
         progress(count)
-        answers[count] = margins(pair_scores(predictor, with_references(samples, count)))
+        answers[count] = margins(pair_scores(predictor, behind(samples, count)))
     return answers
 
 
 def counts_of(samples: Samples) -> list[int]:
-    """The numbers of references behind which samples are asked, fewest first."""
+    """The numbers of references behind which samples are asked, fewest first.
+
+    The last is what anybody has: as many as the model reads at most.
+    """
     most = max(len(sample.references) for sample in samples.values())
-    return [each for each in REFERENCE_COUNTS if each <= most]
+    return [*(each for each in REFERENCE_COUNTS if each < most), most]
+
+
+def behind(samples: Samples, count: int) -> Samples:
+    """The pairs of those who have so many references, behind the newest of them."""
+    enough = {user: own for user, own in samples.items() if len(own.references) >= count}
+    return with_references(enough, count)
 
 
 def mean_top1(answers: ByCount) -> float:
@@ -92,9 +102,10 @@ def compare(before: ByCount, after: ByCount, *, over: Sequence[int] | None = Non
         for count, own in before.items()
     }
     users = list(next(iter(before.values())))
-    means = [
-        float(np.mean([accuracy(after[n][user]) - accuracy(before[n][user]) for n in counts]))
-        for user in users
+    gained = [
+        [accuracy(after[n][u]) - accuracy(before[n][u]) for n in counts if u in before[n]]
+        for u in users
     ]
+    means = [float(np.mean(each)) for each in gained if each]
     n_pairs = sum(gains[count].gained.n_pairs for count in counts)
     return Comparison(gains, over_users(means, n_pairs=n_pairs), counts)

@@ -10,6 +10,7 @@ from typing import Any
 
 from recsys.coldstart.fit import fit_cold_start
 from recsys.coldstart.population import ColdStart
+from recsys.counts import counted
 from recsys.history import Pair
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
@@ -20,12 +21,13 @@ from training.evaluation.comparison import (
     ByCount,
     Comparison,
     answers_by_references,
+    behind,
     compare,
     counts_of,
 )
 from training.evaluation.lending import score_in_each_way
 from training.evaluation.metrics import Figure, accuracy, over_users
-from training.evaluation.questions import Samples, with_references
+from training.evaluation.questions import Samples
 from training.evaluation.results import plain
 from training.evaluation.section import Cell, Grid, percent, points, with_interval
 from training.world.truth import WorldTruth
@@ -115,7 +117,8 @@ class FourWays:
             ways = [name for name in names if name in self.closed]
             counts = list(next(iter(self.closed.values())))
             rows: list[list[Cell]] = [
-                [str(n), *(with_interval(self.closed[way][n]) for way in ways)] for n in counts
+                [self._label(n), *(with_interval(self.closed[way][n]) for way in ways)]
+                for n in counts
             ]
             grids.append(Grid(["references", *(names[way] for way in ways)], rows, caption))
         return grids
@@ -129,7 +132,7 @@ class FourWays:
         return sentences
 
     def _row(self, count: int) -> list[Cell]:
-        row: list[Cell] = [str(count)]
+        row: list[Cell] = [self._label(count)]
         for each in (self.alone, self.blended):
             if each is not None:
                 gain = each.by_references[count]
@@ -138,6 +141,12 @@ class FourWays:
         if self.best_possible:
             row.append(percent(self.best_possible[count].value))
         return row
+
+    def _label(self, count: int) -> str:
+        """A number of references, and how many people have it where not all do."""
+        people = {each: gain.gained.n_users for each, gain in self.alone.by_references.items()}
+        some = people[count] < max(people.values())
+        return f"{count} ({counted(people[count], 'person', 'people')})" if some else str(count)
 
 
 def answer(
@@ -162,7 +171,7 @@ def answer(
     alone, blended = dict[int, Margins](), dict[int, Margins]()
     for count in counts_of(samples):
         progress(count)
-        fewer = with_references(samples, count)
+        fewer = behind(samples, count)
         ways = score_in_each_way(scorer, cold_start, features, fewer)
         alone[count], blended[count] = ways.alone, ways.blend
     return WayAnswers(alone, blended)
@@ -198,7 +207,7 @@ def possible(samples: Samples, table: PairTable, truth: WorldTruth | None) -> Po
         return None
     best, average = dict[int, ByUser](), dict[int, ByUser]()
     for count in counts_of(samples):
-        rights = world_accuracies(with_references(samples, count), table, truth)
+        rights = world_accuracies(behind(samples, count), table, truth)
         best[count], average[count] = rights["best_possible"], rights["average_taste"]
     return Possible(best, average)
 
@@ -223,9 +232,8 @@ def compare_in_each_way(first: WayAnswers, second: WayAnswers, world: Possible |
         }
     if world is None:
         return FourWays(alone, blended)
-    num_pairs = next(iter(alone.by_references.values())).gained.n_pairs
     best = {
-        count: over_users(list(each.values()), n_pairs=num_pairs)
+        count: over_users(list(each.values()), n_pairs=alone.by_references[count].gained.n_pairs)
         for count, each in world.best.items()
     }
     closed = {name: _closed(answers, world) for name, answers in ways.items()}

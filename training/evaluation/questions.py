@@ -58,6 +58,7 @@ def newest_samples(
     seed: int,
     num_references: int,
     num_pairs: int,
+    fewest_references: int | None = None,
 ) -> dict[str, Sample]:
     """The newest choices of each user, asked behind what the service had read before them.
 
@@ -72,17 +73,24 @@ def newest_samples(
         seed: of the order of users.
         num_references: of each user, 0 or more.
         num_pairs: asked of each user, at most; at least 1.
+        fewest_references: of a user who has not all of them, or who could be asked about fewer
+            pairs behind all; None: nobody is asked behind fewer.
 
     Returns:
-        The users with all references and at least one pair, in random order. Who else is there
+        The users with enough references and at least one pair, in random order. Who else is there
         changes no sample.
     """
+    fewest = num_references if fewest_references is None else min(fewest_references, num_references)
     samples = {}
     for user in sorted(askable):
         may_ask = frozenset(askable[user])
-        sample = _newest_sample(table.pairs[user], may_ask, num_references, num_pairs)
-        if sample is not None:
-            samples[user] = sample
+        drawn = [
+            _newest_sample(table.pairs[user], may_ask, count, num_pairs)
+            for count in dict.fromkeys((num_references, fewest))
+        ]
+        found = [each for each in drawn if each is not None]
+        if found:  # of two that ask as much, the first
+            samples[user] = max(found, key=lambda sample: len(sample.pairs))
     return _in_random_order(samples, seed)
 
 

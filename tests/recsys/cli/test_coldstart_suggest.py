@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+
+from recsys.scorer.trained_on import TrainedOn, user_digest, write_trained_on
 
 
 @pytest.fixture
@@ -58,6 +61,48 @@ def test_a_fit_to_few_users_warns_that_it_says_little(
     assert "fit again with at least 100 users" in few.stderr
     monkeypatch.setattr("recsys.coldstart.fit.ENOUGH_USERS", 6)
     assert run(*fit).stderr == ""
+
+
+def test_a_fit_warns_where_users_decided_whom_the_checkpoint_learned_from(
+    home: Path, run, people, checkpoint: Path
+) -> None:
+    knowing = Path(shutil.copytree(checkpoint, home / "knowing"))
+    known = TrainedOn({user_digest(None, f"u{n}"): 1.0 for n in range(5)})
+    write_trained_on(known, knowing)
+    fit = ["coldstart", "fit", "--json", "--checkpoint"]
+    own, other = run(*fit, str(knowing)), run(*fit, str(checkpoint))
+    assert json.loads(own.stdout)["known_users_decided"] is True
+    assert "the checkpoint learned from all but 1 of the 6 users, too few to decide" in own.stderr
+    assert json.loads(other.stdout)["known_users_decided"] is False
+    assert "learned from all but" not in other.stderr
+    assert [json.loads(each.stdout)["num_judges"] for each in (own, other)] == [2, 2]
+
+
+def test_a_fit_learns_from_those_alone_who_are_named(run, people, checkpoint: Path) -> None:
+    fit = ["coldstart", "fit", "--json", "--checkpoint", str(checkpoint), "--only"]
+    assert json.loads(run(*fit, "u[1-4]").stdout)["num_users"] == 4
+    few = run(*fit, "u[1-3]")
+    assert few.exit_code == 1
+    assert "a fit needs at least 4 users" in few.stderr
+
+
+def test_pairs_whose_image_cannot_be_read_are_left_out_of_a_fit(
+    store, run, people, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (liked,) = (stored.choice.liked for stored in store.read("u1").choices)
+    store.blobs.delete(liked)
+    fit = ["coldstart", "fit", "--json", "--checkpoint", str(checkpoint)]
+    refused = run(*fit)
+    assert refused.exit_code == 3, "one of twelve is more than one in a hundred"
+    assert f"no image {liked} is stored" in refused.stderr
+    monkeypatch.setattr("recsys.coldstart.learning.MOST_UNREADABLE", 0.1)
+    done = run(*fit)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["num_users"] == 5
+    assert "1 image cannot be read: pairs that show one are left out" in done.stderr
+    told = run("coldstart", "suggest", "-k", "8", "--json", "--checkpoint", str(checkpoint))
+    pairs = json.loads(told.stdout)["pairs"]
+    assert liked not in {each[side] for each in pairs for side in ("first_sha256", "second_sha256")}
 
 
 def test_a_table_of_four_by_default(run, fitted: list[str]) -> None:

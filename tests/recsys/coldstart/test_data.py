@@ -10,7 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from recsys.coldstart.data import MAX_PAIRS, draw_users, read_user_pairs, token_reader
+from recsys.coldstart.data import (
+    MAX_PAIRS,
+    Unreadable,
+    UserPairs,
+    draw_users,
+    read_user_pairs,
+    token_reader,
+)
+from recsys.errors import ImageRefused
 from recsys.history import Pair
 from recsys.images.decode import ImageLimits
 from recsys.images.reader import ImageReader
@@ -82,6 +90,15 @@ def test_each_user_is_drawn_as_likely_as_any_other() -> None:
     assert off * 29 / 30 < 59
 
 
+def test_those_who_do_not_lend_are_not_drawn() -> None:
+    store = MemoryStore(users=50)
+    odd = {f"u{n:04d}" for n in range(1, 50, 2)}
+    assert set(draw_users(store, max_users=50, seed=0, lends=odd.__contains__)) == odd
+    drawn = draw_users(store, max_users=10, seed=0, lends=odd.__contains__)
+    assert len(drawn) == 10
+    assert set(drawn) < odd
+
+
 def test_users_pairs_are_rows_of_one_table() -> None:
     store = MemoryStore(
         chosen("ann", "a", "b", prompt="a cat"),
@@ -130,6 +147,35 @@ def test_rows_are_read_as_the_model_sees_the_images(scorer) -> None:
     assert torch.allclose(tokens, scorer.image_features(wanted), atol=1e-6)
     assert not tokens.requires_grad
     assert counts == [3]
+
+
+def test_an_image_that_cannot_be_read_is_counted_and_the_others_keep_their_places(scorer) -> None:
+    store, names = MemoryStore(), [digest(name) for name in "abc"]
+    for name in "ac":
+        file = io.BytesIO()
+        pixels = np.random.default_rng(ord(name)).integers(0, 256, (12, 10, 3), np.uint8)
+        Image.fromarray(pixels).save(file, "PNG")
+        store.images[digest(name)] = file.getvalue()
+    store.images[digest("b")] = b"no image"
+    reader, bad = ImageReader(store, ImageLimits()), Unreadable(most=1)
+    tokens = token_reader(scorer, reader, names, unreadable=bad)([2, 1, 0])
+    assert bad.rows == {1}
+    assert not tokens[1].any()
+    alone = token_reader(scorer, reader, names)([2, 0])
+    assert torch.allclose(tokens[[0, 2]], alone, atol=1e-6)
+    with pytest.raises(ImageRefused):
+        token_reader(scorer, reader, names)([2, 1, 0])
+    store.images[digest("c")] = b"no image"
+    with pytest.raises(ImageRefused):
+        token_reader(scorer, reader, names, unreadable=bad)([2, 1, 0])
+
+
+def test_pairs_that_show_an_image_are_left_out_and_with_them_who_has_no_other() -> None:
+    a, b, c = Pair(0, 1, ""), Pair(1, 2, ""), Pair(2, 0, "")
+    users = UserPairs(("ann", "ben", "cyd"), ((a, b), (c,), (b,)), ("x", "y", "z"))
+    left = users.without({0})
+    assert (left.user_ids, left.histories) == (("ann", "cyd"), ((b,), (b,)))
+    assert left.images == users.images
 
 
 def test_pairs_are_looked_for_behind_choices_that_form_none() -> None:

@@ -111,6 +111,7 @@ def test_what_people_share_is_learned_and_trusted_from_nobody_on(fit, population
     assert isinstance(report, FitReport)
     assert (report.num_users, report.num_pairs) == (80, 640)
     assert report.num_classes == len(learned.classes.shares)
+    assert (report.num_judges, report.num_unknown) == (16, None)
     assert learned.classes.num_users.sum() == pytest.approx(80)
     assert learned.classes.num_pairs.sum() == pytest.approx(640)
 
@@ -156,9 +157,27 @@ def test_judges_are_not_learned_from(fit, monkeypatch) -> None:
     assert len(final) == 40 * 8
 
 
-@pytest.mark.parametrize(("num_able", "num_judges"), [(12, 8), (5, 5), (1, 8)])
+@pytest.mark.parametrize(
+    ("num_users", "num_able", "num_judges", "is_enough"),
+    [
+        (40, 12, 8, True),
+        (40, 8, 8, True),
+        (40, 7, 8, False),
+        (40, 0, 8, False),
+        (120, 22, 22, True),
+        (120, 20, 20, True),
+        (120, 19, 24, False),
+        (120, 2, 24, False),
+    ],
+)
 def test_whom_the_model_knows_judges_only_where_too_few_others_are(
-    fit, population, monkeypatch, num_able: int, num_judges: int
+    fit,
+    population,
+    monkeypatch,
+    num_users: int,
+    num_able: int,
+    num_judges: int,
+    is_enough: bool,
 ) -> None:
     judged_by, fit_blends = [], coldstart_fit._fit_blends
 
@@ -167,12 +186,13 @@ def test_whom_the_model_knows_judges_only_where_too_few_others_are(
         return fit_blends(scorer, view, classes, judges, rng)
 
     monkeypatch.setattr(coldstart_fit, "_fit_blends", watched)
-    people = population(40)
-    fit([[], *people], may_judge=[True, *(n < num_able for n in range(40))])
+    people = population(num_users, num_pairs=4)
+    _, report = fit([[], *people], may_judge=[True, *(n < num_able for n in range(num_users))])
     numbers = {people.index(each) for each in judged_by}
-    assert len(numbers) == num_judges
-    if num_able > 1:
-        assert max(numbers) < num_able
+    assert report.num_judges == len(numbers) == num_judges
+    assert (max(numbers) < num_able) is is_enough
+    assert report.num_unknown == (None if is_enough else num_able)
+    assert any("learned from all but" in each for each in report.cautions()) is not is_enough
 
 
 def test_images_of_the_references_are_not_asked_about() -> None:

@@ -15,6 +15,7 @@ from storage.trainings import TrainingStore
 from training.data.samples import read_pair_table
 from training.data.trained_on import trained_on
 from training.evaluation.checkpoints import ask_checkpoints
+from training.evaluation.four_ways import borrowed
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def test_a_checkpoint_against_itself_gains_nothing_and_a_silent_one_is_told(
     assert result.exit_code == 0, result.output
     assert result.stdout.count("+0.0 (+0.0 to +0.0)") == 4
     assert "not both checkpoints tell whom they learned from" in result.stdout
+    assert "the blends are not compared: that takes 100 other people" in result.stdout
     told = json.loads(CliRunner().invoke(cli, ["model", "compare", small, small, "--json"]).stdout)
     assert told["comparison"]["alone"]["mean"]["n_users"] == 12
     assert told["comparison"]["decided_by"] == "model"
@@ -76,6 +78,47 @@ def test_everybody_who_is_not_asked_lends_and_the_blends_are_compared(
     assert json.loads(away.stdout)["comparison"]["decided_by"] == "model"
     shown = CliRunner().invoke(cli, command).stdout
     assert "the blends borrow from 8 other people" in shown
+
+
+def test_whom_one_of_them_knows_does_not_decide_how_they_are_blended(
+    store, save_small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all whom neither knows would be asked, some of them lend instead."""
+    decided = []
+
+    def watched(scorer, lent, features, *, may_judge):
+        decided.append({user for user, may in zip(lent, may_judge, strict=True) if may})
+        return borrowed(scorer, lent, features, may_judge=may_judge)
+
+    monkeypatch.setattr("training.evaluation.checkpoints.borrowed", watched)
+    for name, value in (("ENOUGH_USERS", 8), ("ENOUGH_JUDGES", 2), ("HELD_OUT", 0.5)):
+        monkeypatch.setattr(f"training.evaluation.checkpoints.{name}", value)
+    first = knowing(store, save_small("first"), "s1-")
+    second = knowing(store, save_small("second", seed=1), "s2-")
+    result = CliRunner().invoke(cli, ["model", "compare", str(first), str(second)])
+    assert result.exit_code == 0, result.output
+    one, other = decided
+    assert one == other
+    assert len(one) == 2
+    assert all(user.startswith("s3-") for user in one)
+    told = " ".join(result.stdout.split())
+    assert "borrow from 10 other people; how much, 2 of them decide, whom neither" in told
+    compared = ask_checkpoints(first, second, store).compared()
+    assert compared.comparison.gain.n_users == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["model", "compare", "tiny", "tiny"], ["adapt", "--out", "out"], ["evaluate", "tiny"]],
+    ids=lambda command: command[0],
+)
+def test_a_file_of_truth_that_is_named_must_be_there(
+    store, tmp_path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, [*command, "--truth", "truht.npz"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--truth': File 'truht.npz' does not exist." in result.output
 
 
 def test_where_everybody_is_known_it_says_so(store, save_small) -> None:

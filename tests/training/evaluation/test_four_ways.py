@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-from training.evaluation.four_ways import WayAnswers, compare_in_each_way
+from recsys.history import Pair
+from training.data.samples import Sample
+from training.evaluation.four_ways import WayAnswers, answer, compare_in_each_way
 
 PEOPLE = [f"u{n}" for n in range(40)]
 RIGHT, WRONG = (dict.fromkeys(PEOPLE, np.full(4, sign)) for sign in (1.0, -1.0))
@@ -40,3 +43,33 @@ def test_where_others_lend_the_gain_of_the_blend_behind_four_and_eight_counts() 
     assert old.is_better
     assert old.gain.value == pytest.approx(0.5)
     assert [each.endswith("this decides") for each in old.verdict()] == [False, True]
+
+
+def test_a_model_is_asked_behind_all_that_it_reads_of_those_who_have_so_many(make_scorer) -> None:
+    scorer = make_scorer(num_references=10).requires_grad_(False).eval()
+    pairs = [Pair(2 * n, 2 * n + 1, f"prompt {n}", choice=n) for n in range(12)]
+    samples = {
+        user: Sample(tuple(pairs[:count]), tuple(pairs[10:]))
+        for user, count in (("ann", 10), ("ben", 8), ("cyd", 10))
+    }
+    width = scorer.image_features([]).shape[1:]
+    tokens = torch.randn(24, *width, generator=torch.Generator().manual_seed(1))
+    answers = answer(scorer, lambda rows: tokens[list(rows)], samples, None).alone
+    assert list(answers) == [0, 1, 2, 4, 8, 10]
+    assert [list(each) for each in answers.values()] == [
+        *[["ann", "ben", "cyd"]] * 5,
+        ["ann", "cyd"],
+    ]
+    assert not np.allclose(answers[8]["ann"], answers[10]["ann"])
+
+
+def test_what_some_alone_have_references_for_counts_for_them() -> None:
+    wrong = dict.fromkeys((0, 4, 8), WRONG) | {24: {user: WRONG[user] for user in PEOPLE[:10]}}
+    late = wrong | {24: {user: RIGHT[user] for user in PEOPLE[:10]}}
+    compared = compare_in_each_way(WayAnswers(wrong, wrong), WayAnswers(wrong, late), None)
+    assert compared.blended.over == (4, 8, 24)
+    assert compared.gain.value == pytest.approx(10 / 40 / 3)
+    assert compared.gain.n_users == 40
+    rows = compared.grids()[0].rows
+    assert [row[0] for row in rows] == ["0", "4", "8", "24 (10 people)"]
+    assert compared.verdict()[1].startswith("gained in the blend, mean over 4, 8 and 24 references")

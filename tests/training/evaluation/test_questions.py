@@ -95,6 +95,26 @@ def test_the_newest_are_asked_behind_what_was_served_before_them() -> None:
     assert asked_again.references == tuple(pairs[:4])
 
 
+@pytest.mark.parametrize(
+    ("num_choices", "num_read", "num_asked"),
+    [(2, 0, 0), (4, 2, 2), (6, 2, 4), (7, 2, 4), (8, 4, 4)],
+)
+def test_who_has_not_all_references_is_asked_behind_fewer(
+    num_choices: int, num_read: int, num_asked: int
+) -> None:
+    """Four are read where that leaves as many pairs to ask about as two do."""
+    sample = newest_samples(
+        histories(a=choices(*[1] * num_choices)),
+        {"a": choices(*[1] * num_choices)},
+        seed=0,
+        num_references=4,
+        fewest_references=2,
+        num_pairs=4,
+    ).get("a")
+    found = (0, 0) if sample is None else (len(sample.references), len(sample.pairs))
+    assert found == (num_read, num_asked)
+
+
 @pytest.mark.parametrize("asked", [1, 3, 99])
 def test_nothing_that_is_read_is_newer_than_what_is_asked(asked: int) -> None:
     sample = newest(choices(1, 3, 2, 1, 2, 2, 1), asked=asked)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from recsys.coldstart.fit import ENOUGH_USERS
+from recsys.coldstart.fit import ENOUGH_JUDGES, ENOUGH_USERS
 from recsys.history import Pair
 from recsys.images.decode import DEFAULT_LIMITS, ImageLimits
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
@@ -40,7 +40,7 @@ from training.fitting.adapting.privacy import Mechanism, mechanism_for
 from training.fitting.adapting.private_loss import private_loss
 from training.fitting.adapting.secret import secret_of
 from training.fitting.adapting.tuning import Tuning
-from training.fitting.adapting.writing import Adapted, check_signature, write_adapted
+from training.fitting.adapting.writing import FILE, Adapted, check_signature, write_adapted
 from training.fitting.assembly import second_parameters, train_only
 from training.fitting.precision import needs_loss_scaling
 from training.fitting.sole_run import sole_run
@@ -67,7 +67,8 @@ class Adaptation:
         load: reads the checkpoint, e.g. with its base from another place.
         writes_anyway: write it even if it does not help.
         blends: whether others' taste is blended in where the checkpoint is served; then the gain
-            of the blend decides, if there are `ENOUGH_USERS` to borrow from. Never with privacy.
+            of the blend decides, if there are `ENOUGH_USERS` to borrow from and `ENOUGH_JUDGES` of
+            them are validated on. Never with privacy.
         truth: of a synthetic world, for the best possible.
     """
 
@@ -153,8 +154,11 @@ class Adaptation:
 
     def _check_folder(self) -> None:
         if self.folder.exists():
+            is_adapted = (self.folder / FILE).is_file()
+            fit = f"; `recsys coldstart fit --checkpoint {self.folder}` lets it borrow, if not yet"
             raise ValueError(
                 f"{self.folder} must not be there yet: give another folder or remove it"
+                f"{fit if is_adapted else ''}"
             )
 
     def _check_run_folder(self) -> None:
@@ -189,11 +193,14 @@ class Adaptation:
         )
 
     def _lent(self, dealt: Dealt) -> dict[str, tuple[Pair, ...]]:
-        """Of those who do not judge, the pairs that the others borrow from; none of too few.
+        """The pairs that those who are compared borrow, by person; none where too few lend.
 
-        With differential privacy nothing is borrowed: figures of the blend would tell of lenders.
+        Those who were validated on decide how; where they are too few, those whom the checkpoint
+        learned from would have to. With differential privacy nothing is borrowed: figures of the
+        blend would tell of lenders.
         """
-        if not self.blends or self.tuning.privacy is not None:
+        is_private = self.tuning.privacy is not None
+        if not self.blends or is_private or len(dealt.validation) < ENOUGH_JUDGES:
             return {}
         asked = {user: (*own.references, *own.pairs) for user, own in dealt.validation.items()}
         table = replace(dealt.learned, pairs={**dealt.learned.pairs, **asked})

@@ -13,13 +13,16 @@ from recsys.history import Pair
 from recsys.scorer.trained_on import TrainedOn
 from training.data.samples import PairTable, images_of
 from training.data.splits import SplitRule, eligible
-from training.evaluation.questions import Samples, newest_samples
+from training.evaluation.questions import REFERENCE_COUNTS, Samples, newest_samples
 
 FEWEST = 8
 """People that each part must have."""
 
 NUM_PAIRS = 8
 """Pairs that each person held out is asked about, at most."""
+
+FEWEST_REFERENCES = REFERENCE_COUNTS[-1]
+"""Of a person held out; where the checkpoint reads more, who has as many is asked behind all."""
 
 _JUDGES = SplitRule(validation_users=0.15, held_prompts=0.25)
 _HELD_OUT = SplitRule(validation_users=0.3, held_prompts=0.4)
@@ -70,7 +73,8 @@ def deal(table: PairTable, *, parent: TrainedOn | None, num_references: int) -> 
     Args:
         table: all pairs.
         parent: whom the checkpoint learned from; it must tell. None: nobody.
-        num_references: read for each person who is asked.
+        num_references: read for each person who is asked, of those who have so many; of the others
+            `FEWEST_REFERENCES`.
 
     Raises:
         ValueError: if a part has fewer than `FEWEST` people.
@@ -153,7 +157,14 @@ def _asked(
     num_references: int,
 ) -> Samples:
     apart = _apart(pairs, shown)
-    return newest_samples(table, apart, seed=0, num_references=num_references, num_pairs=NUM_PAIRS)
+    return newest_samples(
+        table,
+        apart,
+        seed=0,
+        num_references=num_references,
+        num_pairs=NUM_PAIRS,
+        fewest_references=FEWEST_REFERENCES,
+    )
 
 
 def _apart(pairs: Mapping[str, Sequence[Pair]], shown: set[int]) -> dict[str, tuple[Pair, ...]]:
@@ -225,11 +236,12 @@ def _check(
         number = dealt.num_people[part]
         if number < FEWEST:
             *nouns, last = (_NOUN[each] for each in parts)
+            needed = min(num_references, FEWEST_REFERENCES)
             raise ValueError(
                 f"an adaptation needs at least {FEWEST} people for each of {', '.join(nouns)}"
                 f" and {last}, got {number} for {_NOUN[part]} among"
                 f" {counted(num_users, 'person', 'people')}, {num_known} of whom the checkpoint"
-                f" knows already (people are asked who have {num_references} references and a pair"
+                f" knows already (people are asked who have {needed} references and a pair"
                 " of images that nothing is learned from): import more choices"
             )
 

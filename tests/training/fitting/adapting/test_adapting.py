@@ -198,6 +198,17 @@ def test_too_few_people_are_refused_before_anything_is_trained(
     assert not (tmp_path / "out.run" / "adapt.log.jsonl").exists()
 
 
+def test_where_too_few_are_validated_on_whom_it_learned_from_does_not_decide_the_blend(
+    adapt, store, parent, tmp_path
+) -> None:
+    """Of 110 people 13 are: the models alone are compared, though a hundred could lend."""
+    asked = {"blends": True, "writes_anyway": False}
+    alone = adapt(store, parent, tmp_path / "out", **asked)
+    assert alone.num_people["validation"] < 20
+    assert alone.num_people["learned"] + alone.num_people["validation"] >= 100
+    assert (alone.num_lenders, alone.comparison.decided_by) == (0, "model")
+
+
 def test_a_parent_that_cannot_tell_is_refused(store, parent, tmp_path, others_keys, tuning) -> None:
     adaptation = Adaptation(parent, store, tmp_path / "out", Console(quiet=True), tuning=tuning)
     with pytest.raises(ValueError, match=f"identity key {others_keys.current.key_id}, which is"):
@@ -257,7 +268,10 @@ def test_the_record_tells_of_both_and_the_database_where_it_is(
     assert str(adapted.folder) + ".run" not in folders
 
 
-def test_the_command_tells_what_was_gained_and_writes_nothing_for_it(run, parent, tmp_path) -> None:
+def test_the_command_tells_what_was_gained_and_writes_nothing_for_it(
+    run, parent, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.fitting.adapting.adaptation.ENOUGH_JUDGES", 8)
     asked = (str(parent), "--out", str(tmp_path / "out"), "--steps", "4", "--seed", "3")
     refused = run(*asked, "--json")
     assert refused.exit_code == 1, refused.output

@@ -9,19 +9,20 @@ from recsys.history import Pair
 from training.data.batches import batches
 from training.data.samples import PairTable
 from training.data.trained_on import trained_on
-from training.fitting.adapting.dealing import deal
+from training.fitting.adapting.dealing import deal, deal_privately
 
 
-def people_apart(num_users: int) -> PairTable:
-    """Everybody chose six times among images that nobody else saw."""
+def people_apart(num_users: int, *, num_choices: int = 6) -> PairTable:
+    """Everybody chose so many times among images that nobody else saw."""
+    size = 2 * num_choices
     pairs = {
         f"u{user}": tuple(
-            Pair(12 * user + 2 * n, 12 * user + 2 * n + 1, f"p{n}", float(n), n, 0)
-            for n in range(6)
+            Pair(size * user + 2 * n, size * user + 2 * n + 1, f"p{n}", float(n), n, 0)
+            for n in range(num_choices)
         )
         for user in range(num_users)
     }
-    return PairTable(pairs, tuple(f"{row:064x}" for row in range(12 * num_users)))
+    return PairTable(pairs, tuple(f"{row:064x}" for row in range(size * num_users)))
 
 
 def test_the_parents_people_do_not_judge() -> None:
@@ -34,6 +35,21 @@ def test_the_parents_people_do_not_judge() -> None:
     assert set(dealt.comparison) == set(before.comparison) - set(judges)
     assert set(dealt.validation) == set(before.validation) - set(chose)
     assert {*judges, *chose} <= set(dealt.learned.pairs)
+
+
+@pytest.mark.parametrize("dealing", [deal, deal_privately])
+def test_a_model_that_reads_24_is_asked_of_people_who_have_chosen_less(dealing) -> None:
+    table = people_apart(160, num_choices=32)
+    short = {user: own[-12:] for user, own in list(table.pairs.items())[::2]}
+    dealt = dealing(replace(table, pairs={**table.pairs, **short}), parent=None, num_references=24)
+    all_long = dealing(table, parent=None, num_references=24)
+    for part in ("validation", "comparison"):
+        samples = getattr(dealt, part)
+        assert samples.keys() == getattr(all_long, part).keys()
+        read = {user: len(sample.references) for user, sample in samples.items()}
+        assert read == {user: 8 if user in short else 24 for user in samples}
+        asked = {user: len(sample.pairs) for user, sample in samples.items()}
+        assert asked == {user: 4 if user in short else 8 for user in samples}
 
 
 def test_images_that_the_parent_learned_from_are_not_asked() -> None:
