@@ -145,8 +145,8 @@ def section(result: Signatures | NotMeasured) -> Section:
     plots = [Plot(lambda: signature_plot(rows), caption)] if rows else []
     agreements = [_agreement(result.communities)] if result.communities else []
     latent = [_latent_taste(result.joined, result.dimension)] if result.joined else []
-    parts = [_protocol(result), *plots, _rivals(result), *latent, _settled(result), *agreements]
-    return Section("Signatures", parts)
+    parts: list[str | Grid | Plot] = [_protocol(result), *plots, _rivals(result)]
+    return Section("Signatures", [*parts, *latent, _settled(result), *agreements])
 
 
 def _key(readout: Readout, served: Readout) -> str:
