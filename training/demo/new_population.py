@@ -27,9 +27,9 @@ from training.evaluation.comparison import Gain, answers_by_references, compare
 from training.evaluation.four_ways import FourWays
 from training.evaluation.questions import newest_samples
 from training.fitting.adapting.dealing import NUM_PAIRS, Dealt
-from training.fitting.adapting.tokens import draws, train_tokens
+from training.fitting.adapting.learning import learn, step_draws
 from training.fitting.adapting.tuning import Tuning
-from training.fitting.objective import step_loss
+from training.fitting.assembly import second_parameters
 from training.fitting.trainer import Run
 from training.world.creation import create_world
 from training.world.truth import WorldTruth, read_truth
@@ -224,15 +224,20 @@ def _train(
     """As `recsys adapt` does, but the last weights are kept; returns how many seconds it took."""
     began = time.monotonic()
     tuning = population.tuning
-    drawn = draws(
-        learned,
-        num_references=population.num_references,
-        seed=tuning.seed,
-        num_users=population.num_users,
+    learn(
+        scorer,
+        second_parameters(scorer),
+        drawn=step_draws(
+            learned,
+            num_references=population.num_references,
+            seed=tuning.seed,
+            num_users=population.num_users,
+        ),
+        encoded=encoded,
+        asked={},
+        plan=replace(tuning.plan, validate_every=0),
+        run=Run(folder, _QUIET, model=scorer),
     )
-    scorer.train()
-    loss = step_loss(scorer, drawn, encoded)
-    train_tokens(scorer, loss, tuning.plan, run=Run(folder, _QUIET, model=scorer))
     return time.monotonic() - began
 
 

@@ -51,7 +51,7 @@ def spied(monkeypatch) -> Callable[[str], list]:
 def test_others_are_asked_before_and_after_tokens_alone_are_trained(
     checkpoint, spied, tmp_path
 ) -> None:
-    asked, trained, dealt = map(spied, ("answers_by_references", "train_tokens", "_deal"))
+    asked, trained, dealt = map(spied, ("answers_by_references", "learn", "_deal"))
     told: list[str] = []
     measured = adapt_to(FEW, tmp_path / "one", tell=told.append)
     assert measured is not None
@@ -74,8 +74,9 @@ def test_others_are_asked_before_and_after_tokens_alone_are_trained(
     (before, after) = (result for _, _, result in asked)
     assert measured.ways.alone == compare(before, after)
     assert list(measured.gains) == [0, 2]  # as many as this checkpoint reads
-    ((scorer, _, plan), _, _) = trained[0]
-    assert plan.num_steps == 2
+    (((scorer, _), by, _),) = trained
+    assert by["plan"].num_steps == 2
+    assert set(by["drawn"].users) == set(parts.learned.pairs)
     was, now = dict(load_scorer(checkpoint).named_parameters()), dict(scorer.named_parameters())
     assert {name for name in was if not was[name].equal(now[name])} == {"preference_tokens"}
     assert measured.num_tokens == 3
