@@ -32,7 +32,7 @@ help: ## List the targets
 	@echo "usage: make TARGET"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(STAMP) ## Rank images for three users, find neighbours and clusters; DATA=folder for your ratings
+demo: $(STAMP) ## Rank for three users, find neighbours and clusters, adapt once; DATA=folder for your ratings
 	@$(PY) -m training.demo $(if $(DATA),--data "$(DATA)")
 
 # One process: each worker of pytest-xdist imports PyTorch and transformers anew, about twelve seconds

@@ -19,7 +19,10 @@ import click
     help="File for the picture; the choices and images are kept in a folder data/ beside it.",
 )
 def main(data: Path | None, out: Path) -> None:
-    """Rank the same images for three users of different taste; find neighbours and clusters."""
+    """Rank the same images for three users of different taste; find neighbours and clusters.
+
+    Without --data the model is then adapted to a new population, and asked before and after.
+    """
     from training.demo.story import play
 
     play(data, out)

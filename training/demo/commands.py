@@ -131,7 +131,12 @@ def run(storage: DemoStorage, console: Console, *words: str) -> bool:
 
 
 def show_next(
-    storage: DemoStorage, console: Console, *, user_id: str, has_signatures: bool
+    storage: DemoStorage,
+    console: Console,
+    *,
+    user_id: str,
+    has_signatures: bool,
+    names_adapt: bool = False,
 ) -> None:
     """Print commands to explore the data with, ready to be copied."""
     recsys = _program()
@@ -143,6 +148,10 @@ def show_next(
             f"{recsys} clusters list    # then: clusters show NUMBER",
             f"{recsys} analyst",
         ]
+    if names_adapt:
+        checkpoint = load_settings(storage.settings).settings.checkpoint
+        folder = storage.folder.with_name("adapted")
+        lines.append(f"{recsys} adapt {shlex.join([str(checkpoint), '--out', str(folder)])}")
     console.print("To explore these users further, copy into a shell:\n")
     for line in lines:
         console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,8 @@
 """The demonstration: from nothing to three users' own rankings of the same images, over gRPC.
 
-Then neighbours, clusters and cold start. It runs the shipped checkpoint and a server in a process
-of its own, on a free port, and leaves the data beside the picture for the commands that it prints.
+Then neighbours, clusters and cold start, and the model adapted to a new population. It runs the
+shipped checkpoint and a server in a process of its own, on a free port, and leaves the data beside
+the picture for the commands that it prints.
 """
 
 import subprocess
@@ -25,6 +26,7 @@ from recsys.scorer.borrowed import NOTHING_BORROWED
 from storage.histories import HistoryStore
 from training.cli.terminal import showing_progress
 from training.demo.commands import DemoStorage, learn, run, show_next
+from training.demo.new_population import NewPopulation, show_adaptation
 from training.demo.people import Cast, Person, agreement, rated_cast, synthetic_cast
 from training.world.contact_sheet import LIKED, PASSED_OVER, SheetRow, Tile, contact_sheet, save_png
 
@@ -39,9 +41,14 @@ _ON_PHOTOGRAPHS = (
     "until it is trained on choices among them.\n"
 )
 
+_NOT_ADAPTED = (
+    "Adapting the model to these users is left out, for it takes minutes and many users: `recsys "
+    "adapt`, among the commands below, does it, or says what is missing.\n"
+)
+
 
 def play(data: Path | None, out: Path) -> None:
-    """Rank for three users, then find neighbours and clusters, and fit cold start.
+    """Rank for three users, find neighbours and clusters, fit cold start, and adapt the model.
 
     Args:
         data: folder with items.csv, ratings.csv and images/; None for the synthetic world.
@@ -65,8 +72,18 @@ def play(data: Path | None, out: Path) -> None:
         run(storage, console, "similar", "--user", someone, "-k", str(_NUM_NEIGHBOURS))
     with _serving(storage, console) as address, RecsysClient(address) as client:
         _show_newcomer(cast, before, client.rank(_NEWCOMER, cast.candidates), console)
+    if data is None:
+        show_adaptation(console, NewPopulation())
+    else:
+        console.print(_NOT_ADAPTED, soft_wrap=True)
     console.print(f"Histories and rankings as a picture: [bold]{out}[/bold]")
-    show_next(storage, console, user_id=someone, has_signatures=has_signatures)
+    show_next(
+        storage,
+        console,
+        user_id=someone,
+        has_signatures=has_signatures,
+        names_adapt=data is not None,
+    )
 
 
 def _rank_for_three(

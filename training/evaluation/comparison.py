@@ -51,6 +51,7 @@ def answers_by_references(
     features: Features,
     samples: Samples,
     *,
+    counts: Sequence[int] | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> dict[int, Margins]:
     """What a scorer says of each person's pairs behind 0, 1, 2... of the newest references.
@@ -59,11 +60,12 @@ def answers_by_references(
         scorer: in evaluation.
         features: image tokens of the rows that the samples show.
         samples: of at least one person, behind all references.
+        counts: the numbers of references; None: those of `counts_of`.
         progress: called with each number of references before it is asked.
     """
     predictor = ScorerPredictor(scorer, features, batch_users=batch_size(scorer))
     answers: dict[int, Margins] = {}
-    for count in counts_of(samples):
+    for count in counts_of(samples) if counts is None else counts:
         progress(count)
         answers[count] = margins(pair_scores(predictor, behind(samples, count)))
     return answers

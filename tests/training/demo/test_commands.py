@@ -98,9 +98,20 @@ def test_without_signatures_their_commands_are_not_named(storage, console) -> No
     assert "users show 'an n'" in output
     assert "similar" not in output
     assert "analyst" not in output
+    assert "adapt" not in output
     show_next(storage, console, user_id="an n", has_signatures=True)
     named = [shlex.split(line, comments=True)[1:] for line in console.file.getvalue().split("\n")]
     assert ["analyst"] in [words[:1] for words in named if words]
+
+
+def test_where_the_users_are_real_the_command_that_adapts_to_them_is_named(
+    storage, console, monkeypatch
+) -> None:
+    monkeypatch.setenv("RECSYS_CHECKPOINT", "my run")
+    show_next(storage, console, user_id="ann", has_signatures=False, names_adapt=True)
+    (line,) = [line for line in console.file.getvalue().splitlines() if " adapt " in line]
+    _, *words = shlex.split(line)
+    assert words == ["adapt", "my run", "--out", str(storage.folder.parent / "adapted")]
 
 
 @pytest.mark.slow
