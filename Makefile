@@ -127,7 +127,7 @@ tiny: $(STAMP) ## Train the checkpoint that is shipped with the package: about t
 	@$(worlds)
 	@$(shared_in_world) pretrain $(RUN) --threads 1
 	@$(shared_in_world) train tiny --synthetic --only 's1*' --base $(RUN)/base --out $(RUN) --threads 1
-	@$(in_world) evaluate $(RUN)/final --out $(RUN)/report
+	@$(in_world) evaluate $(RUN)/final --most-users $(JUDGES) --out $(RUN)/report
 	@$(PY) -m training.fitting.card $(RUN) $(RUN)/report/report.json recsys/checkpoints/tiny
 
 # The paper's Tab. 5 and 6: the same recipe with one thing changed, each with so few steps that all of them

@@ -23,7 +23,7 @@ def test_it_is_at_most_ten_megabytes() -> None:
 
 
 def test_its_model_version_is_the_one_that_stored_signatures_carry() -> None:
-    version = "ddcbfd490bf788f6994080fb8fb490069b83c589ca0be37159c39d30c3c9d863"
+    version = "d6818fc9cc485d86b9f639cc6da439a7700902d14a25404f0feea1ee89295a62"
     assert load_scorer().model_version == version
 
 
