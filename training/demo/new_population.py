@@ -63,7 +63,7 @@ class NewPopulation:
     images_per_prompt: int = 4
     num_references: int = 8
     num_users: int = 8
-    tuning: Tuning = field(default_factory=lambda: Tuning(num_steps=30, learning_rate=0.3))
+    tuning: Tuning = field(default_factory=lambda: Tuning(num_steps=20, learning_rate=0.3))
 
     @property
     def counts(self) -> list[int]:
@@ -106,7 +106,7 @@ def show_adaptation(console: Console, population: NewPopulation) -> None:
         tempfile.TemporaryDirectory(prefix="recsys-demo-") as folder,
         console.status("drawing a new population") as status,
     ):
-        measured = adapt_to(population, Path(folder), tell=status.update)
+        measured = adapt_to(population, Path(folder), progress=status.update)
     if measured is None:
         console.print("The checkpoint has no preference tokens that could be adapted.\n")
         return
@@ -131,14 +131,14 @@ def show_adaptation(console: Console, population: NewPopulation) -> None:
 
 
 def adapt_to(
-    population: NewPopulation, folder: Path, *, tell: Callable[[str], None] = lambda what: None
+    population: NewPopulation, folder: Path, *, progress: Callable[[str], None] = lambda what: None
 ) -> Measured | None:
     """Draw the people, ask, train P_v alone, and ask again.
 
     Args:
         population: to whom.
         folder: for their choices and the run; empty.
-        tell: called with what is done next.
+        progress: called with what is done next.
 
     Returns:
         What was measured; None of a checkpoint without preference tokens.
@@ -152,18 +152,18 @@ def adapt_to(
         most = min(population.num_references, scorer.config.num_references)
         population = replace(population, num_references=most)
         truth = _create(population, runtime.store, folder / "truth.npz")
-        tell("reading their images")
+        progress("reading their images")
         table = read_pair_table(runtime.store)
         dealt = _deal(population, table)
         encoded = _encode(runtime, scorer, table, dealt)
     ask = partial(
         answers_by_references, scorer, encoded.rows, dealt.comparison, counts=population.counts
     )
-    tell("asking before")
+    progress("asking before")
     before = ask()
-    tell("training the preference tokens")
+    progress("training the preference tokens")
     training_s = _train(population, scorer, dealt.learned, encoded, folder / "run")
-    tell("asking after")
+    progress("asking after")
     comparison = compare(before, ask())
     best = best_by_references(dealt.comparison, table, truth, population.counts)
     return Measured(

@@ -82,17 +82,15 @@ def evaluate(
     table = read_pair_table(store)
     record = read_trained_on(folder, store.keys.known())
     learned = None if record is None else record.told
-    num_references = min(num_references, scorer.config.num_references)
+    count = min(num_references, scorer.config.num_references)
     if follows_paper:
-        asked = ask_as_paper(
-            table, learned, seed=seed, num_references=num_references, num_pairs=num_pairs
-        )
+        asked = ask_as_paper(table, learned, seed=seed, num_references=count, num_pairs=num_pairs)
     else:
         asked = ask(
             table,
             learned,
             seed=seed,
-            num_references=num_references,
+            num_references=count,
             num_pairs=MOST_PAIRS if num_pairs is None else num_pairs,
             users=users,
             most_users=most_users,
@@ -111,7 +109,7 @@ def evaluate(
         against=others,
         load=load,
         batch_users=batch_users,
-        num_references=num_references,
+        num_references=count,
         seed=seed,
         progress=progress,
     )
@@ -121,7 +119,7 @@ def evaluate(
         data_digest=histories_digest(table),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=seed,
-        num_references=num_references,
+        num_references=count,
         device=str(scorer.backbone.device),
         dtype=str(scorer.backbone.dtype).removeprefix("torch."),
         by_table={each.name: each.measure(judge) for each in TABLES if each.name not in without},

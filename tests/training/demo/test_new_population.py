@@ -53,7 +53,7 @@ def test_others_are_asked_before_and_after_tokens_alone_are_trained(
 ) -> None:
     asked, trained, dealt = map(spied, ("answers_by_references", "learn", "_deal"))
     told: list[str] = []
-    measured = adapt_to(FEW, tmp_path / "one", tell=told.append)
+    measured = adapt_to(FEW, tmp_path / "one", progress=told.append)
     assert measured is not None
 
     ((_, _, parts),) = dealt

@@ -90,7 +90,10 @@ def people(client: RecsysClient, png) -> None:
     for number, user in enumerate(USERS):
         for shade in (13 * number, 255 - 7 * number):
             client.record_choice(
-                user, liked=png(shade), passed_over=[png(shade // 2)], prompt=f"{shade} fish"
+                user,
+                liked=png(shade),
+                passed_over=[png((shade + 128) % 256)],
+                prompt=f"{shade} fish",
             )
 
 
