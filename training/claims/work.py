@@ -78,7 +78,7 @@ class Work:
         """All cells, or those named, one seed of all before the next.
 
         Raises:
-            ValueError: if a name is no cell's, or a file of answers is damaged, and as `Bases.find`.
+            ValueError: if a name is no cell's or a file of answers is damaged, and as `Bases.find`.
         """
         cells = [self.design.cell(name) for name in names] or self.design.cells
         found = {name: self.bases.find(name) for name in dict.fromkeys(cell.base for cell in cells)}
@@ -185,12 +185,12 @@ class Work:
 
     def _questions(self, name: str, cell: TrainedCell) -> tuple[AskedGroup, Sequence[int]]:
         """What a cell is asked: learners behind all references alone, as far as they learned."""
-        group = self._groups[name]
+        group, counts = self._groups[name], self.design.reference_counts
         if name != self.design.learners.name:
-            return group, self.design.counts_of(cell)
+            return group, counts
         number = min(cell.num_people, self.design.num_known)
         users = {u for seed in self.design.seeds for u in learners_of(self.design, seed)[:number]}
-        return of_people(group, users), self.design.reference_counts[-1:]
+        return of_people(group, users), counts[-1:]
 
     @cached_property
     def _groups(self) -> Mapping[str, AskedGroup]:

@@ -154,8 +154,9 @@ def test_what_does_not_help_is_not_written(store, parent, tmp_path, adapt) -> No
 
 
 def test_the_gain_of_the_blend_behind_four_references_decides(
-    make_parent, store, tmp_path, adapt
+    make_parent, store, tmp_path, adapt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("training.fitting.adapting.adaptation.ENOUGH_JUDGES", 8, raising=False)
     reads_four = make_parent("reads-four", num_references=4)
     adapted = adapt(store, reads_four, tmp_path / "out", blends=True, writes_anyway=False)
     alone, blended = adapted.comparison.alone, adapted.comparison.blended
