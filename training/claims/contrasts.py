@@ -118,7 +118,9 @@ class Answered:
     told: Told
 
     def seeds(self, *cells: str) -> list[int]:
-        """Seeds that all of some cells were run with."""
+        """Seeds that all of some cells were run with; none of a cell that the design has not."""
+        if not set(cells) <= {cell.name for cell in self.design.cells}:
+            return []
         return [s for s in self.design.seeds if all(self._run(c, s) in self.told for c in cells)]
 
     def runs(self, cell: str) -> list[CellAnswers]:
@@ -139,7 +141,7 @@ class Answered:
             count: of references.
 
         Returns:
-            None where one of them has not been run, or is not asked behind so many.
+            None where one of them has not been run.
 
         Raises:
             ValueError: if two runs were not asked about the same people.
@@ -209,8 +211,6 @@ class Answered:
     ) -> Float[np.ndarray, "S U"] | None:
         """By seed and person of a group, the share that is right; less that of the second."""
         cells = [cell for cell in (first, second) if cell is not None]
-        if any(count not in self.design.counts_of(self.design.cell(cell)) for cell in cells):
-            return None
         seeds = self.seeds(*cells)
         if not seeds:
             return None

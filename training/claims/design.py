@@ -9,8 +9,7 @@ never had L+ and L-, for on one that had them the stages have little left to add
 the number of tokens; the number of learners. That number is no claim by itself. P_v are to hold
 what people share, so if they help anywhere it is where there are few to learn from, and a gap
 between people learned from and others is widest there: so LoRA and P_v alone are trained on 40
-people, too. The base as it is, a thirteenth, is asked once, for nothing in it is drawn. Behind
-fewer references those cells are asked whose claim is about them, the others behind all alone.
+people, too. The base as it is, a thirteenth, is asked once, for nothing in it is drawn.
 """
 
 import hashlib
@@ -23,6 +22,7 @@ from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.recipes.overrides import override
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.recipes.registry import RECIPES
+from training.world.creation import IMAGES_A_PROMPT, default_num_prompts
 
 CONTRASTED, UNCONTRASTED = "contrasted", "uncontrasted"
 """Bases by name: pretrained alike, with L+ and L- and without."""
@@ -48,6 +48,12 @@ class PeopleWorld:
     num_choices: int = 24
     num_prompts: int | None = None
 
+    @property
+    def num_images(self) -> int:
+        """Images that they choose among."""
+        prompts = self.num_prompts or default_num_prompts(self.num_users, self.num_choices)
+        return prompts * IMAGES_A_PROMPT
+
 
 @dataclass(frozen=True)
 class TrainedCell:
@@ -62,7 +68,6 @@ class TrainedCell:
         num_tokens: K; without any, "all" is the adapter alone. Where nothing is trained they are
             the base's own, as many as it has.
         num_people: who are learned from.
-        behind_fewer: whether people are asked behind fewer references than all, too.
     """
 
     name: str
@@ -71,7 +76,6 @@ class TrainedCell:
     trains: Literal["all", "tokens", "nothing"] = "all"
     num_tokens: int = 10
     num_people: int = 1000
-    behind_fewer: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,9 @@ class Design:
     most_learners: int = 1000
     num_validation: int = 100
     validation_share: float = 0.04
-    num_pairs: int = 7
-    num_known: int = 150
-    num_known_pairs: int = 8
+    num_pairs: int = 10
+    num_known: int = 300
+    num_known_pairs: int = 16
     reference_counts: tuple[int, ...] = (0, 2, 8)
     num_steps: int = 300
     num_last_steps: int = 100
@@ -131,10 +135,6 @@ class Design:
     def seeds_of(self, cell: TrainedCell) -> tuple[int, ...]:
         """Seeds of a cell's runs: of what is not trained one run is all runs."""
         return self.seeds[:1] if cell.trains == "nothing" else self.seeds
-
-    def counts_of(self, cell: TrainedCell) -> tuple[int, ...]:
-        """Numbers of references behind which people are asked about a cell."""
-        return self.reference_counts if cell.behind_fewer else self.reference_counts[-1:]
 
     def groups_of(self, cell: TrainedCell) -> tuple[str, ...]:
         """Names of the groups that a cell is asked about."""
@@ -214,34 +214,33 @@ PEOPLE = (20, 40, 100)
 
 DESIGN = Design(
     cells=(
-        TrainedCell("centre", behind_fewer=True),
+        TrainedCell("centre"),
         TrainedCell("base-uncontrasted", base=UNCONTRASTED),
         TrainedCell("all-uncontrasted", base=UNCONTRASTED, contrastive=False),
-        TrainedCell("lora", num_tokens=0, behind_fewer=True),
-        TrainedCell("pv", trains="tokens", behind_fewer=True),
+        TrainedCell("lora", num_tokens=0),
+        TrainedCell("pv", trains="tokens"),
         TrainedCell("tokens-5", num_tokens=5),
         TrainedCell("tokens-20", num_tokens=20),
-        *(TrainedCell(f"centre-{n}", num_people=n, behind_fewer=n == 40) for n in PEOPLE),
-        TrainedCell("lora-40", num_tokens=0, num_people=40, behind_fewer=True),
-        TrainedCell("pv-40", trains="tokens", num_people=40, behind_fewer=True),
+        *(TrainedCell(f"centre-{n}", num_people=n) for n in PEOPLE),
+        TrainedCell("lora-40", num_tokens=0, num_people=40),
+        TrainedCell("pv-40", trains="tokens", num_people=40),
         TrainedCell(
             "frozen",
             trains="nothing",
             num_tokens=PretrainRecipe().num_preference_tokens,
-            behind_fewer=True,
         ),
     ),
     seeds=(1, 2, 3),
-    learners=PeopleWorld("learners", 8200, 0, 3200, num_choices=48),
-    trained=PeopleWorld("trained", 8201, 0, 400),
-    new=tuple(PeopleWorld(f"new-{n}", 8101 + n, n, 400) for n in range(101, 106)),
+    learners=PeopleWorld("learners", 7400, 0, 3200, num_choices=48),
+    trained=PeopleWorld("trained", 7401, 0, 600),
+    new=tuple(PeopleWorld(f"new-{n}", 7301 + n, n, 400) for n in range(101, 106)),
 )
-"""People who are judged come from seeds 8201 to 8206, on which no choice was made."""
+"""People who are judged come from seeds 7401 to 7406, on which no choice was made."""
 
 TOY = Design(
     cells=(
-        TrainedCell("centre", num_people=6, behind_fewer=True),
-        TrainedCell("lora", num_tokens=0, num_people=6, behind_fewer=True),
+        TrainedCell("centre", num_people=6),
+        TrainedCell("lora", num_tokens=0, num_people=6),
         TrainedCell(
             "frozen",
             trains="nothing",

@@ -9,11 +9,15 @@ from training.claims.work import Piece, Work
 from training.fitting.plan import Plan
 from training.fitting.validation import NUM_PAIRS
 
+# Processor seconds of the parts of a run, each measured on a busy core.
 FIRST_STEP_S, SECOND_STEP_S = 0.77, 0.69
-"""Processor seconds of a step of 16 people with 8 pairs each, measured on a busy core."""
+"""A step of either stage, of 16 people with 8 pairs each."""
 
-PAIR_S, REFERENCE_S = 0.0058, 0.0049
-"""Processor seconds for each pair that a person is asked, and for each reference read before."""
+PERSON_S, PAIR_S, REFERENCE_S = 0.006, 0.0012, 0.0009
+"""A person who is asked, and for each of their pairs and of the references that are read."""
+
+IMAGE_S = 0.0019
+"""To read an image's tokens, which every run does once for each group of people."""
 
 
 def show_pieces(work: Work, names: Sequence[str] = ()) -> None:
@@ -54,23 +58,25 @@ def show_pieces(work: Work, names: Sequence[str] = ()) -> None:
 
 
 def expected_s(design: Design, cell: TrainedCell) -> float:
-    """Processor seconds of a run, added up from the parts above; image tokens are there already.
+    """Processor seconds of a run, added up from the parts above; images are encoded before.
 
     Args:
         design: whose people are asked.
         cell: that is trained and judged.
     """
     recipe, most = design.recipe(cell, design.seeds[0]), design.reference_counts[-1]
-    plans = recipe.first.plan, recipe.second.plan
-    validation_s = _asked_s(design.num_validation, NUM_PAIRS, [most])
-    num_validated = 1 + sum(map(_num_validations, plans))  # and once for the temperature
-    fit_s = plans[0].num_steps * FIRST_STEP_S + plans[1].num_steps * SECOND_STEP_S
-    judged = sum(world.num_users for world in (design.trained, *design.new))
-    judge_s = _asked_s(judged, design.num_pairs, design.counts_of(cell))
+    first, second = recipe.first.plan, recipe.second.plan
+    num_validated = 1 + _num_validations(first) + _num_validations(second)  # once to calibrate
+    expected = first.num_steps * FIRST_STEP_S + second.num_steps * SECOND_STEP_S
+    expected += num_validated * _asked_s(design.num_validation, NUM_PAIRS, [most])
+    read = [design.learners, design.trained, *design.new]
+    for world in read[1:]:
+        expected += _asked_s(world.num_users, design.num_pairs, design.reference_counts)
     if design.learners.name in design.groups_of(cell):
-        known = len(design.seeds) * min(cell.num_people, design.num_known)
-        judge_s += _asked_s(known, design.num_known_pairs, [most])
-    return fit_s + num_validated * validation_s + judge_s
+        number = len(design.seeds) * min(cell.num_people, design.num_known)
+        expected += _asked_s(number, design.num_known_pairs, [most])
+        read.append(design.learners)  # once more, for these are asked about other images
+    return expected + IMAGE_S * sum(world.num_images for world in read)
 
 
 def _num_validations(plan: Plan) -> int:
@@ -79,7 +85,8 @@ def _num_validations(plan: Plan) -> int:
 
 def _asked_s(num_people: int, num_pairs: int, counts: Iterable[int]) -> float:
     """Of people asked about so many pairs each, behind each of these numbers of references."""
-    return num_people * sum(num_pairs * PAIR_S + count * REFERENCE_S for count in counts)
+    each = (PERSON_S + num_pairs * PAIR_S + count * REFERENCE_S for count in counts)
+    return num_people * sum(each)
 
 
 def _pace(design: Design, pieces: Sequence[Piece]) -> float:

@@ -185,12 +185,12 @@ class Work:
 
     def _questions(self, name: str, cell: TrainedCell) -> tuple[AskedGroup, Sequence[int]]:
         """What a cell is asked: learners behind all references alone, as far as they learned."""
-        group = self._groups[name]
+        group, counts = self._groups[name], self.design.reference_counts
         if name != self.design.learners.name:
-            return group, self.design.counts_of(cell)
+            return group, counts
         number = min(cell.num_people, self.design.num_known)
         users = {u for seed in self.design.seeds for u in learners_of(self.design, seed)[:number]}
-        return of_people(group, users), self.design.reference_counts[-1:]
+        return of_people(group, users), counts[-1:]
 
     @cached_property
     def _groups(self) -> Mapping[str, AskedGroup]:

@@ -30,6 +30,8 @@ _CHOICES_SINCE = 100
 _TASTE_STREAM, _PROMPT_STREAM, _CHOICE_STREAM = 22, 23, 24
 _PEOPLE_A_TRANSACTION = 20
 _FEWEST_PROMPTS, _MOST_PROMPTS = 100, 3000
+IMAGES_A_PROMPT = 8
+"""By default."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def create_world(
     communities_seed: int = 0,
     num_choices: int = 24,
     num_prompts: int | None = None,
-    images_per_prompt: int = 8,
+    images_per_prompt: int = IMAGES_A_PROMPT,
     size_px: int = 128,
     progress: WorldProgress = lambda what, done, total: None,
 ) -> WorldReport:
@@ -75,7 +77,7 @@ def create_world(
         truth_path: of the truth's file; a world of the same communities there is added to.
         communities_seed: decides the communities.
         num_choices: of each person, at least 1.
-        num_prompts: at least `num_choices`; by default twice the people, within 100 to 3000.
+        num_prompts: at least `num_choices`; None: as `default_num_prompts`.
         images_per_prompt: at least 4.
         size_px: width and height of the images.
         progress: called as images are rendered and choices are stored.
@@ -84,7 +86,7 @@ def create_world(
         ValueError: if a number is out of range, or `truth_path` holds other communities.
     """
     if num_prompts is None:
-        num_prompts = max(num_choices, min(max(2 * num_users, _FEWEST_PROMPTS), _MOST_PROMPTS))
+        num_prompts = default_num_prompts(num_users, num_choices)
     _check(num_users, num_choices, num_prompts, images_per_prompt)
     communities = draw_communities(seed=communities_seed)
     truth = _people(communities, num_users, seed)
@@ -102,6 +104,11 @@ def create_world(
         return _let_choose(
             store, truth, gallery, seed=seed, num_choices=num_choices, progress=progress
         )
+
+
+def default_num_prompts(num_users: int, num_choices: int) -> int:
+    """Prompts of a world: twice the people, within 100 to 3000, and at least their choices."""
+    return max(num_choices, min(max(2 * num_users, _FEWEST_PROMPTS), _MOST_PROMPTS))
 
 
 def _check(num_users: int, num_choices: int, num_prompts: int, images_per_prompt: int) -> None:

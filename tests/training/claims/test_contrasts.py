@@ -70,6 +70,7 @@ def test_what_was_not_run_has_no_difference() -> None:
     assert one.on_trained("centre", "lora", 2).num_seeds == 1
     none = Answered(THREE, {("centre", 1): found.told["centre", 1]})
     assert none.on_new("centre", "lora", 2) is None
+    assert found.on_new("centre", "tokens-5", 2) is None, "no cell of this design"
 
 
 def test_the_base_as_it_is_is_compared_with_each_run() -> None:
@@ -121,12 +122,3 @@ def test_what_is_compared_differs_in_one_thing() -> None:
         }
         assert sum(differs.values()) == 1, contrast
         assert whole.shares_a_base(contrast) != differs["base"]
-
-
-def test_who_is_compared_behind_fewer_references_is_asked_behind_them() -> None:
-    claimed = [c for claim in CLAIMS if claim.by_references for c in claim.contrasts]
-    names = {name for each in claimed for name in (each.first, each.second)}
-    assert names == {cell.name for cell in DESIGN.cells if cell.behind_fewer}
-    assert DESIGN.counts_of(DESIGN.cell("centre")) == (0, 2, 8)
-    assert DESIGN.counts_of(DESIGN.cell("tokens-5")) == (8,)
-    assert answered(TOY).on_trained("centre", "frozen", 0) is None

@@ -9,7 +9,7 @@ from training.fitting.pretraining.recipe import PretrainRecipe
 
 def test_judged_people_come_from_seeds_that_no_choice_was_made_on() -> None:
     judged = [DESIGN.trained, *DESIGN.new]
-    assert [world.seed for world in judged] == [8201, 8202, 8203, 8204, 8205, 8206]
+    assert [world.seed for world in judged] == [7401, 7402, 7403, 7404, 7405, 7406]
     assert [world.communities for world in judged] == [0, 101, 102, 103, 104, 105]
     assert sum(world.num_users for world in DESIGN.new) == 2000
     assert len({world.seed for world in worlds(DESIGN)}) == 7

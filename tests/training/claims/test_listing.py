@@ -1,6 +1,5 @@
 """How long the test is expected to take, before and after some of it was done."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,14 @@ from rich.console import Console
 
 from training.claims.answers import CellAnswers, GroupAnswers, write_answers
 from training.claims.design import DESIGN
-from training.claims.listing import PAIR_S, REFERENCE_S, expected_s, show_pieces
+from training.claims.listing import (
+    IMAGE_S,
+    PAIR_S,
+    PERSON_S,
+    REFERENCE_S,
+    expected_s,
+    show_pieces,
+)
 from training.claims.work import Work
 from training.world.folder import open_folder
 
@@ -19,16 +25,11 @@ def test_the_whole_test_takes_at_most_seven_hours_of_a_core() -> None:
 
 
 def test_what_is_expected_is_the_sum_of_its_parts() -> None:
-    """Of the base as it is: whoever is judged, and those who decide the temperature."""
-    judged, most = 400 + 5 * 400, 8
-    behind = sum(DESIGN.num_pairs * PAIR_S + count * REFERENCE_S for count in (0, 2, most))
-    temperature = 100 * (8 * PAIR_S + most * REFERENCE_S)
-    frozen = DESIGN.cell("frozen")
-    assert expected_s(DESIGN, frozen) == pytest.approx(judged * behind + temperature)
-    brief = expected_s(DESIGN, replace(frozen, behind_fewer=False))
-    assert brief == pytest.approx(
-        judged * (DESIGN.num_pairs * PAIR_S + most * REFERENCE_S) + temperature
-    )
+    """Of the base as it is: all images once, those who decide the temperature, and the judged."""
+    images = 8 * (3000 + 2 * 600 + 5 * 2 * 400)
+    asked = 100 * (PERSON_S + 8 * PAIR_S + 8 * REFERENCE_S)
+    asked += (600 + 5 * 400) * (3 * (PERSON_S + 10 * PAIR_S) + (0 + 2 + 8) * REFERENCE_S)
+    assert expected_s(DESIGN, DESIGN.cell("frozen")) == pytest.approx(images * IMAGE_S + asked)
 
 
 def test_what_is_left_is_expected_to_take_as_long_as_what_is_done_took(
