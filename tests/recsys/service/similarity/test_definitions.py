@@ -190,7 +190,7 @@ def test_each_definition_has_an_index_of_its_own_also_from_snapshots(
             found = index.search(vector, len(USERS), exclude=[user])
             assert alike([(n.user_id, n.similarity) for n in found], nearest(vectors, user))
     kept = {path.name.lstrip(".").split("-")[0] for path in (tmp_path / "index").iterdir()}
-    assert len(kept) == 2, "snapshots are named by their version"
+    assert len(kept - {"CURRENT", "lock"}) == 2, "snapshots are named by their version"
 
 
 @pytest.mark.usefixtures("people")
