@@ -13,6 +13,7 @@ from recsys.cli.invocation import read_settings
 from recsys.cli.options import CHECKPOINT, DEVICE, DTYPE, JSON
 from recsys.cli.output import show_json, show_table
 from recsys.cli.progress import waiting
+from recsys.coldstart.limits import MAX_USERS
 from recsys.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def command() -> None:
     "--users",
     "max_users",
     type=click.IntRange(4),
-    default=2000,
+    default=MAX_USERS,
     show_default=True,
     help="Most users to learn from, drawn at random.",
 )

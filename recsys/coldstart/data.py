@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from recsys.coldstart.limits import MAX_PAIRS
 from recsys.errors import ImageRefused
 from recsys.history import Pair, ReferencePair, read_history, references_of
 from recsys.images.known import ModelImage
@@ -14,9 +15,6 @@ from recsys.images.reader import ImageReader
 from recsys.scorer.model import PreferenceScorer
 from storage.errors import UnknownImage
 from storage.histories import HistoryStore
-
-MAX_PAIRS = 64
-"""The newest pairs of each user; a limit, so that no user dominates."""
 
 
 @dataclass(frozen=True)

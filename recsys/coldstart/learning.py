@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from recsys.coldstart.data import Lends, Unreadable, UserPairs, read_user_pairs, token_reader
 from recsys.coldstart.fit import FEWEST_USERS, FitReport, ReadTokens, fit_cold_start
+from recsys.coldstart.limits import MAX_USERS
 from recsys.coldstart.pool import choose_first_questions
 from recsys.coldstart.population import ColdStart
 from recsys.counts import counted
@@ -20,7 +21,6 @@ from storage.histories import HistoryStore
 from storage.records import SharingRules
 from storage.sharing import ImageSharing
 
-MAX_USERS = 2000
 MOST_UNREADABLE = 0.01
 """Share of the images; where more cannot be read, storage is damaged and not an image."""
 

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.coldstart.borrowing import BorrowingScorer
-from recsys.coldstart.data import MAX_PAIRS
+from recsys.coldstart.limits import MAX_PAIRS, MAX_USERS
 from recsys.coldstart.population import ColdStart
 from recsys.history import Pair, select
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
 from training.data.samples import PairTable
 from training.evaluation.questions import Samples
-
-MOST_LENDERS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +36,11 @@ class WaysToScore:
 def lenders(table: PairTable, judged: Container[str], *, seed: int) -> dict[str, tuple[Pair, ...]]:
     """By user, of each of the others the pairs that `recsys coldstart fit` would read of them.
 
-    Where they are more than `MOST_LENDERS`, the judgement's seed draws them; `fit`, which reads
+    Where they are more than `MAX_USERS`, the judgement's seed draws them; `fit`, which reads
     storage page by page, draws others by a seed of its own.
     """
     others = [user for user, pairs in table.pairs.items() if pairs and user not in judged]
-    order = np.random.default_rng([seed, 42]).permutation(len(others))[:MOST_LENDERS]
+    order = np.random.default_rng([seed, 42]).permutation(len(others))[:MAX_USERS]
     return {others[at]: select(table.pairs[others[at]], MAX_PAIRS) for at in order}
 
 

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from recsys.coldstart.data import (
-    MAX_PAIRS,
     Unreadable,
     UserPairs,
     draw_users,
     read_user_pairs,
     token_reader,
 )
+from recsys.coldstart.limits import MAX_PAIRS
 from recsys.errors import ImageRefused
 from recsys.history import Pair
 from recsys.images.decode import ImageLimits

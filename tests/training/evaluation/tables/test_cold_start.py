@@ -11,8 +11,8 @@ import torch
 
 import recsys.coldstart.fit as coldstart_fit
 from recsys.coldstart.borrowing import BorrowingScorer
-from recsys.coldstart.data import MAX_PAIRS
 from recsys.coldstart.fit import fit_cold_start
+from recsys.coldstart.limits import MAX_PAIRS
 from recsys.history import Pair
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference
 from training.data.features import ImageFeatures
