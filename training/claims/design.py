@@ -112,7 +112,7 @@ class Design:
     most_learners: int = 1000
     num_validation: int = 100
     validation_share: float = 0.04
-    num_pairs: int = 10
+    num_pairs: int = 8
     num_known: int = 300
     num_known_pairs: int = 16
     reference_counts: tuple[int, ...] = (0, 2, 8)
@@ -231,11 +231,14 @@ DESIGN = Design(
         ),
     ),
     seeds=(1, 2, 3),
-    learners=PeopleWorld("learners", 7400, 0, 3200, num_choices=48),
+    learners=PeopleWorld("learners", 7407, 0, 3200, num_choices=48, num_prompts=1500),
     trained=PeopleWorld("trained", 7401, 0, 600),
     new=tuple(PeopleWorld(f"new-{n}", 7301 + n, n, 400) for n in range(101, 106)),
 )
-"""People who are judged come from seeds 7401 to 7406, on which no choice was made."""
+"""People who are judged come from seeds 7401 to 7406, on which no choice was made.
+
+Learners share fewer images than as many people would by default: each run reads them all, twice.
+"""
 
 TOY = Design(
     cells=(
