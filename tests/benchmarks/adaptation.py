@@ -194,6 +194,8 @@ def bounds(world: Possible) -> Rights:
 class Bootstrap:
     """Means over the people of a population, with draws of as many people in their place.
 
+    A mean is over those who have so many references: everybody has 8, and some all that is read.
+
     Args:
         rights: of the population.
     """
@@ -202,11 +204,14 @@ class Bootstrap:
         self.counts = list(rights["model"])
         self._columns = [(way, count) for way in rights for count in rights[way]]
         users = list(rights["model"]["0"])
-        shares = np.array([[rights[w][n][user] for user in users] for w, n in self._columns])
+        shares = np.array(
+            [[rights[way][count].get(u, np.nan) for u in users] for way, count in self._columns]
+        )
         even = np.full(len(users), 1 / len(users))
         people = np.random.default_rng(0).multinomial(len(users), even, NUM_DRAWS)
-        self._mean = shares.mean(axis=1)
-        self._drawn = people @ shares.T / len(users)
+        self._mean = np.nanmean(shares, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw may have none of a few
+            self._drawn = people @ np.nan_to_num(shares).T / (people @ np.isfinite(shares).T)
 
     def of(self, way: str, *counts: str) -> Float[np.ndarray, " D"]:
         """The mean of a way over numbers of references, then its draws."""
@@ -222,7 +227,7 @@ class Bootstrap:
 
 def figures(people: Bootstrap) -> Figures:
     """Each row of the table, of one population."""
-    decisive = [count for count in people.counts if int(count) >= DECISIVE_COUNT]
+    decisive = _decisive(people.counts)
     found = {}
     for count in people.counts:
         for way in (*WAYS, "best"):
@@ -231,7 +236,7 @@ def figures(people: Bootstrap) -> Figures:
         found[f"both gains {count}"] = people.of("both", count) - people.of("blend", count)
         for way in WAYS if count != "0" else ():
             found[f"{way} closes {count}"] = people.closed(way, count)
-    found["both gains 4 and 8"] = people.of("both", *decisive) - people.of("blend", *decisive)
+    found["both gains decisively"] = people.of("both", *decisive) - people.of("blend", *decisive)
     return {
         name: [float(each[0]), *map(float, np.nanquantile(each[1:], QUANTILES))]
         for name, each in found.items()
@@ -265,8 +270,15 @@ def table(found: Figures, counts: Sequence[str]) -> str:
     names = ["model", "adapted", "blend", "both", "best"]
     names += ["adapted gains", "both gains", *(f"{way} closes" for way in WAYS)]
     rows = [[name, *(cell(f"{name} {count}") for count in counts)] for name in names]
-    decisive = f"both gains, mean over 4 and 8: {cell('both gains 4 and 8')}"
+    *others, last = _decisive(counts)
+    over = f"{', '.join(others)} and {last}" if others else last
+    decisive = f"both gains, mean over {over}: {cell('both gains decisively')}"
     return f"{markdown(['references', *counts], rows)}\n\n{decisive}"
+
+
+def _decisive(counts: Sequence[str]) -> list[str]:
+    """The numbers of references that decide, as in `recsys adapt`."""
+    return [count for count in counts if int(count) >= DECISIVE_COUNT]
 
 
 @click.command()

@@ -21,7 +21,7 @@ from storage.files import replace_file
 from training.data.features import features_of
 from training.data.samples import learnable_user_ids, read_pair_table
 from training.evaluation.comparison import ByCount, answers_by_references, compare
-from training.evaluation.questions import newest_samples
+from training.evaluation.questions import NUM_REFERENCES, newest_samples
 from training.evaluation.results import plain
 from training.evaluation.section import NOTHING, markdown
 from training.fitting.adapting.adaptation import Adaptation
@@ -83,7 +83,7 @@ def asker(runtime: Runtime) -> Ask:
 
     def ask(checkpoint: str | Path) -> ByCount:
         scorer = runtime.load_scorer(checkpoint)
-        count = scorer.config.num_references
+        count = min(NUM_REFERENCES, scorer.config.num_references)
         samples = newest_samples(
             table, table.pairs, seed=0, num_references=count, num_pairs=NUM_PAIRS
         )

@@ -52,7 +52,7 @@ def test_populations_are_what_varies_where_there_are_several() -> None:
     """Five means have four degrees of freedom: Student's quantile is 2.78, and not 1.96."""
     found = [figures(Bootstrap(rights(seed))) for seed in range(5)]
     pooled = together(found)
-    for name in ("model 0", "both gains 4 and 8", "adapted closes 8"):
+    for name in ("model 0", "both gains decisively", "adapted closes 8"):
         means = [each[name][0] for each in found]
         known = ttest_1samp(means, 0).confidence_interval(0.95)
         assert pooled[name] == pytest.approx([np.mean(means), known.low, known.high])
@@ -60,7 +60,25 @@ def test_populations_are_what_varies_where_there_are_several() -> None:
     assert text.startswith("| references | 0 | 1 | 2 | 4 | 8 |\n| --- |")
     value, low, high = (100 * each for each in pooled["both gains 8"])
     assert f"{value:+.1f} ({low:+.1f} to {high:+.1f}) |" in text
+    assert "\n\nboth gains, mean over 4 and 8: " in text
     assert text.endswith(")")
+
+
+def test_who_has_fewer_references_than_are_read_counts_behind_those_they_have() -> None:
+    own = rights(0)
+    some = {
+        way: {u: each["8"][u] + 0.05 for u in list(each["8"])[:20]} for way, each in own.items()
+    }
+    longer = {way: {**each, "24": some[way]} for way, each in own.items()}
+    found, before = figures(Bootstrap(longer)), figures(Bootstrap(own))
+    assert {name: found[name] for name in before if "decisively" not in name} == {
+        name: each for name, each in before.items() if "decisively" not in name
+    }
+    gains = [some["both"][user] - some["blend"][user] for user in some["both"]]
+    value, low, high = found["both gains 24"]
+    assert value == pytest.approx(np.mean(gains))
+    assert (high - low) / 2 == pytest.approx(1.96 * np.std(gains) / np.sqrt(20), rel=0.15)
+    assert "both gains, mean over 4, 8 and 24: " in table(found, (*COUNTS, "24"))
 
 
 def test_nobody_was_looked_at_before(tmp_path) -> None:
