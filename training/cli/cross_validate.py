@@ -41,6 +41,14 @@ from training.cli.terminal import (
     help="Number of folds of prompts.",
 )
 @click.option(
+    "--references",
+    "num_references",
+    type=click.IntRange(0),
+    default=8,
+    show_default=True,
+    help="Most references read of each user.",
+)
+@click.option(
     "--steps",
     type=click.IntRange(0),
     default=100,
@@ -67,6 +75,7 @@ def cross_validate(
     blobs: str | None,
     user_folds: int,
     prompt_folds: int,
+    num_references: int,
     steps: int,
     learning_rate: float,
     device: str | None,
@@ -95,6 +104,7 @@ def cross_validate(
             tuning=FineTuning(num_steps=steps, learning_rate=learning_rate, seed=seed),
             num_user_folds=user_folds,
             num_prompt_folds=prompt_folds,
+            num_references=num_references,
             limits=runtime.image_limits,
             image_tokens=runtime.image_tokens_of,
             load=partial(runtime.load_scorer, merges_adapter=False),

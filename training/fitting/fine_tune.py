@@ -27,6 +27,7 @@ from training.data.splits import eligible
 from training.data.trained_on import histories_digest, trained_on
 from training.evaluation.answers import Compared
 from training.evaluation.cross_validation import Fold, cross_validate, deal_folds
+from training.evaluation.questions import NUM_REFERENCES
 from training.fitting.assembly import first_parameters, train_only
 from training.fitting.objective import step_loss
 from training.fitting.plan import Plan
@@ -71,6 +72,7 @@ def cross_validate_checkpoint(
     tuning: FineTuning,
     num_user_folds: int = 3,
     num_prompt_folds: int = 3,
+    num_references: int = NUM_REFERENCES,
     limits: ImageLimits = DEFAULT_LIMITS,
     image_tokens: OpenTokens | None = None,
     load: Callable[[str | Path], PreferenceScorer] = load_to_train,
@@ -85,6 +87,7 @@ def cross_validate_checkpoint(
         console: where progress is shown.
         tuning: how each fold is learned from.
         num_user_folds, num_prompt_folds: folds of users and of prompts; every pairing is a round.
+        num_references: read of each person, at most; fewer if the checkpoint reads fewer.
         limits: of each image, bytes and pixels.
         image_tokens: opens where those of the checkpoint are kept; None: they are made anew.
         load: reads the checkpoint with its own adapter, e.g. with its base from another place.
@@ -100,11 +103,12 @@ def cross_validate_checkpoint(
     """
     with sole_run(folder):
         scorer = load(checkpoint)
+        most = min(num_references, scorer.config.num_references)
         deal = partial(
             deal_folds,
             num_user_folds=num_user_folds,
             num_prompt_folds=num_prompt_folds,
-            num_references=scorer.config.num_references,
+            num_references=most,
             seed=tuning.seed,
         )
         table = eligible(read_pair_table(store), FEWEST_LIKED)
@@ -128,7 +132,8 @@ def cross_validate_checkpoint(
             # Layers computed again refer to themselves: they would keep the last weights.
             gc.collect()
             tuned = load(checkpoint)
-            _fine_tune(tuned, fold, encoded, folder / f"fold{number}", tuning, console)
+            drawn = _drawn(fold, tuning, most)
+            _fine_tune(tuned, drawn, encoded, folder / f"fold{number}", tuning, console)
             return [
                 _asked(tuned, encoded, "fine_tuned", batch_users),
                 _asked(scorer, encoded, "as_shipped", batch_users),
@@ -153,9 +158,21 @@ def _record(table: PairTable, store: HistoryStore, folder: Path) -> None:
     TrainingStore(store.database).record(str(folder.resolve()))
 
 
+def _drawn(fold: Fold, tuning: FineTuning, num_references: int) -> Batches:
+    return Batches(
+        fold.learned,
+        tuple(sorted(fold.learned.pairs)),
+        num_users=tuning.num_users,
+        num_pairs=tuning.num_pairs,
+        num_references=num_references,
+        fewer_references=0.25,
+        seed=tuning.seed,
+    )
+
+
 def _fine_tune(
     scorer: PreferenceScorer,
-    fold: Fold,
+    drawn: Batches,
     encoded: Encoded,
     folder: Path,
     tuning: FineTuning,
@@ -168,15 +185,6 @@ def _fine_tune(
         scorer.backbone.keep_no_activations()
     train_only(scorer, trained)
     scorer.train()
-    drawn = Batches(
-        fold.learned,
-        tuple(sorted(fold.learned.pairs)),
-        num_users=tuning.num_users,
-        num_pairs=tuning.num_pairs,
-        num_references=scorer.config.num_references,
-        fewer_references=0.25,
-        seed=tuning.seed,
-    )
     plan = Plan(
         "fine_tune",
         num_steps=tuning.num_steps,
@@ -184,7 +192,7 @@ def _fine_tune(
         num_warmup_steps=min(20, tuning.num_steps // 5),
         seed=tuning.seed,
     )
-    bound_to = f"{scorer.model_version} {histories_digest(fold.learned)}"
+    bound_to = f"{scorer.model_version} {histories_digest(drawn.table)}"
     run = Run(folder, console, bound_to, identify=drawn.names, model=scorer)
     loss = step_loss(scorer, drawn, encoded)
     fit(loss, trained, plan, run=run, scales_loss=needs_loss_scaling(scorer))

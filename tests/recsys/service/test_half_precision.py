@@ -14,6 +14,7 @@ from recsys.runtime import Runtime, load_model
 from recsys.settings import Settings
 
 SHADES = range(0, 256, 17)
+NUM_REFERENCES = 24  # as many as the shipped checkpoint reads
 LONG = "word " * 200  # cut to the most that a prompt may have
 
 
@@ -27,7 +28,7 @@ def rank(make_live, candidate, png, tmp_path: Path) -> Callable[..., tuple[Ranki
         )
         live.load()
         with RecsysClient(live.address, timeout_s=60.0) as client:
-            for shade in range(8):
+            for shade in range(NUM_REFERENCES):
                 image, other = png(250 - shade), png(5 + shade)
                 client.record_choice("ann", liked=image, passed_over=[other], prompt=LONG)
             asked = [candidate(f"c{shade}", shade) for shade in SHADES]
@@ -53,9 +54,9 @@ def test_it_answers_and_keeps_what_float32_does_in_half_the_memory(
     assert half.model_version == exact.model_version
     one, other = scores(exact), scores(half)
     assert one != other
-    assert other == pytest.approx(one, abs=0.02)
+    assert other == pytest.approx(one, abs=0.03)
     best, worst = (most(one, key=one.__getitem__) for most in (max, min))
-    assert one[best] - one[worst] > 0.04
+    assert one[best] - one[worst] > 0.06
     assert other[best] > other[worst], "clearly different candidates keep their order"
 
     kept = [live.engine.stats.cache_bytes for live in (in_float32, in_half)]

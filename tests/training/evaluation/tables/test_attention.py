@@ -76,7 +76,9 @@ def judge_of(scorer, table: PairTable, *, folder: Path, seen=(), communities=Non
             drawn, tuple(table.pairs), tastes, np.array(communities), digests, attributes
         )
     features = ImageFeatures(scorer, picture)
-    return Judge(asked, scorer, folder, lambda _: features, picture, stored, truth=truth)
+    return Judge(
+        asked, scorer, folder, lambda _: features, picture, stored, num_references=R, truth=truth
+    )
 
 
 KINDS = [number % 2 for number in range(NUM_PEOPLE)]
