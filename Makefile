@@ -150,14 +150,11 @@ ablations: $(STAMP) ## Train the variants of Tab. 5 and 6 on the base of `make t
 		$(foreach variant,$(filter-out full,$(VARIANTS)),--against $(variant)=$(RUN)/ablations/$(variant)/final)
 
 # What the paper claims, one factor at a time: many runs of minutes, each resumed where it was stopped. Some
-# cells: make claims CELLS="centre lora"; what there is and how long it takes: make claims ARGS=--list. The base
-# of `make tiny` is one of the two that it needs.
+# cells: make claims CELLS="centre lora"; what there is and how long it takes: make claims ARGS=--list.
 CELLS ?=
-base_of_tiny = $(if $(wildcard $(RUN)/base/preference_tokens.safetensors),--base contrasted=$(RUN))
-
 claims: $(STAMP) ## Test the paper's claims and write docs/results/claims.md: hours, in pieces
 	@OMP_NUM_THREADS=1 $(PY) -m training.claims --folder runs/claims --page docs/results/claims.md --threads 1 \
-		$(base_of_tiny) $(CELLS) $(ARGS)
+		$(CELLS) $(ARGS)
 
 # Resumes where it was stopped. Worlds are kept in runs/adaptation/worlds, figures by model version.
 adaptation: $(STAMP) ## Compare adapted and not, blended and not, on people of six populations

@@ -232,12 +232,23 @@ DESIGN = Design(
     ),
     seeds=(1, 2, 3),
     learners=PeopleWorld("learners", 7407, 0, 3200, num_choices=48, num_prompts=1500),
-    trained=PeopleWorld("trained", 7401, 0, 600),
-    new=tuple(PeopleWorld(f"new-{n}", 7301 + n, n, 400) for n in range(101, 106)),
+    trained=PeopleWorld("trained", 7401, 0, 600, num_prompts=600),
+    new=tuple(PeopleWorld(f"new-{n}", 7301 + n, n, 400, num_prompts=400) for n in range(101, 106)),
+    num_steps=240,
+    num_last_steps=80,
+    validate_every=40,
+    pretraining=(
+        "shape.layers=3",
+        "num_references=8",
+        "captions.num_steps=4000",
+        "interleaved.num_steps=1500",
+    ),
 )
 """People who are judged come from seeds 7401 to 7406, on which no choice was made.
 
-Learners share fewer images than as many people would by default: each run reads them all, twice.
+People share fewer images than as many would by default: each run reads them all, the learners'
+twice. The bases have three layers, read as many references as are asked about, and are pretrained
+for a third of the time of the shipped one's: so 37 runs take an afternoon.
 """
 
 TOY = Design(

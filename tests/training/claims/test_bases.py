@@ -41,30 +41,30 @@ def making(folder: Path, words: list[str]) -> None:
 
 
 def test_a_base_that_was_made_elsewhere_by_the_same_recipe_is_taken(tmp_path: Path) -> None:
-    bases = Bases(tmp_path / "bases", DESIGN, {CONTRASTED: pretrained(tmp_path / "tiny")})
-    assert bases.find(CONTRASTED).folder == tmp_path / "tiny" / "base"
+    bases = Bases(tmp_path / "bases", DESIGN, {CONTRASTED: pretrained(tmp_path / "given", *DESIGN.pretraining)})
+    assert bases.find(CONTRASTED).folder == tmp_path / "given" / "base"
     assert bases.find(UNCONTRASTED) is None
 
 
 @pytest.mark.parametrize("change", ["contrastive_weight=0", "interleaved.num_steps=9"])
 def test_a_base_that_another_recipe_made_is_refused(tmp_path: Path, change: str) -> None:
-    given = pretrained(tmp_path / "tiny", change)
+    given = pretrained(tmp_path / "given", *DESIGN.pretraining, change)
     with pytest.raises(ValueError, match=r"the base contrasted must be made as .* does now"):
         Bases(tmp_path / "bases", DESIGN, {CONTRASTED: given}).find(CONTRASTED)
 
 
 def test_a_base_that_does_not_tell_how_it_was_made_is_refused(tmp_path: Path) -> None:
     """One that began with another's captions has no state of its own."""
-    given = pretrained(tmp_path / "tiny")
+    given = pretrained(tmp_path / "given", *DESIGN.pretraining)
     bases = Bases(tmp_path / "bases", DESIGN, {CONTRASTED: given})
-    (given / captions_state(PretrainRecipe())).unlink()
+    (given / captions_state(bases.recipe(CONTRASTED))).unlink()
     with pytest.raises(ValueError, match="does not tell by which"):
         bases.find(CONTRASTED)
 
 
 def test_half_of_a_base_is_none(tmp_path: Path) -> None:
     """Preference tokens are written last."""
-    folder = pretrained(tmp_path / "bases" / CONTRASTED)
+    folder = pretrained(tmp_path / "bases" / CONTRASTED, *DESIGN.pretraining)
     (folder / "base" / "preference_tokens.safetensors").unlink()
     assert Bases(tmp_path / "bases", DESIGN).find(CONTRASTED) is None
     with pytest.raises(ValueError, match=r"has no base with\s+preference tokens"):
@@ -72,9 +72,9 @@ def test_half_of_a_base_is_none(tmp_path: Path) -> None:
 
 
 def test_captions_are_learned_once(tmp_path: Path) -> None:
-    given = pretrained(tmp_path / "tiny")
+    given = pretrained(tmp_path / "given", *DESIGN.pretraining)
     bases = Bases(tmp_path / "bases", DESIGN, {CONTRASTED: given})
-    state = captions_state(PretrainRecipe())
+    state = captions_state(bases.recipe(CONTRASTED))
     mine = tmp_path / "bases" / UNCONTRASTED / state
     lent = []
 

@@ -28,12 +28,12 @@ def test_each_seed_has_learners_of_its_own_and_validation_people_are_nobodys(des
 
 def test_cells_are_trained_as_they_say() -> None:
     recipe = DESIGN.recipe(DESIGN.cell("centre"), 1)
-    assert (recipe.first.plan.num_steps, recipe.second.plan.num_steps) == (300, 100)
+    assert (recipe.first.plan.num_steps, recipe.second.plan.num_steps) == (240, 80)
     assert recipe.contrastive_weight == 1
     assert recipe.first.plan.token_learning_rate == recipe.second.plan.token_learning_rate == 0.03
     assert DESIGN.recipe(DESIGN.cell("all-uncontrasted"), 1).contrastive_weight == 0
     alone = DESIGN.recipe(DESIGN.cell("pv-40"), 1)
-    assert (alone.first.plan.num_steps, alone.second.plan.num_steps) == (0, 300)
+    assert (alone.first.plan.num_steps, alone.second.plan.num_steps) == (0, 240)
     lora = DESIGN.recipe(DESIGN.cell("lora"), 1)
     assert (lora.scorer.num_preference_tokens, lora.second.plan.num_steps) == (0, 0)
     frozen = DESIGN.recipe(DESIGN.cell("frozen"), 1)
