@@ -86,9 +86,23 @@ def behind(samples: Samples, count: int) -> Samples:
     return with_references(enough, count)
 
 
+def means_by_person(answers: ByCount, *, over: Sequence[int] | None = None) -> dict[str, float]:
+    """Each person's top-1 in [0, 1], the mean over those numbers of references that they have.
+
+    Args:
+        answers: of a scorer.
+        over: numbers of references that the mean is over; None: all. Who has none is left out.
+    """
+    own: dict[str, list[float]] = {}
+    for count in answers if over is None else over:
+        for user, margins_of_user in answers[count].items():
+            own.setdefault(user, []).append(accuracy(margins_of_user))
+    return {user: float(np.mean(each)) for user, each in own.items()}
+
+
 def mean_top1(answers: ByCount) -> float:
-    """Top-1 in [0, 1], the mean over numbers of references."""
-    return float(np.mean([top1(each).value for each in answers.values()]))
+    """Top-1 in [0, 1], the mean over people of `means_by_person`, as that of `compare` is."""
+    return float(np.mean(list(means_by_person(answers).values())))
 
 
 def compare(before: ByCount, after: ByCount, *, over: Sequence[int] | None = None) -> Comparison:
@@ -103,11 +117,7 @@ def compare(before: ByCount, after: ByCount, *, over: Sequence[int] | None = Non
         count: Gain(top1(own), top1(after[count]), difference(after[count], own))
         for count, own in before.items()
     }
-    users = list(next(iter(before.values())))
-    gained = [
-        [accuracy(after[n][u]) - accuracy(before[n][u]) for n in counts if u in before[n]]
-        for u in users
-    ]
-    means = [float(np.mean(each)) for each in gained if each]
+    first, second = (means_by_person(each, over=counts) for each in (before, after))
+    means = [second[user] - first[user] for user in first]
     n_pairs = sum(gains[count].gained.n_pairs for count in counts)
     return Comparison(gains, over_users(means, n_pairs=n_pairs), counts)

@@ -59,8 +59,8 @@ def learn(
 ) -> None:
     """Minimise L_all (Eq. 5) over some parameters; those that answer best of all remain.
 
-    The best are those with the highest top-1, the mean over numbers of references. The scorer is
-    frozen again afterwards, and in evaluation.
+    The best are those with the highest `mean_top1`: each person counts the same, however many
+    references they have. The scorer is frozen again afterwards, and in evaluation.
 
     Args:
         scorer: all of it but the parameters is frozen.
