@@ -26,7 +26,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations adaptation adapting-ways private claims lock install clean
+.PHONY: help demo test quick check format wheel test-ranges docs proto proto-check proto-freeze bench bench-page tiny ablations adaptation signatures adapting-ways private claims lock install clean
 
 help: ## List the targets
 	@echo "usage: make TARGET"; echo
@@ -159,6 +159,9 @@ claims: $(STAMP) ## Test the paper's claims and write docs/results/claims.md: ho
 # Resumes where it was stopped. Worlds are kept in runs/adaptation/worlds, figures by model version.
 adaptation: $(STAMP) ## Compare adapted and not, blended and not, on people of six populations
 	@OMP_NUM_THREADS=1 $(PY) tests/benchmarks/adaptation.py $(ARGS)
+
+signatures: $(STAMP) ## Compare what signatures are read from, on the people of `make adaptation`
+	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.signatures $(ARGS)
 
 # Resumes where it was stopped. One population: make adapting-ways ARGS="--population 102"; to try it: ARGS=--toy.
 adapting-ways: $(STAMP) ## Compare other ways of adapting with preference tokens, on one new population

@@ -79,12 +79,16 @@ class Projection:
         """E."""
         return int(self.matrix.shape[1])
 
+    def coordinates(self, reading: Float[np.ndarray, "*N F"]) -> Float[np.ndarray, "*N E"]:
+        """s, before it is brought to length 1."""
+        return np.asarray((reading - self.mean) / self.scale @ self.matrix)
+
     def __call__(self, reading: Float[np.ndarray, "*N F"]) -> Float[np.ndarray, "*N E"]:
         """Project readings to unit vectors, float32.
 
         A reading that is the mean itself has no direction: it becomes the first axis.
         """
-        projected = (reading - self.mean) / self.scale @ self.matrix
+        projected = self.coordinates(reading)
         length = np.linalg.norm(projected, axis=-1, keepdims=True)
         first = np.eye(1, self.dimension)[0]
         unit = np.where(length > 0, projected / np.maximum(length, 1e-30), first)

@@ -85,8 +85,13 @@ class SignatureFit:
         images = [self.store.image(self.learned.images[each.row]) for each in probes]
         prompts = [each.prompt for each in probes]
         stored = [Probe(*each) for each in zip(images, prompts, strict=True)]
+        recipe = self.recipe.signature
         return lambda folder: write_signature(
-            folder, stored, projections, num_orders=self.recipe.signature.num_orders
+            folder,
+            stored,
+            projections,
+            num_orders=recipe.num_orders,
+            served=recipe.served if recipe.served in projections else None,
         )
 
     def objective(self, scorer: PreferenceScorer, encoder: Encoder, console: Console) -> Finding:

@@ -1,9 +1,7 @@
-"""Projections of signatures, fitted on the two halves of users' histories, without labels.
+"""What signatures are fitted on: readings of the two halves of training users' histories.
 
-What a reading holds of a person is what both halves of their history show; the rest is the chance
-of which images came up. Linear discriminant analysis with users as classes finds the directions in
-which people differ most for what the same person differs from themself, and each is weighed by how
-far it can be believed.
+Scores get their projection by linear discriminant analysis between the halves, attention one that
+finds in it what scores say; `training.fitting.projections` has both.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import scipy.linalg
 import torch
 from jaxtyping import Float
 from rich.console import Console
@@ -24,16 +21,24 @@ from recsys.signatures.orders import in_orders, mean_over_orders
 from recsys.signatures.probes import Probes, all_heads, read_probes
 from training.data.features import Features
 from training.data.samples import PairTable, halves, user_rng
+from training.fitting.projections import (
+    added,
+    choose_heads,
+    fit_projection,
+    principal_components,
+    regress,
+)
 from training.fitting.recipes.recipe import SignatureRecipe
 
 AT_ONCE = 8
 HEADS_FROM = 512
 """Users whose readings choose the heads: of everybody, all of a large model's fill the memory."""
 
-FEWEST_USERS = 4
-_NOISE = 3.0
+FEWER = 3
+"""Attention is also read behind a third of what the model reads, as new users' will be."""
 
-Reading = Float[np.ndarray, "N F"]
+FEWEST_USERS = 4
+
 Half = Sequence[Sequence[Pair]]
 
 
@@ -48,114 +53,6 @@ class Readings:
 
     scores: Float[np.ndarray, "N P"]
     attention: Float[np.ndarray, "N P A K"]
-
-
-def fit_projection(
-    first: Reading,
-    second: Reading,
-    *,
-    dimension: int,
-    ridge: float,
-    basis: Float[np.ndarray, "F C"] | None = None,
-) -> Projection:
-    """Fit a projection to readings of two halves of each user's history.
-
-    Readings are standardised; S_b, what the halves share, is their symmetric cross-covariance and
-    S_w, what they do not, half the covariance of their difference. With
-    S_b v = l (S_w + ridge I) v, a direction's reliability is l / (1 + l), by which it is
-    multiplied: the posterior mean of a Gaussian person given one half.  Ioffe, "Probabilistic
-    Linear Discriminant Analysis", 2006.
-
-    Args:
-        first, second: shape (N, F), paired by position; N at least 2.
-        dimension: directions kept, at most F are.
-        ridge: added to S_w, at least 0; what a constant column needs.
-        basis: columns whose C coordinates are what is standardised and fitted; None: F numbers as
-            they are.
-
-    Raises:
-        ValueError: if the shapes differ or there are fewer than two users.
-    """
-    if first.shape != second.shape or len(first) < 2:
-        raise ValueError(
-            "a projection needs both halves of at least two users' histories, "
-            f"got {first.shape} and {second.shape}: import more choices"
-        )
-    mean = np.concatenate([first, second]).mean(axis=0)
-    one, other = (
-        each - mean if basis is None else (each - mean) @ basis for each in (first, second)
-    )
-    spread = np.concatenate([one, other]).std(axis=0)
-    scale = np.where(spread > 1e-9, spread, 1.0)
-    one, other = one / scale, other / scale
-    shared = (one.T @ other + other.T @ one) / (2 * len(one))
-    unshared = (one - other).T @ (one - other) / (2 * len(one))
-    floor = max(ridge, 1e-6) * np.eye(len(scale))
-    values, vectors = scipy.linalg.eigh(shared, unshared + floor)
-    best = np.argsort(values)[::-1][:dimension]
-    believed = np.maximum(values[best], 0) / (1 + np.maximum(values[best], 0))
-    matrix = vectors[:, best] * believed
-    if basis is None:
-        return Projection(mean, scale, matrix)
-    return Projection(mean, np.ones_like(mean), basis / scale @ matrix)
-
-
-def principal_components(
-    first: Reading, second: Reading, num_components: int
-) -> Float[np.ndarray, "F C"]:
-    """Orthonormal directions in which readings of both halves vary most, largest first.
-
-    Args:
-        first, second: shape (N, F).
-        num_components: C, at most F are.
-    """
-    both = np.concatenate([first, second])
-    centred = both - both.mean(axis=0)
-    width = both.shape[1]
-    last = max(width - num_components, 0)
-    _, vectors = scipy.linalg.eigh(centred.T @ centred, subset_by_index=[last, width - 1])
-    return np.asarray(vectors[:, ::-1])
-
-
-def choose_heads(
-    first: Float[np.ndarray, "N P A K"],
-    second: Float[np.ndarray, "N P A K"],
-    *,
-    num_components: int,
-    ridge: float,
-) -> tuple[int, ...]:
-    """The heads whose attention agrees between halves by more than chance, best first.
-
-    Each head's first direction is fitted on every other user; on the users left, its two halves
-    must correlate by more than 3 / sqrt(N). If none does, the best one is kept.
-
-    Args:
-        first, second: attention of the two halves, paired by position.
-        num_components: of each head's attention, that the direction is sought in.
-        ridge: as in `fit_projection`.
-
-    Returns:
-        Which of the A.
-    """
-    fitted, judged = slice(0, None, 2), slice(1, None, 2)
-    agreement = {}
-    for head in range(first.shape[2]):
-        one, other = (each[:, :, head].reshape(len(each), -1) for each in (first, second))
-        basis = principal_components(one[fitted], other[fitted], num_components)
-        fit = fit_projection(one[fitted], other[fitted], dimension=1, ridge=ridge, basis=basis)
-        direction = fit.matrix[:, 0]
-        agreement[head] = _correlation(one[judged] @ direction, other[judged] @ direction)
-    ranked = sorted(agreement, key=lambda head: -agreement[head])
-    least = _NOISE / np.sqrt(len(first[judged]))
-    return tuple(head for head in ranked if agreement[head] > least) or tuple(ranked[:1])
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's; 0 where one of them does not vary."""
-    spread = float(first.std() * second.std())
-    if not spread:
-        return 0.0
-    return float(((first - first.mean()) * (second - second.mean())).mean() / spread)
 
 
 def fit_signatures(
@@ -191,7 +88,11 @@ def fit_signatures(
         heads, _ = _chosen_heads(
             scorer, *(half[:HEADS_FROM] for half in (first, second)), read=read, recipe=recipe
         )
-    return project_readings(*read(first, second, heads=heads), heads=heads, recipe=recipe)
+    readings = [read(first, second, heads=heads)]
+    if heads and (few := scorer.config.num_references // FEWER):
+        fewer = ([pairs[:few] for pairs in half] for half in (first, second))
+        readings.append(read(*fewer, heads=heads))
+    return project_readings(readings, heads=heads, recipe=recipe)
 
 
 def fit_parts(
@@ -252,12 +153,23 @@ def _chosen_heads(
     read: Callable[..., list[Readings]],
     recipe: SignatureRecipe,
 ) -> tuple[tuple[Head, ...], list[Float[np.ndarray, "N P A K"]]]:
-    """The heads that agree best between these halves, and their attention in both."""
+    """The heads that tell best what scores say of people, and their attention in both halves."""
     every = all_heads(scorer)
-    both = [each.attention for each in read(first, second, heads=every)]
-    chosen = choose_heads(*both, num_components=recipe.num_components, ridge=recipe.ridge)
+    both = read(first, second, heads=every)
+    one, other = (each.attention for each in both)
+    _, target = _fit_scores(*both, recipe=recipe)
+    chosen = choose_heads(one, other, target, ridge=recipe.attention_ridge)
     places = list(chosen[: recipe.most_heads])
-    return tuple(every[place] for place in places), [each[:, :, places] for each in both]
+    return tuple(every[place] for place in places), [each[:, :, places] for each in (one, other)]
+
+
+def _fit_scores(
+    first: Readings, second: Readings, *, recipe: SignatureRecipe
+) -> tuple[Projection, Float[np.ndarray, "N E"]]:
+    """The projection of scores, and what both halves of each user say by it on average."""
+    one, other = first.scores, second.scores
+    fitted = fit_projection(one, other, dimension=recipe.dimension, ridge=recipe.ridge)
+    return fitted, (fitted.coordinates(one) + fitted.coordinates(other)) / 2
 
 
 def _fit_attention(
@@ -274,25 +186,24 @@ def _fit_attention(
 
 
 def project_readings(
-    first: Readings, second: Readings, *, heads: tuple[Head, ...], recipe: SignatureRecipe
+    readings: Sequence[Sequence[Readings]], *, heads: tuple[Head, ...], recipe: SignatureRecipe
 ) -> dict[Readout, Projection]:
     """Fit a projection for each readout.
 
+    That of attention gives, of each reading, the coordinates that the scores of both halves have
+    on average. "both" adds them to those of the reading's own scores.
+
     Args:
-        first, second: of both halves of N users, paired by position.
+        readings: of the two halves of N users, whole; then, if any, of fewer of their references.
         heads: the A heads of their attention; none: only scores get a projection.
-        recipe: dimension, ridge and components.
+        recipe: dimension and ridges.
     """
-    fit = partial(fit_projection, dimension=recipe.dimension, ridge=recipe.ridge)
-    projections: dict[Readout, Projection] = {"scores": fit(first.scores, second.scores)}
-    if heads:
-        one, other = (each.attention.reshape(len(each.attention), -1) for each in (first, second))
-        basis = principal_components(one, other, recipe.num_components)
-        beside_scores = scipy.linalg.block_diag(np.eye(first.scores.shape[1]), basis)
-        both = np.hstack([first.scores, one]), np.hstack([second.scores, other])
-        projections["attention"] = replace(fit(one, other, basis=basis), heads=heads)
-        projections["both"] = replace(fit(*both, basis=beside_scores), heads=heads)
-    return projections
+    scores, target = _fit_scores(*readings[0], recipe=recipe)
+    if not heads:
+        return {"scores": scores}
+    rows = [half.attention.reshape(len(target), -1) for halves in readings for half in halves]
+    attention = replace(regress(rows, target, ridge=recipe.attention_ridge), heads=heads)
+    return {"scores": scores, "attention": attention, "both": added(scores, attention)}
 
 
 def _read_halves(

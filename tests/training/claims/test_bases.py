@@ -41,7 +41,11 @@ def making(folder: Path, words: list[str]) -> None:
 
 
 def test_a_base_that_was_made_elsewhere_by_the_same_recipe_is_taken(tmp_path: Path) -> None:
-    bases = Bases(tmp_path / "bases", DESIGN, {CONTRASTED: pretrained(tmp_path / "given", *DESIGN.pretraining)})
+    bases = Bases(
+        tmp_path / "bases",
+        DESIGN,
+        {CONTRASTED: pretrained(tmp_path / "given", *DESIGN.pretraining)},
+    )
     assert bases.find(CONTRASTED).folder == tmp_path / "given" / "base"
     assert bases.find(UNCONTRASTED) is None
 

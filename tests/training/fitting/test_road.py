@@ -174,7 +174,7 @@ def test_the_final_checkpoint_reads_signatures(road, readout) -> None:
     assert not has_signature(road / "run/stage1")
     final = road / "run/final"
     readers = load_signature_readers(final, load_scorer(final))
-    assert readers.served == "scores"
+    assert readers.served == "both"
     reader = readers.by_readout[readout]
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     signature = reader.read([Reference(*images, "a fish")])

@@ -8,6 +8,7 @@ from recsys.scorer.adapter import LoraShape
 from recsys.scorer.backbone import Quantization
 from recsys.scorer.config import ScorerConfig
 from recsys.scorer.template import TemplateConfig
+from recsys.signatures.definition import READOUTS, Readout
 from training.data.splits import SplitRule
 from training.fitting.plan import Plan
 
@@ -98,9 +99,11 @@ class SignatureRecipe:
         probes_a_step: probes read in each step of that objective, at least 1.
         ridge: added to the covariance within users, relative to a reading's variance.
         most_users: training users that projections are fitted on, at most.
-        num_components: of attention that a projection is fitted in: the directions in which it
-            varies most.
-        most_heads: heads whose attention is read, at most: those that agree best between halves.
+        num_components: of attention that the objective's projections are fitted in: the directions
+            in which it varies most.
+        most_heads: heads whose attention is read, at most: those that tell best what scores say.
+        attention_ridge: of the regression that reads attention, relative to all its variance.
+        served: what signatures are read from; without preference tokens from scores.
     """
 
     num_probes: int = 32
@@ -112,6 +115,8 @@ class SignatureRecipe:
     most_users: int = 2000
     num_components: int = 40
     most_heads: int = 8
+    attention_ridge: float = 0.01
+    served: Readout = "both"
 
     def __post_init__(self) -> None:
         for name in (
@@ -120,6 +125,10 @@ class SignatureRecipe:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"signature.{name} must be at least 1, got {getattr(self, name)}")
+        if self.served not in READOUTS:
+            raise ValueError(
+                f"signature.served must be one of {', '.join(READOUTS)}, got {self.served}"
+            )
 
     @property
     def probe_parts(self) -> list[range]:
