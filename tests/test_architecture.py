@@ -27,7 +27,8 @@ DOORS: list[tuple[set[str], list[str]]] = [
     (
         {"transformers"},
         [
-            *("recsys/scorer/pretrained.py", "recsys/scorer/idefics2.py"),
+            *("recsys/scorer/pretrained.py", "recsys/scorer/decoder.py"),
+            *("recsys/scorer/idefics2.py", "recsys/scorer/photo/model.py"),
             *("training/fitting/pretraining/*.py", "training/baselines/*.py"),
         ],
     ),
@@ -37,6 +38,13 @@ DOORS: list[tuple[set[str], list[str]]] = [
         [
             *("recsys/scorer/registry.py", "training/fitting/pretraining/*.py"),
             *("training/baselines/idefics2.py", "training/baselines/viper.py"),
+        ],
+    ),
+    (
+        {"recsys.scorer.photo"},
+        [
+            *("recsys/scorer/registry.py", "recsys/scorer/photo/*.py"),
+            "training/fitting/pretraining/*.py",
         ],
     ),
     ({"accelerate"}, ["training/fitting/parallel.py"]),
@@ -259,6 +267,7 @@ SLIPS = {
         ("recsys/ranking/ranker.py", "def f():\n    from transformers import AutoModel"),
         ("recsys/scorer/adapter.py", "import transformers.utils"),
         ("training/fitting/stages.py", "from recsys.scorer import idefics2"),
+        ("recsys/scorer/checkpoint.py", "from recsys.scorer.photo.tower import TowerShape"),
         ("training/fitting/trainer.py", "from peft import LoraConfig"),
         ("recsys/scorer.py", "import bitsandbytes"),
         ("recsys/analyst/launch.py", "import faiss"),

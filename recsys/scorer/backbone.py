@@ -213,6 +213,8 @@ class Family:
         parts: name of a part -> what names of its parameters have in them.
         never_quantized: what names of parameters have in them that "nf4" leaves as they are.
         published: hub id -> values of its configuration, to count with before any download.
+        complete: writes into a base's folder what the base takes from elsewhere, such as weights
+            of an installed package; nothing, where it takes nothing.
     """
 
     load: LoadBase
@@ -226,3 +228,4 @@ class Family:
     parts: Mapping[str, str]
     never_quantized: tuple[str, ...]
     published: Mapping[str, Mapping[str, Any]]
+    complete: Callable[[Path], None] = lambda folder: None

@@ -1,5 +1,6 @@
 """The base model that a checkpoint stands on: where it lies, and what it is known by."""
 
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from huggingface_hub.errors import (
 
 from recsys.errors import CheckpointRefused
 from recsys.scorer.backbone import Quantization
-from recsys.scorer.digests import base_files, sampled_weights_digest, weights_digest
+from recsys.scorer.digests import TOWER, base_files, sampled_weights_digest, weights_digest
 
 CARRIED = "base"
 """The source of a base that lies in the checkpoint's own folder of that name."""
 
 # What is read of a base, of all that its repository may hold.
-_PATTERNS = ("*.json", "model*.safetensors", "*.model")
+_PATTERNS = ("*.json", "model*.safetensors", TOWER, "*.model")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class BaseModel:
         digest: of a folder's files, in checkpoints of before `weights_sha256`; else empty.
         dtype: of weights, or of computation when quantised.
         quantization: "none" or "nf4".
-        weights_sha256: of all bytes of weights and configuration; empty where the base is carried.
+        weights_sha256: of all bytes of weights and configuration; empty where the base was carried
+            from the beginning.
         sample_sha256: of a part of them that is quickly read: `sampled_weights_digest`.
     """
 
@@ -122,6 +124,14 @@ def find_base(source: str | Path, *, revision: str | None = None) -> BaseFiles:
     return _whole(source, BaseFiles(Path(folder), Path(folder).name))
 
 
+def copy_base(folder: Path, to: Path) -> None:
+    """Copy what is read of a base into a checkpoint's folder, which is made."""
+    to.mkdir()
+    weights = sorted(folder.glob("model*.safetensors*"))
+    for path in (folder / "config.json", *weights, *folder.glob(TOWER)):
+        shutil.copyfile(path, to / path.name)
+
+
 def _whole(source: str | Path, files: BaseFiles) -> BaseFiles:
     """Refuse what was copied or downloaded in part, before anything is read of it."""
     lacking = [path.name for path in base_files(files.folder) if not path.is_file()]
@@ -172,10 +182,12 @@ def find_recorded(
         CheckpointRefused: as `find_base`, or if these are other weights.
     """
     if recorded.is_carried:
-        return checkpoint / CARRIED
-    source = elsewhere or recorded.source
-    revision = recorded.revision if str(source) == recorded.source else None
-    folder = find_base(source, revision=revision).folder
+        source: str | Path = checkpoint / CARRIED
+        folder = checkpoint / CARRIED
+    else:
+        source = elsewhere or recorded.source
+        revision = recorded.revision if str(source) == recorded.source else None
+        folder = find_base(source, revision=revision).folder
     if not recorded.weights_sha256:
         return folder
     is_same = (

@@ -25,7 +25,7 @@ from torch import nn
 from recsys.errors import CheckpointRefused, NotFound
 from recsys.images.preprocess import ImageGeometry
 from recsys.scorer.backbone import Backbone
-from recsys.scorer.base_model import BaseModel, find_recorded
+from recsys.scorer.base_model import CARRIED, BaseModel, copy_base, find_recorded
 from recsys.scorer.config import ScorerConfig
 from recsys.scorer.devices import DTYPES, require_device, require_dtype
 from recsys.scorer.digests import files_digest, model_version
@@ -134,12 +134,7 @@ def save_scorer(
         )
     with replace_folder(folder) as work:
         if base_files is not None:
-            (work / "base").mkdir()
-            for path in (
-                base_files / "config.json",
-                *sorted(base_files.glob("model*.safetensors*")),
-            ):
-                shutil.copy(path, work / "base" / path.name)
+            copy_base(base_files, work / CARRIED)
         write_more(work)
         version = _write(scorer, work, base, tokenizer)
         (work / "MODEL_CARD.md").write_text(card)

@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from recsys.errors import CheckpointRefused
 
@@ -19,17 +21,24 @@ _TENSOR_SAMPLE_BYTES = 1 << 12
 _PLACE = ("source", "revision")
 _DIGESTED = (".json", ".safetensors", ".model", ".image")
 
+TOWER = "tower.safetensors"
+"""A vision tower that a base has from elsewhere, where it travels along. The base's config.json
+tells its digest, so that it is in no other: with it and without it a checkpoint is the same."""
+
 
 def model_version(folder: Path, config: dict[str, Any]) -> str:
     """SHA-256 of all that decides a score or a signature: config, P_v, adapter, and so on.
 
-    A base outside the checkpoint counts by the digest of its weights, wherever it lies; one that
-    was recorded without counts by id and revision.
+    A base outside the checkpoint counts by the digest of its weights, wherever it lies, and so it
+    does when it was exported into the checkpoint; one that was recorded without counts by id and
+    revision.
     """
     digest = hashlib.sha256()
     digest.update(json.dumps(_signed(config), sort_keys=True).encode())
-    for part in ("preference_tokens.safetensors", "adapter", "tokenizer", "base"):
+    for part in ("preference_tokens.safetensors", "adapter", "tokenizer"):
         digest.update(f"{part}:{files_digest(folder / part)}".encode())
+    is_recorded = bool(config["base"].get("weights_sha256"))
+    digest.update(f"base:{'' if is_recorded else files_digest(folder / 'base')}".encode())
     if (folder / "signature").is_dir():
         digest.update(f"signature:{files_digest(folder / 'signature')}".encode())
     return digest.hexdigest()
@@ -40,6 +49,8 @@ def inherited_parts(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     signed = _signed(config)
     parts = ("base", "adapter", "tokenizer", "template", "geometry")
     inherited = {part: (signed.get(part), files_digest(folder / part)) for part in parts}
+    if config["base"].get("weights_sha256"):
+        inherited["base"] = (signed["base"], "")
     return inherited | {"limit on what it reads": {**signed["scorer"], "temperature": None}}
 
 
@@ -61,7 +72,8 @@ def files_digest(path: Path) -> str:
     if path.is_file():
         return _file_digest(path)
     digest = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.suffix in _DIGESTED)
+    found = (p for p in path.rglob("*") if p.suffix in _DIGESTED and p.name != TOWER)
+    files = sorted(found)
     for file in files:
         digest.update(f"{file.relative_to(path).as_posix()}:{_file_digest(file)}".encode())
     return digest.hexdigest() if files else ""
@@ -77,6 +89,22 @@ def _file_digest(path: Path) -> str:
         file.seek(-_SAMPLE_BYTES, os.SEEK_END)
         digest.update(file.read())
     return digest.hexdigest()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors with their names, types and shapes, whatever file they lie in."""
+    digest = hashlib.sha256()
+    for part in tensor_parts(tensors):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def tensor_parts(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """All that tells tensors from others, by their names in order."""
+    for name, tensor in sorted(tensors.items()):
+        yield f"{name}:{tensor.dtype}:{tuple(tensor.shape)}:".encode()
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        yield data.numpy().data
 
 
 def weights_digest(folder: Path) -> str:

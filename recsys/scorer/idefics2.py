@@ -1,22 +1,18 @@
-"""Idefics2 (Laurençon et al., 2024): all that is known of this family of base models.
+"""Idefics2 (Laurençon et al., 2024): all that is known of this family of base models."""
 
-The scorer hands the library's model embeddings, a 4-D mask, positions and a key-value cache.
-"""
-
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import Idefics2Config, Idefics2ForConditionalGeneration
 
-from recsys.scorer._key_values import Behind, KeyValues, Recording
 from recsys.scorer.backbone import Dimensions, Family, Quantization, Tower
+from recsys.scorer.decoder import DecoderBackbone, observe_attention
 from recsys.scorer.precision import computing_in
-from recsys.scorer.pretrained import OBSERVED_ATTENTION, load_pretrained
+from recsys.scorer.pretrained import load_pretrained
 from recsys.scorer.recomputation import recompute
 from recsys.scorer.template import ImageMarkup
 
@@ -83,7 +79,7 @@ PUBLISHED = {
 }
 
 
-class Idefics2Backbone(nn.Module):
+class Idefics2Backbone(DecoderBackbone):
     """An Idefics2, with or without a PEFT adapter, as `recsys.scorer.backbone.Backbone`.
 
     Args:
@@ -91,49 +87,15 @@ class Idefics2Backbone(nn.Module):
             was given to `observe_attention`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self._cache_argument = _cache_argument(self.decoder)
-
-    @property
-    def _idefics2(self) -> Idefics2ForConditionalGeneration:
-        """The model itself, adapter layers in place."""
-        if isinstance(self.model, Idefics2ForConditionalGeneration):
-            return self.model
-        return cast(Idefics2ForConditionalGeneration, cast(Any, self.model).get_base_model())
-
-    @property
-    def hidden_size(self) -> int:
-        """D, width of the decoder's embeddings."""
-        return self._embedding.weight.shape[1]
-
     @property
     def num_image_tokens(self) -> int:
         """T, latents of the perceiver resampler."""
-        return cast(int, self._idefics2.model.image_seq_len)
-
-    @property
-    def num_layers(self) -> int:
-        """Layers of the text model."""
-        return int(self._text_config.num_hidden_layers)
-
-    @property
-    def num_heads(self) -> int:
-        """H, heads of queries in each layer of the text model."""
-        return int(self._text_config.num_attention_heads)
-
-    @property
-    def position_bytes(self) -> int:
-        """Memory of one position's keys and values: 2 * layers * key-value heads * head width."""
-        config = self._text_config
-        width = int(config.num_key_value_heads) * int(config.head_dim)
-        return 2 * self.num_layers * width * self.dtype.itemsize
+        return cast(int, self.plain.model.image_seq_len)
 
     @property
     def image_modules(self) -> tuple[nn.Module, ...]:
         """The vision tower, and the modality projection with the resampler."""
-        model = self._idefics2.model
+        model = self.plain.model
         return cast(nn.Module, model.vision_model), cast(nn.Module, model.connector)
 
     @property
@@ -141,46 +103,13 @@ class Idefics2Backbone(nn.Module):
         """T image tokens between two fences."""
         return image_markup(self.num_image_tokens)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the text model's embeddings live."""
-        return self._embedding.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the text model's inputs."""
-        return self._embedding.weight.dtype
-
-    @property
-    def decoder(self) -> nn.Module:
-        """The text model."""
-        return cast(nn.Module, self._idefics2.model.text_model)
-
-    @property
-    def layers(self) -> nn.ModuleList:
-        """Layers of the text model."""
-        return cast(nn.ModuleList, self.decoder.layers)
-
-    @property
-    def output_matrix(self) -> nn.Linear:
-        """The language-model head."""
-        return cast(nn.Linear, self._idefics2.lm_head)
-
-    @property
-    def _embedding(self) -> nn.Embedding:
-        return cast(nn.Embedding, self._idefics2.get_input_embeddings())
-
-    @property
-    def _text_config(self) -> Any:
-        return self._idefics2.config.text_config
-
     def keep_no_activations(self) -> None:
         """Compute each layer's activations again in the backward pass: less memory, a third slower.
 
         Of the decoder, the vision tower, the modality projection and the resampler. Takes effect in
         training mode.
         """
-        model = self._idefics2.model
+        model = self.plain.model
         connector = model.connector
         for layer in (
             *self.layers,
@@ -200,7 +129,7 @@ class Idefics2Backbone(nn.Module):
             mask: True where `images` is image and not padding; None: all image.
         """
         # The library's get_image_features drops images that are all zero (mid grey) as padding.
-        model = self._idefics2.model
+        model = self.plain.model
         size = int(model.config.vision_config.patch_size)
         pixels = normalise(images.to(self.device)).to(self.dtype)
         if mask is None:
@@ -213,72 +142,6 @@ class Idefics2Backbone(nn.Module):
             tokens = model.connector(hidden.last_hidden_state, attention_mask=patches.flatten(1))
         return cast(Tensor, tokens.to(self.dtype))
 
-    def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape D"]:
-        """Look up token embeddings."""
-        return cast(Tensor, self._embedding(ids))
-
-    def decode(
-        self,
-        embeddings: Float[Tensor, "B q D"],
-        *,
-        mask: Float[Tensor, "B 1 q k"],
-        positions: Int[Tensor, "B q"],
-        prefix: KeyValues | None = None,
-    ) -> Float[Tensor, "B q D"]:
-        """Run the text model over q positions that see k = (prefix length) + q keys.
-
-        Args:
-            embeddings: inputs in the text model's width.
-            mask: additive, 0 where a query may look and a large negative number elsewhere.
-            positions: rotary position of each query.
-            prefix: keys and values that stand before the q positions; left as they are.
-        """
-        cache = None if prefix is None else Behind(prefix)
-        return self._run_text(embeddings, mask=mask, positions=positions, cache=cache)
-
-    def decode_prefix(
-        self,
-        embeddings: Float[Tensor, "B L D"],
-        *,
-        mask: Float[Tensor, "B 1 L L"],
-        positions: Int[Tensor, "B L"],
-    ) -> KeyValues:
-        """Run the text model over a prefix and keep its keys and values."""
-        cache = Recording()
-        self._run_text(embeddings, mask=mask, positions=positions, cache=cache)
-        return KeyValues(tuple(cache.layers))
-
-    def _run_text(
-        self,
-        embeddings: Tensor,
-        *,
-        mask: Tensor,
-        positions: Tensor,
-        cache: Recording | Behind | None,
-    ) -> Tensor:
-        with computing_in(self.dtype, self.device, self.decoder):
-            output = self.decoder(
-                inputs_embeds=embeddings,
-                attention_mask=mask,
-                position_ids=positions,
-                use_cache=cache is not None,
-                **{self._cache_argument: cache},
-            )
-        return cast(Tensor, output.last_hidden_state)
-
-    def token_logits(
-        self, hidden: Float[Tensor, "*shape D"], ids: Int[Tensor, " V"]
-    ) -> Float[Tensor, "*shape V"]:
-        """Logits of a few tokens only, in float32: hidden times their rows of the output matrix."""
-        rows = self.output_matrix.weight[ids]
-        return hidden.float() @ rows.float().T
-
-
-def _cache_argument(decoder: nn.Module) -> str:
-    """What a decoder of the library calls its cache: `past_key_values`, from 5.24 on `cache`."""
-    named = inspect.signature(decoder.forward).parameters
-    return "cache" if "cache" in named else "past_key_values"
-
 
 def image_markup(num_image_tokens: int) -> ImageMarkup:
     """How Idefics2 writes an image: its T tokens between two fences."""
@@ -288,12 +151,6 @@ def image_markup(num_image_tokens: int) -> ImageMarkup:
 def normalise(images: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """[0, 1] -> [-1, 1], as the vision tower reads pixels."""
     return (images - MEAN) / STD
-
-
-def observe_attention(model: Idefics2ForConditionalGeneration) -> Idefics2ForConditionalGeneration:
-    """Switch the text model to the attention that hooks can see; the numbers stay the same."""
-    model.set_attn_implementation({"text_config": OBSERVED_ATTENTION})
-    return model
 
 
 def load_model(

@@ -4,8 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict
 
-import torch
-
+from recsys.scorer.digests import tensor_parts
 from recsys.scorer.model import PreferenceScorer
 
 
@@ -22,10 +21,8 @@ def token_version(scorer: PreferenceScorer) -> str:
 
     digest = hashlib.sha256(json.dumps(asdict(scorer.geometry), sort_keys=True).encode())
     for module in scorer.backbone.image_modules:
-        for name, tensor in sorted(module.state_dict().items()):
-            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}:".encode())
-            data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(data.numpy().data)
+        for part in tensor_parts(module.state_dict()):
+            digest.update(part)
         for name, scale in sorted(update_scales(module).items()):
             digest.update(f"{name}:{scale!r}:".encode())
     return digest.hexdigest()

@@ -2,15 +2,21 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import (
+    Idefics2ForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
+from recsys.images.preprocess import ImageGeometry
+from recsys.scorer.backbone import Family
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import (
     find_checkpoint,
@@ -19,12 +25,35 @@ from recsys.scorer.checkpoint import (
     save_scorer,
 )
 from recsys.scorer.config import ScorerConfig
-from recsys.scorer.idefics2 import Idefics2Backbone
 from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.photo.connector import ConnectorShape
+from recsys.scorer.photo.model import PhotoModel
+from recsys.scorer.photo.tower import TowerShape, TowerStage
+from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
 from recsys.signatures.files import has_signature
+from training.fitting.pretraining.photo_base import (
+    PhotoShape,
+    build_photo_model,
+    save_photo_model,
+)
 from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 
+PHOTO_SHAPE = PhotoShape(
+    tower=TowerShape(
+        image_px=16,
+        stem=8,
+        stages=(TowerStage(8, 1, 3, 1, 1), TowerStage(12, 2, 3, 2, 2), TowerStage(16, 2, 5, 2, 3)),
+        head=24,
+        classes=10,
+    ),
+    connector=ConnectorShape((("probabilities", "pooled"), ("logits", "statistics")), (0, 2)),
+    width=32,
+    layers=2,
+    heads=4,
+    mlp_width=32,
+    vocabulary=400,
+)
 SHAPE = TinyShape(
     image_px=16,
     patch_px=8,
@@ -46,42 +75,126 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(["three small fish", "a large house"], vocabulary=SHAPE.vocabulary)
 
 
-@pytest.fixture
-def model(tokenizer: PreTrainedTokenizerFast) -> Idefics2ForConditionalGeneration:
-    """The base of a small scorer; a new one for each test."""
-    return build_small_model(tokenizer)
+@dataclass(frozen=True)
+class SmallFamily:
+    """A family of base models at small size.
+
+    Attributes:
+        name: in the registry.
+        build: a model of random weights, the same each time, for a tokenizer.
+        save: writes it as a base.
+        geometry: of its images.
+    """
+
+    name: str
+    build: Callable[[PreTrainedTokenizerFast], PreTrainedModel]
+    save: Callable[[PreTrainedModel, Path], None]
+    geometry: ImageGeometry
+
+    @property
+    def family(self) -> Family:
+        """What the registry has of it."""
+        return FAMILIES[self.name]
+
+
+def build_small_model(tokenizer: PreTrainedTokenizerFast) -> Idefics2ForConditionalGeneration:
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    return build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=3)
+
+
+def build_small_photo(tokenizer: PreTrainedTokenizerFast) -> PhotoModel:
+    return build_photo_model(PHOTO_SHAPE, vocabulary=len(tokenizer), seed=3)
+
+
+SMALL = {
+    each.name: each
+    for each in (
+        SmallFamily("idefics2", build_small_model, PreTrainedModel.save_pretrained, SHAPE.geometry),
+        SmallFamily("photo", build_small_photo, save_photo_model, PHOTO_SHAPE.geometry),
+    )
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module over the families that it names as `OVER`."""
+    names = getattr(metafunc.module, "OVER", ())
+    if names and "small" in metafunc.fixturenames:
+        metafunc.parametrize("small", names, indirect=True)
 
 
 @pytest.fixture(scope="session")
-def make_scorer(tokenizer: PreTrainedTokenizerFast) -> Callable[..., PreferenceScorer]:
-    """Given fields of its config, and a base if it is not a new one: a scorer, in evaluation."""
+def small(request: pytest.FixtureRequest) -> SmallFamily:
+    """The family of `model` and of what `make_scorer` makes; Idefics2, or each in turn."""
+    return SMALL[getattr(request, "param", "idefics2")]
 
-    def make(
-        model: Idefics2ForConditionalGeneration | None = None, *, seed: int = 5, **config: Any
-    ) -> PreferenceScorer:
-        backbone = Idefics2Backbone(build_small_model(tokenizer) if model is None else model)
-        template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
-        torch.manual_seed(seed)
-        return PreferenceScorer(
-            backbone, template, geometry=SHAPE.geometry, config=ScorerConfig(**config)
-        ).eval()
 
-    return make
+@pytest.fixture
+def model(small: SmallFamily, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """The base of a small scorer; a new one for each test."""
+    return small.build(tokenizer)
+
+
+def assemble_small(
+    small: SmallFamily,
+    tokenizer: PreTrainedTokenizerFast,
+    model: PreTrainedModel | None = None,
+    *,
+    seed: int = 5,
+    **config: Any,
+) -> PreferenceScorer:
+    """A scorer on a base, or on a new one, with fields of its config; in evaluation."""
+    backbone = small.family.wrap(small.build(tokenizer) if model is None else model)
+    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
+    torch.manual_seed(seed)
+    return PreferenceScorer(
+        backbone, template, geometry=small.geometry, config=ScorerConfig(**config)
+    ).eval()
+
+
+@pytest.fixture(scope="session")
+def make_scorer(
+    small: SmallFamily, tokenizer: PreTrainedTokenizerFast
+) -> Callable[..., PreferenceScorer]:
+    """`assemble_small` of the test's family."""
+    return partial(assemble_small, small, tokenizer)
 
 
 @pytest.fixture(scope="session")
 def small_checkpoint(
-    tokenizer: PreTrainedTokenizerFast,
-    make_scorer: Callable[..., PreferenceScorer],
-    tmp_path_factory: pytest.TempPathFactory,
+    tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A scorer of random weights with three preference tokens, which reads two references."""
-    model, base = build_small_model(tokenizer), tmp_path_factory.mktemp("base")
-    model.save_pretrained(base)
-    scorer = make_scorer(model, seed=1, num_references=2, num_preference_tokens=3)
     folder = tmp_path_factory.mktemp("checkpoints") / "small"
-    save_scorer(scorer, folder, base=BaseModel("base"), tokenizer=tokenizer, base_files=base)
+    return save_small(SMALL["idefics2"], tokenizer, folder)
+
+
+def save_small(
+    small: SmallFamily,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    write_more: Callable[[Path], None] = lambda folder: None,
+) -> Path:
+    """Write a checkpoint of a family, which carries its base."""
+    model, base = small.build(tokenizer), folder.with_name(f"{folder.name}-base")
+    small.save(model, base)
+    scorer = assemble_small(
+        small, tokenizer, model, seed=1, num_references=2, num_preference_tokens=3
+    )
+    save_scorer(
+        scorer,
+        folder,
+        base=BaseModel("base"),
+        tokenizer=tokenizer,
+        base_files=base,
+        write_more=write_more,
+    )
     return folder
+
+
+@pytest.fixture
+def save_checkpoint(small: SmallFamily, tokenizer: PreTrainedTokenizerFast) -> Callable[..., Path]:
+    """`save_small` of the test's family."""
+    return partial(save_small, small, tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -114,9 +227,3 @@ def adapt_at_random(parent: Path, folder: Path) -> dict[str, Path]:
 def copy_signature(parent: Path, folder: Path) -> None:
     if has_signature(parent):
         shutil.copytree(parent / "signature", folder / "signature")
-
-
-def build_small_model(tokenizer: PreTrainedTokenizerFast) -> Idefics2ForConditionalGeneration:
-    """Weights are random, and the same each time."""
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    return build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=3)

@@ -1,4 +1,4 @@
-"""`recsys model`: the checkpoints there are, and how one does against another."""
+"""`recsys model`: the checkpoints there are, one against another, and one in a single folder."""
 
 import json
 from pathlib import Path
@@ -13,6 +13,7 @@ from recsys.counts import counted
 from recsys.errors import RecsysError
 from recsys.runtime import Runtime
 from training.cli.terminal import (
+    FOLDER,
     SEED,
     THREADS,
     TRUTH,
@@ -26,7 +27,7 @@ from training.cli.terminal import (
 
 @click.group("model")
 def model() -> None:
-    """List checkpoints, and compare one with another on the people in storage."""
+    """List checkpoints, compare one with another on the people in storage, and export one."""
 
 
 @model.command("list")
@@ -66,6 +67,30 @@ def list_models(is_json: bool) -> None:
     for each in found:
         if each["damage"]:
             click.echo(f"{printable(each['checkpoint'])}: {each['damage']}", err=True)
+
+
+@model.command("export")
+@click.argument("checkpoint", default="tiny")
+@click.option(
+    "--out", type=FOLDER, required=True, help="Folder for the checkpoint, not there yet or empty."
+)
+@JSON
+def export(checkpoint: str, out: Path, is_json: bool) -> None:
+    """Write CHECKPOINT into one folder with all that it needs.
+
+    A base model that lies elsewhere is copied into it, and so are the weights of a vision tower
+    that come from an installed package. It scores as before, and is of the same model version.
+    """
+    from recsys.scorer.export import export_checkpoint
+
+    with failing_in_a_sentence():
+        version = export_checkpoint(checkpoint, out, base=read_settings().base)
+    num_bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    if is_json:
+        show_json({"checkpoint": str(out), "model_version": version, "num_bytes": num_bytes})
+        return
+    size = f"{num_bytes / 2**20:.1f} MiB"
+    click.echo(f"{printable(str(out))}: {size}, model version {version[:12]} as before")
 
 
 @model.command("compare")

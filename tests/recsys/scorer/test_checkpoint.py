@@ -15,24 +15,26 @@ from recsys.scorer.checkpoint import load_scorer, model_version, save_scorer
 from recsys.scorer.config import ScorerConfig
 from recsys.scorer.idefics2 import DECODER_TARGETS, Idefics2Backbone, image_markup, load_model
 from recsys.scorer.model import PreferenceScorer
+from recsys.scorer.registry import FAMILIES
 from recsys.scorer.template import Template, TemplateConfig
 from training.fitting.pretraining.tiny_base import TinyShape, build_model
 
+OVER = FAMILIES
 LORA = LoraShape(rank=2, alpha=4, dropout=0.0, targets=DECODER_TARGETS)
 
 
 @pytest.fixture
-def base(model, tokenizer, tmp_path) -> Path:
+def base(small, model, tokenizer, tmp_path) -> Path:
     folder = tmp_path / "base"
-    model.save_pretrained(folder)
+    small.save(model, folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
-def adapted(scorer, base) -> PreferenceScorer:
+def adapted(small, scorer, base) -> PreferenceScorer:
     """A scorer whose adapter does something."""
-    scorer.backbone = Idefics2Backbone(add_adapter(scorer.backbone.model, LORA))
+    scorer.backbone = small.family.wrap(add_adapter(scorer.backbone.model, LORA))
     for name, parameter in scorer.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)

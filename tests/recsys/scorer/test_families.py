@@ -263,7 +263,7 @@ def test_the_largest_prefix_of_another_family_is_counted(
 def test_a_base_of_no_known_family_is_refused_by_name(toy_base) -> None:
     config = toy_base / "config.json"
     config.write_text(config.read_text().replace('"toy"', '"another"'))
-    with pytest.raises(CheckpointRefused, match="must be one of idefics2, toy, got another"):
+    with pytest.raises(CheckpointRefused, match=r"must be one of idefics2, .*, toy, got another"):
         family_of(toy_base)
 
 

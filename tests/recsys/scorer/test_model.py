@@ -7,14 +7,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recsys.images.known import KnownImage
-from recsys.images.preprocess import pad_batch, resize
 from recsys.scorer import model as model_module
-from recsys.scorer.idefics2 import Idefics2Backbone, normalise
 from recsys.scorer.model import CandidateImage, PreferenceScorer, Reference, preference_score
 from recsys.scorer.packing import pack
 from recsys.scorer.prefix import ReferenceTokens
+from recsys.scorer.registry import FAMILIES
 
+OVER = FAMILIES
 TOLERANCE = 1e-5
+FROZEN = ("vision_model.embeddings", "tower.stem")
 
 
 def full_pass(
@@ -180,7 +181,7 @@ def test_every_trainable_parameter_gets_a_gradient_also_after_a_no_grad_call(
     scorer, references, candidates
 ) -> None:
     scorer.score(scorer.prefix(references), candidates)  # must leave nothing frozen behind
-    frozen = {n for n, _ in scorer.named_parameters() if "vision_model.embeddings" in n}
+    frozen = {n for n, _ in scorer.named_parameters() if any(mark in n for mark in FROZEN)}
     for name, parameter in scorer.named_parameters():
         parameter.requires_grad_(name not in frozen)
     packed = pack(
@@ -202,32 +203,6 @@ def test_scores_are_differentiable_down_to_the_pixels(scorer, references, candid
     preference_score(logits).sum().backward()
     assert pixels.grad is not None
     assert pixels.grad.abs().sum() > 0
-
-
-def test_without_preference_tokens_the_pass_is_the_librarys_own(
-    scorer, model, references, candidates
-) -> None:
-    """With K = 0, M+ and M- are what the library's whole forward says of the same ids."""
-    bare = PreferenceScorer(
-        scorer.backbone,
-        scorer.template,
-        geometry=scorer.geometry,
-        config=replace(scorer.config, num_preference_tokens=0),
-    )
-    features = bare.image_features([candidates[0].image])
-    prompt = candidates[0].prompt
-    logits = bare.candidate_logits_of(bare.prefix(references), [prompt], features)[0]
-    prompts = [reference.prompt for reference in references]
-    tokens = bare.template.prefix(prompts) + bare.template.candidate(prompt)
-    images = [i for r in references for i in (r.liked, r.disliked)] + [candidates[0].image]
-    pixels, mask = pad_batch([resize(image, bare.geometry) for image in images])
-    with torch.no_grad():
-        expected = model(
-            input_ids=torch.tensor([tokens.ids]),
-            pixel_values=normalise(pixels)[None],
-            pixel_attention_mask=mask[None],
-        ).logits[0, -1, [bare.template.like_id, bare.template.dislike_id]]
-    assert torch.allclose(logits, expected, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["past_key_values", "cache"])
@@ -252,7 +227,7 @@ def test_a_cache_goes_by_the_name_that_the_library_gives_it(
         return old(inputs_embeds, attention_mask, position_ids, use_cache, past_key_values=cache)
 
     monkeypatch.setattr(scorer.backbone.decoder, "forward", new if name == "cache" else old)
-    scorer.backbone = Idefics2Backbone(scorer.backbone.model)
+    scorer.backbone = type(scorer.backbone)(scorer.backbone.model)
     scores = scorer.score(scorer.prefix(references), candidates)
     assert torch.equal(scores, expected)
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from recsys.scorer.adapter import LoraShape, add_adapter
-from recsys.scorer.idefics2 import ADAPTER_TARGETS, DECODER_TARGETS, Idefics2Backbone
+from recsys.scorer.registry import FAMILIES
 from recsys.scorer.token_version import token_version
+
+OVER = FAMILIES
 
 
 def test_only_what_makes_image_tokens_counts(make_scorer) -> None:
@@ -37,17 +39,19 @@ def test_each_weight_the_precision_and_the_geometry_count(make_scorer) -> None:
     assert len(versions) == 5
 
 
-@pytest.mark.parametrize(("targets", "same"), [(ADAPTER_TARGETS, False), (DECODER_TARGETS, True)])
+@pytest.mark.parametrize(
+    ("targets", "same"), [("adapter_targets", False), ("decoder_targets", True)]
+)
 def test_what_scales_an_adapter_counts_where_it_makes_image_tokens(
-    make_scorer, targets, same
+    small, make_scorer, targets, same
 ) -> None:
     """No weight tells it, and it is in no checkpoint's adapter that is merged."""
 
     def adapted(alpha: int) -> str:
         scorer = make_scorer()
         torch.manual_seed(0)
-        shape = LoraShape(rank=2, alpha=alpha, targets=targets)
-        scorer.backbone = Idefics2Backbone(add_adapter(scorer.backbone.model, shape))
+        shape = LoraShape(rank=2, alpha=alpha, targets=getattr(small.family, targets))
+        scorer.backbone = small.family.wrap(add_adapter(scorer.backbone.model, shape))
         return token_version(scorer)
 
     assert adapted(2) == adapted(2)

@@ -5,6 +5,7 @@ import torch
 
 from recsys.scorer.attention import record_preference_attention
 from recsys.scorer.packing import pack
+from recsys.scorer.registry import FAMILIES
 from recsys.signatures.probes import (
     ProbeReadings,
     Probes,
@@ -14,6 +15,7 @@ from recsys.signatures.probes import (
     read_probes,
 )
 
+OVER = FAMILIES
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 

@@ -161,3 +161,17 @@ def test_what_cannot_be_read_is_told_beside_the_others(store, save_small) -> Non
     assert result.stdout.count("damaged") == 1
     assert load_scorer(other).model_version[:12] in result.stdout
     assert str(small) in result.stderr
+
+
+def test_a_checkpoint_is_exported_into_a_folder_of_its_own(save_small, tmp_path) -> None:
+    small, out = save_small("small"), tmp_path / "out"
+    result = CliRunner().invoke(cli, ["model", "export", str(small), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    version = load_scorer(small).model_version
+    assert load_scorer(out).model_version == version
+    assert f"MiB, model version {version[:12]} as before" in result.stdout
+    again = CliRunner().invoke(cli, ["model", "export", str(small), "--out", str(out)])
+    assert again.exit_code == 1
+    assert "must be a new one or empty" in again.stderr
+    command = ["model", "export", str(small), "--out", str(tmp_path / "other"), "--json"]
+    assert json.loads(CliRunner().invoke(cli, command).stdout)["model_version"] == version

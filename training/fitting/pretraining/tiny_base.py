@@ -7,21 +7,25 @@ It takes the place of HuggingFaceM4/idefics2-8b on a machine without a GPU;
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
-from transformers import Idefics2ForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import (
+    Idefics2ForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from recsys.images.preprocess import ImageGeometry
+from recsys.scorer.decoder import observe_attention
 from recsys.scorer.idefics2 import (
     END_TOKEN,
     FENCE_TOKEN,
     IMAGE_TOKEN,
     MODEL_TYPE,
     build_config,
-    observe_attention,
 )
 from recsys.scorer.template import TemplateConfig
 from training.fitting.pretraining._words import word_list
@@ -101,22 +105,36 @@ def idefics2_values(shape: TinyShape, *, vocabulary: int, image_token: int) -> d
             "resampler_head_dim": shape.width // shape.heads,
             "num_key_value_heads": shape.key_value_heads,
         },
-        "text_config": {
-            "model_type": "mistral",
-            "vocab_size": vocabulary,
-            "hidden_size": shape.width,
-            "intermediate_size": shape.mlp_width,
-            "num_hidden_layers": shape.layers,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.key_value_heads,
-            "head_dim": shape.width // shape.heads,
-            "max_position_embeddings": 8192,
-            "rms_norm_eps": 1e-5,
-            "sliding_window": None,
-            "pad_token_id": 0,
-            "bos_token_id": 1,
-            "eos_token_id": 2,
-        },
+        "text_config": text_values(
+            vocabulary=vocabulary,
+            width=shape.width,
+            layers=shape.layers,
+            heads=shape.heads,
+            key_value_heads=shape.key_value_heads,
+            mlp_width=shape.mlp_width,
+        ),
+    }
+
+
+def text_values(
+    *, vocabulary: int, width: int, layers: int, heads: int, key_value_heads: int, mlp_width: int
+) -> dict[str, Any]:
+    """Values of the library's configuration for a small decoder, a Mistral."""
+    return {
+        "model_type": "mistral",
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": mlp_width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_value_heads,
+        "head_dim": width // heads,
+        "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-5,
+        "sliding_window": None,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
     }
 
 
@@ -135,23 +153,26 @@ def build_model(
         torch.manual_seed(seed)
         values = idefics2_values(shape, vocabulary=vocabulary, image_token=image_token)
         model = Idefics2ForConditionalGeneration(build_config(values))
-        _initialise(model)
+        draw_weights(model, depth=shape.layers)
     return observe_attention(model)
 
 
-def _initialise(model: Idefics2ForConditionalGeneration) -> None:
-    """Scale weights by their width, and embeddings to 1.
+def draw_weights(model: PreTrainedModel, *, depth: int) -> None:
+    """Draw weights, scaled by their width, and embeddings scaled to 1.
 
     With the library's 0.02 the label is drowned by the image beside it and nothing is learned in
     context; at 1 it stands out.
+
+    Args:
+        model: with an `lm_head`.
+        depth: layers of its decoder.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            depth = len(model.model.text_model.layers)
             gain = 1 / math.sqrt(2 * depth) if name.endswith(("o_proj", "down_proj")) else 1.0
             nn.init.normal_(module.weight, std=gain / math.sqrt(module.in_features))
-    nn.init.normal_(model.get_input_embeddings().weight, std=1.0)
-    nn.init.normal_(model.lm_head.weight, std=0.02)
+    nn.init.normal_(cast(nn.Embedding, model.get_input_embeddings()).weight, std=1.0)
+    nn.init.normal_(cast(nn.Linear, model.lm_head).weight, std=0.02)
 
 
 def train_tokenizer(captions: Iterable[str], *, vocabulary: int) -> PreTrainedTokenizerFast:
