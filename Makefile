@@ -169,7 +169,7 @@ adapting-ways: $(STAMP) ## Compare other ways of adapting with preference tokens
 
 # Resumes where it was stopped. At 10,000 people: hours (make private ARGS="--users 400").
 private: $(STAMP) ## Measure what differential privacy costs when the checkpoint is adapted
-	@OMP_NUM_THREADS=1 $(PY) tests/benchmarks/private.py $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.private $(ARGS)
 
 # A fresh environment, so that nothing installed by hand gets in. The lock names torch without its
 # build (+cpu, +cu130) and none of the CUDA packages, for those depend on the machine (see the lock's head).

@@ -1,9 +1,14 @@
 """The figures of `make adaptation`: of one population, and of several together."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.stats import ttest_1samp
 
+from recsys.scorer.trained_on import read_trained_on
 from tests.benchmarks import private
 from tests.benchmarks.adaptation import (
     POPULATIONS,
@@ -11,11 +16,14 @@ from tests.benchmarks.adaptation import (
     Bootstrap,
     Population,
     figures,
+    measured,
     table,
     together,
 )
+from tests.benchmarks.adapting_ways.__main__ import toy_population
 from training.claims.design import DESIGN
 from training.claims.people import worlds
+from training.fitting.adapting.tuning import Tuning
 
 COUNTS = ("0", "1", "2", "4", "8")
 
@@ -93,19 +101,29 @@ def test_nobody_was_looked_at_before(tmp_path) -> None:
     assert not set(drawn) & (others | told)
 
 
-def test_without_privacy_the_model_alone_is_compared_too(tmp_path, monkeypatch) -> None:
-    """The blend would be fitted twice, for figures that no table has."""
+@pytest.mark.slow
+def test_a_population_is_measured_once(checkpoint: Path, tmp_path: Path) -> None:
+    """All of it: people drawn, the checkpoint adapted, and others asked in each way."""
+    population = toy_population(101, num_references=2, out=tmp_path)
+    quiet, folder = Console(quiet=True), tmp_path / "measured"
+    found = measured(population, str(checkpoint), folder, Tuning(num_steps=2), quiet)
 
-    class Asked(Exception):
-        pass
+    assert set(found) == {*WAYS, "average", "best"}
+    asked = found["model"]["0"].keys()
+    assert len(asked) == population.num_users
+    for way in WAYS:
+        assert list(found[way]) == ["0", "1", "2"]
+        assert found[way]["0"].keys() == asked
+    with population.opened() as runtime:
+        record = read_trained_on(folder / "adapted", runtime.store.keys.known())
+        learned, _ = (population.people(runtime, seed) for seed in population.seeds)
+    assert any(record.holds(user) for user in learned)
+    assert not any(record.holds(user) for user in asked)
+    people = Bootstrap(found)
+    assert people.of("best", "2")[0] > people.of("average", "2")[0]
+    assert all(np.isfinite(people.of(way, *people.counts)).all() for way in WAYS)
 
-    def adapting(*_: object, **options: object) -> None:
-        assert options["blends"] is False
-        raise Asked
-
-    monkeypatch.setattr(private, "Adaptation", adapting)
-    monkeypatch.setattr(private, "fill", lambda *_, **__: None)
-    for epsilon in (None, 8.0):
-        arm = private.Arm(10, epsilon)
-        with pytest.raises(Asked):
-            private.measured(arm, "tiny", tmp_path, lambda checkpoint: {}, {}, 7)
+    written = (folder / "rights.json").stat().st_mtime_ns
+    shutil.rmtree(folder / "adapted")
+    assert measured(population, "nowhere", folder, Tuning(num_steps=2), quiet) == found
+    assert (folder / "rights.json").stat().st_mtime_ns == written

@@ -14,13 +14,9 @@ from rich.console import Console
 from recsys.coldstart.latent_classes import LatentClasses
 from recsys.coldstart.population import ColdStart
 from recsys.history import Pair
-from recsys.scorer.base_model import BaseModel
-from recsys.scorer.checkpoint import load_scorer, save_scorer
-from recsys.scorer.config import ScorerConfig
-from recsys.scorer.idefics2 import Idefics2Backbone
+from recsys.scorer.checkpoint import load_scorer
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.prefix import ReferenceTokens
-from recsys.scorer.template import Template, TemplateConfig
 from tests.benchmarks.adapting_ways import __main__ as command
 from tests.benchmarks.adapting_ways import measuring
 from tests.benchmarks.adapting_ways.class_tokens import ClassScorer
@@ -34,44 +30,18 @@ from tests.benchmarks.adapting_ways.tables import (
     markdown,
 )
 from tests.benchmarks.adapting_ways.ways import ADAPTED, UNADAPTED, WAYS, Given
+from tests.benchmarks.toy_checkpoint import NUM_TOKENS, SHAPE
 from training.data.samples import PairTable, Sample, pack_samples
 from training.fitting.adapting.adaptation import Adaptation
 from training.fitting.adapting.learning import NUM_USERS
 from training.fitting.adapting.tuning import Tuning
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
 from training.fitting.run_state import read_tensors
 
-SHAPE = TinyShape(
-    image_px=16, vision_width=16, vision_layers=1, num_latents=2, width=32, layers=2, mlp_width=32
-)
-NUM_IMAGES, T, D, K = 40, SHAPE.num_latents, SHAPE.width, 3
+NUM_IMAGES, T, D, K = 40, SHAPE.num_latents, SHAPE.width, NUM_TOKENS
 NUM_STEPS = 60
 BY_NAME = {way.name: way for way in (UNADAPTED, ADAPTED, *WAYS)}
 FEATURES = torch.randn(NUM_IMAGES, T, D, generator=torch.Generator().manual_seed(0))
 PROMPTS = ("two fish", "two fish", "a fish", "a fish")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of random weights, with its base in it; it reads two references behind three tokens."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    tokenizer = train_tokenizer(["a fish", "two fish"], vocabulary=400)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    model = build_model(SHAPE, vocabulary=len(tokenizer), image_token=image, seed=0)
-    model.save_pretrained(folder / "base")
-    backbone = Idefics2Backbone(model)
-    template = Template(tokenizer, TemplateConfig(), image=backbone.image_markup)
-    torch.manual_seed(0)
-    config = ScorerConfig(num_references=2, num_preference_tokens=K)
-    scorer = PreferenceScorer(backbone, template, geometry=SHAPE.geometry, config=config)
-    save_scorer(
-        scorer,
-        folder / "small",
-        base=BaseModel("base"),
-        tokenizer=tokenizer,
-        base_files=folder / "base",
-    )
-    return folder / "small"
 
 
 @pytest.fixture

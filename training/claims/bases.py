@@ -11,8 +11,7 @@ import click
 from recsys.scorer.digests import files_digest
 from storage.files import replace_file
 from training.claims.design import CONTRASTED, UNCONTRASTED, Design
-from training.fitting.assembly import has_tokens
-from training.fitting.pretraining.pretrain import BASE, captions_state, is_made_by
+from training.fitting.pretraining.pretrain import BASE, captions_state, has_base, is_made_by
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.recipes.overrides import override
 
@@ -28,7 +27,7 @@ class FoundBase:
     """A base that is there.
 
     Attributes:
-        folder: of model, tokenizer and the preference tokens that it was pretrained with.
+        folder: of model and tokenizer.
         digest: SHA-256 of its files.
     """
 
@@ -70,11 +69,11 @@ class Bases:
             ValueError: if it was made by another recipe, or none is in the folder given.
         """
         place = self._place(name)
-        if not has_tokens(place / BASE):  # which are written with it
+        if not has_base(place):
             if name in self.given:
                 raise ValueError(
-                    f"{place} must be a folder that `recsys pretrain` made, and has no {BASE} with"
-                    f" preference tokens: give another folder for {name}"
+                    f"{place} must be a folder that `recsys pretrain` made, and has no whole"
+                    f" {BASE}: give another folder for {name}"
                 )
             return None
         if not is_made_by(place, self.recipe(name), skips_captions=bool(self.design.captions_of)):

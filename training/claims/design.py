@@ -10,6 +10,10 @@ the number of tokens; the number of learners. That number is no claim by itself.
 what people share, so if they help anywhere it is where there are few to learn from, and a gap
 between people learned from and others is widest there: so LoRA and P_v alone are trained on 40
 people, too. The base as it is, a thirteenth, is asked once, for nothing in it is drawn.
+
+As in the paper, no base has seen preference tokens: nothing stands before a sequence in
+pretraining. So P_v begin uniform in every cell that has them, no number of them is what a base
+knows, and the base as it is has none.
 """
 
 import hashlib
@@ -18,7 +22,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from training.data.splits import SplitRule
-from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.recipes.overrides import override
 from training.fitting.recipes.recipe import Recipe
 from training.fitting.recipes.registry import RECIPES
@@ -26,6 +29,12 @@ from training.world.creation import IMAGES_A_PROMPT, default_num_prompts
 
 CONTRASTED, UNCONTRASTED = "contrasted", "uncontrasted"
 """Bases by name: pretrained alike, with L+ and L- and without."""
+
+NO_PLACES = "num_preference_tokens=0"
+"""Of their recipes: nothing stands before a sequence, and nothing is told of communities."""
+
+FEWER_REFERENCES = 0.25
+"""Share of the learners' samples behind fewer references than all; of the others behind all."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,7 @@ class TrainedCell:
         contrastive: whether stages have L+ and L- (Eq. 5).
         trains: "all": the two stages, adapter and P_v, then P_v alone; "tokens": P_v alone;
             "nothing": the base as it is.
-        num_tokens: K; without any, "all" is the adapter alone. Where nothing is trained they are
-            the base's own, as many as it has.
+        num_tokens: K; without any, "all" is the adapter alone.
         num_people: who are learned from.
     """
 
@@ -171,9 +179,8 @@ class Design:
             "scorer.num_references": self.reference_counts[-1],
             "scorer.num_preference_tokens": cell.num_tokens,
             "contrastive_weight": float(cell.contrastive),
-            "fewer_references": 0.25,
-            # Cells differ in how many they are; the base as it is has its own.
-            "token_start": "base" if cell.trains == "nothing" else "uniform",
+            "fewer_references": FEWER_REFERENCES,
+            "token_start": "uniform",  # bases have none to begin with
             "signature.num_probes": self.num_probes,
             "signature.probes_a_step": self.num_probes,
             "signature.num_orders": 1,
@@ -224,11 +231,7 @@ DESIGN = Design(
         *(TrainedCell(f"centre-{n}", num_people=n) for n in PEOPLE),
         TrainedCell("lora-40", num_tokens=0, num_people=40),
         TrainedCell("pv-40", trains="tokens", num_people=40),
-        TrainedCell(
-            "frozen",
-            trains="nothing",
-            num_tokens=PretrainRecipe().num_preference_tokens,
-        ),
+        TrainedCell("frozen", trains="nothing", num_tokens=0),
     ),
     seeds=(1, 2, 3),
     learners=PeopleWorld("learners", 7407, 0, 3200, num_choices=48, num_prompts=1500),
@@ -238,6 +241,7 @@ DESIGN = Design(
     num_last_steps=80,
     validate_every=40,
     pretraining=(
+        NO_PLACES,
         "shape.layers=3",
         "num_references=8",
         "captions.num_steps=4000",
@@ -255,12 +259,7 @@ TOY = Design(
     cells=(
         TrainedCell("centre", num_people=6),
         TrainedCell("lora", num_tokens=0, num_people=6),
-        TrainedCell(
-            "frozen",
-            trains="nothing",
-            num_tokens=PretrainRecipe().num_preference_tokens,
-            num_people=6,
-        ),
+        TrainedCell("frozen", trains="nothing", num_tokens=0, num_people=6),
     ),
     seeds=(1, 2),
     learners=PeopleWorld("learners", 7390, 0, 24, num_choices=16, num_prompts=24),
@@ -279,6 +278,7 @@ TOY = Design(
     num_last_steps=2,
     num_probes=2,
     pretraining=(
+        NO_PLACES,
         "num_prompts=20",
         "images_per_prompt=2",
         "interleaved.num_steps=2",

@@ -11,7 +11,7 @@ from training.claims.contrasts import (
     Claim,
     Contrast,
 )
-from training.claims.design import CONTRASTED, TrainedCell
+from training.claims.design import CONTRASTED, FEWER_REFERENCES, TrainedCell
 from training.claims.estimates import Estimate
 from training.claims.published import published_section
 from training.claims.work import Piece, Work
@@ -21,10 +21,12 @@ _INTRODUCTION = """\
 # The paper's claims, tested
 
 Does the contrastive loss help, do preference tokens, how many of them are best, and is there a
-gap between people learned from and others? One thing is changed at a time. Differences are
-paired by person, and intervals are over people and runs, on new communities over populations
-and runs. *Detectable* is the smallest true difference that such a comparison finds four times
-in five: what is not told from zero may still be as large as that.
+gap between people learned from and others? One thing is changed at a time. As in the paper, the
+bases never saw preference tokens: P_v begin uniform in [0, 1) wherever there are any, however
+many, and the base as it is has none. Differences are paired by person, and intervals are over
+people and runs, on new communities over populations and runs. *Detectable* is the smallest true
+difference that such a comparison finds four times in five: what is not told from zero may still
+be as large as that.
 
 {facts}"""
 
@@ -40,11 +42,13 @@ _LIMITS = """\
 
 The model has a few hundred thousand weights, and the world is drawn: a few hundred steps on it
 neither contradict nor confirm what a model of 8 billion parameters learns from photographs. Of
-twenty differences that are zero, one is told from zero by chance. Learners read {references}
-references throughout; fewer are read when people are judged. A base is pretrained once, so what
-its own loss did has no interval and no verdict. Bases were pretrained behind {places} tokens. The
-base as it is keeps them; a cell with another number of tokens begins farther from what its base
-knows, LoRA, which has none, the farthest, and what P_v are worth beside LoRA has that in it."""
+twenty differences that are zero, one is told from zero by chance. In pretraining each number of
+references up to {references} comes up; of the samples that cells learn from, {fewer:.0f} % are
+behind fewer than {references}, and the others behind {references}. A base is pretrained once, so
+what its own loss did has no interval and no verdict. Nothing stood before a sequence in
+pretraining, so P_v are new to a base: LoRA can learn to read them, P_v alone have to make do with
+how the base reads. The shipped checkpoint's base was pretrained otherwise, behind tokens that tell
+of communities; what P_v are worth on it is not measured here."""
 
 _ESTIMATED = ("points", "95 % interval", "detectable", "seeds", "verdict")
 _ONE_BASE = "none: one base of either kind (n = 1)"
@@ -66,10 +70,7 @@ def page(work: Work) -> str:
         *(block for claim in CLAIMS for block in claim_section(answered, claim)),
         *_gaps(answered),
         published_section(),
-        _LIMITS.format(
-            references=work.design.reference_counts[-1],
-            places=work.bases.recipe(CONTRASTED).num_preference_tokens,
-        ),
+        _LIMITS.format(references=work.design.reference_counts[-1], fewer=100 * FEWER_REFERENCES),
     ]
     return "\n\n".join(blocks) + "\n"
 

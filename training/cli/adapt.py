@@ -214,8 +214,8 @@ def _tell(adapted: "Adapted") -> None:
         f"{people['comparison']} people judged, {people['learned']} were learned from and"
         f" {people['validation']} validated on; {adapted.seconds:.0f} s"
     )
-    if adapted.mechanism is not None:
-        privacy = adapted.mechanism
+    if adapted.private is not None:
+        privacy = adapted.private
         click.echo(
             f"({privacy.epsilon:.3g}, {privacy.delta:.2g})-differentially private for each of the"
             f" {privacy.num_people} people who were learned from"

@@ -22,8 +22,8 @@ def pretrained(folder: Path, *changes: str) -> Path:
     base = folder / "base"
     base.mkdir(parents=True, exist_ok=True)
     (base / "config.json").write_text("{}")
-    for path in (base / "model.safetensors", base / "preference_tokens.safetensors"):
-        save_file({"weight": torch.zeros(1)}, path)
+    save_file({"weight": torch.zeros(1)}, base / "model.safetensors")
+    (base / "tokenizer.json").write_text("{}")
     for plan, values in (
         (recipe.captions, recipe.caption_values()),
         (recipe.interleaved, recipe.to_json()),
@@ -67,11 +67,11 @@ def test_a_base_that_does_not_tell_how_it_was_made_is_refused(tmp_path: Path) ->
 
 
 def test_half_of_a_base_is_none(tmp_path: Path) -> None:
-    """Preference tokens are written last."""
+    """The tokenizer is written last."""
     folder = pretrained(tmp_path / "bases" / CONTRASTED, *DESIGN.pretraining)
-    (folder / "base" / "preference_tokens.safetensors").unlink()
+    (folder / "base" / "tokenizer.json").unlink()
     assert Bases(tmp_path / "bases", DESIGN).find(CONTRASTED) is None
-    with pytest.raises(ValueError, match=r"has no base with\s+preference tokens"):
+    with pytest.raises(ValueError, match="has no whole base"):
         Bases(tmp_path / "others", DESIGN, {CONTRASTED: folder}).find(CONTRASTED)
 
 
@@ -104,5 +104,7 @@ def test_a_base_that_cannot_be_made_is_told_with_its_command(tmp_path: Path) -> 
 
 def test_the_command_has_all_that_makes_a_base(tmp_path: Path) -> None:
     told = Bases(tmp_path, TOY).making(UNCONTRASTED, folder=Path("bases"))
-    assert told.startswith("recsys pretrain bases/uncontrasted --from tiny --set num_prompts=20")
+    assert told.startswith(
+        "recsys pretrain bases/uncontrasted --from tiny --set num_preference_tokens=0"
+    )
     assert told.endswith("--set num_pairs=2 --set contrastive_weight=0 --threads 1")

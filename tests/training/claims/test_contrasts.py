@@ -1,13 +1,16 @@
 """Differences that are known, found in answers that were made so."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from training.claims.answers import CellAnswers, GroupAnswers
 from training.claims.contrasts import CLAIMS, GAP_CELLS, GAP_CONTRASTS, Answered
-from training.claims.design import DESIGN, TOY, Design
+from training.claims.design import DESIGN, TOY, Design, TrainedCell
 from training.claims.people import learners_of, people_of
+from training.fitting.pretraining.recipe import PretrainRecipe
+from training.fitting.recipes.overrides import override
+from training.fitting.recipes.recipe import Recipe
 
 THREE = replace(TOY, seeds=(1, 2, 3), most_learners=5)
 MOST = str(TOY.reference_counts[-1])
@@ -109,16 +112,46 @@ def test_claims_compare_cells_that_there_are() -> None:
     assert names == {cell.name for cell in DESIGN.cells}
 
 
+def token_start(design: Design, cell: TrainedCell) -> str | None:
+    """Where a cell's P_v begin; None: it has none."""
+    recipe = design.recipe(cell, 1)
+    if not recipe.scorer.num_preference_tokens:
+        return None
+    of_base = override(PretrainRecipe(), design.pretraining).num_preference_tokens
+    return "the base's" if recipe.token_start == "base" and of_base else "uniform"
+
+
+def differing(design: Design, one: TrainedCell, other: TrainedCell) -> set[str]:
+    """In what two cells differ. P_v that both have must begin alike."""
+    starts = [token_start(design, cell) for cell in (one, other)]
+    differs = {
+        "base": one.base != other.base,
+        "loss": one.contrastive != other.contrastive,
+        "trained": (one.trains, one.num_tokens) != (other.trains, other.num_tokens),
+        "people": one.num_people != other.num_people and other.trains != "nothing",
+        "start of tokens": None not in starts and starts[0] != starts[1],
+    }
+    return {name for name, differ in differs.items() if differ}
+
+
 def test_what_is_compared_differs_in_one_thing() -> None:
     """So a difference has one cause."""
     whole = Answered(DESIGN, {})
     for contrast in (*(c for claim in CLAIMS for c in claim.contrasts), *GAP_CONTRASTS):
         one, other = DESIGN.cell(contrast.first), DESIGN.cell(contrast.second)
-        differs = {
-            "base": one.base != other.base,
-            "loss": one.contrastive != other.contrastive,
-            "trained": (one.trains, one.num_tokens) != (other.trains, other.num_tokens),
-            "people": one.num_people != other.num_people and other.trains != "nothing",
-        }
-        assert sum(differs.values()) == 1, contrast
-        assert whole.shares_a_base(contrast) != differs["base"]
+        (name,) = differing(DESIGN, one, other)
+        assert whole.shares_a_base(contrast) != (name == "base")
+
+
+def test_tokens_that_a_base_brought_would_be_a_second_thing() -> None:
+    """As when the base as it is kept twelve of its own, beside ten that begin uniform."""
+
+    class OwnTokens(Design):
+        def recipe(self, cell: TrainedCell, *arguments: object) -> Recipe:
+            start = "base" if cell.trains == "nothing" else "uniform"
+            return replace(super().recipe(cell, *arguments), token_start=start)
+
+    given = {each.name: getattr(DESIGN, each.name) for each in fields(Design)}
+    design = OwnTokens(**{**given, "pretraining": ("num_preference_tokens=12",)})
+    frozen = replace(DESIGN.cell("frozen"), num_tokens=12)
+    assert differing(design, DESIGN.cell("pv"), frozen) == {"trained", "start of tokens"}

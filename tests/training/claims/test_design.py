@@ -2,9 +2,9 @@
 
 import pytest
 
+from training.claims.bases import PRETRAINING, Bases
 from training.claims.design import DESIGN, TOY
 from training.claims.people import learners_of, people_of, validation_of, worlds
-from training.fitting.pretraining.recipe import PretrainRecipe
 
 
 def test_judged_people_come_from_seeds_that_no_choice_was_made_on() -> None:
@@ -38,8 +38,7 @@ def test_cells_are_trained_as_they_say() -> None:
     assert (lora.scorer.num_preference_tokens, lora.second.plan.num_steps) == (0, 0)
     frozen = DESIGN.recipe(DESIGN.cell("frozen"), 1)
     assert (frozen.first.plan.num_steps, frozen.second.plan.num_steps) == (0, 0)
-    assert (recipe.token_start, frozen.token_start) == ("uniform", "base")
-    assert frozen.scorer.num_preference_tokens == PretrainRecipe().num_preference_tokens
+    assert frozen.scorer.num_preference_tokens == 0
     seeds = {
         plan.seed
         for seed in DESIGN.seeds
@@ -47,6 +46,18 @@ def test_cells_are_trained_as_they_say() -> None:
         for plan in (recipe.first.plan, recipe.second.plan)
     }
     assert len(seeds) == 6
+
+
+@pytest.mark.parametrize("design", [DESIGN, TOY], ids=["design", "toy"])
+def test_bases_have_never_seen_preference_tokens_and_all_begin_uniform(design, tmp_path) -> None:
+    """With tokens of its own, a base would know one number of them better than others."""
+    for name in PRETRAINING:
+        recipe = Bases(tmp_path, design).recipe(name)
+        assert recipe.num_preference_tokens == 0
+        assert (recipe.rules_told.told, recipe.rules_told.sure) == (0, 0)
+    starts = {design.recipe(cell, 1).token_start for cell in design.cells}
+    assert starts == {"uniform"}
+    assert {cell.num_tokens for cell in DESIGN.cells} == {0, 5, 10, 20}
 
 
 def test_twelve_cells_have_three_runs_and_the_base_as_it_is_has_one() -> None:

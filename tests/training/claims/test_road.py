@@ -55,12 +55,14 @@ def test_what_was_killed_goes_on_and_ends_in_a_page(killed: Path) -> None:
     text = (killed / "claims.md").read_text()
     assert "| runs | 5 of 5: 3 cells, 2 seeds |" in text
     for told in (
+        "bases never saw preference tokens",
+        "25 % are behind fewer than 2, and",
         "| centre | LoRA, P_v |",
         "| seen less unseen, centre |",
         "| 10 less none |",
         "| frozen |",
     ):
-        assert told in text.replace("  ", " ")
+        assert told in " ".join(text.split())
     answers = [read_answers(path) for path in sorted((killed / "answers").glob("*.json"))]
     assert [(each.cell, each.seed) for each in answers] == [
         *((cell, seed) for cell in ("centre",) for seed in (1, 2)),
@@ -69,7 +71,7 @@ def test_what_was_killed_goes_on_and_ends_in_a_page(killed: Path) -> None:
     ]
     shifts = {each.cell: each.token_shift for each in answers}
     assert shifts["lora"] is None
-    assert shifts["frozen"] == 0, "it has the tokens of its base"
+    assert shifts["frozen"] is None, "its base has never seen any"
     assert shifts["centre"] > 0
     for each in answers:
         judged = ["trained", "new-101", "new-102"]

@@ -5,6 +5,7 @@ Learning with Differential Privacy; McMahan et al., 2018, of people in place of 
 accounts for the steps, and it alone; it is imported here alone.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,20 +29,20 @@ class Privacy:
     """What is asked for.
 
     Attributes:
-        epsilon: of the whole run, 0.1 to 20.
+        epsilon: of the whole run, 0.1 to 20; None: clipping without noise, see `WITHOUT_NOISE`.
         delta: below 1 by the number of people; None: a tenth of that.
         clip: a person's gradient is scaled down to this L2 norm; by default between the middle and
             the upper quartile of the norms that the shipped checkpoint has, on drawn people.
         people_a_step: drawn in the mean; everybody where there are fewer.
     """
 
-    epsilon: float
+    epsilon: float | None
     delta: float | None = None
-    clip: float = 0.05
+    clip: float = 0.1
     people_a_step: int = 128
 
     def __post_init__(self) -> None:
-        if not LEAST_EPSILON <= self.epsilon <= MOST_EPSILON:
+        if self.epsilon is not None and not LEAST_EPSILON <= self.epsilon <= MOST_EPSILON:
             raise ValueError(
                 f"epsilon must be {LEAST_EPSILON:g} to {MOST_EPSILON:g}, got {self.epsilon:g}"
             )
@@ -52,12 +53,19 @@ class Privacy:
             )
 
 
+WITHOUT_NOISE = Privacy(epsilon=None)
+"""The mechanism without its noise, at an infinite epsilon: to measure what noise costs.
+
+People are dealt, drawn and clipped as with privacy, and nothing whatever is promised to them.
+"""
+
+
 @dataclass(frozen=True)
 class Mechanism:
     """What is done, and what it proves.
 
     Attributes:
-        epsilon: that the library accounts for, at most what was asked for.
+        epsilon: that the library accounts for, at most what was asked for; infinite without noise.
         delta: chance that the bound by epsilon does not hold.
         noise_multiplier: standard deviation of the noise on a sum of gradients, in units of `clip`.
         clip: L2 norm that no person's gradient exceeds.
@@ -77,13 +85,18 @@ class Mechanism:
     neighbours: str = NEIGHBOURS
 
     @property
+    def is_private(self) -> bool:
+        """Whether there is noise: without it nothing is promised."""
+        return self.noise_multiplier > 0
+
+    @property
     def people_a_step(self) -> float:
         """Drawn in the mean: what a sum of gradients is divided by, whoever was drawn."""
         return self.sampling_rate * self.num_people
 
 
 def mechanism_for(privacy: Privacy, *, num_people: int, num_steps: int) -> Mechanism:
-    """Solve for the least noise that keeps what is asked for.
+    """Solve for the least noise that keeps what is asked for; none where nothing is.
 
     Args:
         privacy: what is asked for.
@@ -101,9 +114,12 @@ def mechanism_for(privacy: Privacy, *, num_people: int, num_steps: int) -> Mecha
             f" {delta:g}: leave it out for a tenth of that"
         )
     rate = min(1.0, privacy.people_a_step / num_people)
-    noise = noise_multiplier(privacy.epsilon, delta, rate=rate, num_steps=num_steps)
+    noise, epsilon = 0.0, math.inf
+    if privacy.epsilon is not None:
+        noise = noise_multiplier(privacy.epsilon, delta, rate=rate, num_steps=num_steps)
+        epsilon = epsilon_of(noise, delta, rate=rate, num_steps=num_steps)
     return Mechanism(
-        epsilon=epsilon_of(noise, delta, rate=rate, num_steps=num_steps),
+        epsilon=epsilon,
         delta=delta,
         noise_multiplier=noise,
         clip=privacy.clip,

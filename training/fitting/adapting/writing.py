@@ -47,7 +47,7 @@ class Adapted:
         num_lenders: people whom both blends borrow from; 0 where nothing is blended in.
         seconds: that reading, encoding, training and judging took, in this call.
         is_certain: whether the parent told whom it learned from.
-        mechanism: what differential privacy there is; None: none.
+        mechanism: that clips each person's gradient, and adds noise if it is private; None: none.
         num_left_out: people whom the parent knows, and who therefore had no part in this.
         model_version: of what was written; empty where it was not.
     """
@@ -79,8 +79,13 @@ class Adapted:
             "is_certain": self.is_certain,
             "num_lenders": self.num_lenders,
             **self.comparison.to_json(),
-            "privacy": None if self.mechanism is None else self._promised(self.mechanism),
+            "privacy": None if self.private is None else self._promised(self.private),
         }
+
+    @property
+    def private(self) -> Mechanism | None:
+        """The mechanism, if it promises anything."""
+        return self.mechanism if self.mechanism is not None and self.mechanism.is_private else None
 
     def _promised(self, mechanism: Mechanism) -> dict[str, Any]:
         return {**asdict(mechanism), "num_left_out": self.num_left_out}
@@ -150,7 +155,7 @@ def _signature(
 ) -> Callable[[Path], None]:
     """Fit projections to what the parent's probes show now; what is returned writes both.
 
-    With differential privacy the parent's own remain: to fit them would tell of people.
+    With a mechanism the parent's own remain: to fit them would tell of people.
     """
     if not has_signature(parent):
         return lambda folder: None
@@ -186,11 +191,11 @@ def card(adapted: Adapted) -> str:
     """The text of MODEL_CARD.md."""
     tables = "\n\n".join(map(_table, adapted.comparison.grids()))
     people, tuning = adapted.num_people, adapted.tuning
-    is_private = adapted.mechanism is not None
-    signatures = "" if is_private else ", and the projections of its signatures fitted anew"
+    has_mechanism = adapted.mechanism is not None
+    signatures = "" if has_mechanism else ", and the projections of its signatures fitted anew"
     chosen = (
         "the last weights, and the temperature of the parent"
-        if is_private
+        if has_mechanism
         else f"the best weights and the temperature were chosen by\n  {people['validation']} others"
     )
     return f"""# A preference scorer adapted to its users
@@ -206,7 +211,19 @@ else is that of the checkpoint `{adapted.parent}`.
 {tables}
 
 {chr(10).join(f"- {sentence}" for sentence in adapted.comparison.verdict())}
-{"" if adapted.mechanism is None else _privacy(adapted.mechanism, adapted)}"""
+{_clipped(adapted)}"""
+
+
+def _clipped(adapted: Adapted) -> str:
+    """What the mechanism proves, or that it proves nothing; nothing where there is none."""
+    if adapted.mechanism is None:
+        return ""
+    if adapted.private is None:
+        return """
+Each person's gradient was clipped, and no noise was added: a run to measure what noise costs. It
+promises nothing to anybody.
+"""
+    return _privacy(adapted.private, adapted)
 
 
 def _privacy(mechanism: Mechanism, adapted: Adapted) -> str:

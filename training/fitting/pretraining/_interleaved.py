@@ -21,6 +21,7 @@ from recsys.scorer.model import PreferenceScorer, preference_score
 from recsys.scorer.packing import SHARED, Packed
 from recsys.scorer.template import Template
 from training.data.samples import Sample, in_random_order, pack_samples, split_pairs
+from training.fitting.assembly import second_parameters
 from training.fitting.losses import preference_loss
 from training.fitting.parallel import Processes
 from training.fitting.pretraining._rendered import RenderedImages, encode_images, named, readout
@@ -46,10 +47,11 @@ def learn_in_context(
     Of some sequences the preference tokens tell what communities there are in a population, one
     token each: the person's own, or another. So the decoder learns to read there what people share,
     and to believe it as far as the references bear it out. Of the others they tell nothing; these
-    tokens are the scorer's own afterwards.
+    tokens are the scorer's own afterwards. A scorer without preference tokens is told of nothing.
 
     Args:
-        scorer: its decoder and preference tokens are trained, on frozen image tokens.
+        scorer: its decoder is trained, and its preference tokens if it has any, on frozen image
+            tokens.
         images: that sequences are drawn from.
         recipe: plan and sizes.
         folder: receives state and log.
@@ -64,11 +66,13 @@ def learn_in_context(
             for place, name in enumerate(("image", "history", "taste"))
         }
     )
-    heads["prototype"] = _prototype(scorer, recipe.seed)
+    tokens = second_parameters(scorer)
+    if tokens:
+        heads["prototype"] = _prototype(scorer, recipe.seed)
     trained = {
         **{f"text.{n}": p for n, p in backbone.decoder.named_parameters()},
         "lm_head": cast(nn.Parameter, backbone.output_matrix.weight),
-        "preference_tokens": scorer.preference_tokens,
+        **tokens,
         **named("head", heads),
     }
     with _observed(scorer) as blocks:
@@ -86,7 +90,8 @@ class Batch:
 
     Attributes:
         samples: references, and pairs to be told apart.
-        prototypes: communities that each sequence is told of, by place; NaN where of none.
+        prototypes: communities that each sequence is told of, by place; NaN where of none. P is 0
+            where there are no places.
         told: what the references tell.
         leaning: what liked references have more of than disliked ones, on average; of the first r,
             for r from 0.
@@ -106,9 +111,9 @@ def _interleaved_loss(
     heads: nn.ModuleDict,
     recipe: PretrainRecipe,
 ) -> StepLoss:
-    anybody = Anybody(recipe.rules, np.random.default_rng([recipe.seed, 4]))
+    anybody = Anybody(recipe.rules_told, np.random.default_rng([recipe.seed, 4]))
     num_tokens = scorer.config.num_preference_tokens
-    num_sure = round(recipe.rules.sure * recipe.interleaved.num_steps)
+    num_sure = round(recipe.rules_told.sure * recipe.interleaved.num_steps)
 
     def step_loss(step: int, part: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.interleaved.seed, 3, step, part])
@@ -116,8 +121,8 @@ def _interleaved_loss(
         packed, order = pack_samples(
             scorer.template, batch.samples, num_preference_tokens=num_tokens
         )
-        preference = _preference(scorer, heads["prototype"], batch.prototypes)
-        logits = scorer.logits(packed, features[order], preference=preference)
+        before = _preference(scorer, heads["prototype"], batch.prototypes) if num_tokens else None
+        logits = scorer.logits(packed, features[order], preference=before)
         first, second = split_pairs(packed, logits)
         prefers_first = batch.told.prefers_first.flatten()
         loss = expected_loss(

@@ -53,8 +53,8 @@ def pretrain(
         processes: those that share the work; each renders and encodes all images.
 
     Returns:
-        The folder that a recipe names as its base; beside it lie the preference tokens that tell of
-        nobody, to begin with.
+        The folder that a recipe names as its base; in it lie the preference tokens that tell of
+        nobody, to begin with, if there are any.
 
     Raises:
         NotFound, CheckpointRefused: if `start` is no checkpoint, or carries no base.
@@ -76,9 +76,15 @@ def pretrain(
             with replace_folder(folder / BASE) as work:  # a base that was cut off looks like one
                 model.save_pretrained(work)
                 tokenizer.save_pretrained(work)
-                write_preference_tokens(scorer, work)
+                if recipe.num_preference_tokens:
+                    write_preference_tokens(scorer, work)
         processes.wait()
         return folder / BASE
+
+
+def has_base(folder: Path) -> bool:
+    """Whether a run's folder has its base, with or without preference tokens."""
+    return (folder / BASE / "tokenizer.json").is_file()  # the model was written before
 
 
 def captions_state(recipe: PretrainRecipe) -> str:

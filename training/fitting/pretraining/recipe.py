@@ -1,6 +1,6 @@
 """All that decides a tiny base model: dimensions, images, and the plans of its two parts."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from training.fitting.plan import Plan
@@ -60,7 +60,8 @@ class PretrainRecipe:
         caption_weight: of the caption's cross entropy beside the attributes' squared error.
         interleaved: plan of the second part.
         rules: whose rules the labels follow.
-        num_preference_tokens: places before a sequence where it is told of communities.
+        num_preference_tokens: places before a sequence where it is told of communities; with none
+            it is told of none, whatever `rules` say.
         interleaved_pairs: in a part of a step, references and pairs to be told apart.
         num_references, few_references: of a sequence, at most; in half of all parts, at most.
         num_pairs: of a sequence, to be told apart.
@@ -108,6 +109,11 @@ class PretrainRecipe:
     random_pair_order: bool = True
     contrastive_weight: float = 1.0
     readout_weight: float = 1.0
+
+    @property
+    def rules_told(self) -> RuleRecipe:
+        """The rules as far as there are places to tell of communities at."""
+        return self.rules if self.num_preference_tokens else replace(self.rules, sure=0.0, told=0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the digest that states of the second part are bound to."""

@@ -192,6 +192,7 @@ def test_whom_the_parent_knows_is_not_learned_from(store, records) -> None:
     ("arguments", "code", "message"),
     [
         (["--epsilon", "0"], 1, "epsilon must be 0.1 to 20, got 0"),
+        (["--epsilon", "inf"], 1, "epsilon must be 0.1 to 20, got inf"),
         (["--epsilon", "1", "--delta", "0.5"], 1, "below 1 by the number of people"),
         (["--delta", "0.001"], 2, "--delta is of --epsilon: give both"),
     ],

@@ -1,5 +1,6 @@
 """Differential privacy: what is accounted for, and what one person can do to a gradient."""
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from training.data.batches import Batches, batches
 from training.data.encoding import Encoded
 from training.data.samples import PairTable
 from training.fitting.adapting.privacy import (
+    WITHOUT_NOISE,
     Mechanism,
     Privacy,
     epsilon_of,
@@ -178,6 +180,15 @@ def test_the_noise_is_the_least_that_keeps_what_is_asked_for() -> None:
     assert 2.0 - 0.02 <= found.epsilon <= 2.0
     less = epsilon_of(0.98 * found.noise_multiplier, found.delta, rate=1.0, num_steps=4)
     assert less > 2.0
+
+
+def test_without_noise_nothing_is_promised() -> None:
+    found = mechanism_for(WITHOUT_NOISE, num_people=400, num_steps=4)
+    assert (found.noise_multiplier, found.epsilon, found.is_private) == (0.0, math.inf, False)
+    private = mechanism_for(Privacy(8.0), num_people=400, num_steps=4)
+    assert private.is_private
+    same = {"epsilon": found.epsilon, "noise_multiplier": found.noise_multiplier}
+    assert replace(private, **same) == found, "all else is alike"
 
 
 def test_fewer_people_a_step_need_less_noise_for_the_same_promise() -> None:

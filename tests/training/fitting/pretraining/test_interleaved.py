@@ -13,7 +13,7 @@ from training.data.samples import pack_samples
 from training.fitting.pretraining import _interleaved
 from training.fitting.pretraining._interleaved import Batch, draw_batch, learn_in_context
 from training.fitting.pretraining._rendered import RenderedImages
-from training.fitting.pretraining._rules import Anybody, Rule
+from training.fitting.pretraining._rules import Anybody, Populations, Rule
 from training.fitting.pretraining.recipe import PretrainRecipe, RuleRecipe
 from training.world.scenes import ATTRIBUTES
 
@@ -139,9 +139,27 @@ def test_a_batch_tells_of_populations_as_its_rules_say(images, anybody) -> None:
     assert not sure.prototypes.isnan().any()
 
 
+def test_without_places_nobody_is_told_of_anything(images) -> None:
+    recipe = replace(RECIPE, num_preference_tokens=0)
+    assert (recipe.rules_told.told, recipe.rules_told.sure) == (0, 0)
+    assert RECIPE.rules_told == RECIPE.rules
+    anybody = Anybody(recipe.rules_told, np.random.default_rng(1))
+    assert all(
+        rule.told_of is None
+        for rule in Populations(anybody, np.random.default_rng(2)).draw(
+            20, np.random.default_rng(3)
+        )
+    )
+    assert drawn(images, anybody, num_preference_tokens=0).prototypes.shape[1] == 0
+
+
+@pytest.mark.parametrize("num_tokens", [0, 3])
 def test_all_that_is_trained_gets_a_gradient_and_no_hook_stays(
-    images, scorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images, make_scorer, num_tokens: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    scorer = make_scorer(num_references=5, num_preference_tokens=num_tokens)
+    scorer.train().requires_grad_(True)
+    recipe = replace(RECIPE, num_preference_tokens=num_tokens)
     trained_names = []
 
     def one_step(step_loss, parameters, plan, *, run) -> None:
@@ -154,9 +172,10 @@ def test_all_that_is_trained_gets_a_gradient_and_no_hook_stays(
         trained_names.extend(parameters)
 
     monkeypatch.setattr(_interleaved, "fit", one_step)
-    learn_in_context(scorer, images, RECIPE, tmp_path, console=Console(quiet=True))
+    learn_in_context(scorer, images, recipe, tmp_path, console=Console(quiet=True))
     assert {name.split(".")[0] for name in trained_names} == {
-        *("text", "lm_head", "preference_tokens", "head"),
+        *("text", "lm_head", "head"),
+        *(["preference_tokens"] if num_tokens else []),
     }
     for module in scorer.backbone.image_modules:
         assert all(parameter.grad is None for parameter in module.parameters())

@@ -15,7 +15,7 @@ from recsys.scorer.checkpoint import find_checkpoint, read_preference_tokens
 from recsys.scorer.idefics2 import load_model
 from training.fitting.assembly import build_scorer, has_tokens
 from training.fitting.parallel import launched
-from training.fitting.pretraining.pretrain import is_made_by, pretrain
+from training.fitting.pretraining.pretrain import has_base, is_made_by, pretrain
 from training.fitting.pretraining.recipe import PretrainRecipe
 from training.fitting.recipes.tiny import tiny
 from training.fitting.sole_run import sole_run
@@ -68,11 +68,22 @@ def test_a_base_is_written_whole_or_not_at_all(tmp_path, monkeypatch: pytest.Mon
         patched.setattr("training.fitting.pretraining.pretrain.write_preference_tokens", stopped)
         with pytest.raises(KeyboardInterrupt):
             pretrain(short(), tmp_path, console=QUIET, start="tiny")
+    assert not has_base(tmp_path)
     assert not (tmp_path / "base").exists()
     assert not list(tmp_path.glob(".base*"))
     base = pretrain(short(), tmp_path, console=QUIET, start="tiny")
     assert has_tokens(base)
     assert (base / "tokenizer.json").is_file()
+
+
+def test_a_base_without_preference_tokens_has_none_beside_it(tmp_path) -> None:
+    recipe = replace(short(), num_preference_tokens=0)
+    base = pretrain(recipe, tmp_path, console=QUIET, start="tiny")
+    assert has_base(tmp_path)
+    assert not has_tokens(base)
+    assert is_made_by(tmp_path, recipe, skips_captions=True)
+    tokens = build_scorer(replace(tiny(), token_start="base"), base).preference_tokens
+    assert 0 <= tokens.min() < tokens.max() < 1, "they begin uniform"
 
 
 def test_a_checkpoint_without_its_base_is_refused(tmp_path) -> None:
