@@ -9,15 +9,16 @@ from training.claims.work import Piece, Work
 from training.fitting.plan import Plan
 from training.fitting.validation import NUM_PAIRS
 
-# Processor seconds of the parts of a run behind five layers, each measured on a busy core.
-FIRST_STEP_S, SECOND_STEP_S = 1.08, 0.89
-"""A step of either stage, of 16 people with 8 pairs each."""
+# Processor seconds of the parts of a run behind three layers, each measured on a busy core.
+FIRST_STEP_S, SECOND_STEP_S = 0.54, 0.49
+"""A step of either stage, of 16 people with 8 pairs each: the median of 21."""
 
-PERSON_S, PAIR_S, REFERENCE_S = 0.0053, 0.0012, 0.0010
+PERSON_S, PAIR_S, REFERENCE_S = 0.0030, 0.0008, 0.0009
 """A person who is asked, and for each of their pairs and of the references that are read."""
 
 IMAGE_S = 0.0021
-"""To read an image's tokens, which every run does once for each group of people."""
+"""To read an image's tokens, which every run does once for each group of people; layers of the
+decoder have no part in it."""
 
 
 def show_pieces(work: Work, names: Sequence[str] = ()) -> None:
