@@ -28,7 +28,7 @@ DOORS: list[tuple[set[str], list[str]]] = [
         {"transformers"},
         [
             *("recsys/scorer/pretrained.py", "recsys/scorer/decoder.py"),
-            *("recsys/scorer/idefics2.py", "recsys/scorer/photo/model.py"),
+            *("recsys/scorer/idefics?.py", "recsys/scorer/photo/model.py"),
             *("training/fitting/pretraining/*.py", "training/baselines/*.py"),
         ],
     ),
@@ -36,10 +36,12 @@ DOORS: list[tuple[set[str], list[str]]] = [
         # What one family of base models is like; all else asks `recsys.scorer.backbone`.
         {"recsys.scorer.idefics2"},
         [
-            *("recsys/scorer/registry.py", "training/fitting/pretraining/*.py"),
+            *("recsys/scorer/registry.py", "recsys/scorer/idefics3.py"),
+            "training/fitting/pretraining/*.py",
             *("training/baselines/idefics2.py", "training/baselines/viper.py"),
         ],
     ),
+    ({"recsys.scorer.idefics3"}, ["recsys/scorer/registry.py"]),
     (
         {"recsys.scorer.photo"},
         [

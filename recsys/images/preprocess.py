@@ -150,3 +150,21 @@ def pad_batch(
         row[:h, :w] = True
         padded.append(F.pad(image, (0, width - w, 0, height - h), value=MID_GREY))
     return torch.stack(padded), mask
+
+
+def squares(
+    images: Float[Tensor, "N 3 H W"], mask: Bool[Tensor, "N H W"] | None, side_px: int
+) -> Float[Tensor, "N 3 side side"]:
+    """Bring padded images to one square, without their padding; differentiable.
+
+    Args:
+        images: RGB in [0, 1], each at the top left.
+        mask: True where there is image; None: everywhere.
+        side_px: of the square; an image of this size stays as it is.
+    """
+    sizes = [list(images.shape[-2:])] * len(images)
+    if mask is not None:
+        sizes = torch.stack([mask[:, :, 0].sum(dim=1), mask[:, 0].sum(dim=1)], dim=1).tolist()
+    geometry = ImageGeometry(square_px=side_px)
+    cut = (image[:, :height, :width] for image, (height, width) in zip(images, sizes, strict=True))
+    return torch.stack([resize(image, geometry) for image in cut])

@@ -4,6 +4,7 @@ The scorer hands it embeddings, a 4-D mask, positions and a key-value cache.
 """
 
 import inspect
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from recsys.scorer._key_values import Behind, KeyValues, Recording
+from recsys.scorer.backbone import Quantization
 from recsys.scorer.precision import computing_in
-from recsys.scorer.pretrained import OBSERVED_ATTENTION
+from recsys.scorer.pretrained import OBSERVED_ATTENTION, load_pretrained
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -158,6 +160,41 @@ def _cache_argument(decoder: nn.Module) -> str:
     """What a decoder of the library calls its cache: `past_key_values`, from 5.24 on `cache`."""
     named = inspect.signature(decoder.forward).parameters
     return "cache" if "cache" in named else "past_key_values"
+
+
+def load_observed(
+    model_class: type[Model],
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    quantization: Quantization = "none",
+    unquantized: tuple[str, ...] = (),
+    device: str = "cpu",
+) -> Model:
+    """Load a model of a class of the library that has its parts in `model`, for evaluation.
+
+    Args:
+        model_class: of the family.
+        source, revision, dtype, quantization, unquantized, device: as of
+            `recsys.scorer.backbone.LoadBase`.
+
+    Raises:
+        CheckpointRefused: as `recsys.scorer.pretrained.load_pretrained`.
+    """
+    model: Model = load_pretrained(
+        model_class,
+        source,
+        revision=revision,
+        dtype=dtype,
+        quantization=quantization,
+        # The library compares from the beginning of a module's full name.
+        unquantized=("lm_head", *(f"model.{name}" for name in unquantized)),
+        device=device,
+    )
+    evaluating: nn.Module = observe_attention(model)
+    evaluating.eval()
+    return model
 
 
 def observe_attention(model: Model) -> Model:

@@ -9,10 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import Idefics2Config, Idefics2ForConditionalGeneration
 
-from recsys.scorer.backbone import Dimensions, Family, Quantization, Tower
-from recsys.scorer.decoder import DecoderBackbone, observe_attention
+from recsys.scorer.backbone import Dimensions, Family, Tower
+from recsys.scorer.decoder import DecoderBackbone, load_observed, observe_attention
 from recsys.scorer.precision import computing_in
-from recsys.scorer.pretrained import load_pretrained
 from recsys.scorer.recomputation import recompute
 from recsys.scorer.template import ImageMarkup
 
@@ -153,32 +152,13 @@ def normalise(images: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return (images - MEAN) / STD
 
 
-def load_model(
-    source: str | Path,
-    *,
-    revision: str | None = None,
-    dtype: torch.dtype = torch.float32,
-    quantization: Quantization = "none",
-    unquantized: tuple[str, ...] = (),
-    device: str = "cpu",
-) -> Idefics2ForConditionalGeneration:
+def load_model(source: str | Path, **options: Any) -> Idefics2ForConditionalGeneration:
     """Load an Idefics2 by hub name or folder: see `recsys.scorer.backbone.LoadBase`.
 
     Raises:
         CheckpointRefused: if the files are missing, damaged or of another architecture.
     """
-    model: Idefics2ForConditionalGeneration = load_pretrained(
-        Idefics2ForConditionalGeneration,
-        source,
-        revision=revision,
-        dtype=dtype,
-        quantization=quantization,
-        # The library compares from the beginning of a module's full name.
-        unquantized=("lm_head", *(f"model.{name}" for name in unquantized)),
-        device=device,
-    )
-    observe_attention(model).eval()
-    return model
+    return load_observed(Idefics2ForConditionalGeneration, source, **options)
 
 
 def build_config(values: Mapping[str, Any]) -> Idefics2Config:
@@ -199,15 +179,16 @@ def build_on_meta(values: Mapping[str, Any]) -> Idefics2ForConditionalGeneration
 def _dimensions(values: Mapping[str, Any]) -> Dimensions:
     text, vision = values["text_config"], values["vision_config"]
     return Dimensions(
-        text=_tower(text),
-        vision=_tower(vision),
+        text=tower_of(text),
+        vision=tower_of(vision),
         patch_px=vision["patch_size"],
         image_places=image_markup(values["perceiver_config"]["resampler_n_latents"]).num_places,
         vocabulary=text["vocab_size"],
     )
 
 
-def _with_layers(values: Mapping[str, Any], *, text: int, vision: int) -> dict[str, Any]:
+def with_layers(values: Mapping[str, Any], *, text: int, vision: int) -> dict[str, Any]:
+    """Values of a configuration with so many layers in text model and vision tower."""
     return {
         **values,
         "text_config": {**values["text_config"], "num_hidden_layers": text},
@@ -215,7 +196,8 @@ def _with_layers(values: Mapping[str, Any], *, text: int, vision: int) -> dict[s
     }
 
 
-def _tower(values: Mapping[str, Any]) -> Tower:
+def tower_of(values: Mapping[str, Any]) -> Tower:
+    """Sizes of a stack of layers, by values of its configuration."""
     return Tower(values["hidden_size"], values["intermediate_size"], values["num_hidden_layers"])
 
 
@@ -224,7 +206,7 @@ FAMILY = Family(
     wrap=Idefics2Backbone,
     build_on_meta=build_on_meta,
     dimensions=_dimensions,
-    with_layers=_with_layers,
+    with_layers=with_layers,
     adapter_targets=ADAPTER_TARGETS,
     decoder_targets=DECODER_TARGETS,
     vision_tower=VISION_TOWER,

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from recsys.errors import CheckpointRefused
-from recsys.scorer import idefics2
+from recsys.scorer import idefics2, idefics3
 from recsys.scorer.backbone import Family
 from recsys.scorer.photo import family as photo
 from recsys.scorer.pretrained import read_model_type
 
 FAMILIES: dict[str, Family] = {
     "idefics2": idefics2.FAMILY,
+    "idefics3": idefics3.FAMILY,
     "photo": photo.FAMILY,
 }
 

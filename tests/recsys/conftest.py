@@ -11,11 +11,13 @@ import pytest
 import torch
 from transformers import (
     Idefics2ForConditionalGeneration,
+    Idefics3ForConditionalGeneration,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
 from recsys.images.preprocess import ImageGeometry
+from recsys.scorer import idefics3
 from recsys.scorer.backbone import Family
 from recsys.scorer.base_model import BaseModel
 from recsys.scorer.checkpoint import (
@@ -25,6 +27,7 @@ from recsys.scorer.checkpoint import (
     save_scorer,
 )
 from recsys.scorer.config import ScorerConfig
+from recsys.scorer.decoder import observe_attention
 from recsys.scorer.model import PreferenceScorer
 from recsys.scorer.photo.connector import ConnectorShape
 from recsys.scorer.photo.model import PhotoModel
@@ -37,7 +40,13 @@ from training.fitting.pretraining.photo_base import (
     build_photo_model,
     save_photo_model,
 )
-from training.fitting.pretraining.tiny_base import TinyShape, build_model, train_tokenizer
+from training.fitting.pretraining.tiny_base import (
+    TinyShape,
+    build_model,
+    draw_weights,
+    text_values,
+    train_tokenizer,
+)
 
 PHOTO_SHAPE = PhotoShape(
     tower=TowerShape(
@@ -71,8 +80,10 @@ SHAPE = TinyShape(
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Of a few words."""
-    return train_tokenizer(["three small fish", "a large house"], vocabulary=SHAPE.vocabulary)
+    """Of a few words, and with what each family marks images by."""
+    made = train_tokenizer(["three small fish", "a large house"], vocabulary=SHAPE.vocabulary)
+    made.add_tokens([idefics3.WHOLE_IMAGE_TOKEN], special_tokens=True)
+    return made
 
 
 @dataclass(frozen=True)
@@ -106,10 +117,30 @@ def build_small_photo(tokenizer: PreTrainedTokenizerFast) -> PhotoModel:
     return build_photo_model(PHOTO_SHAPE, vocabulary=len(tokenizer), seed=3)
 
 
+def build_small_idefics3(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:
+    decoder = {"width": 32, "layers": 2, "heads": 4, "key_value_heads": 2, "mlp_width": 32}
+    vision = {"hidden_size": 16, "intermediate_size": 48, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": 16, "patch_size": 4}
+    values = {
+        "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
+        "scale_factor": 2,
+        "vision_config": vision,
+        "text_config": text_values(vocabulary=len(tokenizer), **decoder) | {"model_type": "llama"},
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = Idefics3ForConditionalGeneration(idefics3.build_config(values))
+        draw_weights(model, depth=2)
+    return observe_attention(model)
+
+
 SMALL = {
     each.name: each
     for each in (
         SmallFamily("idefics2", build_small_model, PreTrainedModel.save_pretrained, SHAPE.geometry),
+        SmallFamily(
+            "idefics3", build_small_idefics3, PreTrainedModel.save_pretrained, SHAPE.geometry
+        ),
         SmallFamily("photo", build_small_photo, save_photo_model, PHOTO_SHAPE.geometry),
     )
 }

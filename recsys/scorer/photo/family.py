@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from recsys.images.preprocess import ImageGeometry, resize
+from recsys.images.preprocess import squares
 from recsys.scorer.backbone import Dimensions, Family, Quantization, Tower
 from recsys.scorer.base_model import find_base
 from recsys.scorer.decoder import DecoderBackbone, observe_attention
@@ -84,21 +84,11 @@ class PhotoBackbone(DecoderBackbone):
             mask: True where `images` is image and not padding behind it; None: all image.
         """
         side_px = self.plain.config.tower_shape.image_px
-        pixels = _squares(images.to(self.device), mask, side_px).to(self.dtype)
+        pixels = squares(images.to(self.device), mask, side_px).to(self.dtype)
         tower, connector = self.image_modules
         with computing_in(self.dtype, self.device, tower, connector):
             tokens = connector(tower(pixels))
         return cast(Tensor, tokens.to(self.dtype))
-
-
-def _squares(images: Tensor, mask: Tensor | None, side_px: int) -> Tensor:
-    """Images without their padding, all of one size."""
-    sizes = [list(images.shape[-2:])] * len(images)
-    if mask is not None:
-        sizes = torch.stack([mask[:, :, 0].sum(dim=1), mask[:, 0].sum(dim=1)], dim=1).tolist()
-    geometry = ImageGeometry(square_px=side_px)
-    cut = (image[:, :height, :width] for image, (height, width) in zip(images, sizes, strict=True))
-    return torch.stack([resize(image, geometry) for image in cut])
 
 
 def image_markup(num_image_tokens: int) -> ImageMarkup:

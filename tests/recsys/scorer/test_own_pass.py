@@ -8,6 +8,7 @@ from recsys.images.preprocess import pad_batch, resize
 from recsys.scorer.idefics2 import normalise
 from recsys.scorer.model import PreferenceScorer
 
+OVER = ("idefics2", "idefics3")
 TOLERANCE = 1e-5
 
 
