@@ -8,7 +8,7 @@ import numpy as np
 from recsys.scorer.model import PreferenceScorer
 from training.data.features import Features
 from training.evaluation.answers import Margins, difference, margins, pair_scores, top1
-from training.evaluation.metrics import Figure, accuracy, over_users
+from training.evaluation.metrics import Figure, accuracy, decisive_over_users
 from training.evaluation.questions import REFERENCE_COUNTS, Samples, with_references
 from training.predictors.scorer import ScorerPredictor, batch_size
 
@@ -37,7 +37,8 @@ class Comparison:
     Attributes:
         by_references: by number of references.
         mean: the mean over some of those numbers of what each person gained, of a person who has
-            not so many references over the numbers that they have.
+            not so many references over the numbers that they have. Its interval is Student's, for
+            it decides.
         over: these numbers.
     """
 
@@ -120,4 +121,4 @@ def compare(before: ByCount, after: ByCount, *, over: Sequence[int] | None = Non
     first, second = (means_by_person(each, over=counts) for each in (before, after))
     means = [second[user] - first[user] for user in first]
     n_pairs = sum(gains[count].gained.n_pairs for count in counts)
-    return Comparison(gains, over_users(means, n_pairs=n_pairs), counts)
+    return Comparison(gains, decisive_over_users(means, n_pairs=n_pairs), counts)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 
 from recsys.history import Pair
 from training.data.samples import Sample
 from training.evaluation.four_ways import WayAnswers, answer, compare_in_each_way
+from training.evaluation.section import points
 
 PEOPLE = [f"u{n}" for n in range(40)]
 RIGHT, WRONG = (dict.fromkeys(PEOPLE, np.full(4, sign)) for sign in (1.0, -1.0))
@@ -73,3 +75,19 @@ def test_what_some_alone_have_references_for_counts_for_them() -> None:
     rows = compared.grids()[0].rows
     assert [row[0] for row in rows] == ["0", "4", "8", "24 (10 people)"]
     assert compared.verdict()[1].startswith("gained in the blend, mean over 4, 8 and 24 references")
+
+
+def test_what_is_printed_is_what_decides() -> None:
+    """Of eight people whose gains are these the bootstrap's interval is above zero."""
+    people = PEOPLE[:8]
+    before = dict.fromkeys(people, np.full(8, -1.0))
+    rights = (0, 0, 1, 0, 4, 5, 0, 6)
+    after = {
+        user: np.where(np.arange(8) < n, 1.0, -1.0) for user, n in zip(people, rights, strict=True)
+    }
+    compared = compare_in_each_way(WayAnswers({0: before}), WayAnswers({0: after}), None)
+    assert compared.alone.by_references[0].gained.low > 0
+    told = ttest_1samp(np.array(rights) / 8, 0).confidence_interval()
+    assert (compared.gain.low, compared.gain.high) == pytest.approx((told.low, told.high))
+    assert not compared.is_better
+    assert points(compared.gain.low) in compared.verdict()[0]

@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
-from training.evaluation.metrics import Figure, accuracy, interval_over_users, over_users
+from training.evaluation.metrics import (
+    Figure,
+    accuracy,
+    decisive_over_users,
+    interval_over_users,
+    over_users,
+)
 
 
 def test_a_tie_counts_half() -> None:
@@ -81,3 +88,19 @@ def test_draws_without_a_value_are_left_out_without_a_warning() -> None:
     low, high = interval_over_users(ratio, np.ones(4), seldom)
     assert 0.5 <= low < high <= 2.0
     assert np.isnan(interval_over_users(ratio, np.ones(4), np.zeros(4))).all()
+
+
+@pytest.mark.parametrize("num_users", [8, 60])
+def test_what_decides_is_wrong_as_seldom_as_it_says_of_few_users_too(num_users: int) -> None:
+    values = np.random.default_rng(3).normal(size=(4000, num_users))
+    lows = [decisive_over_users(own.tolist(), n_pairs=1).low for own in values]
+    assert np.mean(np.array(lows) > 0) == pytest.approx(0.025, abs=0.0075)  # three errors of 4,000
+
+
+def test_what_decides_has_the_interval_of_the_t_test() -> None:
+    values = [0.25, -0.125, 0.5, 0.0, 0.125]
+    figure = decisive_over_users(values, n_pairs=40)
+    told = ttest_1samp(values, 0).confidence_interval()
+    assert (figure.low, figure.high) == pytest.approx((told.low, told.high))
+    assert (figure.value, figure.n_users, figure.n_pairs) == (pytest.approx(0.15), 5, 40)
+    assert not decisive_over_users([1.0], n_pairs=8).low > 0, "one user decides nothing"

@@ -200,12 +200,11 @@ class Adaptation:
         blend would tell of lenders.
         """
         is_private = self.tuning.privacy is not None
-        if not self.blends or is_private or len(dealt.validation) < ENOUGH_JUDGES:
+        if not self.blends or is_private:
             return {}
-        asked = {user: (*own.references, *own.pairs) for user, own in dealt.validation.items()}
-        table = replace(dealt.learned, pairs={**dealt.learned.pairs, **asked})
-        lent = lenders(table, (), seed=0)
-        return lent if len(lent) >= ENOUGH_USERS else {}
+        lent = lenders(dealt.lendable, (), seed=0)
+        num_judges = len(lent.keys() & dealt.validation.keys())
+        return lent if len(lent) >= ENOUGH_USERS and num_judges >= ENOUGH_JUDGES else {}
 
     def _record(self, dealt: Dealt, earlier: TrainedOn | None) -> TrainedOn:
         """Tell whom the run learns from before its first state holds something of them."""

@@ -33,7 +33,10 @@ _MOST_LOST = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Dealt:
-    """The three parts; no person is in two of them, and no image that is asked in another.
+    """The three parts; no person is in two of them.
+
+    No pair that is asked shows an image of a pair that another part learns from or asks about. What
+    is read before them may: references are from whole histories.
 
     Attributes:
         learned: pairs that are learned from.
@@ -56,6 +59,20 @@ class Dealt:
         pairs = [*self.learned.pairs.values()]
         pairs += [(*sample.references, *sample.pairs) for sample in asked]
         return sorted({row for own in pairs for row in images_of(own)})
+
+    @property
+    def lendable(self) -> PairTable:
+        """What those who are compared may borrow: all pairs of others without the images asked.
+
+        Of those who validate their references are lent, too, which show what is asked where people
+        share images. What the compared read may be lent: the service knows it of them, too.
+        """
+        validated = {
+            user: (*sample.references, *sample.pairs) for user, sample in self.validation.items()
+        }
+        asked = _images(sample.pairs for sample in self.comparison.values())
+        pairs = _apart({**self.learned.pairs, **validated}, asked)
+        return replace(self.learned, pairs=pairs)
 
     @property
     def num_people(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ import pytest
 
 from recsys.history import Pair
 from training.data.batches import batches
-from training.data.samples import PairTable
+from training.data.samples import PairTable, images_of
 from training.data.trained_on import trained_on
 from training.fitting.adapting.dealing import deal, deal_privately
 
@@ -62,6 +62,36 @@ def test_images_that_the_parent_learned_from_are_not_asked() -> None:
     dealt = deal(wider, parent=record, num_references=2)
     assert shown not in dealt.comparison[judge].pairs
     assert shown in deal(table, parent=None, num_references=2).comparison[judge].pairs
+
+
+def people_who_share(num_users: int) -> PairTable:
+    """Everybody chose ten times between two of the four images of forty prompts."""
+    rng = np.random.default_rng(0)
+    pairs = {
+        f"u{user}": tuple(
+            Pair(*(4 * prompt + rng.permutation(4)[:2]).tolist(), f"p{prompt}", float(n), n, 0)
+            for n, prompt in enumerate(rng.choice(40, 10, replace=False).tolist())
+        )
+        for user in range(num_users)
+    }
+    return PairTable(pairs, tuple(f"{row:064x}" for row in range(160)))
+
+
+def test_nobody_lends_an_image_that_is_asked_read_as_a_reference_or_not() -> None:
+    dealt = deal(people_who_share(300), parent=None, num_references=4)
+    assert dealt.holds_prompts
+    asked = {row for s in dealt.comparison.values() for row in images_of(s.pairs)}
+    validated = dealt.validation
+    of_others = [pair for sample in validated.values() for pair in sample.pairs]
+    of_others += [pair for own in dealt.learned.pairs.values() for pair in own]
+    assert not asked & images_of(of_others)
+    read = [pair for sample in validated.values() for pair in sample.references]
+    assert asked & images_of(read), "this world is one in which it matters"
+    lent = dealt.lendable.pairs
+    assert lent.keys() == dealt.learned.pairs.keys() | validated.keys()
+    assert not asked & {row for own in lent.values() for row in images_of(own)}
+    apart = [pair for pair in (*of_others, *read) if not asked & images_of([pair])]
+    assert sum(map(len, lent.values())) == len(apart), "all others are lent"
 
 
 def test_where_nobody_shares_images_all_prompts_are_learned_from() -> None:
