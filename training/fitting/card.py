@@ -41,9 +41,7 @@ works on a laptop; it knows drawn scenes, not photographs, and English words of 
 - Parameters: {parameters}
 - Inputs: images at {image_px}×{image_px}, at most {num_references} reference pairs,
   {num_preference_tokens} preference tokens, prompts of at most {max_prompt_tokens} tokens
-- Base: pretrained on captions ({caption_steps} steps, attributes read besides) and on interleaved
-  sequences labelled by people who are drawn for one step alone ({interleaved_steps} steps); no
-  community of any world and no choice is seen there
+- Base: {base}
 - Stage 1 ({first_steps} steps): LoRA of rank {rank} on the decoder, and the preference tokens, by
   L_base + L+ + L- on the choices of {num_users} people of several worlds (`make tiny`)
 - Stage 2 ({second_steps} steps): the preference tokens alone, by the same loss; then probes and
@@ -70,6 +68,11 @@ people.
 
 `make tiny` makes the checkpoint and these figures again.
 """
+
+
+_INTERLEAVED = """interleaved
+  sequences labelled by people who are drawn for one step alone ({steps} steps); no
+  community of any world and no choice is seen there"""
 
 
 @click.command()
@@ -99,11 +102,9 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
         figures: of the evaluation's report.json.
         duration: of the whole training, in words.
     """
-    from training.fitting.pretraining.recipe import PretrainRecipe
-
     record = json.loads((run / "run.json").read_text())
     scorer = json.loads((checkpoint / "scorer.json").read_text())
-    recipe, base = record["recipe"], PretrainRecipe()
+    recipe, pretraining = record["recipe"], record.get("pretraining")
     judged = figures["unseen"]["top1"]
     return _CARD.format(
         version=scorer["model_version"],
@@ -112,14 +113,13 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
         num_references=scorer["scorer"]["num_references"],
         num_preference_tokens=scorer["scorer"]["num_preference_tokens"],
         max_prompt_tokens=scorer["template"]["max_prompt_tokens"],
-        caption_steps=base.captions.num_steps,
-        interleaved_steps=base.interleaved.num_steps,
+        base=base_history(pretraining),
         first_steps=recipe["first"]["plan"]["num_steps"],
         second_steps=recipe["second"]["plan"]["num_steps"],
         rank=recipe["lora"]["rank"],
         temperature=scorer["scorer"]["temperature"],
         num_users=record["num_users"],
-        base_seed=base.seed,
+        base_seed=pretraining["recipe"]["seed"] if pretraining else "not known",
         first_seed=recipe["first"]["plan"]["seed"],
         second_seed=recipe["second"]["plan"]["seed"],
         commit=record["commit"],
@@ -129,6 +129,22 @@ def model_card(run: Path, checkpoint: Path, figures: Mapping[str, Any], *, durat
         rows=figure_rows(figures),
         licence=LICENCE,
     )
+
+
+def base_history(pretraining: Mapping[str, Any] | None) -> str:
+    """What the card says of the base.
+
+    Args:
+        pretraining: as run.json has it; None: not known.
+    """
+    if pretraining is None:
+        return "how it was pretrained is not known"
+    recipe, start = pretraining["recipe"], pretraining["start"]
+    interleaved = _INTERLEAVED.format(steps=recipe["interleaved"]["num_steps"])
+    if start is not None:
+        return f"begun with that of `{start}`, and pretrained on {interleaved}"
+    steps = recipe["captions"]["num_steps"]
+    return f"pretrained on captions ({steps} steps, attributes read besides) and on {interleaved}"
 
 
 def figure_rows(figures: Mapping[str, Any]) -> str:

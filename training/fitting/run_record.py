@@ -5,6 +5,7 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def write_run(
     *,
     base: BaseModel,
     num_processes: int,
+    pretraining: Mapping[str, Any] | None = None,
 ) -> None:
     """Write run.json; a resumed run keeps what was written when it began.
 
@@ -62,6 +64,7 @@ def write_run(
         identity: as `run_identity`.
         base: as its checkpoints name it.
         num_processes: that share the work.
+        pretraining: how the base was made, as `read_pretraining` has it; None: not known.
     """
     path = folder / "run.json"
     if path.exists() and json.loads(path.read_text()).get("identity") == identity:
@@ -70,6 +73,7 @@ def write_run(
         "identity": identity,
         "recipe": recipe.to_json(),
         "base": base.to_json(),
+        "pretraining": pretraining,
         "seeds": [recipe.first.plan.seed, recipe.second.plan.seed],
         "data": parts.digests,
         "num_users": len(parts.train.pairs),

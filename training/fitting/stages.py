@@ -38,13 +38,14 @@ from training.fitting.first_stage import check_first_stage
 from training.fitting.objective import step_loss
 from training.fitting.parallel import Processes
 from training.fitting.precision import needs_loss_scaling, on_device
+from training.fitting.pretraining.record import read_pretraining
 from training.fitting.recipes.recipe import Recipe, Stage
 from training.fitting.run_record import run_identity, write_run
 from training.fitting.signature_part import SignatureFit
 from training.fitting.sole_run import sole_run
 from training.fitting.step_clock import ENCODING, OFF, StepClock
 from training.fitting.trainer import ONE, Run, fit
-from training.fitting.validation import calibrate, draw_validation, validation_top1
+from training.fitting.validation import calibrate, caution, draw_validation, validation_top1
 
 TOKENS_KEPT = "tokens kept"
 """How stage 2 is named when it takes image tokens from where they are kept."""
@@ -128,7 +129,9 @@ class Training:
                 identity,
                 base=self._named_base,
                 num_processes=self.processes.count,
+                pretraining=read_pretraining(self._files.folder),
             )
+        self._tell_who_validates(parts)
         scorer = self._initial_scorer(parts)
         encoder = self._encoder(scorer, parts)
         if self.stage1 is None:
@@ -228,6 +231,11 @@ class Training:
                 " in [0, 1): give a base that has some, or --set token_start=uniform",
                 markup=False,
             )
+
+    def _tell_who_validates(self, parts: Split) -> None:
+        said = caution(self.recipe, draw_validation(self.recipe, parts, frozenset()))
+        if said is not None and self.processes.is_main:
+            self.console.print(said, markup=False)
 
     def _stage(
         self,

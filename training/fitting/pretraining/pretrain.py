@@ -26,6 +26,7 @@ from training.fitting.pretraining._captions import learn_captions
 from training.fitting.pretraining._interleaved import learn_in_context
 from training.fitting.pretraining._rendered import RenderedImages, render_images
 from training.fitting.pretraining.recipe import PretrainRecipe
+from training.fitting.pretraining.record import write_pretraining
 from training.fitting.pretraining.tiny_base import build_model, train_tokenizer
 from training.fitting.run_state import recipe_digest, saved_identity
 from training.fitting.sole_run import sole_run
@@ -54,7 +55,7 @@ def pretrain(
 
     Returns:
         The folder that a recipe names as its base; in it lie the preference tokens that tell of
-        nobody, to begin with, if there are any.
+        nobody, to begin with, if there are any. Beside it pretraining.json tells how it was made.
 
     Raises:
         NotFound, CheckpointRefused: if `start` is no checkpoint, or carries no base.
@@ -78,6 +79,7 @@ def pretrain(
                 tokenizer.save_pretrained(work)
                 if recipe.num_preference_tokens:
                     write_preference_tokens(scorer, work)
+            write_pretraining(recipe, folder / BASE, start=start)
         processes.wait()
         return folder / BASE
 
