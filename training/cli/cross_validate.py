@@ -18,6 +18,7 @@ from training.cli.terminal import (
     THREADS,
     failing_in_a_sentence,
     open_console,
+    references_option,
 )
 
 
@@ -40,14 +41,7 @@ from training.cli.terminal import (
     show_default=True,
     help="Number of folds of prompts.",
 )
-@click.option(
-    "--references",
-    "num_references",
-    type=click.IntRange(0),
-    default=8,
-    show_default=True,
-    help="Most references read of each user.",
-)
+@references_option("Most references read of each user.")
 @click.option(
     "--steps",
     type=click.IntRange(0),

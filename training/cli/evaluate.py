@@ -24,6 +24,7 @@ from training.cli.terminal import (
     failing_in_a_sentence,
     known_truth,
     open_console,
+    references_option,
     show_grid,
 )
 
@@ -77,14 +78,7 @@ def _named_folders(
     type=click.IntRange(1),
     help="Most pairs to evaluate for each user: 8 by default, with --pickapic-test all.",
 )
-@click.option(
-    "--references",
-    "num_references",
-    type=click.IntRange(0),
-    default=8,
-    show_default=True,
-    help="References read of each user; whoever has fewer is not evaluated.",
-)
+@references_option("References read of each user; whoever has fewer is not evaluated.")
 @click.option(
     "--against",
     metavar="NAME=FOLDER",

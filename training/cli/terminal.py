@@ -47,6 +47,18 @@ THREADS = click.option(
 )
 
 
+def references_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--references`, 8 by default; what becomes of those who have fewer is its help."""
+    return click.option(
+        "--references",
+        "num_references",
+        type=click.IntRange(0),
+        default=8,
+        show_default=True,
+        help=help_text,
+    )
+
+
 class RenamedOption(click.Option):
     """An option that is also taken by its former name, which no help shows.
 

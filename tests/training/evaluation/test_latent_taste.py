@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from recsys.coldstart.borrowing import BorrowingScorer
 from recsys.coldstart.fit import fit_cold_start
@@ -14,7 +13,6 @@ from recsys.signatures.definition import Projection
 from recsys.signatures.files import SignatureReaders
 from recsys.signatures.probes import Probes
 from recsys.signatures.reader import SignatureReader
-from training.data.features import ImageFeatures
 from training.data.samples import PairTable
 from training.evaluation import latent_taste
 from training.evaluation.history_cuts import cut_histories
@@ -41,16 +39,6 @@ NUM_JUDGED, NUM_OTHERS = 24, 110
 @pytest.fixture(scope="module")
 def scorer(make_scorer) -> PreferenceScorer:
     return make_scorer(seed=1, num_references=R, num_preference_tokens=4)
-
-
-def picture(row: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(row)
-    return torch.randint(0, 256, (3, 20, 20), generator=generator, dtype=torch.uint8)
-
-
-@pytest.fixture(scope="module")
-def features(scorer) -> ImageFeatures:
-    return ImageFeatures(scorer, picture)
 
 
 @pytest.fixture(scope="module")

@@ -51,17 +51,8 @@ def scorer(make_scorer) -> PreferenceScorer:
     return make_scorer(seed=1, num_references=R, num_preference_tokens=4)
 
 
-def picture(row: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(row)
-    return torch.randint(0, 256, (3, 20, 20), generator=generator, dtype=torch.uint8)
-
-
 @pytest.fixture(scope="module")
-def features(scorer) -> ImageFeatures:
-    return ImageFeatures(scorer, picture)
-
-
-def told_probes() -> list[Probe]:
+def told_probes(picture) -> list[Probe]:
     prompts = ("a fish", "two fish two fish", "")
     return [
         Probe(encode_jpeg(picture(90 + n).permute(1, 2, 0).numpy()), p)
@@ -70,10 +61,10 @@ def told_probes() -> list[Probe]:
 
 
 @pytest.fixture(scope="module")
-def probes(scorer) -> Probes:
+def probes(scorer, picture, told_probes) -> Probes:
     images = [picture(90 + n).float() / 255 for n in range(3)]
     return encode_probes(
-        scorer, [CandidateImage(i, p.prompt) for i, p in zip(images, told_probes(), strict=True)]
+        scorer, [CandidateImage(i, p.prompt) for i, p in zip(images, told_probes, strict=True)]
     )
 
 
@@ -110,12 +101,12 @@ def projection(width: int, *, heads: tuple[tuple[int, int], ...] = ()) -> Projec
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(told_probes, tmp_path):
     """A checkpoint's folder with the signature part alone."""
     heads = ((0, 1), (1, 0))
     kinds = {"scores": projection(3), "attention": projection(24, heads=heads)}
     kinds["both"] = projection(27, heads=heads)
-    write_signature(tmp_path, told_probes(), kinds, num_orders=2, served="both")
+    write_signature(tmp_path, told_probes, kinds, num_orders=2, served="both")
     return tmp_path
 
 
@@ -198,7 +189,7 @@ def test_raw_rivals_are_centred_on_both_halves(scorer, features, probes) -> None
         np.testing.assert_allclose(np.concatenate(table[name]).mean(axis=0), 0, atol=1e-6)
 
 
-def test_signatures_are_those_that_are_served(scorer, features, folder) -> None:
+def test_signatures_are_those_that_are_served(scorer, picture, features, folder) -> None:
     """Of 9 references and a model that reads 3 at once: three parts, as the reader cuts them."""
     table = drawn_histories()
     cuts = cut_histories(table, list(table.pairs), num_references=R, seed=4)
@@ -305,8 +296,10 @@ def test_without_truth_the_other_half_is_still_looked_for(scorer, features, fold
     assert judge_signatures(judge, histories, NOTHING_JOINED, truth=strangers) == result
 
 
-def test_a_scorer_without_preference_tokens_has_fewer_rows(make_scorer, tmp_path) -> None:
-    write_signature(tmp_path, told_probes(), {"scores": projection(3)}, num_orders=1)
+def test_a_scorer_without_preference_tokens_has_fewer_rows(
+    make_scorer, picture, told_probes, tmp_path
+) -> None:
+    write_signature(tmp_path, told_probes, {"scores": projection(3)}, num_orders=1)
     histories = drawn_histories()
     bare = make_scorer(seed=1, num_references=R, num_preference_tokens=0)
     features = ImageFeatures(bare, picture)

@@ -1,11 +1,17 @@
-"""Real processes for runs that share their work."""
+"""Real processes for runs that share their work, and images as they are stored."""
 
+import hashlib
+import io
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from storage.records import ImageFacts
 
 CALL = """
 import importlib.util, sys
@@ -15,6 +21,20 @@ t = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(t)
 t.train(*sys.argv[2:])
 """
+
+
+@pytest.fixture(scope="session")
+def as_png() -> Callable[[np.ndarray], tuple[ImageFacts, bytes]]:
+    """Given pixels of shape (H, W, 3), uint8: facts and bytes of their PNG."""
+
+    def encoded(pixels: np.ndarray) -> tuple[ImageFacts, bytes]:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        data, (height, width) = file.getvalue(), pixels.shape[:2]
+        digest = hashlib.sha256(data).hexdigest()
+        return ImageFacts(digest, "image/png", width, height, len(data)), data
+
+    return encoded
 
 
 @pytest.fixture(scope="session")

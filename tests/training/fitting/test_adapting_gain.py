@@ -1,7 +1,5 @@
 """What adapting gains is measured, and what helps is written, as `recsys adapt` does it."""
 
-import hashlib
-import io
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,30 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 from recsys.cli.main import cli
 from recsys.scorer.checkpoint import load_scorer
 from storage.histories import HistoryStore
-from storage.records import Choice, ImageFacts
+from storage.records import Choice
 from training.evaluation.checkpoints import ask_checkpoints
 
 NUM_USERS, NUM_CHOICES, SIDE_PX = 80, 6, 16
 NUM_STEPS = 80
 
 
-def drawn(shade: float, rng: np.random.Generator) -> tuple[ImageFacts, bytes]:
-    """An image of a shade, 0 to 255, with noise of its own."""
-    pixels = np.clip(rng.normal(shade, 12, (SIDE_PX, SIDE_PX, 3)), 0, 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    data = file.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    return ImageFacts(digest, "image/png", SIDE_PX, SIDE_PX, len(data)), data
+def pixels_of(shade: float, rng: np.random.Generator) -> np.ndarray:
+    """A square of a shade, 0 to 255, with noise of its own."""
+    return np.clip(rng.normal(shade, 12, (SIDE_PX, SIDE_PX, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture
-def people(tmp_path: Path, open_store, monkeypatch: pytest.MonkeyPatch):
+def people(tmp_path: Path, open_store, as_png, monkeypatch: pytest.MonkeyPatch):
     """The storage of people who all like the brighter image of two that nobody else sees."""
     monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{tmp_path / 'recsys.db'}")
     monkeypatch.setenv("RECSYS_BLOB_URL", f"file://{tmp_path / 'blobs'}")
@@ -42,7 +34,7 @@ def people(tmp_path: Path, open_store, monkeypatch: pytest.MonkeyPatch):
             choices = []
             for number in range(NUM_CHOICES):
                 dark, bright = rng.uniform(20, 110), rng.uniform(145, 235)
-                shown = [drawn(shade, rng) for shade in (bright, dark)]
+                shown = [as_png(pixels_of(shade, rng)) for shade in (bright, dark)]
                 (liked, _), (passed_over, _) = shown
                 at = start + timedelta(hours=number)
                 choice = Choice(

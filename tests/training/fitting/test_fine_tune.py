@@ -1,7 +1,6 @@
 """Cross-validation of a checkpoint, on people with an image that cannot be read."""
 
 import gc
-import hashlib
 import io
 import json
 import weakref
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from rich.console import Console
 from torch.utils.checkpoint import checkpoint as recomputation_checkpoint
 
@@ -24,7 +22,7 @@ from storage.blobs import BlobStore
 from storage.database import Database, upgrade
 from storage.histories import HistoryStore
 from storage.identity_keys import IdentityKeys
-from storage.records import Choice, ImageFacts
+from storage.records import Choice
 from storage.trainings import TrainingStore
 from training.data.samples import images_of
 from training.fitting import fine_tune
@@ -38,18 +36,13 @@ NUM_CHOICES = 20
 SIDE_PX = 8
 
 
-def drawn(number: int) -> tuple[ImageFacts, bytes]:
+def pixels_of(number: int) -> np.ndarray:
     """An image of its own for each number."""
-    pixels = np.random.default_rng(number).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    data = file.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    return ImageFacts(digest, "image/png", SIDE_PX, SIDE_PX, len(data)), data
+    return np.random.default_rng(number).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> HistoryStore:
+def store(tmp_path: Path, as_png) -> HistoryStore:
     """Each user chose twenty times, from forty images that nobody else saw."""
     database = Database(f"sqlite:///{tmp_path / 'recsys.db'}")
     upgrade(database)
@@ -57,7 +50,8 @@ def store(tmp_path: Path) -> HistoryStore:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     for user in range(NUM_USERS):
         for number in range(NUM_CHOICES):
-            shown = [drawn(2 * (user * NUM_CHOICES + number) + side) for side in range(2)]
+            first = 2 * (user * NUM_CHOICES + number)
+            shown = [as_png(pixels_of(first + side)) for side in range(2)]
             liked, disliked = (facts.sha256 for facts, _ in shown)
             at = start + timedelta(hours=number)
             choice = Choice(f"u{user}", liked, (disliked,), f"prompt {number % 4}", at, "test")
@@ -66,9 +60,9 @@ def store(tmp_path: Path) -> HistoryStore:
 
 
 @pytest.fixture
-def spoiled(store: HistoryStore, tmp_path: Path) -> str:
+def spoiled(store: HistoryStore, as_png, tmp_path: Path) -> str:
     """SHA-256 of a stored image whose bytes are damaged."""
-    facts, data = drawn(7)
+    facts, data = as_png(pixels_of(7))
     (path,) = (tmp_path / "blobs").rglob(facts.sha256)
     path.write_bytes(data[:20])
     return facts.sha256
