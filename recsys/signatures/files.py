@@ -30,7 +30,7 @@ from recsys.signatures.reader import SignatureReader
 
 _PARTS = ("mean", "scale", "matrix")
 _FIRST_SERVED: Readout = "scores"
-"""Of a part that does not say it, as the shipped `tiny`'s."""
+"""Of a part that does not say it, as the first ones did not."""
 
 
 @dataclass(frozen=True)

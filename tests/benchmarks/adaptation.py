@@ -50,6 +50,17 @@ measured on them, and nothing was chosen on them."""
 NUM_DRAWS = 2000
 WAYS = ("model", "adapted", "blend", "both")
 
+POPULATION = click.option(
+    "--population",
+    "populations",
+    type=click.IntRange(0),
+    multiple=True,
+    default=POPULATIONS,
+    show_default=True,
+    help="Seed of communities, as of `recsys world create --communities`. Repeatable.",
+)
+"""The option of all that is measured over populations."""
+
 Rights = Mapping[str, Mapping[str, Mapping[str, float]]]
 """By way ("best" and "average" too), number of references and user: share of pairs right."""
 
@@ -284,15 +295,7 @@ def _decisive(counts: Sequence[str]) -> list[str]:
 @click.command()
 @click.option("--checkpoint", default="tiny", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/adaptation"))
-@click.option(
-    "--population",
-    "populations",
-    type=click.IntRange(0),
-    multiple=True,
-    default=POPULATIONS,
-    show_default=True,
-    help="Seed of communities, as of `recsys world create --communities`. Repeatable.",
-)
+@POPULATION
 @click.option("--users", "num_users", type=click.IntRange(150), default=400, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)

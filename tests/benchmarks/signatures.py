@@ -17,7 +17,7 @@ from jaxtyping import Float
 from recsys.scorer.checkpoint import find_checkpoint, load_scorer
 from recsys.scorer.digests import files_digest
 from storage.files import replace_file
-from tests.benchmarks.adaptation import POPULATIONS, TRAINED_ON, Population, population_of
+from tests.benchmarks.adaptation import POPULATION, TRAINED_ON, Population, population_of
 from training.claims.estimates import crossed
 from training.data.features import features_of
 from training.data.samples import read_pair_table
@@ -124,15 +124,7 @@ def table(found: Mapping[int, Mapping[str, Float[np.ndarray, " D"]]]) -> str:
 @click.command()
 @click.option("--checkpoint", default="tiny", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/adaptation"))
-@click.option(
-    "--population",
-    "populations",
-    type=click.IntRange(0),
-    multiple=True,
-    default=POPULATIONS,
-    show_default=True,
-    help="Seed of communities, as of `recsys world create --communities`. Repeatable.",
-)
+@POPULATION
 @click.option("--users", "num_users", type=click.IntRange(21), default=400, show_default=True)
 def main(checkpoint: str, out: Path, populations: tuple[int, ...], num_users: int) -> None:
     """Measure what is not measured yet, and print a table."""

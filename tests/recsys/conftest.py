@@ -78,14 +78,6 @@ SHAPE = TinyShape(
 )
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Of a few words, and with what each family marks images by."""
-    made = train_tokenizer(["three small fish", "a large house"], vocabulary=SHAPE.vocabulary)
-    made.add_tokens([idefics3.WHOLE_IMAGE_TOKEN], special_tokens=True)
-    return made
-
-
 @dataclass(frozen=True)
 class SmallFamily:
     """A family of base models at small size.
@@ -157,6 +149,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def small(request: pytest.FixtureRequest) -> SmallFamily:
     """The family of `model` and of what `make_scorer` makes; Idefics2, or each in turn."""
     return SMALL[getattr(request, "param", "idefics2")]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(small: SmallFamily) -> PreTrainedTokenizerFast:
+    """Of a few words, and with what the family marks images by."""
+    made = train_tokenizer(["three small fish", "a large house"], vocabulary=SHAPE.vocabulary)
+    if small.name == "idefics3":
+        made.add_tokens([idefics3.WHOLE_IMAGE_TOKEN], special_tokens=True)
+    return made
 
 
 @pytest.fixture
